@@ -1,0 +1,201 @@
+"""Sets up a virtual environment and runs the project in it.
+
+    python3 bin/bootstrap.py [--venv DIR] COMMAND [ARGUMENT ...]
+
+    sinusoid   train and evaluate on sinusoid regression: bin/sinusoid.py with the arguments given
+               (--logdir is runs/sinusoid unless given)
+    test       run the tests: pytest with the arguments given
+    lint       ruff's checks and formatting; with --fix, mend what ruff can mend
+
+Needs Python 3.10 to 3.13 and pip's package index, nothing else. The first run installs the packages (a minute
+or more); later runs start at once, until setup.py or Python changes.
+"""
+
+import argparse
+import hashlib
+import importlib.util
+import json
+import os
+import pathlib
+import shlex
+import shutil
+import subprocess
+import sys
+
+PROJECT = pathlib.Path(__file__).resolve().parent.parent
+OLDEST_PYTHON = (3, 10)
+TOO_NEW_PYTHON = (3, 14)
+EXTRAS = {"sinusoid": [], "test": ["test"], "lint": ["test"]}
+# Written first and completed last: its presence says that the folder is ours, its content what is installed.
+MARKER = "maml_tf_bootstrap.json"
+
+
+def main(arguments):
+    parser = argparse.ArgumentParser(
+        usage="%(prog)s [--venv DIR] COMMAND [ARGUMENT ...]",
+        description=__doc__.split("\n\n", 1)[1],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--venv", type=pathlib.Path, default=PROJECT / ".venv", help="default: %(default)s")
+    parser.add_argument("command", metavar="COMMAND", choices=sorted(EXTRAS), help=", ".join(sorted(EXTRAS)))
+    parser.add_argument("arguments", metavar="ARGUMENT", nargs=argparse.REMAINDER, help="passed through")
+    options = parser.parse_args(arguments)
+    if any(argument.split("=")[0] == "--venv" for argument in options.arguments):
+        parser.error(f"--venv must stand before {options.command}")
+    if options.command == "lint" and options.arguments not in ([], ["--fix"]):
+        parser.error(f"lint takes no argument but --fix. Received: {shlex.join(options.arguments)}")
+
+    check_python(sys.version_info)
+    venv = Venv(options.venv.absolute())
+    venv.prepare(EXTRAS[options.command])
+    return COMMANDS[options.command](venv, options.arguments)
+
+
+def sinusoid(venv, arguments):
+    if not any(argument.split("=")[0].lstrip("-") == "logdir" for argument in arguments):
+        arguments = ["--logdir", os.path.join("runs", "sinusoid"), *arguments]
+    return run([venv.python, PROJECT / "bin" / "sinusoid.py", *arguments])
+
+
+def test(venv, arguments):
+    # Tests differ in length by a factor of thousands: "worksteal" keeps both processes busy to the end.
+    return run([venv.python, "-m", "pytest", "-n", "2", "--dist", "worksteal", *arguments], cwd=PROJECT)
+
+
+def lint(venv, arguments):
+    fix = arguments == ["--fix"]
+    ruff = [venv.python, "-m", "ruff"]
+    checked = run([*ruff, "check", *(["--fix"] if fix else []), "."], cwd=PROJECT)
+    formatted = run([*ruff, "format", *([] if fix else ["--check"]), "."], cwd=PROJECT)
+    return checked or formatted
+
+
+COMMANDS = {"sinusoid": sinusoid, "test": test, "lint": lint}
+
+
+class Venv:
+    """A virtual environment with the project installed in it, in place, with some of its extras."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.marker = folder / MARKER
+        self.python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+    def prepare(self, extras):
+        """Creates, repairs or completes the environment, or does nothing where all of it is there."""
+        installed = self.installed()
+        if self.is_current(installed, extras):
+            return
+        extras = sorted({*extras, *installed.get("extras", [])})
+        self.create()
+        # An interrupted installation leaves a marker that claims nothing, so the next run repeats it.
+        self.mark({})
+        requirement = "." + ("[{}]".format(",".join(extras)) if extras else "")
+        say(f"installing maml_tf{requirement[1:]} and what it needs: a minute or more, once")
+        quiet = [] if sys.stdout.isatty() else ["--quiet"]
+        pip = [self.python, "-m", "pip", "install", "--disable-pip-version-check", *quiet]
+        code = run([*pip, "--editable", requirement], cwd=PROJECT)
+        if code:
+            fail(
+                "pip could not install the packages (its message is above). Is the package index within "
+                "reach, and is there room on the disk? Run the same command again to go on.",
+                code,
+            )
+        self.mark(self.state(extras))
+
+    def installed(self):
+        """Returns what the marker says: a dictionary that is empty unless an installation was completed."""
+        try:
+            return json.loads(self.marker.read_text())
+        except (OSError, ValueError):
+            return {}
+
+    def is_current(self, installed, extras):
+        return (
+            bool(installed)
+            and set(extras) <= set(installed["extras"])
+            and self.works()
+            and installed == self.state(installed["extras"])
+        )
+
+    def state(self, extras):
+        """Returns what an installation depends on."""
+        digest = hashlib.sha256((PROJECT / "setup.py").read_bytes()).hexdigest()
+        version = subprocess.check_output([str(self.python), "--version"], stdin=subprocess.DEVNULL)
+        return {
+            "project": str(PROJECT),
+            "setup.py": digest,
+            "python": version.decode().strip(),
+            "extras": sorted(extras),
+        }
+
+    def works(self):
+        """Returns whether the environment has a Python and a pip that run."""
+        try:
+            pip = [str(self.python), "-m", "pip", "--version"]
+            return subprocess.call(pip, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0
+        except OSError:
+            return False
+
+    def create(self):
+        if self.works():
+            return
+        if not all(importlib.util.find_spec(module) for module in ("venv", "ensurepip")):
+            fail(
+                "this Python cannot create virtual environments: its module venv or ensurepip is missing. On "
+                f"Debian and Ubuntu: apt-get install python3-venv. Received: {sys.executable}"
+            )
+        if self.folder.exists() and not self.marker.exists():
+            if not self.folder.is_dir() or any(self.folder.iterdir()):
+                fail(
+                    "--venv must name a new folder, an empty one or a working virtual environment. Received: "
+                    f"{self.folder}"
+                )
+        say(f"creating the virtual environment {self.folder}")
+        if self.folder.exists():
+            shutil.rmtree(str(self.folder))
+        self.mark({})
+        code = run([sys.executable, "-m", "venv", self.folder])
+        if code:
+            fail("python -m venv failed: its message is above", code)
+
+    def mark(self, state):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        temporary = self.marker.with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps(state, indent=2) + "\n")
+        os.replace(str(temporary), str(self.marker))
+
+
+def check_python(version):
+    if not OLDEST_PYTHON <= tuple(version[:2]) < TOO_NEW_PYTHON:
+        fail(
+            "maml_tf needs Python 3.10, 3.11, 3.12 or 3.13: start this script with one of them, as in "
+            "`python3.11 bin/bootstrap.py`. Received: Python {}.{} ({})".format(*version[:2], sys.executable)
+        )
+
+
+def run(command, cwd=None):
+    """Runs a command to its end and returns its exit code, as a shell would: 128 + n for signal n."""
+    command = [str(part) for part in command]
+    say(shlex.join(command))
+    process = subprocess.Popen(command, cwd=cwd)
+    while True:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            continue  # The command received it too, and ends in its own way.
+        return code if code >= 0 else 128 - code
+
+
+def say(message):
+    print("bootstrap: " + message, flush=True)
+
+
+def fail(message, code=1):
+    print("bootstrap: error: " + message, file=sys.stderr, flush=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

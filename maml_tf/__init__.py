@@ -1,0 +1,31 @@
+"""Model-agnostic meta-learning (Finn, Abbeel and Levine, ICML 2017) for any Keras model."""
+
+from maml_tf.core.adaptation import Adaptation, adapt, inner_step
+from maml_tf.core.second_order import check_second_order
+from maml_tf.core.selection import everything, head, matching
+from maml_tf.core.update_rules import SGD, Chain, ClipByGlobalNorm, ClipByValue, LearnedStepSizes, UpdateRule
+from maml_tf.evaluation import Evaluation, Evaluator, StepSummary, evaluate
+from maml_tf.meta_learner import MAML
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "MAML",
+    "SGD",
+    "Adaptation",
+    "Chain",
+    "ClipByGlobalNorm",
+    "ClipByValue",
+    "Evaluation",
+    "Evaluator",
+    "LearnedStepSizes",
+    "StepSummary",
+    "UpdateRule",
+    "adapt",
+    "check_second_order",
+    "evaluate",
+    "everything",
+    "head",
+    "inner_step",
+    "matching",
+]

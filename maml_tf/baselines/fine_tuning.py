@@ -1,0 +1,63 @@
+"""Fine-tuning of a model trained some other way: adaptation with a step size tuned on validation tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from maml_tf.evaluation import evaluate
+from maml_tf.meta_learner import MAML
+
+STEP_SIZES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
+
+
+def tune_step_size(
+    model: keras.Model,
+    loss: Any,
+    episodes: Sequence[Sequence[Any]],
+    steps: int,
+    step_sizes: Sequence[float] = STEP_SIZES,
+) -> list[tuple[float, np.ndarray]]:
+    """Chooses the step size with the least validation loss, averaged over the steps from 1 to `steps`.
+
+    Args:
+        model: A built Keras model.
+        loss: Its task loss, as for `maml_tf.MAML`.
+        episodes: Sets of validation tasks, such as one for each number of shots; each set is a sequence of
+            meta-batches and gets a step size of its own.
+        steps: Number of gradient steps, at least 1.
+        step_sizes: Candidates. One under which any task diverges loses, its mean not being finite.
+
+    Returns:
+        For each set, the chosen step size and every candidate's mean loss, [step sizes].
+
+    Raises:
+        ValueError: If every candidate diverges.
+
+    Source: Finn, Abbeel and Levine (2017), Section 5.1: "an automatically tuned step size".
+
+    Example:
+
+    >>> import keras
+    >>> from maml_tf.baselines import tune_step_size
+    >>> from maml_tf.tasks import Sinusoids
+    >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    >>> tasks = Sinusoids().draw(0, 0, tasks=20, shots=5, queries=5)
+    >>> [(step_size, losses)] = tune_step_size(model, "mse", [[tasks.episode.keras_data()]], 2, [0.01, 10.0])
+    >>> step_size
+    0.01
+    """
+    table = np.empty((len(step_sizes), len(episodes)))
+    for row, step_size in enumerate(step_sizes):
+        learner = MAML(model, loss, step_size, first_order=True)
+        for column, tasks in enumerate(episodes):
+            (values,) = evaluate(learner, tasks, steps).values.values()
+            with np.errstate(invalid="ignore", over="ignore"):
+                mean = values[1:].mean()
+            table[row, column] = mean if np.isfinite(mean) else np.inf
+    if not np.isfinite(table).any(axis=0).all():
+        raise ValueError(f"Expected a step size under which no validation task diverges. Received: {step_sizes!r}")
+    return [(step_sizes[int(np.argmin(losses))], losses) for losses in table.T]

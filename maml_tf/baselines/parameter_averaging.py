@@ -1,0 +1,104 @@
+"""The multi-task baseline: networks trained on one task each, averaged in parameter space (Appendix C.1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+class AnchoredRegression(keras.Model):
+    """A model trained with the penalty `strength * ||theta - anchor||^2` beside its loss.
+
+    Args:
+        model: A built Keras model.
+        strength: Weight of the penalty; 0 for none.
+
+    Attributes:
+        anchor: Variables of the model's trainable variables' shapes, zero at first: plain l2 regularisation.
+    """
+
+    def __init__(self, model: keras.Model, strength: float):
+        super().__init__(name=f"anchored_{model.name}")
+        if not strength >= 0:
+            raise ValueError(f"Expected strength >= 0. Received: strength={strength}")
+        self.model = model
+        self.strength = float(strength)
+        self.anchor = [tf.Variable(tf.zeros_like(variable), trainable=False) for variable in model.trainable_variables]
+        self.built = True
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        return self.model(inputs, training=training)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        if not self.strength:
+            return loss
+        pairs = zip(self.model.trainable_variables, self.anchor, strict=True)
+        return loss + self.strength * tf.add_n([tf.reduce_sum((value - anchor) ** 2) for value, anchor in pairs])
+
+
+class ParameterAveraging(keras.callbacks.Callback):
+    """Averages the weights that each epoch of `fit` ends with, and starts the next epoch from fresh ones.
+
+    An epoch trains one network on one task. The weights, the optimizer and, if asked for, the penalty's anchor
+    (the mean of the networks so far) are set at the end of each epoch, so a checkpoint taken there resumes
+    exactly.
+
+    Args:
+        anchored: The model in training, compiled, its optimizer built.
+        initial_weights: Function of a network's number that returns initial values of the trainable variables.
+        move_anchor: Whether to penalise the distance to the mean so far instead of to zero.
+
+    Attributes:
+        state: The mean, the number of networks in it and the sum of their last losses, to be checkpointed.
+
+    Source: Finn, Abbeel and Levine (2017), Appendix C.1.
+    """
+
+    def __init__(self, anchored: AnchoredRegression, initial_weights: Any, *, move_anchor: bool = False):
+        super().__init__()
+        self.anchored = anchored
+        self.initial_weights = initial_weights
+        self.move_anchor = move_anchor
+        self.state = tf.Module()
+        self.state.count = tf.Variable(0, dtype=tf.int64)
+        self.state.mean = [tf.Variable(tf.zeros_like(variable), trainable=False) for variable in self._variables]
+        self.state.anchor = anchored.anchor
+
+    @property
+    def _variables(self):
+        return self.anchored.model.trainable_variables
+
+    def start(self) -> None:
+        """Sets the first network's weights; a resumed training restores a checkpoint afterwards."""
+        self._restart()
+
+    def apply(self) -> None:
+        """Sets the model's weights to the mean of the networks so far.
+
+        Raises:
+            ValueError: If no network has been trained.
+        """
+        if int(self.state.count) < 1:
+            raise ValueError("Expected at least one trained network to average. Received: none")
+        for variable, mean in zip(self._variables, self.state.mean, strict=True):
+            variable.assign(mean)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        count = self.state.count.assign_add(1)
+        for mean, variable in zip(self.state.mean, self._variables, strict=True):
+            mean.assign_add((tf.convert_to_tensor(variable) - mean) / tf.cast(count, mean.dtype))
+        if self.move_anchor:
+            for anchor, mean in zip(self.anchored.anchor, self.state.mean, strict=True):
+                anchor.assign(mean)
+        self._restart()
+
+    def _restart(self) -> None:
+        values = self.initial_weights(int(self.state.count))
+        for variable, value in zip(self._variables, values, strict=True):
+            variable.assign(value)
+        for variable in self.anchored.optimizer.variables:
+            if variable is not self.anchored.optimizer.learning_rate:
+                variable.assign(tf.zeros_like(variable))

@@ -1,0 +1,1 @@
+"""The core: adaptation and meta-gradients, on TensorFlow and Keras alone."""

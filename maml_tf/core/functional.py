@@ -1,0 +1,211 @@
+"""A built Keras model as a pure function of its parameters and its state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+# Keras gives this name to the variable that holds a seed generator's [seed, counter].
+_SEED_VARIABLE = "seed_generator_state"
+# Odd, so that different tasks never share a seed; Knuth's multiplicative constant spreads neighbouring ones.
+_SEED_STRIDE = 2654435761
+
+
+class ModelOutput(NamedTuple):
+    """What a pure call returns: the outputs, the sum of the model's own added losses, and the new state."""
+
+    outputs: Any
+    added_loss: tf.Tensor | None
+    state: list[tf.Tensor]
+
+
+class FunctionalModel:
+    """A built `keras.Model` as a pure function `(parameters, state, inputs) -> (outputs, added loss, state)`.
+
+    Parameters are a dictionary from a trainable variable's path to a tensor, so that error messages can name
+    them. State is the list of the non-trainable variables' values: moving statistics and random seeds. Nothing is
+    assigned: gradients flow to whatever tensors are passed in.
+
+    Args:
+        model: Any built Keras model: functional, sequential or subclassed.
+
+    Raises:
+        TypeError: If `model` is not a Keras model.
+        ValueError: If `model` is not built, or computes in float16.
+
+    Example:
+    >>> import keras
+    >>> from maml_tf.core.functional import FunctionalModel
+    >>> pure = FunctionalModel(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]))
+    >>> pure(pure.parameters(), pure.state(), keras.ops.ones((3, 2)), training=True).outputs.shape
+    TensorShape([3, 1])
+    """
+
+    def __init__(self, model: keras.Model):
+        if not isinstance(model, keras.Model):
+            raise TypeError(f"Expected a keras.Model. Received: {model!r} of type {type(model).__name__}")
+        if not model.built:
+            raise ValueError(
+                f"Expected a built model: give it an Input, or call it once on a batch. Received: {model.name!r}, "
+                "which has no weights yet"
+            )
+        _require_no_float16(model)
+        self.model = model
+
+    @property
+    def names(self) -> list[str]:
+        """The trainable variables' paths, in the model's order, made unique."""
+        return unique_names(self.model.trainable_variables)
+
+    def parameters(self) -> dict[str, tf.Tensor]:
+        """Reads the trainable variables.
+
+        Returns:
+            A dictionary from path to tensor, in the model's order.
+        """
+        return {
+            name: tf.convert_to_tensor(variable)
+            for name, variable in zip(self.names, self.model.trainable_variables, strict=True)
+        }
+
+    def state(self, task: tf.Tensor | int | None = None) -> list[tf.Tensor]:
+        """Reads the non-trainable variables.
+
+        Args:
+            task: Number of the task in the meta-batch, folded into the random seeds so that every task draws
+                dropout masks of its own. Task 0 and None leave them as they are.
+
+        Returns:
+            A list of tensors, in the model's order.
+        """
+        values = []
+        for variable in self.model.non_trainable_variables:
+            value = tf.convert_to_tensor(variable)
+            if task is not None and variable.name == _SEED_VARIABLE:
+                offset = tf.cast(task, tf.int64) * _SEED_STRIDE % 2**31
+                value = value + tf.cast(tf.stack([offset, tf.zeros_like(offset)]), value.dtype)
+            values.append(value)
+        return values
+
+    def __call__(self, params: dict[str, tf.Tensor], state: Sequence[tf.Tensor], inputs: Any, training: bool):
+        """Calls the model without touching its variables.
+
+        Args:
+            params: A tensor for every name in `names`.
+            state: The non-trainable variables' values.
+            inputs: The model's inputs, with a leading batch axis.
+            training: Keras' training flag.
+
+        Returns:
+            A `ModelOutput`.
+        """
+        outputs, state, losses = self.model.stateless_call(
+            [params[name] for name in self.names], list(state), inputs, training=training, return_losses=True
+        )
+        return ModelOutput(outputs, tf.add_n([tf.reduce_sum(loss) for loss in losses]) if losses else None, state)
+
+    def assign_state(self, state: Iterable[tf.Tensor]) -> None:
+        """Writes a state back into the model's non-trainable variables.
+
+        Args:
+            state: Values in the model's order.
+        """
+        for variable, value in zip(self.model.non_trainable_variables, state, strict=True):
+            variable.assign(value)
+
+
+def unique_names(variables: Sequence[keras.Variable]) -> list[str]:
+    """Names variables by their paths, with a number added where a path repeats.
+
+    Args:
+        variables: Keras variables.
+
+    Returns:
+        As many different strings.
+    """
+    names: list[str] = []
+    taken: set[str] = set()
+    for variable in variables:
+        name, count = variable.path, 1
+        while name in taken:
+            count += 1
+            name = f"{variable.path}#{count}"
+        names.append(name)
+        taken.add(name)
+    return names
+
+
+def bind(variables: Sequence[keras.Variable], values: Sequence[tf.Tensor]) -> keras.StatelessScope:
+    """Makes Keras variables read as the given tensors inside a `with` block.
+
+    Args:
+        variables: Keras variables.
+        values: A tensor for each, of its shape and dtype.
+
+    Returns:
+        A context manager.
+    """
+    return keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True)))
+
+
+def clone(model: keras.Model) -> keras.Model:
+    """Copies a built model: the same architecture, the same weights, no variable shared.
+
+    Args:
+        model: A built Keras model; a subclassed one must define `get_config` unless its constructor takes only
+            plain values.
+
+    Returns:
+        A model of the same class.
+
+    Raises:
+        TypeError: If a subclassed model cannot be made again from its configuration.
+    """
+    if isinstance(model, keras.Sequential) or type(model) is keras.Model:
+        copy = keras.models.clone_model(model)
+    else:
+        try:
+            copy = type(model).from_config(model.get_config())
+            copy.build_from_config(model.get_build_config() or {})
+        except (NotImplementedError, TypeError, ValueError) as error:
+            raise TypeError(
+                "Expected a subclassed model that can be made again from get_config() and its input shape. "
+                f"Received: {type(model).__name__}: {error}"
+            ) from error
+    if len(copy.weights) != len(model.weights):
+        raise TypeError(
+            f"Expected a copy with {len(model.weights)} weights from {type(model).__name__}.get_config(). "
+            f"Received: one with {len(copy.weights)}; define build(input_shape)"
+        )
+    for target, source in zip(copy.variables, model.variables, strict=True):
+        target.assign(source)
+    return copy
+
+
+def leaf_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """Lists the layers inside a model, or inside any layer, that hold no other layers.
+
+    Args:
+        layer: A model or layer.
+
+    Returns:
+        Layers in the order in which they were added, each once; a layer without sub-layers returns itself.
+    """
+    inner = [child for child in layer._flatten_layers(include_self=False)]
+    if not inner:
+        return [layer]
+    leaves = [child for child in inner if not list(child._flatten_layers(include_self=False))]
+    return [leaf for leaf in dict.fromkeys(leaves) if not isinstance(leaf, keras.layers.InputLayer)]
+
+
+def _require_no_float16(model: keras.Model) -> None:
+    for layer in model._flatten_layers():
+        if layer.compute_dtype == "float16":
+            raise ValueError(
+                "Expected a model that computes in float32, float64 or bfloat16: inner gradients in float16 "
+                "underflow, and Keras' loss scaling does not reach the inner steps. "
+                f"Received: layer {layer.name!r} with policy {layer.dtype_policy.name!r}; use 'mixed_bfloat16'"
+            )

@@ -1,0 +1,58 @@
+"""Keras layers whose second derivative is known to be wrong or missing on TensorFlow."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from maml_tf.core.functional import leaf_layers
+
+_STATISTICS = "its variance treats the mean as a constant, so second derivatives are wrong; use maml_tf.layers.{}"
+_CUDNN = "cuDNN kernels have no second derivative; pass use_cudnn=False"
+_INTERPOLATION = "interpolation {!r} has no second derivative"
+
+
+class Offender(NamedTuple):
+    """A layer and what is wrong with its second derivative."""
+
+    layer: str
+    reason: str
+
+
+def known_offenders(model: keras.Model) -> list[Offender]:
+    """Lists the layers known to break exact meta-gradients, by looking at their classes alone.
+
+    Args:
+        model: A Keras model.
+
+    Returns:
+        An `Offender` for each such layer; empty if none is known.
+
+    Example:
+    >>> import keras
+    >>> from maml_tf.core.known_offenders import known_offenders
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.LayerNormalization(name="norm")])
+    >>> [offender.layer for offender in known_offenders(model)]
+    ['norm']
+    """
+    found = [(layer, _reason(layer)) for layer in leaf_layers(model)]
+    return [Offender(layer.name, reason) for layer, reason in found if reason]
+
+
+def _reason(layer: keras.layers.Layer) -> str | None:
+    if type(layer).__module__.startswith("keras."):
+        if isinstance(layer, (keras.layers.LayerNormalization, keras.layers.GroupNormalization)):
+            return _STATISTICS.format(type(layer).__name__)
+        # A frozen BatchNormalization normalises with constants.
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
+            return _STATISTICS.format(type(layer).__name__)
+    if isinstance(layer, (keras.layers.UpSampling2D, keras.layers.Resizing)):
+        if layer.interpolation != "nearest" or isinstance(layer, keras.layers.Resizing):
+            return _INTERPOLATION.format(layer.interpolation)
+    if getattr(layer, "activation", None) is keras.activations.softsign:
+        return "softsign has no second derivative"
+    if isinstance(layer, (keras.layers.LSTM, keras.layers.GRU)) and layer.use_cudnn is not False:
+        return _CUDNN if tf.config.list_logical_devices("GPU") else None
+    return None

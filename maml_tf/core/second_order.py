@@ -1,0 +1,236 @@
+"""A check that a model's second derivatives, on which exact meta-gradients rest, are what they should be.
+
+TensorFlow has operations whose second derivative is missing (an error), None, or silently wrong. Each layer is
+tested on the inputs it meets in the model: its Hessian-vector product against central differences of its gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from maml_tf.core.functional import FunctionalModel, leaf_layers
+from maml_tf.core.known_offenders import known_offenders
+
+_ATTEMPTS = 2
+_JITTER = 1e-2
+
+
+class _Precision(NamedTuple):
+    """Step of the central differences, tolerance, and the share of the gradient that counts as zero curvature."""
+
+    epsilon: float
+    tolerance: float
+    floor: float
+
+
+# A layer that cannot be made again in float64 is tested in its own precision, where differences are coarse.
+_PRECISION = {"float64": _Precision(1e-7, 1e-4, 1e-5), "float32": _Precision(1e-3, 5e-2, 2e-2)}
+
+
+class Finding(NamedTuple):
+    """A layer whose second derivative is wrong or missing.
+
+    Attributes:
+        layer: Name of the layer.
+        reason: What is wrong.
+        relative_error: Of the Hessian-vector product; NaN where TensorFlow has none.
+    """
+
+    layer: str
+    reason: str
+    relative_error: float
+
+
+class _Call(NamedTuple):
+    layer: Any
+    args: tuple
+    kwargs: dict
+
+
+def check_second_order(model: keras.Model, sample_input: Any, *, seed: int = 0) -> list[Finding]:
+    """Compares each layer's Hessian-vector products with finite differences.
+
+    The Hessian of a random quadratic function of the layer's outputs is taken with respect to its inputs and trainable
+    weights together, in float64 where the layer can be made again in it.
+
+    Args:
+        model: A built Keras model; it stays as it is.
+        sample_input: A batch of inputs, [examples, ...], preferably real ones.
+        seed: Of the random projections and directions.
+
+    Returns:
+        A `Finding` for each offending layer, in the order of their calls; empty if all is exact.
+
+    Raises:
+        ValueError: If the model is not built.
+
+    Example:
+
+    >>> import keras
+    >>> import maml_tf
+    >>> norm = keras.layers.LayerNormalization(name="norm")
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4), norm])
+    >>> [finding.layer for finding in maml_tf.check_second_order(model, keras.random.normal((8, 4), seed=0))]
+    ['norm']
+    """
+    FunctionalModel(model)
+    findings: dict[int, Finding] = {}
+    for call in _recorded_calls(model, sample_input):
+        inside = {id(layer) for layer in _operations(call.layer)} - {id(call.layer)}
+        if id(call.layer) in findings or inside & set(findings):
+            continue
+        finding = _check(call, seed)
+        if finding is not None:
+            findings[id(call.layer)] = finding
+    named = {finding.layer for finding in findings.values()}
+    untestable_here = [offender for offender in known_offenders(model) if offender.layer not in named]
+    return [
+        *findings.values(),
+        *(Finding(offender.layer, offender.reason, float("nan")) for offender in untestable_here),
+    ]
+
+
+def _recorded_calls(model: keras.Model, sample_input: Any) -> list[_Call]:
+    """Runs the model once and returns each operation's first call, inner ones before those that hold them."""
+    calls: dict[int, _Call] = {}
+    operations = _operations(model)
+    with _recording(operations, calls):
+        model.stateless_call(model.trainable_variables, model.non_trainable_variables, sample_input, training=True)
+    return list(calls.values())
+
+
+def _operations(layer: Any) -> list[Any]:
+    """Lists what a model calls: leaf layers, operations of a functional graph, and layers with code of their own."""
+    if not isinstance(layer, keras.layers.Layer):
+        return [layer]
+    nested = [layer, *layer._flatten_layers(include_self=False)]
+    graphs = [inner for inner in nested if _is_container(inner)]
+    operations = [operation for graph in graphs for operation in getattr(graph, "operations", [])]
+    everything = {id(operation): operation for operation in [*operations, *nested]}.values()
+    return [op for op in everything if not _is_container(op) and not isinstance(op, keras.layers.InputLayer)]
+
+
+def _is_container(layer: Any) -> bool:
+    return isinstance(layer, keras.Sequential) or type(layer).__name__ == "Functional"
+
+
+@contextmanager
+def _recording(operations: list[Any], calls: dict[int, _Call]) -> Iterator[None]:
+    def recorder(operation, original):
+        def call(*args, **kwargs):
+            outputs = original(*args, **kwargs)
+            calls.setdefault(id(operation), _Call(operation, args, kwargs))
+            return outputs
+
+        return call
+
+    for operation in operations:
+        object.__setattr__(operation, "call", recorder(operation, operation.call))
+    try:
+        yield
+    finally:
+        for operation in operations:
+            object.__delattr__(operation, "call")
+
+
+def _check(call: _Call, seed: int) -> Finding | None:
+    layer, dtype = _in_float64(call)
+    call = call._replace(layer=layer)
+    precision = _PRECISION[dtype]
+    # A kink (ReLU, max-pooling) between the two points of a difference fails one attempt, an offender every one.
+    for attempt in range(_ATTEMPTS):
+        try:
+            error = _relative_error(call, dtype, precision, seed + attempt)
+        except LookupError as missing:
+            return Finding(call.layer.name, f"no second derivative: {missing}", float("nan"))
+        if error is None or error <= precision.tolerance:
+            return None
+    return Finding(
+        call.layer.name,
+        f"its Hessian-vector product differs from central differences by {error:.2g}, relative, in {dtype}",
+        error,
+    )
+
+
+def _in_float64(call: _Call) -> tuple[Any, str]:
+    layer = call.layer
+    if not isinstance(layer, keras.layers.Layer):
+        return layer, "float64"
+    try:
+        twin = type(layer).from_config({**layer.get_config(), "dtype": "float64"})
+        twin(*_cast(call.args, "float64"), **_cast(call.kwargs, "float64"))
+        for target, source in zip(twin.variables, layer.variables, strict=True):
+            target.assign(keras.ops.cast(source, target.dtype))
+        return twin, "float64"
+    except (TypeError, ValueError, NotImplementedError, tf.errors.InvalidArgumentError):
+        return layer, "float32"
+
+
+def _relative_error(call: _Call, dtype: str, precision: _Precision, seed: int) -> float | None:
+    """Returns the error of a Hessian-vector product along a random direction, None where nothing is differentiable."""
+    args, kwargs = _cast(call.args, dtype), _cast(call.kwargs, dtype)
+    is_layer = isinstance(call.layer, keras.layers.Layer)
+    weights = [tf.cast(variable.value, dtype) for variable in call.layer.trainable_variables] if is_layer else []
+    state = [variable.value for variable in call.layer.non_trainable_variables] if is_layer else []
+    leaves = tf.nest.flatten((args, kwargs))
+    floating = [index for index, leaf in enumerate(leaves) if tf.is_tensor(leaf) and leaf.dtype.is_floating]
+    values = [*(leaves[index] for index in floating), *weights]
+    if not values:
+        return None
+
+    def outputs(values):
+        given = dict(zip(floating, values, strict=False))
+        new_leaves = [given.get(index, leaf) for index, leaf in enumerate(leaves)]
+        new_args, new_kwargs = tf.nest.pack_sequence_as((args, kwargs), new_leaves)
+        if is_layer:
+            result, _ = call.layer.stateless_call(list(values[len(floating) :]), state, *new_args, **new_kwargs)
+        else:
+            result = call.layer.call(*new_args, **new_kwargs)
+        return [leaf for leaf in tf.nest.flatten(result) if tf.is_tensor(leaf) and leaf.dtype.is_floating]
+
+    generator = tf.random.Generator.from_seed(seed)
+    # Off the kinks on which real inputs often lie, such as ties of zeros under a max-pooling.
+    values = [value + _JITTER * generator.normal(value.shape, dtype=value.dtype) for value in values]
+    projections = [generator.normal(output.shape, dtype=output.dtype) for output in outputs(values)]
+    directions = [generator.normal(value.shape, dtype=value.dtype) for value in values]
+
+    def gradient(values):
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            # The square makes the gradient that enters the layer from above depend on the values as well.
+            pairs = zip(projections, outputs(values), strict=True)
+            scalar = tf.add_n([tf.reduce_sum(tf.cast((p + output) ** 2, dtype)) for p, output in pairs])
+        return _zeros_for_none(tape.gradient(scalar, values), values)
+
+    with tf.GradientTape() as tape:
+        tape.watch(values)
+        first = gradient(values)
+        along = tf.add_n([tf.reduce_sum(g * d) for g, d in zip(first, directions, strict=True)])
+    exact = _zeros_for_none(tape.gradient(along, values), values)
+    ahead = gradient([v + precision.epsilon * d for v, d in zip(values, directions, strict=True)])
+    behind = gradient([v - precision.epsilon * d for v, d in zip(values, directions, strict=True)])
+    differences = [(a - b) / (2 * precision.epsilon) for a, b in zip(ahead, behind, strict=True)]
+    error = _norm([e - d for e, d in zip(exact, differences, strict=True)])
+    scale = max(_norm(exact), _norm(differences))
+    return error / scale if scale > precision.floor * _norm(first) else 0.0
+
+
+def _zeros_for_none(gradients: list[Any], values: list[tf.Tensor]) -> list[tf.Tensor]:
+    pairs = zip(gradients, values, strict=True)
+    return [tf.zeros_like(value) if g is None else tf.convert_to_tensor(g) for g, value in pairs]
+
+
+def _norm(tensors: list[tf.Tensor]) -> float:
+    return float(tf.sqrt(tf.add_n([tf.reduce_sum(tf.cast(tensor, tf.float64) ** 2) for tensor in tensors])))
+
+
+def _cast(nest: Any, dtype: str) -> Any:
+    def cast(leaf):
+        return tf.cast(leaf, dtype) if tf.is_tensor(leaf) and leaf.dtype.is_floating else leaf
+
+    return tf.nest.map_structure(cast, nest)

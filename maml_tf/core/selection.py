@@ -1,0 +1,99 @@
+"""Which of a model's trainable variables the inner steps adapt; all of them are meta-trained."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from maml_tf.core.functional import leaf_layers, unique_names
+
+Selection = Callable[[keras.Model], list[str]]
+_register = keras.saving.register_keras_serializable(package="maml_tf")
+
+
+@_register
+def everything(model: keras.Model) -> list[str]:
+    """Selects every trainable variable: MAML.
+
+    Args:
+        model: A built model.
+
+    Returns:
+        The names of its trainable variables.
+    """
+    return unique_names(model.trainable_variables)
+
+
+@_register
+def head(model: keras.Model) -> list[str]:
+    """Selects the last layer that has trainable variables: ANIL (almost no inner loop).
+
+    Args:
+        model: A built model.
+
+    Returns:
+        The names of that layer's trainable variables.
+
+    Source: Raghu et al., Rapid Learning or Feature Reuse?, 2020.
+    """
+    last = [layer for layer in leaf_layers(model) if layer.trainable_variables][-1]
+    chosen = {id(variable) for variable in last.trainable_variables}
+    names = unique_names(model.trainable_variables)
+    return [name for name, variable in zip(names, model.trainable_variables, strict=True) if id(variable) in chosen]
+
+
+@_register
+class matching:
+    """Selects the trainable variables whose path matches a regular expression.
+
+    Args:
+        pattern: Regular expression, searched for anywhere in the path, such as "head|norm4".
+
+    Example:
+    >>> import keras
+    >>> import maml_tf
+    >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, name="body"), keras.layers.Dense(1, name="head")])
+    >>> [name.split("/", 1)[1] for name in maml_tf.matching("kernel$")(model)]
+    ['body/kernel', 'head/kernel']
+    """
+
+    def __init__(self, pattern: str):
+        self.pattern = pattern
+
+    def __call__(self, model: keras.Model) -> list[str]:
+        """Applies the pattern.
+
+        Args:
+            model: A built model.
+
+        Returns:
+            The names of the trainable variables that match.
+
+        Raises:
+            ValueError: If none does.
+        """
+        names = [name for name in everything(model) if re.search(self.pattern, name)]
+        if not names:
+            raise ValueError(
+                f"Expected pattern {self.pattern!r} to match a trainable variable. Received: {everything(model)}"
+            )
+        return names
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {"pattern": self.pattern}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> matching:
+        """Makes a selection from `get_config`'s result.
+
+        Args:
+            config: The constructor's arguments.
+
+        Returns:
+            A selection.
+        """
+        return cls(**config)

@@ -1,0 +1,48 @@
+"""The way over tasks, and whether to use XLA, chosen by what was measured (see docs/speed.md)."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from maml_tf.core.functional import leaf_layers
+
+# Layers of matrix products and element-wise functions: merging tasks and XLA both pay.
+_DENSE_LAYERS = (
+    keras.layers.Dense,
+    keras.layers.Activation,
+    keras.layers.Flatten,
+    keras.layers.Reshape,
+    keras.layers.Concatenate,
+    keras.layers.Add,
+    keras.layers.ReLU,
+)
+
+
+def choose_task_map(model: keras.Model) -> str:
+    """Chooses how to go over tasks: merged where operations are small or a GPU is there, else a task a thread.
+
+    Args:
+        model: A built Keras model.
+
+    Returns:
+        "vectorized" or "mapped".
+    """
+    on_gpu = bool(tf.config.list_logical_devices("GPU"))
+    return "vectorized" if on_gpu or _is_dense(model) else "mapped"
+
+
+def choose_jit_compile(model: keras.Model) -> bool:
+    """Chooses whether to compile training with XLA: for models of dense layers alone.
+
+    Args:
+        model: A built Keras model.
+
+    Returns:
+        True or False.
+    """
+    return _is_dense(model)
+
+
+def _is_dense(model: keras.Model) -> bool:
+    return all(isinstance(layer, _DENSE_LAYERS) for layer in leaf_layers(model))

@@ -1,0 +1,288 @@
+"""Inner update rules: small, differentiable, composable; learned ones own Keras variables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from maml_tf.core.adaptation import Params
+
+_GRANULARITIES = ("weight", "layer", "layer_and_step")
+_register = keras.saving.register_keras_serializable(package="maml_tf")
+
+
+class UpdateRule(keras.layers.Layer):
+    """Base class: maps gradients to updates, and subtracts the updates from the parameters.
+
+    A subclass defines `updates(gradients, params, step)`, a pure function of tensors. Being a Keras layer, a rule
+    is saved, loaded and tracked with the model that holds it, and its variables are meta-learned.
+    """
+
+    def __call__(self, params: Params, gradients: Params, step: int | tf.Tensor = 0) -> Params:
+        """Takes a step: `params - updates`.
+
+        Args:
+            params: Nest of float tensors.
+            gradients: Nest of the same structure.
+            step: Number of the inner step, from 0.
+
+        Returns:
+            A nest of the same structure.
+        """
+        updates = self.updates(gradients, params, step)
+        return tf.nest.map_structure(lambda value, update: value - update, params, updates)
+
+    def updates(self, gradients: Params, params: Params, step: int | tf.Tensor) -> Params:
+        """Maps gradients to what is subtracted from the parameters.
+
+        Args:
+            gradients: Nest of float tensors.
+            params: Nest of the same structure.
+            step: Number of the inner step, from 0.
+
+        Returns:
+            A nest of the same structure.
+        """
+        raise TypeError(f"Expected {type(self).__name__} to define updates(gradients, params, step)")
+
+    def build(self, params: Params) -> None:
+        """Creates the rule's variables, if it has any, for parameters of these shapes.
+
+        Args:
+            params: Nest of the tensors or variables to adapt, keyed by their paths.
+        """
+        self.built = True
+
+
+@_register
+class SGD(UpdateRule):
+    """Gradient descent: `theta - alpha * gradient`, Equation 1 (Section 2.2).
+
+    Args:
+        learning_rate: The step size alpha, or one for each inner step; the last one serves all later steps.
+
+    Raises:
+        ValueError: If a step size is negative or none is given.
+
+    Example:
+    >>> from maml_tf import SGD
+    >>> [float(value) for value in SGD([0.5, 0.25])([1.0], [1.0], step=1)]
+    [0.75]
+    """
+
+    def __init__(self, learning_rate: float | Sequence[float] = 0.01, **kwargs):
+        super().__init__(**kwargs)
+        rates = [float(rate) for rate in (learning_rate if _is_sequence(learning_rate) else [learning_rate])]
+        if not rates or any(not rate >= 0 for rate in rates):
+            raise ValueError(f"Expected step sizes of at least 0. Received: learning_rate={learning_rate!r}")
+        self.learning_rates = tuple(rates)
+
+    def updates(self, gradients, params, step):
+        return tf.nest.map_structure(lambda gradient: _at_step(self.learning_rates, step, gradient) * gradient, gradients)
+
+    def get_config(self):
+        return {**super().get_config(), "learning_rate": list(self.learning_rates)}
+
+
+@_register
+class LearnedStepSizes(UpdateRule):
+    """Gradient descent with meta-learned step sizes: `theta - alpha_j * gradient`, alpha_j trained with theta.
+
+    Args:
+        initial: Initial step size.
+        granularity: "weight", one step size for every scalar weight (Meta-SGD); "layer", one for every layer;
+            "layer_and_step", one for every layer and inner step.
+        steps: Number of inner steps that have sizes of their own with "layer_and_step"; the last one's serve all
+            later steps.
+
+    Raises:
+        ValueError: If the granularity is unknown or a number is out of range.
+
+    Source: Section 2.2 ("the step size alpha may be fixed as a hyperparameter or meta-learned"); per weight: Li et
+    al., Meta-SGD, 2017; per layer and step: Antoniou et al., How to train your MAML, 2019.
+
+    Example:
+    >>> from maml_tf import LearnedStepSizes
+    >>> rule = LearnedStepSizes(0.5, granularity="layer")
+    >>> rule.build({"dense/kernel": keras.ops.ones((2, 3)), "dense/bias": keras.ops.ones((3,))})
+    >>> [variable.path for variable in rule.trainable_variables]
+    ['learned_step_sizes/dense']
+    """
+
+    def __init__(self, initial: float = 0.01, granularity: str = "weight", steps: int = 1, **kwargs):
+        super().__init__(**kwargs)
+        if granularity not in _GRANULARITIES:
+            raise ValueError(f"Expected granularity to be one of {_GRANULARITIES}. Received: {granularity!r}")
+        if not initial >= 0 or steps < 1:
+            raise ValueError(f"Expected initial >= 0 and steps >= 1. Received: initial={initial}, steps={steps}")
+        self.initial, self.granularity, self.steps = float(initial), granularity, int(steps)
+        self._step_sizes: dict[str, keras.Variable] = {}
+
+    def build(self, params):
+        if self.built:
+            return
+        if not isinstance(params, dict):
+            raise ValueError(f"Expected a dictionary from variable path to value. Received: {type(params).__name__}")
+        for path, value in params.items():
+            key = self._key(path)
+            if key not in self._step_sizes:
+                self._step_sizes[key] = self.add_weight(
+                    shape=self._shape(value),
+                    initializer=keras.initializers.Constant(self.initial),
+                    dtype=keras.backend.standardize_dtype(value.dtype),
+                    name=key.replace("/", "."),
+                )
+        self.built = True
+
+    def updates(self, gradients, params, step):
+        if not self.built:
+            raise ValueError("Expected build(params) to have been called. Received: an unbuilt LearnedStepSizes")
+        return {path: self._step_size(path, step, gradient) * gradient for path, gradient in gradients.items()}
+
+    def get_config(self):
+        own = {"initial": self.initial, "granularity": self.granularity, "steps": self.steps}
+        return {**super().get_config(), **own}
+
+    def _key(self, path: str) -> str:
+        return path if self.granularity == "weight" else path.rpartition("/")[0]
+
+    def _shape(self, value: Any) -> tuple[int, ...]:
+        return {"weight": tuple(value.shape), "layer": (), "layer_and_step": (self.steps,)}[self.granularity]
+
+    def _step_size(self, path: str, step: int | tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+        size = tf.convert_to_tensor(self._step_sizes[self._key(path)])
+        return _at_step(size, step, gradient) if self.granularity == "layer_and_step" else size
+
+
+@_register
+class ClipByValue(UpdateRule):
+    """Clips every element of the gradients to `[-limit, limit]`.
+
+    Args:
+        limit: Positive bound.
+
+    Raises:
+        ValueError: If the bound is not positive.
+    """
+
+    def __init__(self, limit: float, **kwargs):
+        super().__init__(**kwargs)
+        self.limit = _positive("limit", limit)
+
+    def updates(self, gradients, params, step):
+        return tf.nest.map_structure(lambda gradient: tf.clip_by_value(gradient, -self.limit, self.limit), gradients)
+
+    def get_config(self):
+        return {**super().get_config(), "limit": self.limit}
+
+
+@_register
+class ClipByGlobalNorm(UpdateRule):
+    """Scales the gradients together so that their joint Euclidean norm is at most `norm`.
+
+    Args:
+        norm: Positive bound.
+
+    Raises:
+        ValueError: If the bound is not positive.
+    """
+
+    def __init__(self, norm: float, **kwargs):
+        super().__init__(**kwargs)
+        self.norm = _positive("norm", norm)
+
+    def updates(self, gradients, params, step):
+        square = tf.add_n([tf.reduce_sum(gradient**2) for gradient in tf.nest.flatten(gradients)])
+        # The square root is not differentiable at 0, so it is taken of the bounded square alone.
+        scale = self.norm / tf.sqrt(tf.maximum(square, self.norm**2))
+        return tf.nest.map_structure(lambda gradient: scale * gradient, gradients)
+
+    def get_config(self):
+        return {**super().get_config(), "norm": self.norm}
+
+
+@_register
+class Chain(UpdateRule):
+    """Composes rules: each one maps the updates of the one before it.
+
+    Args:
+        rules: `UpdateRule`s, first to last, such as `[ClipByValue(10.0), SGD(0.01)]`.
+
+    Raises:
+        ValueError: If there is no rule or one is not an `UpdateRule`.
+
+    Example:
+    >>> from maml_tf import SGD, Chain, ClipByValue
+    >>> [float(value) for value in Chain([ClipByValue(1.0), SGD(0.5)])([0.0], [8.0])]
+    [-0.5]
+    """
+
+    def __init__(self, rules: Sequence[UpdateRule], **kwargs):
+        super().__init__(**kwargs)
+        if not rules or not all(isinstance(rule, UpdateRule) for rule in rules):
+            raise ValueError(f"Expected at least one update rule. Received: {rules!r}")
+        self.rules = list(rules)
+
+    def build(self, params):
+        for rule in self.rules:
+            rule.build(params)
+        self.built = True
+
+    def updates(self, gradients, params, step):
+        for rule in self.rules:
+            gradients = rule.updates(gradients, params, step)
+        return gradients
+
+    def get_config(self):
+        return {**super().get_config(), "rules": [keras.saving.serialize_keras_object(rule) for rule in self.rules]}
+
+    @classmethod
+    def from_config(cls, config):
+        rules = [keras.saving.deserialize_keras_object(rule) for rule in config.pop("rules")]
+        return cls(rules, **config)
+
+
+def as_update_rule(rule: float | Sequence[float] | UpdateRule) -> UpdateRule:
+    """Reads what a user gives as inner learning rate.
+
+    Args:
+        rule: A step size, one for each step, or an update rule.
+
+    Returns:
+        An update rule.
+
+    Raises:
+        TypeError: If it is none of these.
+    """
+    if isinstance(rule, UpdateRule):
+        return rule
+    if _is_number(rule) or (_is_sequence(rule) and all(_is_number(rate) for rate in rule)):
+        return SGD(rule)
+    raise TypeError(
+        "Expected inner_learning_rate to be a number, a sequence of numbers (one a step) or a maml_tf update rule "
+        f"(SGD, LearnedStepSizes, ClipByValue, ClipByGlobalNorm, Chain). Received: {rule!r}"
+    )
+
+
+def _at_step(values: Sequence[float] | tf.Tensor, step: int | tf.Tensor, like: tf.Tensor) -> Any:
+    last = len(values) - 1
+    if last == 0 or isinstance(step, int):
+        return values[0 if last == 0 else min(step, last)]
+    return tf.gather(tf.cast(tf.convert_to_tensor(values), like.dtype), tf.minimum(step, last))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, (list, tuple))
+
+
+def _positive(name: str, value: float) -> float:
+    if not value > 0:
+        raise ValueError(f"Expected {name} > 0. Received: {name}={value}")
+    return float(value)

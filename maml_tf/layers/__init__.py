@@ -1,0 +1,5 @@
+"""Keras layers that meta-learning needs."""
+
+from maml_tf.layers.normalization import BatchNormalization, GroupNormalization, LayerNormalization
+
+__all__ = ["BatchNormalization", "GroupNormalization", "LayerNormalization"]

@@ -1,0 +1,360 @@
+"""`MAML`: a Keras model that learns, by gradient descent through adaptation, how to adapt."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from maml_tf.core import episode_checks, selection
+from maml_tf.core.adaptation import adapt
+from maml_tf.core.functional import FunctionalModel, bind, clone
+from maml_tf.core.known_offenders import known_offenders
+from maml_tf.core.meta_gradient import MetaGradient, meta_gradient, over_tasks
+from maml_tf.core.task_loss import as_task_loss
+from maml_tf.core.task_map import choose_jit_compile, choose_task_map
+from maml_tf.core.update_rules import UpdateRule, as_update_rule
+
+
+@keras.saving.register_keras_serializable(package="maml_tf")
+class MAML(keras.Model):
+    """Model-agnostic meta-learning of any Keras model, Algorithms 1 and 2.
+
+    Called on `(support_x, support_y, query_x)` it adapts the wrapped model to every task's support set and returns
+    the predictions on its query set. `fit` minimises the mean query loss after adaptation (Equation 1). Data are
+    `((support_x, support_y, query_x), query_y)`, each a tensor or nest with a leading task axis:
+    support_x [tasks, support examples, ...], query_x [tasks, query examples, ...].
+
+    Inner steps call the model with training=True, at meta-test too: adapting is training. The query call passes
+    on Keras' own flag: True in `fit`, False in `evaluate` and `predict`.
+
+    Args:
+        model: A built Keras model; its variables are the meta-parameters theta, changed in place by `fit`.
+        loss: The task loss: a Keras loss name, a Keras loss, a function `(y_true, y_pred)`, or a list or
+            dictionary of these for a model with several outputs. Losses that the model adds itself count too.
+        inner_learning_rate: The step size alpha, one for each inner step, or an update rule such as
+            `maml_tf.LearnedStepSizes(0.01)`.
+        inner_steps: Number of gradient steps of an adaptation.
+        first_order: Whether to stop the gradient through the inner gradients (Section 5.2).
+        adapted: Which variables the inner steps change: `maml_tf.everything`, `maml_tf.head` (ANIL) or
+            `maml_tf.matching(pattern)`. All are meta-trained.
+        task_map: How to go over tasks, see `maml_tf.core.meta_gradient.over_tasks`; "auto" chooses by model and
+            device.
+        parallel_tasks: How many tasks are held in memory at once, at most; None for as many as the way likes.
+        name: Name of the Keras model.
+        **kwargs: Passed to `keras.Model`.
+
+    Raises:
+        TypeError: If `model` is not a Keras model, or `inner_learning_rate` is not one of the above.
+        ValueError: If the model is not built or computes in float16, or a number is out of range.
+
+    Source: Finn, Abbeel and Levine (2017), Sections 2.2 and 3.1.
+
+    Example:
+    >>> import keras
+    >>> import maml_tf
+    >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(1)])
+    >>> learner = maml_tf.MAML(model, loss="mse", inner_learning_rate=0.01)
+    >>> learner.compile(optimizer="adam")
+    >>> x, y = keras.random.normal((4, 5, 1)), keras.random.normal((4, 5, 1))  # 4 tasks of 5 examples
+    >>> history = learner.fit((x, y, x), y, batch_size=4, verbose=0)
+    >>> learner.predict((x, y, x), verbose=0).shape
+    (4, 5, 1)
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        loss: Any,
+        inner_learning_rate: float | Sequence[float] | UpdateRule = 0.01,
+        inner_steps: int = 1,
+        first_order: bool = False,
+        *,
+        adapted: selection.Selection = selection.everything,
+        task_map: str = "auto",
+        parallel_tasks: int | None = None,
+        name: str = "maml",
+        **kwargs,
+    ):
+        functional = FunctionalModel(model)
+        # Tasks' tensors keep their dtypes: the wrapped model casts its own inputs, and labels stay labels.
+        super().__init__(name=name, **{"dtype": model.dtype_policy, "autocast": False, **kwargs})
+        self.model = model
+        self.inner_steps = _at_least(1, "inner_steps", inner_steps)
+        self.first_order = bool(first_order)
+        self.update_rule = as_update_rule(inner_learning_rate)
+        self.adapted = adapted
+        self.task_map = choose_task_map(model) if task_map == "auto" else task_map
+        self.parallel_tasks = parallel_tasks
+        self._task_loss = as_task_loss(loss)
+        self._loss_given = loss
+        self._functional = functional
+        self._adapted_names = tuple(adapted(model))
+        if not self._adapted_names:
+            raise ValueError(f"Expected a trainable variable to adapt. Received: none in {model.name!r}")
+        params = functional.parameters()
+        self.update_rule.build({name: params[name] for name in self._adapted_names})
+        self.built = True
+        if not self.first_order:
+            _warn_of_offenders(model)
+
+    def compile(self, optimizer: Any = "adam", *, jit_compile: bool | str = "auto", **kwargs) -> None:
+        """Configures training, as `keras.Model.compile`; the loss is the constructor's.
+
+        Args:
+            optimizer: The outer optimizer, of the meta-parameters.
+            jit_compile: Whether to compile with XLA; "auto" does so for models of dense layers alone: per-task
+                convolutions under XLA are ten times slower on a CPU.
+            **kwargs: Keras' other arguments, such as metrics and steps_per_execution.
+
+        Raises:
+            ValueError: If a loss is given.
+        """
+        if kwargs.get("loss") is not None:
+            raise ValueError(
+                "Expected no loss in compile(): MAML's inner and outer loss is the one given to its constructor. "
+                f"Received: loss={kwargs['loss']!r}"
+            )
+        if jit_compile == "auto":
+            jit_compile = choose_jit_compile(self.model)
+        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None:
+            self.optimizer.build(self.trainable_variables)
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """Adapts to each task's support set and predicts its query set.
+
+        Args:
+            inputs: `(support_x, support_y, query_x)`, each with a leading task axis.
+            training: Keras' flag for the query pass.
+
+        Returns:
+            The model's outputs on query_x, [tasks, query examples, ...].
+        """
+        inputs = episode_checks.check_inputs(inputs)
+        params, rates = self._functional.parameters(), self._rule_values()
+
+        def predict_task(task):
+            number, (support_x, support_y, query_x) = task
+            with bind(self.update_rule.trainable_variables, rates):
+                adaptation = self._adapt_task(params, number, (support_x, support_y), self.inner_steps)
+            adapted = {**params, **adaptation.params}
+            return self._functional(adapted, adaptation.state, query_x, training).outputs
+
+        return over_tasks(
+            predict_task, _numbered(inputs), task_map=self.task_map, parallel_tasks=self.parallel_tasks
+        )
+
+    def meta_gradients(self, data: Any) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Computes the mean query loss after adaptation and its gradient, Equation 1.
+
+        Args:
+            data: `((support_x, support_y, query_x), query_y)`, each with a leading task axis.
+
+        Returns:
+            The loss, a scalar, and a list of gradients in the order of `trainable_variables`: the model's first,
+            then learned step sizes.
+
+        Raises:
+            ValueError: If the data do not fit together, or a variable has no gradient.
+            LookupError: If an operation of the model has no second derivative.
+            tf.errors.InvalidArgumentError: If a loss is not finite; the message holds the task and the step.
+        """
+        result = self._meta_gradient(data)
+        return result.loss, self._in_order(result.gradients)
+
+    def adapt(self, support_x: Any, support_y: Any, steps: int | None = None) -> keras.Model:
+        """Adapts a copy of the model to one task.
+
+        Args:
+            support_x: Inputs of one task, [support examples, ...].
+            support_y: Targets, [support examples, ...].
+            steps: Number of gradient steps, by default `inner_steps`; 0 copies the model.
+
+        Returns:
+            A model of the wrapped model's class with weights of its own; the original is untouched.
+
+        Raises:
+            ValueError: If the support set is empty or does not fit together, or `steps` is negative.
+            tf.errors.InvalidArgumentError: If a loss is not finite; the message holds the step.
+        """
+        steps = self.inner_steps if steps is None else _at_least(0, "steps", steps)
+        support = episode_checks.check_support(support_x, support_y)
+        params = self._functional.parameters()
+        adaptation = self._adapt_task(params, None, support, steps)
+        if adaptation.losses:
+            episode_checks.require_finite(tf.stack(adaptation.losses)[tf.newaxis])
+        adapted = clone(self.model)
+        for variable, value in zip(adapted.trainable_variables, {**params, **adaptation.params}.values(), strict=True):
+            variable.assign(value)
+        FunctionalModel(adapted).assign_state(adaptation.state)
+        return adapted
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        inputs, targets, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if sample_weight is not None:
+            raise ValueError("Expected data ((support_x, support_y, query_x), query_y). Received: sample weights too")
+        result = self._meta_gradient((inputs, targets))
+        predictions, _, state = result.auxiliary
+        self.optimizer.apply(self._in_order(result.gradients), self.trainable_variables)
+        self._functional.assign_state(_merge_states(state))
+        self._loss_tracker.update_state(result.loss, sample_weight=tf.shape(result.task_losses)[0])
+        return self.compute_metrics(inputs, targets, predictions, None)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        losses = over_tasks(lambda task: self._task_loss(*task), (y, y_pred), task_map="vectorized")
+        return tf.reduce_mean(losses)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        # Metrics see examples, as they would with the wrapped model alone.
+        merge = lambda leaf: tf.reshape(leaf, tf.concat([[-1], tf.shape(leaf)[2:]], axis=0))  # noqa: E731
+        y, y_pred = tf.nest.map_structure(merge, y), tf.nest.map_structure(merge, y_pred)
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    def get_config(self) -> dict[str, Any]:
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **super().get_config(),
+            "model": serialize(self.model),
+            "loss": serialize(self._loss_given),
+            "inner_learning_rate": serialize(self.update_rule),
+            "inner_steps": self.inner_steps,
+            "first_order": self.first_order,
+            "adapted": serialize(self.adapted),
+            "task_map": self.task_map,
+            "parallel_tasks": self.parallel_tasks,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> MAML:
+        config = dict(config)
+        for key in ("model", "loss", "inner_learning_rate", "adapted"):
+            config[key] = keras.saving.deserialize_keras_object(config[key], custom_objects=custom_objects)
+        return cls(**config)
+
+    @property
+    def adapted_names(self) -> tuple[str, ...]:
+        """Paths of the variables that the inner steps change."""
+        return self._adapted_names
+
+    def initial_values(self, tasks: tf.Tensor) -> tuple[dict[str, tf.Tensor], list[tf.Tensor]]:
+        """Copies the model's parameters and state for each task.
+
+        Args:
+            tasks: Numbers of the tasks, int [tasks].
+
+        Returns:
+            Dictionary from path to a tensor [tasks, ...], and a list of state tensors [tasks, ...].
+        """
+        count = tf.shape(tasks)[0]
+        params = {
+            name: tf.repeat(value[tf.newaxis], count, axis=0) for name, value in self._functional.parameters().items()
+        }
+        return params, over_tasks(self._functional.state, tasks) if self._functional.state() else []
+
+    def objective(self, params: dict[str, tf.Tensor]) -> Any:
+        """Makes the inner objective, the others of `params` than the adapted ones being constants of it.
+
+        Args:
+            params: Dictionary from variable path to tensor.
+
+        Returns:
+            A function `(adapted, (support_x, support_y), step, state) -> (loss, state)` for `maml_tf.adapt`.
+        """
+
+        def objective(adapted, batch, step, state):
+            loss, _, state = self.task_loss({**params, **adapted}, state, *batch, training=True)
+            return loss, state
+
+        return objective
+
+    def _adapt_task(self, params, number, support, steps):
+        return adapt(
+            self.objective(params),
+            {name: params[name] for name in self._adapted_names},
+            [support] * steps,
+            self.update_rule,
+            first_order=self.first_order,
+            state=self._functional.state(number),
+        )
+
+    def task_loss(self, params: Any, state: Any, inputs: Any, targets: Any, training: bool) -> tuple[Any, Any, Any]:
+        """Computes the loss of one task's examples, Equation 2 or 3.
+
+        Args:
+            params: Dictionary from variable path to tensor.
+            state: The non-trainable variables' values.
+            inputs: [examples, ...].
+            targets: [examples, ...].
+            training: Keras' training flag.
+
+        Returns:
+            The scalar loss, the outputs and the new state.
+        """
+        outputs, added, state = self._functional(params, state, inputs, training)
+        loss = self._task_loss(targets, outputs)
+        return (loss if added is None else loss + tf.cast(added, loss.dtype)), outputs, state
+
+    def _meta_gradient(self, data: Any) -> MetaGradient:
+        (support_x, support_y, query_x), query_y = episode_checks.check_data(data)
+
+        def outer_loss(params, task):
+            number, (task_support, (task_query_x, task_query_y)) = task
+            theta, rates = params
+            with bind(self.update_rule.trainable_variables, rates):
+                adaptation = self._adapt_task(theta, number, task_support, self.inner_steps)
+            adapted = {**theta, **adaptation.params}
+            loss, outputs, state = self.task_loss(
+                adapted, adaptation.state, task_query_x, task_query_y, training=True
+            )
+            return loss, (outputs, tf.stack([*adaptation.losses, loss]), state)
+
+        result = meta_gradient(
+            outer_loss,
+            (self._functional.parameters(), self._rule_values()),
+            _numbered(((support_x, support_y), (query_x, query_y))),
+            task_map=self.task_map,
+            parallel_tasks=self.parallel_tasks,
+        )
+        # The optimizer must not see gradients of a loss that is not finite.
+        with tf.control_dependencies(episode_checks.require_finite(result.auxiliary[1])):
+            return result._replace(gradients=tf.nest.map_structure(tf.identity, result.gradients))
+
+    def _in_order(self, gradients) -> list[tf.Tensor]:
+        theta, rates = gradients
+        return [*(theta[name] for name in self._functional.names), *rates]
+
+    def _rule_values(self) -> list[tf.Tensor]:
+        return [tf.convert_to_tensor(variable) for variable in self.update_rule.trainable_variables]
+
+
+def _numbered(tasks: Any) -> tuple[tf.Tensor, Any]:
+    return tf.range(tf.shape(tf.nest.flatten(tasks)[0])[0]), tasks
+
+
+def _merge_states(states: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """Merges the tasks' states: moving statistics are averaged, seeds and counters advance as task 0's did."""
+    return [tf.reduce_mean(state, axis=0) if state.dtype.is_floating else state[0] for state in states]
+
+
+def _at_least(minimum: int, name: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise ValueError(f"Expected {name} to be an integer of at least {minimum}. Received: {name}={value!r}")
+    return value
+
+
+def _warn_of_offenders(model: keras.Model) -> None:
+    offenders = known_offenders(model)
+    if offenders:
+        listed = "; ".join(f"{offender.layer}: {offender.reason}" for offender in offenders)
+        warnings.warn(
+            f"The exact meta-gradient will be wrong or unavailable through these layers: {listed}. See "
+            "maml_tf.check_second_order.",
+            stacklevel=3,
+        )

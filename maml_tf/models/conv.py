@@ -1,0 +1,165 @@
+"""Convolutional networks for few-shot image classification."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+from maml_tf.models.parts import (
+    BATCH_STATISTICS,
+    NORMALIZATIONS,
+    Initializer,
+    check_choice,
+    check_counts,
+    check_input_shape,
+    fresh,
+    make_head,
+    make_input,
+    normalized_activation,
+)
+
+_DOWNSAMPLING = ("stride", "pool")
+_READOUTS = ("mean", "flatten")
+
+
+def conv_net(
+    input_shape: Sequence[int],
+    ways: int = 5,
+    *,
+    filters: int = 64,
+    blocks: int = 4,
+    downsampling: str = "stride",
+    readout: str = "mean",
+    activation: str | Callable[[Any], Any] = "relu",
+    kernel_initializer: Initializer = "glorot_uniform",
+    head_initializer: Initializer = "glorot_uniform",
+    normalization: str | None = "batch",
+    batch_statistics: str = "always",
+    use_bias: bool = False,
+    dtype: str | keras.DTypePolicy = "float32",
+    name: str = "conv_net",
+) -> keras.Model:
+    """Builds a stack of blocks of 3x3 convolution, normalization and activation under a linear layer.
+
+    Args:
+        input_shape: Height, width and channels of an image.
+        ways: Number of classes.
+        filters: Of every convolution.
+        blocks: Number of blocks; each halves height and width.
+        downsampling: "stride" for convolutions with stride 2 (halves are rounded up), "pool" for 2x2 maximum
+            pooling after the activation (halves are rounded down).
+        readout: "mean" over the last feature map's positions, or "flatten".
+        activation: Of every block.
+        kernel_initializer: Of the convolutions' kernels.
+        head_initializer: Of the output layer's kernel. The choice matters most for the first inner step,
+            which reaches the convolutions through this kernel.
+        normalization: Between convolution and activation: None, "batch" (no gamma) or "layer".
+        batch_statistics: "always" as in the paper's code (evaluation is transductive) or "training" for
+            moving averages in inference: see `maml_tf.layers.BatchNormalization`.
+        use_bias: Whether convolutions have biases. Batch normalization subtracts a bias again: its gradient
+            is exactly zero and it only costs time. Set it for `normalization=None`, or for the original's
+            variables.
+        dtype: Data type or policy of the layers. Logits have the weights' data type.
+        name: The model's name.
+
+    Returns:
+        A built model from [batch, height, width, channels] to logits [batch, ways]; layers conv1, norm1,
+        activation1, (pool1,) conv2, ..., mean or flatten, head.
+
+    Raises:
+        ValueError: If an argument is out of range or the image is too small for so many blocks.
+
+    Example:
+    >>> from maml_tf.models import conv_net
+    >>> conv_net((16, 16, 3), ways=2, filters=8, blocks=2).output_shape
+    (None, 2)
+
+    Source: Section 5.2, after Vinyals et al., Matching Networks, 2016.
+    """
+    input_shape = check_input_shape(input_shape, rank=3)
+    check_counts(input_shape=input_shape, ways=ways, filters=filters, blocks=blocks)
+    check_choice("downsampling", downsampling, _DOWNSAMPLING)
+    check_choice("readout", readout, _READOUTS)
+    check_choice("normalization", normalization, NORMALIZATIONS)
+    check_choice("batch_statistics", batch_statistics, BATCH_STATISTICS)
+    pool = downsampling == "pool"
+    if pool and min(input_shape[:2]) < 2**blocks:
+        raise ValueError(
+            f"{blocks} blocks with pooling need images of at least {2**blocks} x {2**blocks}. "
+            f"Received: input_shape={input_shape}"
+        )
+    policy = keras.dtype_policies.get(dtype)
+    inputs = x = make_input(input_shape, policy)
+    for number in range(1, blocks + 1):
+        convolution = keras.layers.Conv2D(
+            filters,
+            3,
+            strides=1 if pool else 2,
+            padding="same",
+            use_bias=use_bias,
+            kernel_initializer=fresh(kernel_initializer),
+            dtype=policy,
+            name=f"conv{number}",
+        )
+        x = normalized_activation(
+            convolution(x),
+            number,
+            activation=activation,
+            normalization=normalization,
+            batch_statistics=batch_statistics,
+            dtype=policy,
+        )
+        if pool:
+            x = keras.layers.MaxPooling2D(2, padding="valid", dtype=policy, name=f"pool{number}")(x)
+    read = keras.layers.GlobalAveragePooling2D if readout == "mean" else keras.layers.Flatten
+    x = read(dtype=policy, name=readout)(x)
+    return keras.Model(inputs, make_head(x, ways, fresh(head_initializer), policy), name=name)
+
+
+def omniglot_conv(ways: int = 5, **options: Any) -> keras.Model:
+    """Builds the paper's Omniglot network: 4 strided convolutions of 64 filters, mean over the last map.
+
+    Args:
+        ways: Number of classes.
+        **options: Of `conv_net`. The original's output layer is `head_initializer=RandomNormal(stddev=1.0)`.
+
+    Returns:
+        A built model from [batch, 28, 28, 1] to logits [batch, ways].
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+    >>> from maml_tf.models import omniglot_conv
+    >>> [layer.name for layer in omniglot_conv().layers][1:4]
+    ['conv1', 'norm1', 'activation1']
+
+    Source: Section 5.2 and Appendix A.1.
+    """
+    return conv_net((28, 28, 1), ways, **{"name": "omniglot_conv", **options})
+
+
+def mini_imagenet_conv(ways: int = 5, **options: Any) -> keras.Model:
+    """Builds the paper's mini-ImageNet network: 4 convolutions of 32 filters with pooling, 5x5x32 features.
+
+    Args:
+        ways: Number of classes.
+        **options: Of `conv_net`.
+
+    Returns:
+        A built model from [batch, 84, 84, 3] to logits [batch, ways].
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+    >>> from maml_tf.models import mini_imagenet_conv
+    >>> mini_imagenet_conv().get_layer("flatten").output.shape
+    (None, 800)
+
+    Source: Section 5.2 and Appendix A.1, after Ravi and Larochelle, 2017.
+    """
+    defaults = {"filters": 32, "downsampling": "pool", "readout": "flatten", "name": "mini_imagenet_conv"}
+    return conv_net((84, 84, 3), ways, **{**defaults, **options})

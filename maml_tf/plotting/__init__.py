@@ -1,0 +1,7 @@
+"""Figures of the paper, drawn without matplotlib's global state."""
+
+from maml_tf.plotting.learning_curves import learning_curves
+from maml_tf.plotting.sinusoid import SinusoidFit, sinusoid_fits
+from maml_tf.plotting.style import figure_to_image, save
+
+__all__ = ["SinusoidFit", "figure_to_image", "learning_curves", "save", "sinusoid_fits"]

@@ -1,0 +1,109 @@
+"""Curves of a metric over inner steps with 95 % confidence bands (Figures 3 and 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+from maml_tf.plotting import style
+
+
+class Point(Protocol):
+    """A result to plot, such as `maml_tf.experiments.results.Row`."""
+
+    method: str
+    shots: int
+    step: int
+    mean: float
+    ci95: float
+
+
+def learning_curves(
+    rows: Sequence[Point],
+    *,
+    metric: str = "mean squared error",
+    labels: Mapping[str, str] | None = None,
+    log_scale: bool = True,
+    title: str | None = None,
+) -> Figure:
+    """Draws the mean over tasks after each inner step, with a band of the 95 % confidence interval.
+
+    One panel a number of shots, one line a method, in the order of the rows.
+
+    Args:
+        rows: The results of one metric.
+        metric: Name of the metric, for the axis.
+        labels: From a method to its label; a method is its own label by default.
+        log_scale: Whether the vertical axis is logarithmic. The squared error of the sinusoids falls by two
+            orders of magnitude, which a linear axis presses into its lowest tenth; accuracies are better
+            linear.
+        title: Title of the figure.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If there are no rows, or two rows of one method, number of shots and step.
+
+    Source: Finn, Abbeel and Levine, 2017, Figures 3 and 6.
+    """
+    if not rows:
+        raise ValueError("Expected at least one row. Received: none")
+    places = [(row.method, row.shots, row.step) for row in rows]
+    twice = sorted({place for place in places if places.count(place) > 1})
+    if twice:
+        raise ValueError(f"Expected one row of each method, shots and step. Received: several of {twice[0]}")
+    methods = list(dict.fromkeys(row.method for row in rows))
+    shots = sorted({row.shots for row in rows})
+    styles = style.line_styles(methods)
+    with style.styled():
+        figure = style.new_figure(0.8 + 3.1 * len(shots), 3.4)
+        panels = figure.subplots(1, len(shots), sharey=True, squeeze=False)[0]
+        for panel, of_shots in zip(panels, shots, strict=True):
+            for method in methods:
+                of_method = [row for row in rows if (row.method, row.shots) == (method, of_shots)]
+                if of_method:
+                    _draw(panel, of_method, styles[method], (labels or {}).get(method, method), log_scale)
+            panel.set_title(f"K = {of_shots}")
+            panel.set_xlabel("gradient steps")
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if log_scale:
+            panels[0].set_yscale("log")
+            panels[0].yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            panels[0].yaxis.set_major_formatter("{x:g}")
+            panels[0].yaxis.set_minor_locator(NullLocator())
+        panels[0].set_ylabel(metric)
+        handles: dict[str, Artist] = {}
+        for panel in panels:
+            for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+                handles.setdefault(label, handle)
+        handles["95 % confidence"] = Patch(color=style.GREY, alpha=0.25, linewidth=0)
+        columns = min(len(handles), 2 * len(shots))
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
+        if title:
+            figure.suptitle(title)
+    return figure
+
+
+def _draw(panel: Axes, rows: Sequence[Point], drawn: style.LineStyle, label: str, log_scale: bool) -> None:
+    rows = sorted(rows, key=lambda row: row.step)
+    step = np.array([row.step for row in rows])
+    mean = np.array([row.mean for row in rows], np.float64)
+    ci95 = np.array([row.ci95 for row in rows], np.float64)
+    # An infinite mean has no interval and, like NaN, leaves a gap.
+    mean, ci95 = np.where(np.isfinite(mean), mean, np.nan), np.where(np.isfinite(ci95), ci95, np.nan)
+    lower = mean - ci95
+    if log_scale:
+        # A band that reaches zero has no place on a logarithmic axis: it ends at a tenth of the mean.
+        lower = np.maximum(lower, 0.1 * mean)
+    panel.fill_between(step, lower, mean + ci95, color=drawn.color, alpha=0.2, linewidth=0)
+    panel.plot(
+        step, mean, color=drawn.color, linestyle=drawn.line, marker=drawn.marker, markersize=4.5, label=label
+    )

@@ -1,0 +1,297 @@
+"""ClassPool: N-way K-shot episodes over any labelled images."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from maml_tf.tasks.episode import Episode
+from maml_tf.tasks.episode_draw import EpisodeDraw, ImageDraw, rotate_quarter_turns
+from maml_tf.tasks.image_folder import read_class_folders
+
+Transform = Callable[[tf.Tensor], tf.Tensor]
+
+
+def unit_range(images: tf.Tensor) -> tf.Tensor:
+    """Returns float32 images: uint8 divided by 255, every other dtype cast and not scaled."""
+    scale = 1.0 / 255.0 if images.dtype == tf.uint8 else 1.0
+    return tf.cast(images, tf.float32) * scale
+
+
+class ClassPool:
+    """Labelled images from which N-way K-shot episodes are drawn.
+
+    A task takes `ways` different classes of the pool, numbers them in a random order, and takes `shots` support
+    and `queries` query images of each, all different. Task i is a function of (seed, i) alone, so a run that
+    stopped goes on where it was, and two learners given the same seed see the same tasks.
+
+    Args:
+        images: [images, ...], of any real dtype, kept as it is in memory.
+        labels: [images] or [images, 1], integers or strings; images of equal label are a class.
+        rotations: Turn each class of a task by its own random multiple of 90 degrees, the same for all its images.
+            The class is drawn first and its turn second: one task never holds a class at two turns.
+        transform: Maps drawn images [batch, ...] to the float images of the episode.
+
+    Raises:
+        TypeError: If the images aren't numbers.
+        ValueError: If shapes don't fit each other, there is no image, or images to rotate aren't square.
+
+    >>> import numpy as np
+    >>> from maml_tf.tasks import ClassPool
+    >>> pool = ClassPool(np.zeros([60, 28, 28, 1], np.uint8), np.repeat(np.arange(6), 10))
+    >>> pool
+    ClassPool(6 classes, 60 images of shape (28, 28, 1), uint8)
+    >>> pool.episode(seed=0, index=7, ways=5, shots=1, queries=3).query_x.shape
+    TensorShape([15, 28, 28, 1])
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray | Sequence[int] | Sequence[str],
+        *,
+        rotations: bool = False,
+        transform: Transform = unit_range,
+    ):
+        images, labels = np.asarray(images), np.asarray(labels)
+        _check_images(images, labels, rotations)
+        values, label_index, class_sizes = np.unique(
+            labels.reshape(-1), return_inverse=True, return_counts=True
+        )
+        if np.any(np.diff(label_index) < 0):
+            images = images[np.argsort(label_index, kind="stable")]
+        self._images = images
+        self._rotations = rotations
+        self._transform = transform
+        self.class_sizes = class_sizes
+        self.class_names = tuple(str(value) for value in values)
+
+    @classmethod
+    def from_classes(cls, classes: Mapping[str, np.ndarray], **options) -> ClassPool:
+        """Makes a pool of `{class name: images [images, ...]}`; classes may differ in size."""
+        arrays = {name: np.asarray(images) for name, images in classes.items()}
+        empty = [name for name, images in arrays.items() if not images.size]
+        if not arrays or empty:
+            raise ValueError(
+                f"Expected at least one class and at least one image in each. Received: {len(arrays)} classes, "
+                f"empty among them: {empty}"
+            )
+        shapes = {name: images.shape[1:] for name, images in arrays.items()}
+        if len(set(shapes.values())) > 1:
+            raise ValueError(f"Expected images of one shape in all classes. Received: {shapes}")
+        labels = np.repeat(list(arrays), [len(images) for images in arrays.values()])
+        return cls(np.concatenate(list(arrays.values())), labels, **options)
+
+    @classmethod
+    def from_dataset(cls, dataset: tf.data.Dataset, **options) -> ClassPool:
+        """Makes a pool of a finite, unbatched `tf.data.Dataset` of (image, label); reads all of it into memory."""
+        spec = dataset.element_spec
+        if not isinstance(spec, tuple) or len(spec) != 2:
+            raise ValueError(f"Expected a dataset of (image, label) pairs. Received: elements {spec}")
+        if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
+            raise ValueError("Expected a finite dataset. Received: a dataset of infinite cardinality")
+        classes: dict[str, list[np.ndarray]] = {}
+        for image, label in dataset.as_numpy_iterator():
+            if np.ndim(label) > 0:
+                raise ValueError(
+                    "Expected an unbatched dataset: one image and one scalar label an element. "
+                    f"Received: a label of shape {np.shape(label)}"
+                )
+            classes.setdefault(label, []).append(image)
+        images = [image for members in classes.values() for image in members]
+        shapes = sorted({image.shape for image in images})
+        if len(shapes) > 1:
+            raise ValueError(f"Expected images of one shape. Received: shapes {shapes}")
+        names = [label.decode() if isinstance(label, bytes) else label for label in classes]
+        labels = np.repeat(names, [len(members) for members in classes.values()])
+        return cls(np.stack(images) if images else np.zeros([0, 0]), labels, **options)
+
+    @classmethod
+    def from_folder(
+        cls,
+        folder: str | os.PathLike,
+        image_size: int | tuple[int, int] | None = None,
+        channels: int = 3,
+        **options,
+    ) -> ClassPool:
+        """Makes a pool of `folder/<class>/<image>`, read as uint8 by `read_class_folders`.
+
+        Args:
+            folder: Holds one folder a class; a class is named after its folder.
+            image_size: Height and width to resize to with a Lanczos filter; one number for a square. None keeps
+                the images' own size, which must then be the same in all.
+            channels: 1 for grey, 3 for RGB.
+            **options: As of the constructor.
+        """
+        return cls(*read_class_folders(folder, image_size, channels), **options)
+
+    def __len__(self) -> int:
+        """The number of classes."""
+        return len(self.class_names)
+
+    def __repr__(self) -> str:
+        shape, dtype = self._images.shape[1:], self._images.dtype
+        return f"ClassPool({len(self)} classes, {len(self._images)} images of shape {shape}, {dtype})"
+
+    def images_of(self, class_name: str) -> np.ndarray:
+        """Returns the images [images, ...] of a class, as they are in memory."""
+        index = self._class_index(class_name)
+        start = int(np.sum(self.class_sizes[:index]))
+        return self._images[start : start + self.class_sizes[index]]
+
+    def subset(self, class_names: Iterable[str]) -> ClassPool:
+        """Returns the pool of the named classes, with this pool's options."""
+        indices = sorted(self._class_index(name) for name in set(class_names))
+        if not indices:
+            raise ValueError("Expected at least one class name. Received: none")
+        kept = np.repeat(np.isin(np.arange(len(self)), indices), self.class_sizes)
+        labels = np.repeat([self.class_names[i] for i in indices], self.class_sizes[indices])
+        pool = ClassPool(self._images[kept], labels, rotations=self._rotations, transform=self._transform)
+        return pool
+
+    def episode(
+        self, seed: int | tf.Tensor, index: int | tf.Tensor, ways: int, shots: int, queries: int
+    ) -> Episode:
+        """Draws task `index` of the stream of tasks that `seed` names.
+
+        Args:
+            seed: Names the stream of tasks.
+            index: The task's place in the stream, 0 or more.
+            ways: Classes in the task.
+            shots: Support images a class.
+            queries: Query images a class.
+
+        Returns:
+            An `Episode` without a task axis: images [ways * (shots or queries), ...] in a random order and int32
+            labels in [0, ways).
+
+        Raises:
+            ValueError: If the pool has fewer than `ways` classes or a class fewer than `shots + queries` images.
+        """
+        draw = self._draw(ways, shots, queries)
+        batch = self._assemble(draw, _uniform_row(seed, index, draw)[None])
+        return Episode(*(values[0] for values in batch))
+
+    def episodes(
+        self,
+        seed: int,
+        ways: int,
+        shots: int,
+        queries: int,
+        *,
+        meta_batch_size: int,
+        first: int = 0,
+        tasks: int | None = None,
+    ) -> tf.data.Dataset:
+        """Returns meta-batches `((support_x, support_y, query_x), query_y)` with a leading task axis.
+
+        Element b holds the tasks `b * meta_batch_size` and on of the stream that `seed` names, whose task i is
+        `episode(seed, i, ...)`.
+
+        Args:
+            seed: Names the stream of tasks.
+            ways: Classes in a task.
+            shots: Support images a class.
+            queries: Query images a class.
+            meta_batch_size: Tasks in an element.
+            first: The element to start at: a run that consumed `first` elements goes on with this.
+            tasks: End the stream after this many tasks (the last element may be smaller); None never ends.
+
+        Returns:
+            A `tf.data.Dataset`, prefetched.
+
+        Raises:
+            ValueError: As `episode`, and if `meta_batch_size`, `first` or `tasks` is out of range.
+        """
+        draw = self._draw(ways, shots, queries)
+        _check_at_least("meta_batch_size", meta_batch_size, 1)
+        _check_at_least("first", first, 0)
+        start = first * meta_batch_size
+        if tasks is None:
+            indices = tf.data.Dataset.counter(start, dtype=tf.int64)
+        else:
+            _check_at_least("tasks", tasks, start + 1)
+            indices = tf.data.Dataset.range(start, tasks)
+        same_size = tasks is None or tasks % meta_batch_size == 0
+        rows = indices.map(lambda index: _uniform_row(seed, index, draw))
+        return (
+            rows.batch(meta_batch_size, drop_remainder=same_size)
+            .map(
+                lambda uniforms: self._assemble(draw, uniforms).keras_data(),
+                num_parallel_calls=tf.data.AUTOTUNE,
+                deterministic=True,
+            )
+            .prefetch(tf.data.AUTOTUNE)
+        )
+
+    @functools.cached_property
+    def _image_tensor(self) -> tf.Tensor:
+        # On the host, where tf.data works; a GPU would send every image back.
+        with tf.init_scope(), tf.device("CPU:0"):
+            return tf.convert_to_tensor(self._images)
+
+    def _assemble(self, draw: EpisodeDraw, uniforms: tf.Tensor) -> Episode:
+        support, query = draw(uniforms)
+        both = ImageDraw(*(tf.concat(values, axis=1) for values in zip(support, query, strict=True)))
+        images = self._look_up(both)
+        return Episode(
+            images[:, : draw.ways * draw.shots], support.label, images[:, draw.ways * draw.shots :], query.label
+        )
+
+    def _look_up(self, draw: ImageDraw) -> tf.Tensor:
+        """Returns the float images [tasks, images, ...] of a draw [tasks, images]."""
+        images = tf.gather(self._image_tensor, tf.reshape(draw.image, [-1]))
+        if self._rotations:
+            images = rotate_quarter_turns(images, tf.reshape(draw.quarter_turns, [-1]))
+        images = self._transform(images)
+        return tf.reshape(images, [-1, draw.image.shape[1]] + images.shape[1:].as_list())
+
+    def _draw(self, ways: int, shots: int, queries: int) -> EpisodeDraw:
+        for name, value in (("ways", ways), ("shots", shots), ("queries", queries)):
+            _check_at_least(name, value, 1)
+        if ways > len(self):
+            raise ValueError(f"Expected at least ways={ways} classes. Received: a pool of {len(self)} classes")
+        smallest = int(np.argmin(self.class_sizes))
+        if self.class_sizes[smallest] < shots + queries:
+            raise ValueError(
+                f"Expected at least shots + queries = {shots} + {queries} = {shots + queries} images in every "
+                f"class. Received: {self.class_sizes[smallest]} in class {self.class_names[smallest]!r}"
+            )
+        return EpisodeDraw(self.class_sizes, ways, shots, queries)
+
+    def _class_index(self, class_name: str) -> int:
+        if class_name not in self.class_names:
+            raise ValueError(f"Expected the name of a class of the pool. Received: {class_name!r}")
+        return self.class_names.index(class_name)
+
+
+def _uniform_row(seed: int | tf.Tensor, index: int | tf.Tensor, draw: EpisodeDraw) -> tf.Tensor:
+    # The algorithm is named because "auto" may choose another one on another device.
+    seed = tf.stack([tf.cast(seed, tf.int64), tf.cast(index, tf.int64)])
+    return tf.random.stateless_uniform([draw.uniforms_per_task], seed, alg="philox")
+
+
+def _check_at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ValueError(f"Expected {name} to be at least {least}. Received: {name}={value}")
+
+
+def _check_images(images: np.ndarray, labels: np.ndarray, rotations: bool) -> None:
+    if images.dtype.kind not in "buif":
+        raise TypeError(f"Expected images of a real number type. Received: dtype {images.dtype}")
+    if labels.ndim not in (1, 2) or labels.shape[1:] not in ((), (1,)) or len(labels) != len(images):
+        raise ValueError(
+            "Expected images [images, ...] and one label each, [images] or [images, 1]. "
+            f"Received: images {images.shape}, labels {labels.shape}"
+        )
+    if images.ndim < 2 or not images.size:
+        raise ValueError(f"Expected at least one image, [images, ...]. Received: shape {images.shape}")
+    if rotations and (images.ndim not in (3, 4) or images.shape[1] != images.shape[2]):
+        raise ValueError(
+            "Expected square images [images, side, side] or [images, side, side, channels] for rotations. "
+            f"Received: shape {images.shape}"
+        )

@@ -1,0 +1,126 @@
+"""Draws which images make up an N-way K-shot episode, for a batch of tasks at once.
+
+Everything here is a function of uniform random numbers, one row a task, so that a task depends on its own
+row alone however tasks are batched; `class_pool` makes each row from (seed, task index).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+
+class ImageDraw(NamedTuple):
+    """The images of one set (support or query) of each task, in a random order.
+
+    Attributes:
+        image: int32 [tasks, ways * examples], positions in the pool's array of images.
+        label: int32 [tasks, ways * examples] in [0, ways).
+        quarter_turns: int32 [tasks, ways * examples] in [0, 4), one value a class and task.
+    """
+
+    image: tf.Tensor
+    label: tf.Tensor
+    quarter_turns: tf.Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class EpisodeDraw:
+    """The draw of `ways` classes and of `shots + queries` different images of each.
+
+    Attributes:
+        class_sizes: Number of images of each class, [classes]; the images of a class lie side by side, classes
+            in this order.
+        ways: Classes a task.
+        shots: Support images a class.
+        queries: Query images a class.
+    """
+
+    class_sizes: np.ndarray
+    ways: int
+    shots: int
+    queries: int
+
+    @property
+    def _uniforms(self) -> dict[str, int]:
+        """How many uniform numbers each choice takes, in the order they lie in a row."""
+        return {
+            "classes": len(self.class_sizes),
+            "examples": self.ways * int(max(self.class_sizes)),
+            "quarter_turns": self.ways,
+            "support_order": self.ways * self.shots,
+            "query_order": self.ways * self.queries,
+        }
+
+    @property
+    def uniforms_per_task(self) -> int:
+        """The length of a task's row of uniform numbers."""
+        return sum(self._uniforms.values())
+
+    def __call__(self, uniforms: tf.Tensor) -> tuple[ImageDraw, ImageDraw]:
+        """Draws the support and the query set of each task.
+
+        Args:
+            uniforms: float32 [tasks, uniforms_per_task] in [0, 1).
+
+        Returns:
+            Support and query `ImageDraw`.
+        """
+        parts = dict(zip(self._uniforms, tf.split(uniforms, list(self._uniforms.values()), axis=1), strict=True))
+        # The largest of independent uniforms come in a uniformly random order, so the position of a class
+        # among them is its label.
+        classes = tf.math.top_k(parts["classes"], self.ways).indices
+        image = self._different_images(classes, parts["examples"])
+        label = tf.broadcast_to(tf.range(self.ways)[None, :, None], tf.shape(image))
+        quarter_turns = tf.cast(tf.floor(4.0 * parts["quarter_turns"]), tf.int32)
+        quarter_turns = tf.broadcast_to(quarter_turns[:, :, None], tf.shape(image))
+        support, query = zip(
+            *(tf.split(values, [self.shots, self.queries], axis=2) for values in (image, label, quarter_turns)),
+            strict=True,
+        )
+        return _shuffled(ImageDraw(*support), parts["support_order"]), _shuffled(
+            ImageDraw(*query), parts["query_order"]
+        )
+
+    def _different_images(self, classes: tf.Tensor, uniforms: tf.Tensor) -> tf.Tensor:
+        """Returns [tasks, ways, shots + queries] positions of images, none twice."""
+        largest = int(max(self.class_sizes))
+        sizes = tf.gather(tf.constant(self.class_sizes, tf.int32), classes)
+        starts = tf.gather(tf.constant(np.cumsum(self.class_sizes) - self.class_sizes, tf.int32), classes)
+        uniforms = tf.reshape(uniforms, [-1, self.ways, largest])
+        if min(self.class_sizes) < largest:
+            uniforms = tf.where(tf.range(largest) < sizes[:, :, None], uniforms, -1.0)
+        return starts[:, :, None] + tf.math.top_k(uniforms, self.shots + self.queries).indices
+
+
+def rotate_quarter_turns(images: tf.Tensor, quarter_turns: tf.Tensor) -> tf.Tensor:
+    """Turns each image counterclockwise by its own multiple of 90 degrees.
+
+    Args:
+        images: [images, side, side] or [images, side, side, channels], of any dtype.
+        quarter_turns: int32 [images], in [0, 4).
+
+    Returns:
+        The turned images, as `images`.
+
+    >>> from maml_tf.tasks.episode_draw import rotate_quarter_turns
+    >>> rotate_quarter_turns(tf.constant([[[1, 2], [3, 4]]]), [1]).numpy().tolist()
+    [[[2, 4], [1, 3]]]
+    """
+    grey = images.shape.rank == 3
+    # Sorting the images by turn and turning each group as a whole takes half the time of turning all of them
+    # every way and selecting.
+    groups = tf.dynamic_partition(images[..., None] if grey else images, quarter_turns, 4)
+    places = tf.dynamic_partition(tf.range(tf.shape(images)[0]), quarter_turns, 4)
+    turned = tf.dynamic_stitch(places, [tf.image.rot90(group, turns) for turns, group in enumerate(groups)])
+    return tf.reshape(turned, tf.shape(images))
+
+
+def _shuffled(draw: ImageDraw, uniforms: tf.Tensor) -> ImageDraw:
+    """Flattens [tasks, ways, examples] and orders each task's images by its uniforms."""
+    order = tf.argsort(uniforms, axis=1)
+    flat = (tf.reshape(values, tf.shape(order)) for values in draw)
+    return ImageDraw(*(tf.gather(values, order, batch_dims=1) for values in flat))

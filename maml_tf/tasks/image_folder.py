@@ -1,0 +1,74 @@
+"""Reads a folder of class folders of images into arrays."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+import numpy as np
+from PIL import Image
+
+_MODES = {1: "L", 3: "RGB"}
+_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+
+def read_class_folders(
+    folder: str | os.PathLike, image_size: int | tuple[int, int] | None = None, channels: int = 3
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reads `folder/<class>/<image>`, classes and images in the order of their names.
+
+    Args:
+        folder: Holds one folder a class. Names that start with a dot and files that aren't images are passed over.
+        image_size: Height and width to resize to with a Lanczos filter; one number for a square. None keeps the
+            images' own size, which must then be the same in all.
+        channels: 1 for grey, 3 for RGB.
+
+    Returns:
+        Images, uint8 [images, height, width, channels], and the class name of each, [images].
+
+    Raises:
+        FileNotFoundError: If the folder or a class folder in it is missing.
+        ValueError: If a class is empty, an image can't be decoded or sizes differ.
+    """
+    folder = pathlib.Path(folder)
+    if channels not in _MODES:
+        raise ValueError(f"Expected channels to be 1 or 3. Received: channels={channels}")
+    if not folder.is_dir():
+        raise FileNotFoundError(f"Expected a folder with one folder of images a class. Received: {folder}")
+    class_folders = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+    if not class_folders:
+        raise FileNotFoundError(
+            f"Expected a folder with one folder of images a class. Received: {folder}, which has no folder in it"
+        )
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    images, labels = [], []
+    for class_folder in class_folders:
+        files = sorted(path for path in class_folder.iterdir() if _is_image(path))
+        if not files:
+            raise ValueError(f"Expected at least one image in every class. Received: none in {class_folder}")
+        for file in files:
+            image = read_image(file, size, channels)
+            if images and image.shape != images[0].shape:
+                raise ValueError(
+                    f"Expected images of one size, or image_size to resize to. Received: {image.shape} in {file}, "
+                    f"{images[0].shape} before it"
+                )
+            images.append(image)
+            labels.append(class_folder.name)
+    return np.stack(images), np.array(labels)
+
+
+def read_image(file: str | os.PathLike, size: tuple[int, int] | None, channels: int) -> np.ndarray:
+    """Decodes an image file to uint8 [height, width, channels], resized to `size` (height, width) if given."""
+    try:
+        with Image.open(file) as image:
+            image = image.convert(_MODES[channels])
+    except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError on some broken PNG chunks.
+        raise ValueError(f"Expected an image file. Received: {file}, which can't be decoded: {error}") from error
+    if size is not None and image.size != (size[1], size[0]):
+        image = image.resize((size[1], size[0]), Image.Resampling.LANCZOS)
+    return np.asarray(image).reshape(image.size[1], image.size[0], channels)
+
+
+def _is_image(path: pathlib.Path) -> bool:
+    return path.name[0] != "." and path.suffix.lower() in _SUFFIXES

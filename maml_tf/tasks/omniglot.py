@@ -1,0 +1,245 @@
+"""Omniglot: 1623 handwritten characters of 50 alphabets, 20 drawings each, as pools for few-shot episodes."""
+
+from __future__ import annotations
+
+import collections
+import functools
+import hashlib
+import importlib.resources
+import itertools
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from absl import logging
+
+from maml_tf.tasks.class_pool import ClassPool, Transform, unit_range
+from maml_tf.tasks.omniglot_archive import (
+    OFFICIAL_ARCHIVES,
+    Archive,
+    Drawing,
+    content_fingerprint,
+    download,
+    list_drawings,
+    read_drawings,
+)
+
+PARTS = ("train", "validation", "test")
+# One background alphabet in six is kept for validation under the split by alphabets: 5 of the official 30.
+_BACKGROUND_ALPHABETS_PER_VALIDATION_ALPHABET = 6
+
+
+class Omniglot:
+    """The characters of Omniglot, split into classes to train on, to choose on and to test on.
+
+    The first use decodes all drawings and keeps the array, so that later ones start at once.
+
+    Args:
+        data_dir: Holds `images_background.zip` and `images_evaluation.zip`, or the folders they unpack to. None
+            downloads the archives from their official address into `cache_dir`.
+        image_size: Height and width the 105 x 105 drawings are resized to, with a Lanczos filter.
+        split: How characters are divided:
+            "characters": 1100 / 100 / 423, at random and irrespective of alphabet, as the paper has it (1200 for
+            training, here less 100 to choose on); the shipped lists in `maml_tf/tasks/splits` name them.
+            "alphabets": the archive's own division; "test" is `images_evaluation`, one in six of the alphabets of
+            `images_background` is "validation" (at least one) and the others are "train". For any data in
+            Omniglot's layout.
+            A mapping of "train", "validation" and "test", or any names, to names `Alphabet/characterNN`.
+        cache_dir: Where downloads and decoded arrays are kept. None is `maml_tf/omniglot` in Keras' folder,
+            `$KERAS_HOME` or `~/.keras`. If it can't be written a warning is logged and nothing is kept.
+        expected_characters: How many characters there must be. None expects all the official ones as soon as
+            one of them is there, and any number of other ones; a part of Omniglot, or a small data set made for a
+            test, states its own number.
+        expected_drawings: How many drawings each character must have; None accepts any number.
+        archives: What to download.
+
+    Attributes:
+        characters: The names `Alphabet/characterNN` of all characters, sorted.
+        splits: The names of the characters of each part.
+
+    Raises:
+        FileNotFoundError: If `data_dir` or one of the two halves in it is missing.
+        OSError: If a download fails.
+        ValueError: If an archive or a drawing is broken, or characters or drawings are missing.
+
+    Source: Lake, Salakhutdinov and Tenenbaum, 2015; split and preparation of Finn, Abbeel and Levine, 2017,
+    section 5.2.
+    """
+
+    def __init__(
+        self,
+        data_dir: str | os.PathLike | None = None,
+        *,
+        image_size: int = 28,
+        split: str | Mapping[str, Sequence[str]] = "characters",
+        cache_dir: str | os.PathLike | None = None,
+        expected_characters: int | None = None,
+        expected_drawings: int | None = 20,
+        archives: Sequence[Archive] = OFFICIAL_ARCHIVES,
+    ):
+        if image_size < 1:
+            raise ValueError(f"Expected image_size to be at least 1. Received: image_size={image_size}")
+        cache_dir = pathlib.Path(_default_cache_dir() if cache_dir is None else cache_dir)
+        if data_dir is None:
+            download(cache_dir, archives)
+            data_dir = cache_dir
+        drawings = list_drawings(data_dir)
+        sizes = collections.Counter(drawing.character for drawing in drawings)
+        self.characters = tuple(sizes)
+        _check_complete(sizes, expected_characters, expected_drawings, data_dir)
+        self.splits = _split(split, drawings)
+        images = _cached_images(data_dir, drawings, image_size, cache_dir)
+        ends = np.cumsum(list(sizes.values()))[:-1]
+        self._images = dict(zip(self.characters, np.split(images, ends), strict=True))
+
+    def pool(self, *parts: str, rotations: bool = True, transform: Transform = unit_range) -> ClassPool:
+        """Returns the characters of one or more parts of the split as a pool to draw episodes from.
+
+        Args:
+            *parts: "train", "validation", "test", or the names of the mapping given as `split`; several are
+                joined: under the split by alphabets, "train" and "validation" together are `images_background`.
+            rotations: Turn each class of a task by a random multiple of 90 degrees, as the paper's experiments do
+                in training and in testing.
+            transform: Maps drawn images, uint8 [batch, image_size, image_size, 1] with ink 255, to the images of
+                the episode; by default float32 with ink 1 and paper 0.
+
+        Returns:
+            A `ClassPool` whose classes are named `Alphabet/characterNN`.
+
+        Raises:
+            ValueError: If there is no such part.
+        """
+        unknown = [part for part in parts if part not in self.splits]
+        if unknown or not parts:
+            raise ValueError(f"Expected one or more of {tuple(self.splits)}. Received: {parts}")
+        names = sorted({name for part in parts for name in self.splits[part]})
+        images = {name: self._images[name] for name in names}
+        return ClassPool.from_classes(images, rotations=rotations, transform=transform)
+
+
+@functools.cache
+def official_split() -> dict[str, tuple[str, ...]]:
+    """Returns the shipped split into 1100, 100 and 423 characters: names `Alphabet/characterNN` of each part.
+
+    Characters are ordered by the SHA-256 of `0:Alphabet/characterNN`, a random order that is the same everywhere;
+    the first 1100 are "train", the next 100 "validation" and the others "test".
+    """
+    folder = importlib.resources.files("maml_tf.tasks").joinpath("splits")
+    return {
+        part: tuple(folder.joinpath(f"omniglot_{part}.txt").read_text(encoding="utf-8").split()) for part in PARTS
+    }
+
+
+def random_order(names: Iterable[str]) -> list[str]:
+    """Returns the names in a random order that depends on the names alone."""
+    return sorted(names, key=lambda name: hashlib.sha256(f"0:{name}".encode()).hexdigest())
+
+
+def _split(split: str | Mapping[str, Sequence[str]], drawings: Sequence[Drawing]) -> dict[str, tuple[str, ...]]:
+    present = {drawing.character for drawing in drawings}
+    if split == "characters":
+        parts = official_split()
+        if present.isdisjoint(itertools.chain(*parts.values())):
+            raise ValueError(
+                "Expected the characters of Omniglot for split='characters'. Received: none of them, but for "
+                f"example {min(present)!r}; split='alphabets' or a mapping of your own works with any data"
+            )
+        # A part of Omniglot, which only a caller who states its size gets here with, is split like the whole.
+        return {part: tuple(name for name in names if name in present) for part, names in parts.items()}
+    if split == "alphabets":
+        return _split_by_alphabets(drawings)
+    if not isinstance(split, Mapping) or not split:
+        raise ValueError(
+            "Expected split to be 'characters', 'alphabets' or a mapping of names of parts to names of characters. "
+            f"Received: split={split!r}"
+        )
+    parts = {part: tuple(names) for part, names in split.items()}
+    counts = collections.Counter(itertools.chain(*parts.values()))
+    wrong = sorted(name for name, count in counts.items() if count > 1 or name not in present)
+    if wrong:
+        raise ValueError(
+            "Expected a split of characters that are there, each in one part. "
+            f"Received: {len(wrong)} that are missing or named twice, the first {wrong[0]!r}"
+        )
+    return parts
+
+
+def _split_by_alphabets(drawings: Sequence[Drawing]) -> dict[str, tuple[str, ...]]:
+    halves = {drawing.character: drawing.half for drawing in drawings}
+    test = [name for name, half in halves.items() if half == "images_evaluation"]
+    background = [name for name, half in halves.items() if half == "images_background"]
+    alphabets = random_order({_alphabet(name) for name in background})
+    if len(alphabets) < 2:
+        raise ValueError(
+            "Expected at least two alphabets in images_background, one of them to validate on. "
+            f"Received: {alphabets}"
+        )
+    kept = set(alphabets[: max(1, len(alphabets) // _BACKGROUND_ALPHABETS_PER_VALIDATION_ALPHABET)])
+    return {
+        "train": tuple(name for name in background if _alphabet(name) not in kept),
+        "validation": tuple(name for name in background if _alphabet(name) in kept),
+        "test": tuple(test),
+    }
+
+
+def _alphabet(character: str) -> str:
+    return character.partition("/")[0]
+
+
+def _check_complete(
+    sizes: Mapping[str, int], characters: int | None, drawings: int | None, data_dir: str | os.PathLike
+) -> None:
+    official = set(itertools.chain(*official_split().values()))
+    if characters is not None and len(sizes) != characters:
+        raise ValueError(f"Expected {characters} characters in {data_dir}. Received: {len(sizes)}")
+    if characters is None and not official.isdisjoint(sizes) and official != set(sizes):
+        odd = sorted(official.symmetric_difference(sizes))
+        raise ValueError(
+            f"Expected the {len(official)} characters of Omniglot in {data_dir}. Received: {len(sizes)}; "
+            f"{len(odd)} are missing or not of Omniglot, the first {odd[0]!r}. "
+            "If that is meant, pass expected_characters."
+        )
+    wrong = [name for name, size in sizes.items() if drawings is not None and size != drawings]
+    if wrong:
+        raise ValueError(
+            f"Expected {drawings} drawings of every character. Received: {sizes[wrong[0]]} of {wrong[0]!r}; "
+            f"{len(wrong)} characters have another number"
+        )
+
+
+def _default_cache_dir() -> pathlib.Path:
+    return pathlib.Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "maml_tf" / "omniglot"
+
+
+def _cached_images(
+    data_dir: str | os.PathLike, drawings: Sequence[Drawing], image_size: int, cache_dir: pathlib.Path
+) -> np.ndarray:
+    """Returns what `read_drawings` does, from the cache if the same drawings were decoded before."""
+    cache_file = cache_dir / f"{content_fingerprint(drawings)[:16]}-{image_size}.npy"
+    shape = (len(drawings), image_size, image_size, 1)
+    try:
+        images = np.load(cache_file)
+        if images.shape == shape and images.dtype == np.uint8:
+            return images
+        logging.warning("%s holds something else than was kept there; decoding again.", cache_file)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, EOFError) as error:
+        logging.warning("%s can't be read (%s); decoding again.", cache_file, error)
+    images = read_drawings(data_dir, drawings, image_size)
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        # Whoever reads the cache at the same time finds the whole file or none.
+        handle, unfinished = tempfile.mkstemp(suffix=".npy", dir=cache_dir)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.save(file, images)
+            os.replace(unfinished, cache_file)
+        except OSError:
+            os.unlink(unfinished)
+            raise
+    except OSError as error:
+        logging.warning("The decoded drawings can't be kept in %s (%s); decoding at every start.", cache_dir, error)
+    return images

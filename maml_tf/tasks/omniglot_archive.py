@@ -1,0 +1,220 @@
+"""Finds, downloads and decodes the two archives of Omniglot."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import pathlib
+import posixpath
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from PIL import Image
+
+HALVES = ("images_background", "images_evaluation")
+DRAWING_SIZE = 105
+# Raised when the way the drawings are decoded changes, so that arrays cached before are not taken for new ones.
+_DECODER_VERSION = 1
+
+
+class Archive(NamedTuple):
+    """Where an archive is downloaded from: its file name, URL and MD5 in hexadecimal."""
+
+    file_name: str
+    url: str
+    md5: str
+
+
+_OFFICIAL_ADDRESS = "https://github.com/brendenlake/omniglot/raw/master/python/"
+OFFICIAL_ARCHIVES = (
+    Archive(
+        "images_background.zip",
+        _OFFICIAL_ADDRESS + "images_background.zip",
+        "68d2efa1b9178cc56df9314c21c6e718",
+    ),
+    Archive(
+        "images_evaluation.zip",
+        _OFFICIAL_ADDRESS + "images_evaluation.zip",
+        "6b91aef0f799c5bb55b94e3f2daec811",
+    ),
+)
+
+
+class Drawing(NamedTuple):
+    """One drawing as it is listed.
+
+    Attributes:
+        character: `Alphabet/characterNN`.
+        file_name: `NNNN_MM.png`.
+        half: `images_background` or `images_evaluation`.
+        path: The member of the half's zip, or the file in the half's folder.
+        fingerprint: Changes when the content does: the zip's CRC, or the file's size and time of change.
+    """
+
+    character: str
+    file_name: str
+    half: str
+    path: str
+    fingerprint: str
+
+
+def download(folder: str | os.PathLike, archives: Iterable[Archive] = OFFICIAL_ARCHIVES) -> None:
+    """Downloads the archives into a folder, unless they are there already.
+
+    Raises:
+        OSError: If an archive can't be downloaded, or what came isn't it.
+    """
+    for archive in archives:
+        try:
+            keras.utils.get_file(
+                archive.file_name,
+                archive.url,
+                cache_subdir=os.path.abspath(folder),
+                file_hash=archive.md5,
+                hash_algorithm="md5",
+            )
+        except Exception as error:  # get_file raises bare Exception for a failed transfer.
+            # What get_file leaves behind after a wrong checksum would be found by a later call.
+            pathlib.Path(folder, archive.file_name).unlink(missing_ok=True)
+            raise OSError(
+                f"Expected to download {archive.file_name} with MD5 {archive.md5} to {folder}. "
+                f"Received: {error} Download {archive.url} by other means and pass its folder as data_dir."
+            ) from error
+
+
+def list_drawings(data_dir: str | os.PathLike) -> list[Drawing]:
+    """Lists the drawings of both halves, by character and file name, whatever their order on the disk.
+
+    Args:
+        data_dir: Holds, of each half, the zip or the unpacked folder; the zip is taken where both are there.
+
+    Raises:
+        FileNotFoundError: If the folder or a half is missing.
+        ValueError: If a zip is broken, a half holds no drawing, or a name is there twice.
+    """
+    drawings = []
+    for half in HALVES:
+        source = _source(data_dir, half)
+        found = list(_list_zip(source, half) if source.suffix == ".zip" else _list_folder(source, half))
+        if not found:
+            raise ValueError(
+                f"Expected drawings {half}/<Alphabet>/<character>/<drawing>.png. Received: none in {source}"
+            )
+        drawings += found
+    drawings.sort()
+    _check_distinct(drawings)
+    return drawings
+
+
+def content_fingerprint(drawings: Sequence[Drawing]) -> str:
+    """Returns a hexadecimal digest that changes with the names or the content of the drawings."""
+    lines = [f"{_DECODER_VERSION}"]
+    # Without the path: data that was moved as it is stays the same data.
+    lines += [f"{drawing.half}/{drawing.character}/{drawing.file_name} {drawing.fingerprint}" for drawing in drawings]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def read_drawings(data_dir: str | os.PathLike, drawings: Sequence[Drawing], image_size: int) -> np.ndarray:
+    """Decodes drawings and resizes them with a Lanczos filter.
+
+    Args:
+        data_dir: As of `list_drawings`.
+        drawings: From `list_drawings`.
+        image_size: Height and width.
+
+    Returns:
+        uint8 [drawings, image_size, image_size, 1], ink 255 and paper 0.
+
+    Raises:
+        ValueError: If a drawing is broken or isn't 105 x 105.
+    """
+    images = np.empty([len(drawings), image_size, image_size, 1], np.uint8)
+    with contextlib.ExitStack() as stack:
+        zips = {}
+        for half in HALVES:
+            source = _source(data_dir, half)
+            if source.suffix == ".zip":
+                zips[half] = stack.enter_context(zipfile.ZipFile(source))
+        for i, drawing in enumerate(drawings):
+            images[i, :, :, 0] = _decode(drawing, zips.get(drawing.half), image_size)
+    return images
+
+
+def _source(data_dir: str | os.PathLike, half: str) -> pathlib.Path:
+    data_dir = pathlib.Path(data_dir)
+    expected = " and ".join(f"{name}.zip (or the folder {name})" for name in HALVES)
+    if not data_dir.is_dir():
+        raise FileNotFoundError(f"Expected a folder with {expected}. Received: {data_dir}, which is no folder")
+    for path in (data_dir / f"{half}.zip", data_dir / half):
+        if path.exists():
+            return path
+    present = sorted(path.name for path in data_dir.iterdir())[:10]
+    raise FileNotFoundError(
+        f"Expected {expected} in {data_dir}. Received: no {half}.zip and no folder {half}; there is {present}"
+    )
+
+
+def _list_zip(path: pathlib.Path, half: str) -> Iterator[Drawing]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, OSError) as error:
+        raise ValueError(
+            f"Expected a zip archive. Received: {path}, which is broken or incomplete: {error}. "
+            "Remove it and get it again."
+        ) from error
+    for member in members:
+        yield from _drawing(half, member.filename, member.filename, f"{member.file_size} {member.CRC:08x}")
+
+
+def _list_folder(path: pathlib.Path, half: str) -> Iterator[Drawing]:
+    for folder, _, file_names in os.walk(path):
+        relative = pathlib.PurePath(folder).relative_to(path.parent).as_posix()
+        for file_name in file_names:
+            file = os.path.join(folder, file_name)
+            stat = os.stat(file)
+            yield from _drawing(
+                half, posixpath.join(relative, file_name), file, f"{stat.st_size} {stat.st_mtime_ns}"
+            )
+
+
+def _drawing(half: str, name: str, path: str, fingerprint: str) -> Iterator[Drawing]:
+    """Yields the drawing of that name, or nothing for a stray file such as .DS_Store or __MACOSX/..."""
+    parts = name.split("/")
+    hidden = any(part.startswith(".") for part in parts)
+    if len(parts) == 4 and parts[0] == half and not hidden and parts[3].lower().endswith(".png"):
+        yield Drawing(f"{parts[1]}/{parts[2]}", parts[3], half, path, fingerprint)
+
+
+def _check_distinct(drawings: Sequence[Drawing]) -> None:
+    halves: dict[str, str] = {}
+    for before, drawing in zip([None, *drawings], drawings, strict=False):
+        if halves.setdefault(drawing.character, drawing.half) != drawing.half:
+            raise ValueError(
+                f"Expected every character in one of {HALVES}. Received: {drawing.character!r} in both"
+            )
+        if before is not None and before[:2] == drawing[:2]:
+            raise ValueError(f"Expected every drawing once. Received: {drawing.path} twice")
+
+
+def _decode(drawing: Drawing, archive: zipfile.ZipFile | None, image_size: int) -> np.ndarray:
+    try:
+        data = archive.read(drawing.path) if archive else pathlib.Path(drawing.path).read_bytes()
+        with Image.open(io.BytesIO(data)) as image:
+            # Pillow resizes a 1-bit image without a filter, whatever it is asked for.
+            image = image.convert("L")
+    except (OSError, SyntaxError, zipfile.BadZipFile) as error:
+        raise ValueError(f"Expected a PNG image. Received: {drawing.path}, which is broken: {error}") from error
+    if image.size != (DRAWING_SIZE, DRAWING_SIZE):
+        raise ValueError(
+            f"Expected drawings of {DRAWING_SIZE} x {DRAWING_SIZE} pixels. "
+            f"Received: {image.size[0]} x {image.size[1]} in {drawing.path}"
+        )
+    if image_size != DRAWING_SIZE:
+        image = image.resize((image_size, image_size), Image.Resampling.LANCZOS)
+    return 255 - np.asarray(image)

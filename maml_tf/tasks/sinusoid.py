@@ -1,0 +1,233 @@
+"""Sinusoid regression tasks of varying amplitude and phase, the regression experiment of the paper."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Literal, NamedTuple
+
+import tensorflow as tf
+
+from maml_tf.tasks.episode import Episode
+
+
+class SinusoidTasks(NamedTuple):
+    """A batch of sinusoid tasks and an episode of each.
+
+    Attributes:
+        amplitude: float32 [tasks].
+        phase: float32 [tasks], radians.
+        episode: x and y float32 [tasks, points, 1].
+    """
+
+    amplitude: tf.Tensor
+    phase: tf.Tensor
+    episode: Episode
+
+
+@dataclasses.dataclass(frozen=True)
+class Sinusoids:
+    r"""The task distribution `y = A sin(x - phase)` with A, phase and x uniform.
+
+    Every draw is a pure function of (seed, index), of TensorFlow operations only, so that it runs eagerly, in
+    a graph, and under XLA inside a compiled training loop. At one (seed, index) and number of tasks the
+    amplitudes and phases are the same whatever the number of points, and the support points of 5 shots are
+    the first 5 of those of 10 shots: evaluations at different shots are paired.
+
+    Source: Finn, Abbeel and Levine, 2017, section 5.1.
+
+    >>> from maml_tf.tasks import Sinusoids
+    >>> drawn = Sinusoids().draw(seed=1, index=0, tasks=25, shots=10, queries=10)
+    >>> drawn.amplitude.shape, drawn.episode.support_x.shape
+    (TensorShape([25]), TensorShape([25, 10, 1]))
+
+    Attributes:
+        amplitude: Range of A, (low, high).
+        phase: Range of the phase, (low, high) in radians.
+        x: Range of the inputs, (low, high).
+    """
+
+    amplitude: tuple[float, float] = (0.1, 5.0)
+    phase: tuple[float, float] = (0.0, math.pi)
+    x: tuple[float, float] = (-5.0, 5.0)
+
+    def __post_init__(self) -> None:
+        for name in ("amplitude", "phase", "x"):
+            _check_range(name, getattr(self, name))
+
+    def draw(
+        self,
+        seed: int | tf.Tensor,
+        index: int | tf.Tensor,
+        *,
+        tasks: int,
+        shots: int,
+        queries: int,
+        query_grid: bool = False,
+        support_half: Literal["left", "right"] | None = None,
+    ) -> SinusoidTasks:
+        """Draws element `index` of the stream of task batches that `seed` names.
+
+        Args:
+            seed: Integer, or int64 scalar.
+            index: Integer, or int64 scalar.
+            tasks: How many tasks.
+            shots: Support points of a task.
+            queries: Query points of a task; may be 0 without a grid.
+            query_grid: Whether the query inputs are `queries` evenly spaced points from one end of the range
+                to the other, the same for every task, instead of uniform draws.
+            support_half: Draw all support inputs from the left or the right half of the range (Figure 2).
+
+        Returns:
+            SinusoidTasks: amplitude and phase [tasks], episode x and y [tasks, points, 1], float32.
+
+        Raises:
+            ValueError: If a count is too small, or `support_half` is none of None, "left" and "right".
+        """
+        least_queries = 2 if query_grid else 0
+        for name, count, least in (
+            ("tasks", tasks, 1),
+            ("shots", shots, 1),
+            ("queries", queries, least_queries),
+        ):
+            if count < least:
+                raise ValueError(f"Expected {name} to be at least {least}. Received: {name}={count}")
+        points = shots if query_grid else shots + queries
+        # One call for everything: it runs inside a compiled loop, where each random operation costs
+        # microseconds.
+        key = tf.stack([tf.cast(seed, tf.int64), tf.cast(index, tf.int64)])
+        unit = _uniform((2 + points) * tasks, key)
+        amplitude = _scaled(unit[:tasks], self.amplitude)
+        phase = _scaled(unit[tasks : 2 * tasks], self.phase)
+        # The points' axis is the outer one in the stream, so that further points leave the first ones alone.
+        unit_x = tf.transpose(tf.reshape(unit[2 * tasks :], [points, tasks]))[:, :, tf.newaxis]
+        support_x = _scaled(unit_x[:, :shots], self._support_range(support_half))
+        if query_grid:
+            grid = tf.linspace(
+                tf.constant(self.x[0], tf.float32), tf.constant(self.x[1], tf.float32), queries
+            )
+            query_x = tf.tile(grid[tf.newaxis, :, tf.newaxis], [tasks, 1, 1])
+        else:
+            query_x = _scaled(unit_x[:, shots:], self.x)
+        episode = Episode(
+            support_x=support_x,
+            support_y=sine_wave(support_x, amplitude, phase),
+            query_x=query_x,
+            query_y=sine_wave(query_x, amplitude, phase),
+        )
+        return SinusoidTasks(amplitude, phase, episode)
+
+    def dataset(
+        self,
+        seed: int,
+        *,
+        tasks: int,
+        shots: int,
+        queries: int,
+        query_grid: bool = False,
+        first: int = 0,
+    ) -> tf.data.Dataset:
+        """Returns the endless stream of meta-batches from element `first` on, as data of a Keras model.
+
+        Args:
+            seed: Names the stream.
+            tasks: Tasks of a meta-batch.
+            shots: Support points of a task.
+            queries: Query points of a task.
+            query_grid: As in `draw`.
+            first: Index of the first element: a resumed training passes the iterations done.
+
+        Returns:
+            Data set of `((support_x, support_y, query_x), query_y)`, each [tasks, points, 1].
+
+        Raises:
+            ValueError: If `first` is negative, or a count is too small.
+        """
+        if first < 0:
+            raise ValueError(f"Expected first to be at least 0. Received: first={first}")
+
+        def element(index: tf.Tensor):
+            drawn = self.draw(seed, index, tasks=tasks, shots=shots, queries=queries, query_grid=query_grid)
+            return drawn.episode.keras_data()
+
+        indices = tf.data.Dataset.range(first, tf.int64.max)
+        return indices.map(element, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+    def _support_range(self, half: str | None) -> tuple[float, float]:
+        low, high = self.x
+        middle = (low + high) / 2
+        ranges = {None: (low, high), "left": (low, middle), "right": (middle, high)}
+        if half not in ranges:
+            raise ValueError(
+                f'Expected support_half to be None, "left" or "right". Received: support_half={half!r}'
+            )
+        return ranges[half]
+
+
+def sine_wave(x: tf.Tensor, amplitude: tf.Tensor, phase: tf.Tensor) -> tf.Tensor:
+    """Computes `amplitude * sin(x - phase)`.
+
+    Args:
+        x: [tasks, points, 1].
+        amplitude: [tasks].
+        phase: [tasks], radians.
+
+    Returns:
+        y, [tasks, points, 1].
+    """
+    return amplitude[:, tf.newaxis, tf.newaxis] * tf.sin(x - phase[:, tf.newaxis, tf.newaxis])
+
+
+def with_task_input(drawn: SinusoidTasks) -> Episode:
+    """Returns the episode whose inputs are (x, amplitude, phase): what the oracle of the paper receives.
+
+    Args:
+        drawn: Tasks with x [tasks, points, 1].
+
+    Returns:
+        Episode with x [tasks, points, 3] and y as it was.
+    """
+    task = tf.stack([drawn.amplitude, drawn.phase], axis=-1)[:, tf.newaxis, :]
+
+    def extend(x: tf.Tensor) -> tf.Tensor:
+        return tf.concat([x, tf.repeat(task, x.shape[1], axis=1)], axis=-1)
+
+    episode = drawn.episode
+    return episode._replace(support_x=extend(episode.support_x), query_x=extend(episode.query_x))
+
+
+def pooled(episode: Episode) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns all points of all tasks as one regression batch: the data to pretrain on all tasks.
+
+    Args:
+        episode: x [tasks, points, inputs], y [tasks, points, outputs].
+
+    Returns:
+        x [tasks * all points, inputs] and y [tasks * all points, outputs].
+    """
+    x = tf.concat([episode.support_x, episode.query_x], axis=1)
+    y = tf.concat([episode.support_y, episode.query_y], axis=1)
+    return tf.reshape(x, [-1, x.shape[-1]]), tf.reshape(y, [-1, y.shape[-1]])
+
+
+def _uniform(count: int, key: tf.Tensor) -> tf.Tensor:
+    """Returns float32 [count] in [0, 1), the same with XLA and without."""
+    # For float32 XLA's kernel and TensorFlow's make different numbers of the same random bits; the bits
+    # agree.
+    bits = tf.random.stateless_uniform([count], key, minval=None, maxval=None, dtype=tf.uint32, alg="philox")
+    return (
+        tf.cast(tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.int32), tf.float32)
+        * 2.0**-24
+    )
+
+
+def _scaled(unit: tf.Tensor, limits: tuple[float, float]) -> tf.Tensor:
+    low, high = limits
+    return low + (high - low) * unit
+
+
+def _check_range(name: str, limits: tuple[float, float]) -> None:
+    if len(limits) != 2 or not all(math.isfinite(limit) for limit in limits) or limits[0] > limits[1]:
+        raise ValueError(
+            f"Expected {name} to be finite (low, high) with low <= high. Received: {name}={limits}"
+        )

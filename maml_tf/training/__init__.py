@@ -1,0 +1,18 @@
+"""Training loops of many iterations a call, checkpoints, progress."""
+
+from maml_tf.training.best_weights import BestWeights
+from maml_tf.training.checkpointing import AtomicCheckpoint
+from maml_tf.training.files import writable_directory, write_atomically
+from maml_tf.training.in_graph import InGraphTraining
+from maml_tf.training.non_finite import TerminateOnNonFinite
+from maml_tf.training.progress import Progress
+
+__all__ = [
+    "AtomicCheckpoint",
+    "BestWeights",
+    "InGraphTraining",
+    "Progress",
+    "TerminateOnNonFinite",
+    "writable_directory",
+    "write_atomically",
+]

@@ -1,0 +1,134 @@
+"""Many training iterations in one compiled call, their tasks drawn inside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+class InGraphTraining(keras.Model):
+    """Trains a compiled Keras model, running many of its train steps in one call.
+
+    Where an iteration takes microseconds, starting it from Python and feeding it from a data set takes longer
+    than computing it. Here a step is a loop of `iterations_per_call` iterations in the graph, each of them
+    `model.train_step(draw(i))`. The weights, optimizer and metrics are the model's own: afterwards it is
+    trained, and checkpoints of the model and its optimizer need not know of this class.
+
+    Validation data, and `evaluate`, go to the model's own `test_step`.
+
+    Args:
+        model: A built and compiled Keras model with the `train_step` and `test_step` of Keras, `MAML` among
+            them.
+        draw: Maps an iteration's index, an int64 scalar tensor, to the data of that iteration. It is traced,
+            so it must be made of TensorFlow operations, and pure; the element after the last is drawn too,
+            and unused.
+        iterations_per_call: Train steps of one call.
+
+    Raises:
+        ValueError: If the model is not built or not compiled, or `iterations_per_call` is not positive.
+
+    >>> import keras
+    >>> from maml_tf.tasks import Sinusoids, pooled
+    >>> from maml_tf.training import InGraphTraining
+    >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(40, "relu"), keras.layers.Dense(1)])
+    >>> model.compile("adam", loss="mse")
+    >>> def draw(index):
+    ...     return pooled(Sinusoids().draw(0, index, tasks=25, shots=10, queries=0).episode)
+    >>> training = InGraphTraining(model, draw, iterations_per_call=50)
+    >>> history = training.fit_iterations(100)
+    >>> int(model.optimizer.iterations)
+    100
+    """
+
+    def __init__(self, model: keras.Model, draw: Callable[[tf.Tensor], Any], iterations_per_call: int):
+        if not model.built or not model.compiled:
+            raise ValueError(
+                "Expected a built and compiled model. "
+                f"Received: {model.name!r} with built={model.built}, compiled={model.compiled}"
+            )
+        if iterations_per_call < 1:
+            raise ValueError(
+                "Expected iterations_per_call to be at least 1. "
+                f"Received: iterations_per_call={iterations_per_call}"
+            )
+        super().__init__(name=f"{model.name}_in_graph")
+        self.model = model
+        self.draw = draw
+        self.iterations_per_call = iterations_per_call
+        self.built = True
+        # Variables cannot be created inside the loop: those of the optimizer and of the metrics are made
+        # here.
+        model.optimizer.build(model.trainable_variables)
+        model.test_step(draw(tf.constant(0, tf.int64)))
+        model.reset_metrics()
+        super().compile(
+            optimizer=model.optimizer, jit_compile=model.jit_compile, run_eagerly=model.run_eagerly
+        )
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        raise ValueError(
+            f"Expected the model within to be compiled, not its training. Compile {self.model.name!r}"
+        )
+
+    def fit_iterations(
+        self, iterations: int, *, first: int = 0, **fit_arguments: Any
+    ) -> keras.callbacks.History:
+        """Trains from iteration `first` to `iterations`, one call an epoch of `fit`.
+
+        Callbacks that count iterations take `iterations_per_epoch=iterations_per_call`.
+
+        Args:
+            iterations: Iterations of the whole training, those before `first` included.
+            first: The iterations done: a resumed training passes what `AtomicCheckpoint.restore` returned.
+            **fit_arguments: Passed to `fit`, such as callbacks, validation_data and validation_freq;
+            `verbose`
+                is 0 by default.
+
+        Returns:
+            Keras' History.
+
+        Raises:
+            ValueError: If either number is not a multiple of `iterations_per_call`.
+        """
+        per_call = self.iterations_per_call
+        if iterations % per_call or first % per_call or first < 0:
+            raise ValueError(
+                f"Expected iterations and first to be multiples of iterations_per_call={per_call}. "
+                f"Received: iterations={iterations}, first={first}"
+            )
+        calls = tf.data.Dataset.range(first, tf.int64.max, per_call)
+        arguments = {"verbose": 0, "shuffle": False, "steps_per_epoch": 1, **fit_arguments}
+        return self.fit(calls, initial_epoch=first // per_call, epochs=iterations // per_call, **arguments)
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        return self.model.metrics
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        return self.model(inputs, training=training)
+
+    def train_step(self, data: tf.Tensor) -> dict[str, Any]:
+        """Runs the iterations from `data`, an int64 scalar, on; returns the model's metrics."""
+        first = tf.cast(data, tf.int64)
+
+        def iteration(index, batch):
+            self.model.train_step(batch)
+            # A batch is drawn one iteration ahead and carried: drawn where it is used, XLA fuses the draw
+            # into every consumer and repeats it there, which made an iteration of the sinusoid net three
+            # times slower.
+            return index + 1, self.draw(index + 1)
+
+        tf.while_loop(
+            lambda index, batch: index < first + self.iterations_per_call,
+            iteration,
+            (first, self.draw(first)),
+            maximum_iterations=self.iterations_per_call,
+            parallel_iterations=1,
+        )
+        return self.model.get_metrics_result()
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        return self.model.test_step(data)

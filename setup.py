@@ -1,0 +1,42 @@
+"""The package's definition. The tools' settings (ruff, pytest) are in pyproject.toml."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="maml_tf",
+    version="0.1.0",
+    description="Model-agnostic meta-learning (MAML) for TensorFlow 2 and Keras 3",
+    author="The maml_tf Authors",
+    license="Apache-2.0",
+    packages=find_packages(include=["maml_tf", "maml_tf.*"]),
+    # Said although it is the default: an editable install then puts the whole project folder on the path,
+    # so that `python tests/x_test.py` finds tests.support.
+    package_dir={"": "."},
+    python_requires=">=3.10,<3.14",
+    install_requires=[
+        "absl-py>=2.1",
+        "keras>=3.8",
+        "matplotlib>=3.8",
+        "numpy>=1.26",
+        "pillow>=10.0",
+        "tensorboard>=2.18",  # tf.summary needs it, and TensorFlow 2.21 no longer brings it.
+        "tensorflow>=2.18",  # The first that runs with Keras 3.8.
+    ],
+    extras_require={
+        # tf-agents 0.19 needs pygame 2.1.3, which has no wheel for Python 3.12 or later: there the extra
+        # installs nothing, and maml_tf.rl says so.
+        "rl": [
+            "gymnasium[mujoco]>=1.0; python_version < '3.12'",
+            "mujoco>=3.1; python_version < '3.12'",
+            "tensorflow-probability>=0.23; python_version < '3.12'",
+            "tf-agents>=0.19; python_version < '3.12'",
+            "tf_keras>=2.18; python_version < '3.12'",
+        ],
+        "test": [
+            "hypothesis>=6.100",
+            "pytest>=8.2",
+            "pytest-xdist>=3.6",
+            "ruff>=0.9",
+        ],
+    },
+)

@@ -1,0 +1,32 @@
+"""What every test under pytest starts from: TensorFlow quiet and on one thread, Keras cleared and seeded."""
+
+import os
+
+import pytest
+from absl import flags
+from absl.testing import absltest  # noqa: F401  Defines --test_tmpdir.
+
+# Read when TensorFlow is imported: say only what is an error.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import tensorflow as tf
+
+# The tests run in as many processes as there are cores: one thread each, set before the first operation.
+tf.config.threading.set_intra_op_parallelism_threads(1)
+tf.config.threading.set_inter_op_parallelism_threads(1)
+
+# Under pytest nobody parses absl's flags, and absltest's create_tempdir reads them.
+flags.FLAGS.mark_as_parsed()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _temporary_folder(tmp_path_factory):
+    flags.FLAGS.test_tmpdir = str(tmp_path_factory.mktemp("absltest"))
+
+
+@pytest.fixture(autouse=True)
+def _clean_keras():
+    # Without the garbage collection that clear_session adds: over small tests it costs more than they do.
+    keras.utils.clear_session(free_memory=False)
+    keras.utils.set_random_seed(0)

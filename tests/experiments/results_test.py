@@ -1,0 +1,128 @@
+"""Tests of maml_tf.experiments.results."""
+
+import dataclasses
+import json
+import math
+import pathlib
+import tempfile
+import types
+
+import numpy as np
+from absl.testing import absltest, parameterized
+
+import maml_tf
+from maml_tf.experiments.results import Row, format_table, read_rows, write_results
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    alpha: float = 0.01
+    shots: tuple[int, ...] = (5, 10)
+
+
+def row(method="maml", shots=5, step=1, mean=0.5, **values):
+    return Row(method, shots, step, "mse", mean, sd=1.0, ci95=0.08, tasks=600, **values)
+
+
+class WriteResultsTest(absltest.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.path = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()), "results.json")
+
+    def write(self, rows, **extra):
+        write_results(self.path, experiment="sinusoid", config=Config(), rows=rows, seconds=1.5, **extra)
+        return json.loads(self.path.read_text())
+
+    def test_the_file_holds_everything(self):
+        content = self.write([row()], iterations=7)
+        self.assertEqual(
+            {key: value for key, value in content.items() if key != "versions"},
+            {
+                "experiment": "sinusoid",
+                "config": {"alpha": 0.01, "shots": [5, 10]},
+                "seconds": 1.5,
+                "rows": [
+                    {
+                        "method": "maml",
+                        "shots": 5,
+                        "step": 1,
+                        "metric": "mse",
+                        "mean": 0.5,
+                        "sd": 1.0,
+                        "ci95": 0.08,
+                        "tasks": 600,
+                    }
+                ],
+                "iterations": 7,
+            },
+        )
+        self.assertCountEqual(content["versions"], ["python", "tensorflow", "keras", "numpy", "maml_tf"])
+        self.assertEqual(content["versions"]["maml_tf"], maml_tf.__version__)
+
+    def test_rows_are_read_as_written(self):
+        rows = [row(), row(step=2, median=0.4, diverged=0), row(step=3, extra={"query": "grid"})]
+        self.write(rows)
+        self.assertEqual(read_rows(self.path), rows)
+
+    def test_not_finite_is_null_in_the_file_and_nan_when_read(self):
+        content = self.write([row(mean=math.inf, median=0.1, diverged=1), row(mean=np.float32("nan"))])
+        self.assertEqual([written["mean"] for written in content["rows"]], [None, None])
+        self.assertTrue(all(math.isnan(read.mean) for read in read_rows(self.path)))
+
+    def test_numpy_values_are_written_as_numbers(self):
+        content = self.write([row(mean=np.float32(0.5), diverged=np.int64(2), extra={"all": np.arange(2)})])
+        self.assertEqual([content["rows"][0][key] for key in ("mean", "diverged", "all")], [0.5, 2, [0, 1]])
+
+    def test_what_json_cannot_hold_leaves_the_old_file(self):
+        self.write([row()])
+        with self.assertRaises(TypeError):
+            self.write([row(extra={"bad": object()})])
+        self.assertEqual(read_rows(self.path), [row()])
+
+    def test_an_extra_key_may_not_hide_a_field(self):
+        with self.assertRaisesRegex(ValueError, r"Expected extra keys .* Received: \['mean'\]"):
+            self.write([row(extra={"mean": 1})])
+
+    def test_a_missing_file_is_an_error(self):
+        with self.assertRaises(FileNotFoundError):
+            read_rows(self.path)
+
+
+class RowTest(absltest.TestCase):
+    def test_of_a_summary(self):
+        summary = types.SimpleNamespace(
+            metric="mse", step=3, mean=1.0, sd=2.0, ci95=0.5, tasks=9, median=0.8, diverged=0
+        )
+        expected = Row("maml", 10, 3, "mse", 1.0, 2.0, 0.5, 9, 0.8, 0, {"query": "grid"})
+        self.assertEqual(Row.of("maml", 10, summary, query="grid"), expected)
+
+
+class FormatTableTest(parameterized.TestCase):
+    def test_methods_and_shots_are_lines_and_steps_are_columns(self):
+        rows = [row(step=0, mean=3.25), row(step=1), row(step=10, mean=0.0123)]
+        rows += [row("pretrained", 10, 1, mean=-2.0), row("pretrained", 10, 10, mean=1.96e6)]
+        expected = """\
+method      shots  metric  after 0 steps   after 1 step     after 10 steps
+maml            5  mse     3.250 +- 0.080  0.500 +- 0.080   0.012 +- 0.080
+pretrained     10  mse     -               -2.000 +- 0.080  1.96e+06 +- 0.080"""
+        self.assertEqual(format_table(rows), expected)
+
+    def test_only_some_steps(self):
+        expected = "method  shots  metric  after 1 step\nmaml        5  mse     0.500 +- 0.080"
+        self.assertEqual(format_table([row(step=step) for step in range(4)], steps=[1]), expected)
+
+    @parameterized.parameters(
+        (dict(diverged=0, median=0.4), "nan +- 0.080"),
+        (dict(diverged=2, median=0.4), "nan +- 0.080 (median 0.400, 2 of 600 diverged)"),
+        (dict(diverged=2), "nan +- 0.080 (2 of 600 diverged)"),
+    )
+    def test_diverged_tasks_are_told(self, values, expected):
+        self.assertEndsWith(format_table([row(mean=math.nan, **values)]), expected)
+
+    def test_percent(self):
+        rows = [Row("maml", 1, 3, "accuracy", 0.9871, 0.05, 0.004, 600)]
+        self.assertEndsWith(format_table(rows, percent=True), "98.7 +- 0.4")
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,88 @@
+"""Tests of maml_tf.plotting.learning_curves."""
+
+from typing import NamedTuple
+
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from maml_tf.plotting.learning_curves import learning_curves
+from maml_tf.plotting.style import figure_to_image
+
+
+class Result(NamedTuple):
+    method: str
+    shots: int
+    step: int
+    mean: float
+    ci95: float
+
+
+def rows(methods=("maml", "pretrained"), shots=(5, 10, 20)):
+    return [
+        Result(method, k, step, mean=(1.0 + number) / (1 + step) / k, ci95=0.01 * (1 + step))
+        for number, method in enumerate(methods)
+        for k in shots
+        for step in (2, 0, 1)
+    ]
+
+
+def band(panel, number=0):
+    vertices = panel.collections[number].get_paths()[0].vertices
+    steps = np.unique(vertices[:, 0])
+    edges = [vertices[vertices[:, 0] == step, 1] for step in steps]
+    return [edge.min() for edge in edges], [edge.max() for edge in edges]
+
+
+class LearningCurvesTest(parameterized.TestCase):
+    def test_a_panel_a_number_of_shots_and_a_line_a_method(self):
+        figure = learning_curves(rows(), labels={"maml": "MAML"}, title="Sinusoid")
+        self.assertEqual([panel.get_title() for panel in figure.axes], ["K = 5", "K = 10", "K = 20"])
+        self.assertEqual([panel.get_xlabel() for panel in figure.axes], 3 * ["gradient steps"])
+        self.assertEqual(figure.axes[0].get_ylabel(), "mean squared error")
+        self.assertEqual(figure.get_suptitle(), "Sinusoid")
+        labels = [text.get_text() for text in figure.legends[0].get_texts()]
+        self.assertEqual(labels, ["MAML", "pretrained", "95 % confidence"])
+
+    def test_lines_hold_the_means_in_the_order_of_the_steps(self):
+        figure = learning_curves(rows())
+        for panel, shots in zip(figure.axes, (5, 10, 20), strict=True):
+            for number, line in enumerate(panel.get_lines()):
+                np.testing.assert_array_equal(line.get_xdata(), [0, 1, 2])
+                np.testing.assert_allclose(line.get_ydata() * shots, (1 + number) / np.array([1, 2, 3]))
+
+    @parameterized.parameters(True, False)
+    def test_bands_are_the_confidence_intervals(self, log_scale):
+        panel = learning_curves(rows(["maml"], [5]), log_scale=log_scale).axes[0]
+        self.assertEqual(panel.get_yscale(), "log" if log_scale else "linear")
+        mean, ci95 = 0.2 / np.array([1, 2, 3]), 0.01 * np.array([1, 2, 3])
+        lower, upper = band(panel)
+        np.testing.assert_allclose(lower, mean - ci95)
+        np.testing.assert_allclose(upper, mean + ci95)
+
+    def test_a_band_below_zero_ends_at_a_tenth_of_the_mean_on_a_logarithmic_axis(self):
+        wide = [Result("maml", 5, step, 1.0, 2.0) for step in range(3)]
+        self.assertEqual(band(learning_curves(wide).axes[0])[0], 3 * [0.1])
+        self.assertEqual(band(learning_curves(wide, log_scale=False).axes[0])[0], 3 * [-1.0])
+
+    def test_a_method_may_lack_some_shots(self):
+        figure = learning_curves([*rows(["maml"]), *rows(["oracle"], [10])])
+        self.assertEqual([len(panel.get_lines()) for panel in figure.axes], [1, 2, 1])
+        labels = [text.get_text() for text in figure.legends[0].get_texts()]
+        self.assertEqual(labels, ["maml", "oracle", "95 % confidence"])
+
+    @parameterized.parameters(np.nan, np.inf)
+    def test_a_diverged_mean_leaves_a_gap(self, value):
+        shown = [Result("maml", 5, step, mean, mean) for step, mean in enumerate((1.0, value, 0.5))]
+        figure = learning_curves(shown)
+        np.testing.assert_array_equal(figure.axes[0].get_lines()[0].get_ydata(), [1.0, np.nan, 0.5])
+        self.assertEqual(figure_to_image(figure).shape[0], 1)
+
+    def test_no_rows_and_double_rows_are_refused(self):
+        with self.assertRaisesRegex(ValueError, "Expected at least one row. Received: none"):
+            learning_curves([])
+        with self.assertRaisesRegex(ValueError, r"Received: several of \('maml', 5, 0\)"):
+            learning_curves(2 * rows())
+
+
+if __name__ == "__main__":
+    absltest.main()

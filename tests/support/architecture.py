@@ -1,0 +1,171 @@
+"""The rules of the package's structure, each a function from the source tree to its violations."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+
+from tests.support.source_tree import SourceFile, SourceTree, is_under
+
+# A module imports from floors below its own or from its own. The package itself brings floors 0 to 2.
+FLOORS = (
+    ("maml_tf.core",),
+    ("maml_tf.layers", "maml_tf.models", "maml_tf.tasks"),
+    (
+        "maml_tf.baselines",
+        "maml_tf.evaluation",
+        "maml_tf.export",
+        "maml_tf.meta_learner",
+        "maml_tf.plotting",
+        "maml_tf.training",
+    ),
+    ("maml_tf.experiments", "maml_tf.rl"),
+    ("bin",),
+)
+FLOOR_OF_THE_PACKAGE = 2
+
+# Packages from outside, each with the only places that may import it.
+RESERVED_IMPORTS = {
+    "absl.app": ("bin",),
+    "absl.flags": ("bin",),
+    "gymnasium": ("maml_tf.rl",),
+    "matplotlib": ("maml_tf.plotting",),
+    "mujoco": ("maml_tf.rl",),
+    "tensorflow_probability": ("maml_tf.rl",),
+    "tf_agents": ("maml_tf.rl",),
+    "tf_keras": (),
+}
+
+# The inner gradient is adaptation's; the other two differentiate through it. A new entry needs a reason that
+# none of the three can serve.
+GRADIENT_MODULES = (
+    "maml_tf.core.adaptation",
+    "maml_tf.core.meta_gradient",
+    "maml_tf.core.second_order",
+)
+GRADIENT_NAMES = ("GradientTape", "ForwardAccumulator", "gradients", "hessians")
+
+MAX_LINES = 300
+
+
+def floor_of(module: str) -> int | None:
+    """Returns the floor of a module, or None where the table does not name it."""
+    if module == "maml_tf":
+        return FLOOR_OF_THE_PACKAGE
+    return next((floor for floor, rooms in enumerate(FLOORS) if is_under(module, *rooms)), None)
+
+
+def floors(tree: SourceTree) -> Iterator[str]:
+    for source in _sources(tree):
+        floor = floor_of(source.module)
+        if floor is None:
+            yield f"{source.path}: its floor is not named in FLOORS in tests/support/architecture.py"
+            continue
+        for imported in tree.internal_imports(source):
+            other = floor_of(imported.name)
+            if other is None:
+                yield f"{source.path}:{imported.line}: imports {imported.name}, which has no floor"
+            elif other > floor:
+                where = f"{source.path}:{imported.line}"
+                yield f"{where}: on floor {floor}, imports {imported.name} from floor {other}"
+            elif is_under(imported.name, "bin"):
+                yield f"{source.path}:{imported.line}: imports {imported.name}; nothing imports a binary"
+
+
+def cycles(tree: SourceTree) -> Iterator[str]:
+    graph = {
+        source.module: sorted({i.name for i in tree.internal_imports(source)} & set(tree.files))
+        for source in _sources(tree)
+    }
+    finished: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> Iterator[str]:
+        if module in path:
+            yield "cycle of imports: " + " -> ".join([*path[path.index(module) :], module])
+        elif module not in finished:
+            for imported in graph.get(module, ()):
+                yield from visit(imported, (*path, module))
+            finished.add(module)
+
+    for module in graph:
+        yield from visit(module, ())
+
+
+def reserved_imports(tree: SourceTree) -> Iterator[str]:
+    for source in _sources(tree):
+        for imported in tree.external_imports(source):
+            for package, places in RESERVED_IMPORTS.items():
+                if is_under(imported.name, package) and not is_under(source.module, *places):
+                    who = f"only {' and '.join(places)}" if places else "nothing"
+                    yield f"{source.path}:{imported.line}: imports {imported.name}; {who} may"
+
+
+def tf_keras(tree: SourceTree) -> Iterator[str]:
+    """Keras 3 is `keras`; what `tf.keras` means depends on an environment variable."""
+    for source in _sources(tree):
+        attributes = (
+            node.lineno
+            for node in ast.walk(source.tree)
+            if isinstance(node, ast.Attribute)
+            and node.attr == "keras"
+            and isinstance(node.value, ast.Name)
+            and node.value.id in ("tf", "tensorflow")
+        )
+        imported = (i.line for i in tree.external_imports(source) if is_under(i.name, "tensorflow.keras"))
+        for line in sorted([*attributes, *imported]):
+            yield f"{source.path}:{line}: uses tf.keras; import keras"
+
+
+def gradients(tree: SourceTree) -> Iterator[str]:
+    for source in _sources(tree):
+        if source.module in GRADIENT_MODULES:
+            continue
+        used = [
+            (node.lineno, node.attr)
+            for node in ast.walk(source.tree)
+            if isinstance(node, ast.Attribute) and _root(node) in ("tf", "tensorflow")
+        ]
+        imported = (i for i in tree.external_imports(source) if i.top == "tensorflow")
+        used += [(i.line, i.name.rpartition(".")[2]) for i in imported]
+        for line, name in sorted(used):
+            if name in GRADIENT_NAMES:
+                yield f"{source.path}:{line}: takes a gradient with {name}; adapt() does that"
+
+
+def assertions_and_prints(tree: SourceTree) -> Iterator[str]:
+    for source in tree.under("maml_tf"):
+        for node in ast.walk(source.tree):
+            match node:
+                case ast.Assert():
+                    yield f"{source.path}:{node.lineno}: asserts; raise an error that says what was expected"
+                case ast.Call(func=ast.Name("print")):
+                    yield f"{source.path}:{node.lineno}: prints; use absl.logging"
+
+
+def length(tree: SourceTree) -> Iterator[str]:
+    for source in _sources(tree):
+        lines = len(source.text.splitlines())
+        if lines > MAX_LINES:
+            yield f"{source.path}: {lines} lines, more than {MAX_LINES}: it holds more than one concept"
+
+
+RULES: tuple[Callable[[SourceTree], Iterator[str]], ...] = (
+    floors,
+    cycles,
+    reserved_imports,
+    tf_keras,
+    gradients,
+    assertions_and_prints,
+    length,
+)
+
+
+def _sources(tree: SourceTree) -> list[SourceFile]:
+    return tree.under("maml_tf", "bin")
+
+
+def _root(node: ast.Attribute) -> str | None:
+    value = node.value
+    while isinstance(value, ast.Attribute):
+        value = value.value
+    return value.id if isinstance(value, ast.Name) else None

@@ -1,0 +1,52 @@
+"""Tests of maml_tf.training.files."""
+
+import os
+import pathlib
+import tempfile
+import unittest.mock
+
+from absl.testing import absltest
+
+from maml_tf.training.files import writable_directory, write_atomically
+
+
+class WritableDirectoryTest(absltest.TestCase):
+    def test_creates_parents_and_leaves_nothing_behind(self):
+        path = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()), "a", "b")
+        self.assertEqual(writable_directory(path), path)
+        self.assertEqual(list(path.iterdir()), [])
+        writable_directory(str(path))
+
+    def test_a_path_through_a_file_is_refused(self):
+        with self.assertRaisesRegex(ValueError, r"Expected a directory .*logs' \(Not a directory\)"):
+            writable_directory(os.path.join(__file__, "logs"))
+
+    def test_a_directory_without_write_permission_is_refused(self):
+        # Permissions do not bind root, so the refusal is the system's answer replayed.
+        denied = PermissionError(13, "Permission denied")
+        with unittest.mock.patch("tempfile.TemporaryFile", side_effect=denied):
+            with self.assertRaisesRegex(ValueError, r"Expected a directory .* \(Permission denied\)"):
+                writable_directory(self.enter_context(tempfile.TemporaryDirectory()))
+
+
+class WriteAtomicallyTest(absltest.TestCase):
+    def test_replaces_the_content(self):
+        path = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()), "file")
+        write_atomically(path, "grün")
+        self.assertEqual(path.read_bytes(), "grün".encode())
+        write_atomically(path, b"\x00")
+        self.assertEqual(path.read_bytes(), b"\x00")
+        self.assertLen(list(path.parent.iterdir()), 1)
+
+    def test_a_failure_leaves_the_old_content_and_no_other_file(self):
+        path = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()), "file")
+        write_atomically(path, "old")
+        with unittest.mock.patch("os.fsync", side_effect=OSError(28, "No space left on device")):
+            with self.assertRaisesRegex(OSError, "No space left on device"):
+                write_atomically(path, "new")
+        self.assertEqual(path.read_text(), "old")
+        self.assertLen(list(path.parent.iterdir()), 1)
+
+
+if __name__ == "__main__":
+    absltest.main()
