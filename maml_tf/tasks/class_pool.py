@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from maml_tf.tasks.episode import Episode
 from maml_tf.tasks.episode_draw import EpisodeDraw, ImageDraw, rotate_quarter_turns
-from maml_tf.tasks.image_folder import read_class_folders
+from maml_tf.tasks.labelled_images import join_classes, read_class_folders, read_dataset
 
 Transform = Callable[[tf.Tensor], tf.Tensor]
 
@@ -73,42 +73,12 @@ class ClassPool:
     @classmethod
     def from_classes(cls, classes: Mapping[str, np.ndarray], **options) -> ClassPool:
         """Makes a pool of `{class name: images [images, ...]}`; classes may differ in size."""
-        arrays = {name: np.asarray(images) for name, images in classes.items()}
-        empty = [name for name, images in arrays.items() if not images.size]
-        if not arrays or empty:
-            raise ValueError(
-                f"Expected at least one class and at least one image in each. Received: {len(arrays)} classes, "
-                f"empty among them: {empty}"
-            )
-        shapes = {name: images.shape[1:] for name, images in arrays.items()}
-        if len(set(shapes.values())) > 1:
-            raise ValueError(f"Expected images of one shape in all classes. Received: {shapes}")
-        labels = np.repeat(list(arrays), [len(images) for images in arrays.values()])
-        return cls(np.concatenate(list(arrays.values())), labels, **options)
+        return cls(*join_classes(classes), **options)
 
     @classmethod
     def from_dataset(cls, dataset: tf.data.Dataset, **options) -> ClassPool:
         """Makes a pool of a finite, unbatched `tf.data.Dataset` of (image, label); reads all of it into memory."""
-        spec = dataset.element_spec
-        if not isinstance(spec, tuple) or len(spec) != 2:
-            raise ValueError(f"Expected a dataset of (image, label) pairs. Received: elements {spec}")
-        if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
-            raise ValueError("Expected a finite dataset. Received: a dataset of infinite cardinality")
-        classes: dict[str, list[np.ndarray]] = {}
-        for image, label in dataset.as_numpy_iterator():
-            if np.ndim(label) > 0:
-                raise ValueError(
-                    "Expected an unbatched dataset: one image and one scalar label an element. "
-                    f"Received: a label of shape {np.shape(label)}"
-                )
-            classes.setdefault(label, []).append(image)
-        images = [image for members in classes.values() for image in members]
-        shapes = sorted({image.shape for image in images})
-        if len(shapes) > 1:
-            raise ValueError(f"Expected images of one shape. Received: shapes {shapes}")
-        names = [label.decode() if isinstance(label, bytes) else label for label in classes]
-        labels = np.repeat(names, [len(members) for members in classes.values()])
-        return cls(np.stack(images) if images else np.zeros([0, 0]), labels, **options)
+        return cls(*read_dataset(dataset), **options)
 
     @classmethod
     def from_folder(
@@ -150,8 +120,7 @@ class ClassPool:
             raise ValueError("Expected at least one class name. Received: none")
         kept = np.repeat(np.isin(np.arange(len(self)), indices), self.class_sizes)
         labels = np.repeat([self.class_names[i] for i in indices], self.class_sizes[indices])
-        pool = ClassPool(self._images[kept], labels, rotations=self._rotations, transform=self._transform)
-        return pool
+        return ClassPool(self._images[kept], labels, rotations=self._rotations, transform=self._transform)
 
     def episode(
         self, seed: int | tf.Tensor, index: int | tf.Tensor, ways: int, shots: int, queries: int

@@ -9,7 +9,7 @@ import importlib.resources
 import itertools
 import os
 import pathlib
-import tempfile
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -232,14 +232,13 @@ def _cached_images(
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
         # Whoever reads the cache at the same time finds the whole file or none.
-        handle, unfinished = tempfile.mkstemp(suffix=".npy", dir=cache_dir)
+        unfinished = cache_file.with_suffix(f".{uuid.uuid4().hex}.part")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with open(unfinished, "wb") as file:
                 np.save(file, images)
             os.replace(unfinished, cache_file)
-        except OSError:
-            os.unlink(unfinished)
-            raise
+        finally:
+            unfinished.unlink(missing_ok=True)
     except OSError as error:
         logging.warning("The decoded drawings can't be kept in %s (%s); decoding at every start.", cache_dir, error)
     return images

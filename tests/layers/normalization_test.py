@@ -1,6 +1,7 @@
 """The normalization layers: Keras' values, first derivatives, statistics and serialisation."""
 
 import os
+import warnings
 
 import hypothesis
 import keras
@@ -90,9 +91,6 @@ class AgainstKerasTest(parameterized.TestCase):
         axis = data.draw(strategies.integers(-len(sizes), len(sizes) - 1))
         ours, theirs = random_twins(BatchNormalization, {"axis": axis}, tuple(sizes))
         x = np.random.default_rng(2).normal(size=sizes)
-        if axis == -len(sizes):
-            # Keras takes this axis for the last one's shape; ours must equal the same axis counted from the front.
-            _, theirs = random_twins(BatchNormalization, {"axis": 0}, tuple(sizes))
         np.testing.assert_allclose(ours(x, training=True), theirs(x, training=True), rtol=1e-9, atol=1e-12)
 
     def test_mask_leaves_positions_out_of_the_statistics(self):
@@ -144,7 +142,7 @@ class BatchStatisticsTest(parameterized.TestCase):
         layer = BatchNormalization(momentum=0.75, dtype="float64")
         x = np.random.default_rng(1).normal(size=(20, 2))
         layer.build(x.shape)
-        before = [np.array(weight) for weight in layer.non_trainable_weights]
+        before = [weight.numpy() for weight in layer.non_trainable_weights]
         _, state = layer.stateless_call(
             layer.trainable_variables, layer.non_trainable_variables, x, training=True
         )
@@ -215,8 +213,11 @@ class SerialisationTest(parameterized.TestCase):
         batch = np.random.default_rng(1).normal(2.0, 3.0, size=(3, 6, 6, 4)).astype("float32")
         model(batch, training=True)
         path = os.path.join(self.create_tempdir().full_path, "model.keras")
-        model.save(path)
-        loaded = keras.saving.load_model(path)
+        with warnings.catch_warnings():
+            # Keras' variables do not know the copy argument of NumPy 2.
+            warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+            model.save(path)
+            loaded = keras.saving.load_model(path)
         np.testing.assert_array_equal(loaded(batch), model(batch))
         self.assertEqual([type(layer) for layer in loaded.layers], [type(layer) for layer in model.layers])
         self.assertEqual(loaded.layers[1].batch_statistics, "always")
@@ -252,7 +253,7 @@ class ArgumentsTest(parameterized.TestCase):
             BatchNormalization,
             {"axis": 2},
             (3, 4),
-            r"axis must exist in inputs of shape \(3, 4\). Received: axis=2",
+            r"must exist .* shape \(3, 4\). Received: axis=2",
         ),
         (BatchNormalization, {}, (3, None), r"must have a known length. Received: input shape \(3, None\)"),
         (LayerNormalization, {"axis": -3}, (3, 4), "distinct axes .* Received: axis=-3"),

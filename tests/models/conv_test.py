@@ -50,7 +50,7 @@ class ConvNetTest(parameterized.TestCase):
             (6, 6, 2), 3, filters=4, blocks=1, downsampling="pool", readout="flatten", dtype="float64"
         )
         x = np.random.default_rng(0).normal(size=(3, 6, 6, 2))
-        kernel, beta, head, bias = (np.array(weight) for weight in model.weights)
+        kernel, beta, head, bias = (weight.numpy() for weight in model.weights)
         padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
         maps = sum(padded[:, i : i + 6, j : j + 6] @ kernel[i, j] for i in range(3) for j in range(3))
         maps = (maps - maps.mean((0, 1, 2))) / np.sqrt(maps.var((0, 1, 2)) + 1e-3) + beta

@@ -21,7 +21,7 @@ class MlpTest(parameterized.TestCase):
     def test_computes_the_composition_of_its_layers(self):
         model = mlp((3,), (5,), 2, activation="tanh", output_activation="softplus", dtype="float64")
         x = np.random.default_rng(0).normal(size=(4, 3))
-        w1, b1, w2, b2 = (np.array(weight) for weight in model.weights)
+        w1, b1, w2, b2 = (weight.numpy() for weight in model.weights)
         expected = np.log1p(np.exp(np.tanh(x @ w1 + b1) @ w2 + b2))
         np.testing.assert_allclose(model(x), expected, rtol=1e-10)
 

@@ -1,15 +1,72 @@
-"""Reads a folder of class folders of images into arrays."""
+"""Brings labelled images of other forms into one array of images and one of labels."""
 
 from __future__ import annotations
 
 import os
 import pathlib
+from collections.abc import Hashable, Mapping
 
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 
 _MODES = {1: "L", 3: "RGB"}
 _SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+
+def join_classes(classes: Mapping[Hashable, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Joins the images of classes.
+
+    Args:
+        classes: Class name to images [images, ...]; classes may differ in size.
+
+    Returns:
+        Images [images, ...] and the class name of each, [images].
+
+    Raises:
+        ValueError: If there is no class, a class is empty, or shapes differ.
+    """
+    arrays = {name: np.asarray(images) for name, images in classes.items()}
+    empty = [name for name, images in arrays.items() if not images.size]
+    if not arrays or empty:
+        raise ValueError(
+            f"Expected at least one class and at least one image in each. Received: {len(arrays)} classes, "
+            f"empty among them: {empty}"
+        )
+    shapes = {images.shape[1:]: name for name, images in arrays.items()}
+    if len(shapes) > 1:
+        received = ", ".join(f"{shape} in class {name!r}" for shape, name in shapes.items())
+        raise ValueError(f"Expected images of one shape in all classes. Received: {received}")
+    labels = np.repeat(list(arrays), [len(images) for images in arrays.values()])
+    return np.concatenate(list(arrays.values())), labels
+
+
+def read_dataset(dataset: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Reads all of a finite, unbatched data set of (image, label).
+
+    Returns:
+        Images [images, ...] and labels [images].
+
+    Raises:
+        ValueError: If the data set has another form or no end, or shapes differ.
+    """
+    spec = dataset.element_spec
+    if not isinstance(spec, tuple) or len(spec) != 2:
+        raise ValueError(f"Expected a dataset of (image, label) pairs. Received: elements {spec}")
+    if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
+        raise ValueError("Expected a finite dataset. Received: a dataset of infinite cardinality")
+    classes: dict[Hashable, list[np.ndarray]] = {}
+    for image, label in dataset.as_numpy_iterator():
+        if np.ndim(label) > 0:
+            raise ValueError(
+                "Expected an unbatched dataset: one image and one scalar label an element. "
+                f"Received: a label of shape {np.shape(label)}"
+            )
+        members = classes.setdefault(label.decode() if isinstance(label, bytes) else label, [])
+        if members and members[0].shape != image.shape:
+            raise ValueError(f"Expected images of one shape. Received: {members[0].shape} and {image.shape}")
+        members.append(image)
+    return join_classes({label: np.stack(images) for label, images in classes.items()})
 
 
 def read_class_folders(

@@ -1,0 +1,91 @@
+"""The figures of the sinusoid experiment: Figures 2, 3, 6 and 7 of the paper."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from maml_tf.experiments import sinusoid_config as streams
+from maml_tf.experiments.results import Row
+from maml_tf.experiments.sinusoid_config import SinusoidConfig
+from maml_tf.meta_learner import MAML
+from maml_tf.plotting import SinusoidFit, figure_to_image, learning_curves, save, sinusoid_fits
+from maml_tf.tasks.sinusoid import Sinusoids
+
+LABELS = {
+    "maml": "MAML",
+    "maml_first_order": "MAML, first order",
+    "pretrained": "pretrained",
+    "oracle": "oracle",
+    "random": "random initialisation",
+    "multi_task": "multi-task, no reg",
+    "multi_task_l2": "multi-task, l2",
+    "multi_task_mean": "multi-task, reg to mean",
+}
+_SHOTS, _STEPS = 5, (0, 1, 10)
+
+
+def write_figures(
+    config: SinusoidConfig,
+    rows: Sequence[Row],
+    networks: Mapping[str, tuple[keras.Model, Mapping[int, float]]],
+    logdir: pathlib.Path,
+) -> list[pathlib.Path]:
+    """Draws the figures as PNG files and as TensorBoard images.
+
+    Args:
+        config: The experiment's configuration.
+        rows: The results.
+        networks: For each method that adapts, its network and its step size at each number of shots.
+        logdir: Where they go.
+
+    Returns:
+        The files.
+    """
+    curves = [row for row in rows if row.metric == "mse"]
+    figures: dict[str, Any] = {}
+    main = [row for row in curves if row.method in ("maml", "pretrained", "oracle")]
+    if main and 10 in config.evaluation_shots:
+        figures["figure3_learning_curves_10_shot"] = learning_curves(
+            [row for row in main if row.shots == 10], metric="mean squared error", labels=LABELS
+        )
+    figures["figure6_learning_curves"] = learning_curves(curves, metric="mean squared error", labels=LABELS)
+    shown = [method for method in ("maml", "maml_first_order", "pretrained") if method in networks]
+    if shown:
+        fits = {LABELS[method]: _fits(config, *networks[method]) for method in shown}
+        figures["figure2_fits"] = sinusoid_fits({label: of_method[:2] for label, of_method in fits.items()})
+        figures["figure7_more_fits"] = sinusoid_fits({label: of_method[2:] for label, of_method in fits.items()})
+    writer = tf.summary.create_file_writer(str(logdir / "figures"))
+    files = []
+    for name, figure in figures.items():
+        files.append(save(figure, logdir / f"{name}.png"))
+        with writer.as_default(step=0):
+            tf.summary.image(name, figure_to_image(figure))
+    writer.close()
+    return files
+
+
+def _fits(config: SinusoidConfig, network: keras.Model, step_sizes: Mapping[int, float]) -> list[SinusoidFit]:
+    """Fits one task whose points lie in the left half of the range, and four with points anywhere."""
+    sinusoids, grid = Sinusoids(), config.grid_points
+    step_size = step_sizes.get(_SHOTS, next(iter(step_sizes.values())))
+    fits = []
+    for number in range(5):
+        half = "left" if number == 0 else None
+        drawn = sinusoids.draw(
+            config.stream(streams.FIGURES), number,
+            tasks=1, shots=_SHOTS, queries=grid, query_grid=True, support_half=half,
+        )  # fmt: skip
+        support_x, support_y, query_x, query_y = (leaf[0] for leaf in drawn.episode)
+        learner = MAML(network, "mse", step_size, first_order=True)
+        predictions = {
+            steps: np.asarray(learner.adapt(support_x, support_y, steps)(query_x))[:, 0] for steps in _STEPS
+        }
+        columns = (np.asarray(leaf)[:, 0] for leaf in (query_x, query_y, support_x, support_y))
+        fits.append(SinusoidFit(*columns, predictions))
+    return fits

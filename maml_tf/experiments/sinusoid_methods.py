@@ -1,0 +1,193 @@
+"""The methods of the sinusoid experiment: how each comes by its initial weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+from absl import logging
+
+from maml_tf.baselines import AnchoredRegression, ParameterAveraging
+from maml_tf.evaluation import Evaluator
+from maml_tf.experiments import sinusoid_config as streams
+from maml_tf.experiments.sinusoid_config import SinusoidConfig
+from maml_tf.meta_learner import MAML
+from maml_tf.models import mlp
+from maml_tf.tasks.sinusoid import Sinusoids, pooled, with_task_input
+from maml_tf.training import AtomicCheckpoint, BestWeights, InGraphTraining, Progress, TerminateOnNonFinite
+from maml_tf.training.validation import AdaptationValidation
+
+_SINUSOIDS = Sinusoids()
+# The smallest number of shots is where adaptation is hardest and first diverges.
+_VALIDATION_SHOTS = 5
+
+
+def train(method: str, config: SinusoidConfig, directory: pathlib.Path, resume: bool) -> keras.Model:
+    """Trains a method's network.
+
+    Args:
+        method: One of `METHODS`.
+        config: The experiment's configuration.
+        directory: For checkpoints and TensorBoard's events.
+        resume: Whether to go on from the checkpoints in the directory.
+
+    Returns:
+        The network: 1 input, or for the oracle 3 (x, amplitude, phase).
+
+    Raises:
+        ValueError: If the directory holds checkpoints and `resume` is False, or those of another configuration.
+    """
+    keras.utils.set_random_seed(config.seed)
+    network = build_network(config, inputs=3 if method == "oracle" else 1)
+    if method in ("maml", "maml_first_order"):
+        first_order = config.first_order or method == "maml_first_order"
+        learner = MAML(network, "mse", config.inner_learning_rate, config.inner_steps, first_order)
+        validation = _validation(learner, config)
+        _fit(learner, _episodes(config), validation, method, config, directory, resume)
+    elif method in ("pretrained", "oracle"):
+        network.compile(keras.optimizers.Adam(config.meta_learning_rate), loss="mse")
+        _fit(network, _pooled_points(config, oracle=method == "oracle"), None, method, config, directory, resume)
+    elif method != "random":
+        _average_networks(network, method, config, directory, resume)
+    return network
+
+
+def build_network(config: SinusoidConfig, inputs: int = 1) -> keras.Model:
+    """Builds the paper's network: two hidden layers of 40 ReLU units.
+
+    Args:
+        config: The experiment's configuration.
+        inputs: Number of inputs.
+
+    Returns:
+        A built model [points, inputs] -> [points, 1].
+    """
+    return mlp((inputs,), hidden=config.hidden, outputs=1, kernel_initializer=config.initializer, name="network")
+
+
+def validation_episodes(config: SinusoidConfig, shots: int) -> list[Any]:
+    """Draws the validation tasks.
+
+    Args:
+        config: The experiment's configuration.
+        shots: Support points of a task; it has as many query points.
+
+    Returns:
+        One meta-batch of all validation tasks.
+    """
+    drawn = _SINUSOIDS.draw(
+        config.stream(streams.VALIDATION), 0, tasks=config.validation_tasks, shots=shots, queries=shots
+    )
+    return [drawn.episode.keras_data()]
+
+
+def _episodes(config: SinusoidConfig) -> Callable[[tf.Tensor], Any]:
+    def draw(index):
+        return _SINUSOIDS.draw(
+            config.stream(streams.TRAINING), index,
+            tasks=config.meta_batch_size, shots=config.shots, queries=config.shots,
+        ).episode.keras_data()  # fmt: skip
+
+    return draw
+
+
+def _pooled_points(config: SinusoidConfig, oracle: bool) -> Callable[[tf.Tensor], Any]:
+    def draw(index):
+        drawn = _SINUSOIDS.draw(
+            config.stream(streams.TRAINING), index, tasks=config.meta_batch_size, shots=config.shots, queries=0
+        )
+        return pooled(with_task_input(drawn) if oracle else drawn.episode)
+
+    return draw
+
+
+def _validation(learner: MAML, config: SinusoidConfig) -> list[keras.callbacks.Callback]:
+    learner.compile(keras.optimizers.Adam(config.meta_learning_rate))
+    validation = AdaptationValidation(
+        Evaluator(learner),
+        validation_episodes(config, _VALIDATION_SHOTS),
+        config.evaluation_steps,
+        shown_steps=(1, 5, 10),
+    )
+    return [validation, BestWeights(learner, "val_loss", config.iterations_per_call)]
+
+
+def _fit(model, draw, validation, method, config, directory, resume) -> None:
+    training = InGraphTraining(model, draw, config.iterations_per_call)
+    best = validation[-1] if validation else None
+    saved = {"model": model, "optimizer": model.optimizer, **({"best": best.state} if best else {})}
+    checkpoint = AtomicCheckpoint(
+        directory / "checkpoints", config.iterations_per_call, _identity(method, config), every_seconds=10.0, **saved
+    )
+    first = checkpoint.restore() if resume else 0
+    callbacks = [
+        TerminateOnNonFinite(config.iterations_per_call),
+        *(validation or []),
+        checkpoint,
+        Progress(config.iterations, config.iterations_per_call),
+        keras.callbacks.TensorBoard(str(directory), write_graph=False),
+    ]
+    if first < config.iterations:
+        training.fit_iterations(config.iterations, first=first, callbacks=callbacks)
+    if best:
+        best.apply()
+        logging.info("%s: best weights on validation tasks after %d iterations", method, best.iteration)
+
+
+def _average_networks(network, method, config, directory, resume) -> None:
+    strength = {"multi_task_l2": config.multi_task_l2, "multi_task_mean": config.multi_task_mean}.get(method, 0.0)
+    anchored = AnchoredRegression(network, strength)
+    rate = keras.optimizers.schedules.CosineDecay(config.multi_task_learning_rate, config.multi_task_iterations)
+    # The penalty is part of the loss, so the error alone is a metric of its own.
+    anchored.compile(keras.optimizers.Adam(rate), loss="mse", metrics=["mse"], jit_compile=True)
+    anchored.optimizer.build(anchored.trainable_variables)
+    averaging = ParameterAveraging(
+        anchored, lambda number: _fresh_weights(config, number), move_anchor=method == "multi_task_mean"
+    )
+    per_network, iterations = config.multi_task_iterations, config.multi_task_networks * config.multi_task_iterations
+
+    def draw(index):
+        number = index // per_network
+        task = _SINUSOIDS.draw(config.stream(streams.NETWORKS), number, tasks=1, shots=1, queries=0)
+        points = _SINUSOIDS.draw(
+            config.stream(streams.TRAINING), index, tasks=1, shots=config.multi_task_points, queries=0
+        ).episode.support_x[0]
+        return points, task.amplitude * tf.sin(points - task.phase)
+
+    training = InGraphTraining(anchored, draw, per_network)
+    averaging.start()
+    checkpoint = AtomicCheckpoint(
+        directory / "checkpoints", per_network, _identity(method, config), every_seconds=10.0,
+        model=network, optimizer=anchored.optimizer, averaging=averaging.state,
+    )  # fmt: skip
+    first = checkpoint.restore() if resume else 0
+    callbacks = [
+        TerminateOnNonFinite(per_network),
+        averaging,
+        checkpoint,
+        Progress(iterations, per_network),
+        keras.callbacks.TensorBoard(str(directory), write_graph=False),
+    ]
+    if first < iterations:
+        history = training.fit_iterations(iterations, first=first, callbacks=callbacks)
+        errors = history.history["mse"]
+        logging.info("%s: mean training error of the networks %.4f", method, sum(errors) / len(errors))
+    averaging.apply()
+
+
+def _fresh_weights(config: SinusoidConfig, number: int) -> list[tf.Tensor]:
+    """Draws a network's initial weights as a function of its number alone, so that a resume draws the same."""
+    keras.utils.set_random_seed(config.stream(streams.NETWORKS) * 100_000 + number)
+    return [tf.convert_to_tensor(variable) for variable in build_network(config).trainable_variables]
+
+
+def _identity(method: str, config: SinusoidConfig) -> dict[str, Any]:
+    """Lists what a method's training depends on; which methods and test tasks the run has is not part of it."""
+    values = dataclasses.asdict(config)
+    for key in ("methods", "evaluation_shots", "test_tasks", "grid_points"):
+        del values[key]
+    return {"method": method, **values}
