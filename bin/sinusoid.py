@@ -47,6 +47,7 @@ flags.DEFINE_integer(
 flags.DEFINE_integer(
     "iterations_per_call", _DEFAULTS.iterations_per_call, "Training iterations between validations and checkpoints."
 )
+flags.DEFINE_float("checkpoint_seconds", _DEFAULTS.checkpoint_seconds, "Least seconds between two checkpoints.")
 flags.DEFINE_integer("multi_task_networks", _DEFAULTS.multi_task_networks, "Networks of the multi-task baselines.")
 flags.DEFINE_integer("multi_task_iterations", _DEFAULTS.multi_task_iterations, "Training iterations of each.")
 flags.DEFINE_integer("multi_task_points", _DEFAULTS.multi_task_points, "Points an iteration of each.")

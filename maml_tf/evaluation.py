@@ -139,7 +139,7 @@ class Evaluator:
 
     def _evaluate_batch(self, data, steps: int) -> dict[str, np.ndarray]:
         (support_x, support_y, query_x), query_y = data
-        params, state = self.learner.initial_values(tf.range(tf.shape(tf.nest.flatten(query_y)[0])[0]))
+        params, state = self.learner.tasks.initial_values(tf.range(tf.shape(tf.nest.flatten(query_y)[0])[0]))
         measured = [self._measure(params, state, query_x, query_y)]
         for step in range(steps):
             params, state = self._advance(params, state, support_x, support_y, tf.constant(step))
@@ -149,21 +149,21 @@ class Evaluator:
     def _measure_tasks(self, params, state, query_x, query_y):
         def measure(task):
             task_params, task_state, inputs, targets = task
-            loss, outputs, _ = self.learner.task_loss(task_params, task_state, inputs, targets, training=False)
+            loss, outputs, _ = self.learner.tasks.loss(task_params, task_state, inputs, targets, training=False)
             return {name: metric(targets, outputs) for name, metric in self.metrics.items()} or {"loss": loss}
 
         return over_tasks(measure, (params, state, query_x, query_y), **self._way)
 
     def _advance_tasks(self, params, state, support_x, support_y, step):
-        learner = self.learner
+        tasks = self.learner.tasks
 
         def advance(task):
             task_params, task_state, support = task
             result = inner_step(
-                learner.objective(task_params),
-                {name: task_params[name] for name in learner.adapted_names},
+                tasks.objective(task_params),
+                tasks.adapted(task_params),
                 support,
-                learner.update_rule,
+                tasks.update_rule,
                 step=step,
                 state=task_state,
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,11 +9,10 @@ import keras
 import tensorflow as tf
 
 from maml_tf.core import episode_checks, selection
-from maml_tf.core.adaptation import adapt
-from maml_tf.core.functional import FunctionalModel, bind, clone
-from maml_tf.core.known_offenders import known_offenders
+from maml_tf.core.functional import FunctionalModel, clone
+from maml_tf.core.known_offenders import warn_of_offenders
 from maml_tf.core.meta_gradient import MetaGradient, meta_gradient, over_tasks
-from maml_tf.core.task_loss import as_task_loss
+from maml_tf.core.supervised_tasks import SupervisedTasks
 from maml_tf.core.task_map import choose_jit_compile, choose_task_map
 from maml_tf.core.update_rules import UpdateRule, as_update_rule
 
@@ -79,27 +77,21 @@ class MAML(keras.Model):
         name: str = "maml",
         **kwargs,
     ):
-        functional = FunctionalModel(model)
+        tasks = SupervisedTasks(model, loss, as_update_rule(inner_learning_rate), adapted)
         # Tasks' tensors keep their dtypes: the wrapped model casts its own inputs, and labels stay labels.
         super().__init__(name=name, **{"dtype": model.dtype_policy, "autocast": False, **kwargs})
         self.model = model
         self.inner_steps = _at_least(1, "inner_steps", inner_steps)
         self.first_order = bool(first_order)
-        self.update_rule = as_update_rule(inner_learning_rate)
+        self.update_rule = tasks.update_rule
         self.adapted = adapted
         self.task_map = choose_task_map(model) if task_map == "auto" else task_map
         self.parallel_tasks = parallel_tasks
-        self._task_loss = as_task_loss(loss)
+        self.tasks = tasks
         self._loss_given = loss
-        self._functional = functional
-        self._adapted_names = tuple(adapted(model))
-        if not self._adapted_names:
-            raise ValueError(f"Expected a trainable variable to adapt. Received: none in {model.name!r}")
-        params = functional.parameters()
-        self.update_rule.build({name: params[name] for name in self._adapted_names})
         self.built = True
         if not self.first_order:
-            _warn_of_offenders(model)
+            warn_of_offenders(model)
 
     def compile(self, optimizer: Any = "adam", *, jit_compile: bool | str = "auto", **kwargs) -> None:
         """Configures training, as `keras.Model.compile`; the loss is the constructor's.
@@ -138,14 +130,13 @@ class MAML(keras.Model):
             The model's outputs on query_x, [tasks, query examples, ...].
         """
         inputs = episode_checks.check_inputs(inputs)
-        params, rates = self._functional.parameters(), self._rule_values()
+        tasks, params, rates = self.tasks, self.tasks.parameters(), self.tasks.rule_values()
 
         def predict_task(task):
             number, (support_x, support_y, query_x) = task
-            with bind(self.update_rule.trainable_variables, rates):
-                adaptation = self._adapt_task(params, number, (support_x, support_y), self.inner_steps)
-            adapted = {**params, **adaptation.params}
-            return self._functional(adapted, adaptation.state, query_x, training).outputs
+            with tasks.rule_bound(rates):
+                adaptation = tasks.adapt(params, number, (support_x, support_y), self.inner_steps)
+            return tasks.predict({**params, **adaptation.params}, adaptation.state, query_x, training)
 
         return over_tasks(
             predict_task, _numbered(inputs), task_map=self.task_map, parallel_tasks=self.parallel_tasks
@@ -186,8 +177,8 @@ class MAML(keras.Model):
         """
         steps = self.inner_steps if steps is None else _at_least(0, "steps", steps)
         support = episode_checks.check_support(support_x, support_y)
-        params = self._functional.parameters()
-        adaptation = self._adapt_task(params, None, support, steps)
+        params = self.tasks.parameters()
+        adaptation = self.tasks.adapt(params, None, support, steps)
         if adaptation.losses:
             episode_checks.require_finite(tf.stack(adaptation.losses)[tf.newaxis])
         adapted = clone(self.model)
@@ -203,12 +194,12 @@ class MAML(keras.Model):
         result = self._meta_gradient((inputs, targets))
         predictions, _, state = result.auxiliary
         self.optimizer.apply(self._in_order(result.gradients), self.trainable_variables)
-        self._functional.assign_state(_merge_states(state))
+        self.tasks.functional.assign_state(_merge_states(state))
         self._loss_tracker.update_state(result.loss, sample_weight=tf.shape(result.task_losses)[0])
         return self.compute_metrics(inputs, targets, predictions, None)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        losses = over_tasks(lambda task: self._task_loss(*task), (y, y_pred), task_map="vectorized")
+        losses = over_tasks(lambda task: self.tasks.data_loss(*task), (y, y_pred), task_map="vectorized")
         return tf.reduce_mean(losses)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
@@ -238,86 +229,23 @@ class MAML(keras.Model):
             config[key] = keras.saving.deserialize_keras_object(config[key], custom_objects=custom_objects)
         return cls(**config)
 
-    @property
-    def adapted_names(self) -> tuple[str, ...]:
-        """Paths of the variables that the inner steps change."""
-        return self._adapted_names
-
-    def initial_values(self, tasks: tf.Tensor) -> tuple[dict[str, tf.Tensor], list[tf.Tensor]]:
-        """Copies the model's parameters and state for each task.
-
-        Args:
-            tasks: Numbers of the tasks, int [tasks].
-
-        Returns:
-            Dictionary from path to a tensor [tasks, ...], and a list of state tensors [tasks, ...].
-        """
-        count = tf.shape(tasks)[0]
-        params = {
-            name: tf.repeat(value[tf.newaxis], count, axis=0) for name, value in self._functional.parameters().items()
-        }
-        return params, over_tasks(self._functional.state, tasks) if self._functional.state() else []
-
-    def objective(self, params: dict[str, tf.Tensor]) -> Any:
-        """Makes the inner objective, the others of `params` than the adapted ones being constants of it.
-
-        Args:
-            params: Dictionary from variable path to tensor.
-
-        Returns:
-            A function `(adapted, (support_x, support_y), step, state) -> (loss, state)` for `maml_tf.adapt`.
-        """
-
-        def objective(adapted, batch, step, state):
-            loss, _, state = self.task_loss({**params, **adapted}, state, *batch, training=True)
-            return loss, state
-
-        return objective
-
-    def _adapt_task(self, params, number, support, steps):
-        return adapt(
-            self.objective(params),
-            {name: params[name] for name in self._adapted_names},
-            [support] * steps,
-            self.update_rule,
-            first_order=self.first_order,
-            state=self._functional.state(number),
-        )
-
-    def task_loss(self, params: Any, state: Any, inputs: Any, targets: Any, training: bool) -> tuple[Any, Any, Any]:
-        """Computes the loss of one task's examples, Equation 2 or 3.
-
-        Args:
-            params: Dictionary from variable path to tensor.
-            state: The non-trainable variables' values.
-            inputs: [examples, ...].
-            targets: [examples, ...].
-            training: Keras' training flag.
-
-        Returns:
-            The scalar loss, the outputs and the new state.
-        """
-        outputs, added, state = self._functional(params, state, inputs, training)
-        loss = self._task_loss(targets, outputs)
-        return (loss if added is None else loss + tf.cast(added, loss.dtype)), outputs, state
-
     def _meta_gradient(self, data: Any) -> MetaGradient:
         (support_x, support_y, query_x), query_y = episode_checks.check_data(data)
 
         def outer_loss(params, task):
             number, (task_support, (task_query_x, task_query_y)) = task
             theta, rates = params
-            with bind(self.update_rule.trainable_variables, rates):
-                adaptation = self._adapt_task(theta, number, task_support, self.inner_steps)
+            with self.tasks.rule_bound(rates):
+                adaptation = self.tasks.adapt(theta, number, task_support, self.inner_steps, self.first_order)
             adapted = {**theta, **adaptation.params}
-            loss, outputs, state = self.task_loss(
+            loss, outputs, state = self.tasks.loss(
                 adapted, adaptation.state, task_query_x, task_query_y, training=True
             )
             return loss, (outputs, tf.stack([*adaptation.losses, loss]), state)
 
         result = meta_gradient(
             outer_loss,
-            (self._functional.parameters(), self._rule_values()),
+            (self.tasks.parameters(), self.tasks.rule_values()),
             _numbered(((support_x, support_y), (query_x, query_y))),
             task_map=self.task_map,
             parallel_tasks=self.parallel_tasks,
@@ -328,10 +256,7 @@ class MAML(keras.Model):
 
     def _in_order(self, gradients) -> list[tf.Tensor]:
         theta, rates = gradients
-        return [*(theta[name] for name in self._functional.names), *rates]
-
-    def _rule_values(self) -> list[tf.Tensor]:
-        return [tf.convert_to_tensor(variable) for variable in self.update_rule.trainable_variables]
+        return [*(theta[name] for name in self.tasks.functional.names), *rates]
 
 
 def _numbered(tasks: Any) -> tuple[tf.Tensor, Any]:
@@ -347,14 +272,3 @@ def _at_least(minimum: int, name: str, value: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         raise ValueError(f"Expected {name} to be an integer of at least {minimum}. Received: {name}={value!r}")
     return value
-
-
-def _warn_of_offenders(model: keras.Model) -> None:
-    offenders = known_offenders(model)
-    if offenders:
-        listed = "; ".join(f"{offender.layer}: {offender.reason}" for offender in offenders)
-        warnings.warn(
-            f"The exact meta-gradient will be wrong or unavailable through these layers: {listed}. See "
-            "maml_tf.check_second_order.",
-            stacklevel=3,
-        )

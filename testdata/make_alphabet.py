@@ -1,13 +1,14 @@
 """Draws a small alphabet and writes it as two zips in Omniglot's layout.
 
 Each of 20 characters is a few curved strokes with random control points; each of its 20 drawings moves the
-points, slants and scales the whole, so that characters can be learned and no two drawings are equal. The random
-numbers are the standard library's and the arithmetic has no transcendental function in it, so every machine
-draws the same pixels.
+points, slants and scales the whole, so that characters can be learned and no two drawings are equal. The
+random numbers are the standard library's and the arithmetic has no transcendental function in it, so every
+machine draws the same pixels.
 
     python testdata/make_alphabet.py [folder]
 """
 
+import itertools
 import pathlib
 import random
 import struct
@@ -27,7 +28,8 @@ ALPHABETS = {
 def character_strokes(rng):
     """Returns 2 or 3 strokes, each 4 control points of a cubic Bezier curve in a square of side 1."""
     return [
-        [(rng.uniform(0.05, 0.95), rng.uniform(0.05, 0.95)) for _ in range(4)] for _ in range(rng.choice((2, 2, 3)))
+        [(rng.uniform(0.05, 0.95), rng.uniform(0.05, 0.95)) for _ in range(4)]
+        for _ in range(rng.choice((2, 2, 3)))
     ]
 
 
@@ -40,7 +42,9 @@ def drawing_pixels(strokes, rng):
         points = []
         for x, y in stroke:
             x, y = x + rng.uniform(-0.05, 0.05) - 0.5, y + rng.uniform(-0.05, 0.05) - 0.5
-            points.append((52.0 + shift_x + 84.0 * (scale_x * x + slant * y), 52.0 + shift_y + 84.0 * scale_y * y))
+            points.append(
+                (52.0 + shift_x + 84.0 * (scale_x * x + slant * y), 52.0 + shift_y + 84.0 * scale_y * y)
+            )
         for step in range(201):
             x, y = bezier(points, step / 200.0)
             ink |= disc(round(x), round(y))
@@ -50,9 +54,7 @@ def drawing_pixels(strokes, rng):
 def bezier(points, t):
     """Returns the point at t of a Bezier curve, by de Casteljau's algorithm."""
     while len(points) > 1:
-        points = [
-            (a[0] + t * (b[0] - a[0]), a[1] + t * (b[1] - a[1])) for a, b in zip(points, points[1:], strict=False)
-        ]
+        points = [(a[0] + t * (b[0] - a[0]), a[1] + t * (b[1] - a[1])) for a, b in itertools.pairwise(points)]
     return points[0]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -50,18 +51,28 @@ class ParameterAveraging(keras.callbacks.Callback):
         anchored: The model in training, compiled, its optimizer built.
         initial_weights: Function of a network's number that returns initial values of the trainable variables.
         move_anchor: Whether to penalise the distance to the mean so far instead of to zero.
+        error: Function of a network's number that measures the network in training, or None. It is added to the
+            logs as "network_error".
 
     Attributes:
-        state: The mean, the number of networks in it and the sum of their last losses, to be checkpointed.
+        state: The mean, the number of networks in it and the anchor, to be checkpointed.
 
     Source: Finn, Abbeel and Levine (2017), Appendix C.1.
     """
 
-    def __init__(self, anchored: AnchoredRegression, initial_weights: Any, *, move_anchor: bool = False):
+    def __init__(
+        self,
+        anchored: AnchoredRegression,
+        initial_weights: Callable[[int], Sequence[tf.Tensor]],
+        *,
+        move_anchor: bool = False,
+        error: Callable[[int], float] | None = None,
+    ):
         super().__init__()
         self.anchored = anchored
         self.initial_weights = initial_weights
         self.move_anchor = move_anchor
+        self.error = error
         self.state = tf.Module()
         self.state.count = tf.Variable(0, dtype=tf.int64)
         self.state.mean = [tf.Variable(tf.zeros_like(variable), trainable=False) for variable in self._variables]
@@ -87,6 +98,8 @@ class ParameterAveraging(keras.callbacks.Callback):
             variable.assign(mean)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if self.error is not None and logs is not None:
+            logs["network_error"] = self.error(int(self.state.count))
         count = self.state.count.assign_add(1)
         for mean, variable in zip(self.state.mean, self._variables, strict=True):
             mean.assign_add((tf.convert_to_tensor(variable) - mean) / tf.cast(count, mean.dtype))

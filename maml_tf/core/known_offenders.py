@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import keras
@@ -39,6 +40,22 @@ def known_offenders(model: keras.Model) -> list[Offender]:
     """
     found = [(layer, _reason(layer)) for layer in leaf_layers(model)]
     return [Offender(layer.name, reason) for layer, reason in found if reason]
+
+
+def warn_of_offenders(model: keras.Model) -> None:
+    """Warns once, naming every layer known to break exact meta-gradients.
+
+    Args:
+        model: A Keras model.
+    """
+    offenders = known_offenders(model)
+    if offenders:
+        listed = "; ".join(f"{offender.layer}: {offender.reason}" for offender in offenders)
+        warnings.warn(
+            f"The exact meta-gradient will be wrong or unavailable through these layers: {listed}. See "
+            "maml_tf.check_second_order.",
+            stacklevel=3,
+        )
 
 
 def _reason(layer: keras.layers.Layer) -> str | None:

@@ -40,6 +40,7 @@ class SinusoidConfig:
         grid_points: Points of the dense grid of the second metric.
         validation_tasks: Tasks that choose the best weights in training and tune the baselines' step sizes.
         iterations_per_call: Training iterations of one compiled call; validation and checkpoints come between.
+        checkpoint_seconds: Least seconds between two checkpoints of a training; its end is always saved.
         multi_task_networks: Networks, each of one task, of the multi-task baselines.
         multi_task_iterations: Training iterations of each.
         multi_task_points: Points an iteration of each.
@@ -65,6 +66,7 @@ class SinusoidConfig:
     grid_points: int = 100
     validation_tasks: int = 4000
     iterations_per_call: int = 1000
+    checkpoint_seconds: float = 10.0
     multi_task_networks: int = 500
     multi_task_iterations: int = 2000
     multi_task_points: int = 100
@@ -84,6 +86,10 @@ class SinusoidConfig:
         for name in counts:
             if getattr(self, name) < 1:
                 raise ValueError(f"Expected {name} to be at least 1. Received: {name}={getattr(self, name)}")
+        if not self.checkpoint_seconds >= 0:
+            raise ValueError(
+                f"Expected checkpoint_seconds >= 0. Received: checkpoint_seconds={self.checkpoint_seconds}"
+            )
         if self.iterations % self.iterations_per_call:
             raise ValueError(
                 f"Expected iterations to be a multiple of iterations_per_call={self.iterations_per_call}. "

@@ -121,7 +121,11 @@ def _fit(model, draw, validation, method, config, directory, resume) -> None:
     best = validation[-1] if validation else None
     saved = {"model": model, "optimizer": model.optimizer, **({"best": best.state} if best else {})}
     checkpoint = AtomicCheckpoint(
-        directory / "checkpoints", config.iterations_per_call, _identity(method, config), every_seconds=10.0, **saved
+        directory / "checkpoints",
+        config.iterations_per_call,
+        _identity(method, config),
+        every_seconds=config.checkpoint_seconds,
+        **saved,
     )
     first = checkpoint.restore() if resume else 0
     callbacks = [
@@ -142,11 +146,13 @@ def _average_networks(network, method, config, directory, resume) -> None:
     strength = {"multi_task_l2": config.multi_task_l2, "multi_task_mean": config.multi_task_mean}.get(method, 0.0)
     anchored = AnchoredRegression(network, strength)
     rate = keras.optimizers.schedules.CosineDecay(config.multi_task_learning_rate, config.multi_task_iterations)
-    # The penalty is part of the loss, so the error alone is a metric of its own.
-    anchored.compile(keras.optimizers.Adam(rate), loss="mse", metrics=["mse"], jit_compile=True)
+    anchored.compile(keras.optimizers.Adam(rate), loss="mse", jit_compile=True)
     anchored.optimizer.build(anchored.trainable_variables)
     averaging = ParameterAveraging(
-        anchored, lambda number: _fresh_weights(config, number), move_anchor=method == "multi_task_mean"
+        anchored,
+        lambda number: _fresh_weights(config, number),
+        move_anchor=method == "multi_task_mean",
+        error=lambda number: _error(network, config, number),
     )
     per_network, iterations = config.multi_task_iterations, config.multi_task_networks * config.multi_task_iterations
 
@@ -161,7 +167,7 @@ def _average_networks(network, method, config, directory, resume) -> None:
     training = InGraphTraining(anchored, draw, per_network)
     averaging.start()
     checkpoint = AtomicCheckpoint(
-        directory / "checkpoints", per_network, _identity(method, config), every_seconds=10.0,
+        directory / "checkpoints", per_network, _identity(method, config), every_seconds=config.checkpoint_seconds,
         model=network, optimizer=anchored.optimizer, averaging=averaging.state,
     )  # fmt: skip
     first = checkpoint.restore() if resume else 0
@@ -174,8 +180,8 @@ def _average_networks(network, method, config, directory, resume) -> None:
     ]
     if first < iterations:
         history = training.fit_iterations(iterations, first=first, callbacks=callbacks)
-        errors = history.history["mse"]
-        logging.info("%s: mean training error of the networks %.4f", method, sum(errors) / len(errors))
+        errors = history.history["network_error"]
+        logging.info("%s: mean error of the networks on their own tasks %.4f", method, sum(errors) / len(errors))
     averaging.apply()
 
 
@@ -185,9 +191,17 @@ def _fresh_weights(config: SinusoidConfig, number: int) -> list[tf.Tensor]:
     return [tf.convert_to_tensor(variable) for variable in build_network(config).trainable_variables]
 
 
+def _error(network: keras.Model, config: SinusoidConfig, number: int) -> float:
+    """Measures a network of the multi-task baselines on a dense grid of its own task."""
+    episode = _SINUSOIDS.draw(
+        config.stream(streams.NETWORKS), number, tasks=1, shots=1, queries=config.grid_points, query_grid=True
+    ).episode
+    return float(tf.reduce_mean((network(episode.query_x[0]) - episode.query_y[0]) ** 2))
+
+
 def _identity(method: str, config: SinusoidConfig) -> dict[str, Any]:
-    """Lists what a method's training depends on; which methods and test tasks the run has is not part of it."""
+    """Lists what a method's training depends on: not the run's methods, its test tasks or when it saves."""
     values = dataclasses.asdict(config)
-    for key in ("methods", "evaluation_shots", "test_tasks", "grid_points"):
+    for key in ("methods", "evaluation_shots", "test_tasks", "grid_points", "checkpoint_seconds"):
         del values[key]
     return {"method": method, **values}

@@ -71,7 +71,7 @@ def sinusoid_fits(fits: Mapping[str, Sequence[SinusoidFit]], *, title: str | Non
         for column in range(columns):
             _limit(panels[0, column], [of_method[column] for of_method in fits.values()])
         handles, labels = panels[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 2 * columns - 1))
         if title:
             figure.suptitle(title)
     return figure

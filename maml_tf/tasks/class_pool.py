@@ -11,7 +11,12 @@ import tensorflow as tf
 
 from maml_tf.tasks.episode import Episode
 from maml_tf.tasks.episode_draw import EpisodeDraw, ImageDraw, rotate_quarter_turns
-from maml_tf.tasks.labelled_images import join_classes, read_class_folders, read_dataset
+from maml_tf.tasks.labelled_images import (
+    check_labelled_images,
+    join_classes,
+    read_class_folders,
+    read_dataset,
+)
 
 Transform = Callable[[tf.Tensor], tf.Tensor]
 
@@ -25,15 +30,15 @@ def unit_range(images: tf.Tensor) -> tf.Tensor:
 class ClassPool:
     """Labelled images from which N-way K-shot episodes are drawn.
 
-    A task takes `ways` different classes of the pool, numbers them in a random order, and takes `shots` support
-    and `queries` query images of each, all different. Task i is a function of (seed, i) alone, so a run that
-    stopped goes on where it was, and two learners given the same seed see the same tasks.
+    A task takes `ways` different classes of the pool, numbers them in a random order, and takes `shots`
+    support and `queries` query images of each, all different. Task i is a function of (seed, i) alone, so a
+    run that stopped goes on where it was, and two learners given the same seed see the same tasks.
 
     Args:
         images: [images, ...], of any real dtype, kept as it is in memory.
         labels: [images] or [images, 1], integers or strings; images of equal label are a class.
-        rotations: Turn each class of a task by its own random multiple of 90 degrees, the same for all its images.
-            The class is drawn first and its turn second: one task never holds a class at two turns.
+        rotations: Turn each class of a task by its own random multiple of 90 degrees, the same for all its
+            images. The class is drawn first and its turn second: one task never holds a class at two turns.
         transform: Maps drawn images [batch, ...] to the float images of the episode.
 
     Raises:
@@ -58,7 +63,9 @@ class ClassPool:
         transform: Transform = unit_range,
     ):
         images, labels = np.asarray(images), np.asarray(labels)
-        _check_images(images, labels, rotations)
+        check_labelled_images(images, labels)
+        if rotations:
+            _check_square(images)
         values, label_index, class_sizes = np.unique(
             labels.reshape(-1), return_inverse=True, return_counts=True
         )
@@ -77,7 +84,7 @@ class ClassPool:
 
     @classmethod
     def from_dataset(cls, dataset: tf.data.Dataset, **options) -> ClassPool:
-        """Makes a pool of a finite, unbatched `tf.data.Dataset` of (image, label); reads all of it into memory."""
+        """Makes a pool of all of a finite, unbatched `tf.data.Dataset` of (image, label)."""
         return cls(*read_dataset(dataset), **options)
 
     @classmethod
@@ -92,8 +99,8 @@ class ClassPool:
 
         Args:
             folder: Holds one folder a class; a class is named after its folder.
-            image_size: Height and width to resize to with a Lanczos filter; one number for a square. None keeps
-                the images' own size, which must then be the same in all.
+            image_size: Height and width to resize to with a Lanczos filter; one number for a square. None
+                keeps the images' own size, which must then be the same in all.
             channels: 1 for grey, 3 for RGB.
             **options: As of the constructor.
         """
@@ -135,11 +142,12 @@ class ClassPool:
             queries: Query images a class.
 
         Returns:
-            An `Episode` without a task axis: images [ways * (shots or queries), ...] in a random order and int32
-            labels in [0, ways).
+            An `Episode` without a task axis: images [ways * (shots or queries), ...] in a random order and
+            int32 labels in [0, ways).
 
         Raises:
-            ValueError: If the pool has fewer than `ways` classes or a class fewer than `shots + queries` images.
+            ValueError: If the pool has fewer than `ways` classes or a class fewer than `shots + queries`
+                images.
         """
         draw = self._draw(ways, shots, queries)
         batch = self._assemble(draw, _uniform_row(seed, index, draw)[None])
@@ -158,8 +166,8 @@ class ClassPool:
     ) -> tf.data.Dataset:
         """Returns meta-batches `((support_x, support_y, query_x), query_y)` with a leading task axis.
 
-        Element b holds the tasks `b * meta_batch_size` and on of the stream that `seed` names, whose task i is
-        `episode(seed, i, ...)`.
+        Element b holds the tasks `b * meta_batch_size` and on of the stream that `seed` names, whose task i
+        is `episode(seed, i, ...)`.
 
         Args:
             seed: Names the stream of tasks.
@@ -208,7 +216,10 @@ class ClassPool:
         both = ImageDraw(*(tf.concat(values, axis=1) for values in zip(support, query, strict=True)))
         images = self._look_up(both)
         return Episode(
-            images[:, : draw.ways * draw.shots], support.label, images[:, draw.ways * draw.shots :], query.label
+            images[:, : draw.ways * draw.shots],
+            support.label,
+            images[:, draw.ways * draw.shots :],
+            query.label,
         )
 
     def _look_up(self, draw: ImageDraw) -> tf.Tensor:
@@ -217,18 +228,20 @@ class ClassPool:
         if self._rotations:
             images = rotate_quarter_turns(images, tf.reshape(draw.quarter_turns, [-1]))
         images = self._transform(images)
-        return tf.reshape(images, [-1, draw.image.shape[1]] + images.shape[1:].as_list())
+        return tf.reshape(images, [-1, draw.image.shape[1], *images.shape[1:].as_list()])
 
     def _draw(self, ways: int, shots: int, queries: int) -> EpisodeDraw:
         for name, value in (("ways", ways), ("shots", shots), ("queries", queries)):
             _check_at_least(name, value, 1)
         if ways > len(self):
-            raise ValueError(f"Expected at least ways={ways} classes. Received: a pool of {len(self)} classes")
+            raise ValueError(
+                f"Expected at least ways={ways} classes. Received: a pool of {len(self)} classes"
+            )
         smallest = int(np.argmin(self.class_sizes))
         if self.class_sizes[smallest] < shots + queries:
             raise ValueError(
-                f"Expected at least shots + queries = {shots} + {queries} = {shots + queries} images in every "
-                f"class. Received: {self.class_sizes[smallest]} in class {self.class_names[smallest]!r}"
+                f"Expected at least shots + queries = {shots} + {queries} = {shots + queries} images "
+                f"in every class. Received: {self.class_sizes[smallest]} in class {self.class_names[smallest]!r}"
             )
         return EpisodeDraw(self.class_sizes, ways, shots, queries)
 
@@ -249,17 +262,8 @@ def _check_at_least(name: str, value: int, least: int) -> None:
         raise ValueError(f"Expected {name} to be at least {least}. Received: {name}={value}")
 
 
-def _check_images(images: np.ndarray, labels: np.ndarray, rotations: bool) -> None:
-    if images.dtype.kind not in "buif":
-        raise TypeError(f"Expected images of a real number type. Received: dtype {images.dtype}")
-    if labels.ndim not in (1, 2) or labels.shape[1:] not in ((), (1,)) or len(labels) != len(images):
-        raise ValueError(
-            "Expected images [images, ...] and one label each, [images] or [images, 1]. "
-            f"Received: images {images.shape}, labels {labels.shape}"
-        )
-    if images.ndim < 2 or not images.size:
-        raise ValueError(f"Expected at least one image, [images, ...]. Received: shape {images.shape}")
-    if rotations and (images.ndim not in (3, 4) or images.shape[1] != images.shape[2]):
+def _check_square(images: np.ndarray) -> None:
+    if images.ndim not in (3, 4) or images.shape[1] != images.shape[2]:
         raise ValueError(
             "Expected square images [images, side, side] or [images, side, side, channels] for rotations. "
             f"Received: shape {images.shape}"

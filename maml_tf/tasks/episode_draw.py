@@ -32,8 +32,8 @@ class EpisodeDraw:
     """The draw of `ways` classes and of `shots + queries` different images of each.
 
     Attributes:
-        class_sizes: Number of images of each class, [classes]; the images of a class lie side by side, classes
-            in this order.
+        class_sizes: Number of images of each class, [classes]; the images of a class lie side by side,
+            classes in this order.
         ways: Classes a task.
         shots: Support images a class.
         queries: Query images a class.
@@ -69,7 +69,9 @@ class EpisodeDraw:
         Returns:
             Support and query `ImageDraw`.
         """
-        parts = dict(zip(self._uniforms, tf.split(uniforms, list(self._uniforms.values()), axis=1), strict=True))
+        parts = dict(
+            zip(self._uniforms, tf.split(uniforms, list(self._uniforms.values()), axis=1), strict=True)
+        )
         # The largest of independent uniforms come in a uniformly random order, so the position of a class
         # among them is its label.
         classes = tf.math.top_k(parts["classes"], self.ways).indices
@@ -78,7 +80,10 @@ class EpisodeDraw:
         quarter_turns = tf.cast(tf.floor(4.0 * parts["quarter_turns"]), tf.int32)
         quarter_turns = tf.broadcast_to(quarter_turns[:, :, None], tf.shape(image))
         support, query = zip(
-            *(tf.split(values, [self.shots, self.queries], axis=2) for values in (image, label, quarter_turns)),
+            *(
+                tf.split(values, [self.shots, self.queries], axis=2)
+                for values in (image, label, quarter_turns)
+            ),
             strict=True,
         )
         return _shuffled(ImageDraw(*support), parts["support_order"]), _shuffled(

@@ -14,6 +14,19 @@ _MODES = {1: "L", 3: "RGB"}
 _SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 
+def check_labelled_images(images: np.ndarray, labels: np.ndarray) -> None:
+    """Raises TypeError or ValueError unless there are images [images, ...] and a label of each."""
+    if images.dtype.kind not in "buif":
+        raise TypeError(f"Expected images of a real number type. Received: dtype {images.dtype}")
+    if labels.ndim not in (1, 2) or labels.shape[1:] not in ((), (1,)) or len(labels) != len(images):
+        raise ValueError(
+            "Expected images [images, ...] and one label each, [images] or [images, 1]. "
+            f"Received: images {images.shape}, labels {labels.shape}"
+        )
+    if images.ndim < 2 or not images.size:
+        raise ValueError(f"Expected at least one image, [images, ...]. Received: shape {images.shape}")
+
+
 def join_classes(classes: Mapping[Hashable, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Joins the images of classes.
 
@@ -75,9 +88,10 @@ def read_class_folders(
     """Reads `folder/<class>/<image>`, classes and images in the order of their names.
 
     Args:
-        folder: Holds one folder a class. Names that start with a dot and files that aren't images are passed over.
-        image_size: Height and width to resize to with a Lanczos filter; one number for a square. None keeps the
-            images' own size, which must then be the same in all.
+        folder: Holds one folder a class. Names that start with a dot and files that aren't images are passed
+            over.
+        image_size: Height and width to resize to with a Lanczos filter; one number for a square. None keeps
+            the images' own size, which must then be the same in all.
         channels: 1 for grey, 3 for RGB.
 
     Returns:
@@ -95,7 +109,7 @@ def read_class_folders(
     class_folders = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
     if not class_folders:
         raise FileNotFoundError(
-            f"Expected a folder with one folder of images a class. Received: {folder}, which has no folder in it"
+            f"Expected a folder with one folder of images a class. Received: {folder}, without a folder in it"
         )
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     images, labels = [], []
@@ -107,8 +121,8 @@ def read_class_folders(
             image = read_image(file, size, channels)
             if images and image.shape != images[0].shape:
                 raise ValueError(
-                    f"Expected images of one size, or image_size to resize to. Received: {image.shape} in {file}, "
-                    f"{images[0].shape} before it"
+                    "Expected images of one size, or image_size to resize to. "
+                    f"Received: {image.shape} in {file}, {images[0].shape} before it"
                 )
             images.append(image)
             labels.append(class_folder.name)
@@ -116,12 +130,14 @@ def read_class_folders(
 
 
 def read_image(file: str | os.PathLike, size: tuple[int, int] | None, channels: int) -> np.ndarray:
-    """Decodes an image file to uint8 [height, width, channels], resized to `size` (height, width) if given."""
+    """Decodes an image file to uint8 [height, width, channels], of `size` (height, width) if given."""
     try:
         with Image.open(file) as image:
             image = image.convert(_MODES[channels])
     except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError on some broken PNG chunks.
-        raise ValueError(f"Expected an image file. Received: {file}, which can't be decoded: {error}") from error
+        raise ValueError(
+            f"Expected an image file. Received: {file}, which can't be decoded: {error}"
+        ) from error
     if size is not None and image.size != (size[1], size[0]):
         image = image.resize((size[1], size[0]), Image.Resampling.LANCZOS)
     return np.asarray(image).reshape(image.size[1], image.size[0], channels)

@@ -37,8 +37,8 @@ class Omniglot:
     The first use decodes all drawings and keeps the array, so that later ones start at once.
 
     Args:
-        data_dir: Holds `images_background.zip` and `images_evaluation.zip`, or the folders they unpack to. None
-            downloads the archives from their official address into `cache_dir`.
+        data_dir: Holds `images_background.zip` and `images_evaluation.zip`, or the folders they unpack to.
+            None downloads the archives from their official address into `cache_dir`.
         image_size: Height and width the 105 x 105 drawings are resized to, with a Lanczos filter.
         split: How characters are divided:
             "characters": 1100 / 100 / 423, at random and irrespective of alphabet, as the paper has it (1200 for
@@ -50,8 +50,8 @@ class Omniglot:
         cache_dir: Where downloads and decoded arrays are kept. None is `maml_tf/omniglot` in Keras' folder,
             `$KERAS_HOME` or `~/.keras`. If it can't be written a warning is logged and nothing is kept.
         expected_characters: How many characters there must be. None expects all the official ones as soon as
-            one of them is there, and any number of other ones; a part of Omniglot, or a small data set made for a
-            test, states its own number.
+            one of them is there, and any number of other ones; a part of Omniglot, or a small data set made
+            for a test, states its own number.
         expected_drawings: How many drawings each character must have; None accepts any number.
         archives: What to download.
 
@@ -99,11 +99,12 @@ class Omniglot:
 
         Args:
             *parts: "train", "validation", "test", or the names of the mapping given as `split`; several are
-                joined: under the split by alphabets, "train" and "validation" together are `images_background`.
-            rotations: Turn each class of a task by a random multiple of 90 degrees, as the paper's experiments do
-                in training and in testing.
-            transform: Maps drawn images, uint8 [batch, image_size, image_size, 1] with ink 255, to the images of
-                the episode; by default float32 with ink 1 and paper 0.
+                joined: under the split by alphabets, "train" and "validation" together are
+                `images_background`.
+            rotations: Turn each class of a task by a random multiple of 90 degrees, as the paper's
+                experiments do in training and in testing.
+            transform: Maps drawn images, uint8 [batch, image_size, image_size, 1] with ink 255, to the images
+                of the episode; by default float32 with ink 1 and paper 0.
 
         Returns:
             A `ClassPool` whose classes are named `Alphabet/characterNN`.
@@ -123,12 +124,13 @@ class Omniglot:
 def official_split() -> dict[str, tuple[str, ...]]:
     """Returns the shipped split into 1100, 100 and 423 characters: names `Alphabet/characterNN` of each part.
 
-    Characters are ordered by the SHA-256 of `0:Alphabet/characterNN`, a random order that is the same everywhere;
-    the first 1100 are "train", the next 100 "validation" and the others "test".
+    Characters are ordered by the SHA-256 of `0:Alphabet/characterNN`, a random order that is the same
+    everywhere; the first 1100 are "train", the next 100 "validation" and the others "test".
     """
     folder = importlib.resources.files("maml_tf.tasks").joinpath("splits")
     return {
-        part: tuple(folder.joinpath(f"omniglot_{part}.txt").read_text(encoding="utf-8").split()) for part in PARTS
+        part: tuple(folder.joinpath(f"omniglot_{part}.txt").read_text(encoding="utf-8").split())
+        for part in PARTS
     }
 
 
@@ -137,7 +139,9 @@ def random_order(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: hashlib.sha256(f"0:{name}".encode()).hexdigest())
 
 
-def _split(split: str | Mapping[str, Sequence[str]], drawings: Sequence[Drawing]) -> dict[str, tuple[str, ...]]:
+def _split(
+    split: str | Mapping[str, Sequence[str]], drawings: Sequence[Drawing]
+) -> dict[str, tuple[str, ...]]:
     present = {drawing.character for drawing in drawings}
     if split == "characters":
         parts = official_split()
@@ -152,7 +156,7 @@ def _split(split: str | Mapping[str, Sequence[str]], drawings: Sequence[Drawing]
         return _split_by_alphabets(drawings)
     if not isinstance(split, Mapping) or not split:
         raise ValueError(
-            "Expected split to be 'characters', 'alphabets' or a mapping of names of parts to names of characters. "
+            "Expected split to be 'characters', 'alphabets' or a mapping of parts to names of characters. "
             f"Received: split={split!r}"
         )
     parts = {part: tuple(names) for part, names in split.items()}
@@ -240,5 +244,7 @@ def _cached_images(
         finally:
             unfinished.unlink(missing_ok=True)
     except OSError as error:
-        logging.warning("The decoded drawings can't be kept in %s (%s); decoding at every start.", cache_dir, error)
+        logging.warning(
+            "The decoded drawings can't be kept in %s (%s); decoding at every start.", cache_dir, error
+        )
     return images

@@ -18,8 +18,8 @@ from PIL import Image
 
 HALVES = ("images_background", "images_evaluation")
 DRAWING_SIZE = 105
-# Raised when the way the drawings are decoded changes, so that arrays cached before are not taken for new ones.
-_DECODER_VERSION = 1
+# Raised when the way the drawings are decoded changes, so that arrays cached before are not taken for new
+ones._DECODER_VERSION = 1
 
 
 class Archive(NamedTuple):
@@ -115,7 +115,10 @@ def content_fingerprint(drawings: Sequence[Drawing]) -> str:
     """Returns a hexadecimal digest that changes with the names or the content of the drawings."""
     lines = [f"{_DECODER_VERSION}"]
     # Without the path: data that was moved as it is stays the same data.
-    lines += [f"{drawing.half}/{drawing.character}/{drawing.file_name} {drawing.fingerprint}" for drawing in drawings]
+    lines += [
+        f"{drawing.half}/{drawing.character}/{drawing.file_name} {drawing.fingerprint}"
+        for drawing in drawings
+    ]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -149,7 +152,9 @@ def _source(data_dir: str | os.PathLike, half: str) -> pathlib.Path:
     data_dir = pathlib.Path(data_dir)
     expected = " and ".join(f"{name}.zip (or the folder {name})" for name in HALVES)
     if not data_dir.is_dir():
-        raise FileNotFoundError(f"Expected a folder with {expected}. Received: {data_dir}, which is no folder")
+        raise FileNotFoundError(
+            f"Expected a folder with {expected}. Received: {data_dir}, which is no folder"
+        )
     for path in (data_dir / f"{half}.zip", data_dir / half):
         if path.exists():
             return path
@@ -209,7 +214,9 @@ def _decode(drawing: Drawing, archive: zipfile.ZipFile | None, image_size: int) 
             # Pillow resizes a 1-bit image without a filter, whatever it is asked for.
             image = image.convert("L")
     except (OSError, SyntaxError, zipfile.BadZipFile) as error:
-        raise ValueError(f"Expected a PNG image. Received: {drawing.path}, which is broken: {error}") from error
+        raise ValueError(
+            f"Expected a PNG image. Received: {drawing.path}, which is broken: {error}"
+        ) from error
     if image.size != (DRAWING_SIZE, DRAWING_SIZE):
         raise ValueError(
             f"Expected drawings of {DRAWING_SIZE} x {DRAWING_SIZE} pixels. "

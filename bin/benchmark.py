@@ -1,0 +1,134 @@
+"""Times meta-iterations of the three workloads of supervised MAML: one JSON line each.
+
+Each workload runs in a process of its own, so that its peak memory is its own. Run it on an idle machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+# TensorFlow reads it when it is imported.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras  # noqa: E402
+import tensorflow as tf  # noqa: E402
+from absl import app, flags  # noqa: E402
+
+import maml_tf  # noqa: E402
+from maml_tf.core.meta_gradient import TASK_MAPS  # noqa: E402
+from maml_tf.models import mini_imagenet_conv, mlp, omniglot_conv  # noqa: E402
+from maml_tf.tasks import Sinusoids  # noqa: E402
+from maml_tf.training import InGraphTraining  # noqa: E402
+
+WORKLOADS = ("sinusoid", "omniglot", "mini_imagenet")
+_SINUSOID_ITERATIONS_PER_CALL = 100
+
+flags.DEFINE_multi_enum("workload", list(WORKLOADS), WORKLOADS, "Workloads to time.")
+flags.DEFINE_multi_enum("order", ["exact", "first"], ["exact", "first"], "Exact meta-gradients, first-order ones.")
+flags.DEFINE_float("seconds", 8.0, "Least time to measure each.")
+flags.DEFINE_integer("calls", 200, "Most calls to measure.", lower_bound=5)
+flags.DEFINE_integer("intra_op", 1, "TensorFlow's threads within an operation; 0 for its default.")
+flags.DEFINE_integer("inter_op", 2, "TensorFlow's threads between operations; 0 for its default.")
+flags.DEFINE_enum("task_map", "auto", ["auto", *TASK_MAPS], "The way over tasks.")
+flags.DEFINE_integer("parallel_tasks", None, "Tasks in memory at once; by default as many as the way likes.")
+flags.DEFINE_bool("in_this_process", False, "Whether to measure here instead of in a process for each.")
+
+
+def sinusoid_step(first_order: bool, **options) -> tuple[Callable[[], object], int]:
+    """25 tasks of 10 support and 10 query points drawn inside, 1 inner step, Adam; 100 iterations a call."""
+    learner = maml_tf.MAML(mlp((1,)), "mse", 0.01, first_order=first_order, **options)
+    learner.compile(keras.optimizers.Adam(1e-3))
+    training = InGraphTraining(
+        learner,
+        lambda index: Sinusoids().draw(0, index, tasks=25, shots=10, queries=10).episode.keras_data(),
+        _SINUSOID_ITERATIONS_PER_CALL,
+    )
+    compiled = tf.function(training.train_step, jit_compile=True)
+    first = tf.constant(0, tf.int64)
+    return lambda: float(compiled(first)["loss"]), _SINUSOID_ITERATIONS_PER_CALL
+
+
+def image_step(
+    network: keras.Model,
+    image_shape: tuple[int, ...],
+    tasks: int,
+    queries: int,
+    inner_steps: int,
+    inner_learning_rate: float,
+    first_order: bool,
+    **options,
+) -> tuple[Callable[[], object], int]:
+    """5-way 1-shot tasks of random images, Adam; an iteration a call."""
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    learner = maml_tf.MAML(network, loss, inner_learning_rate, inner_steps, first_order, **options)
+    learner.compile(keras.optimizers.Adam(1e-3))
+    learner.optimizer.build(learner.trainable_variables)
+
+    def labelled(per_class):
+        images = tf.random.uniform([tasks, 5 * per_class, *image_shape])
+        return images, tf.tile(tf.repeat(tf.range(5), per_class)[tf.newaxis], [tasks, 1])
+
+    (support_x, support_y), (query_x, query_y) = labelled(1), labelled(queries)
+    compiled = tf.function(lambda data: learner.train_step(data))
+    return lambda: float(compiled(((support_x, support_y, query_x), query_y))["loss"]), 1
+
+
+def build(workload: str, first_order: bool, **options) -> tuple[Callable[[], object], int]:
+    """Returns a function that runs a call, and the number of meta-iterations of a call."""
+    if workload == "sinusoid":
+        return sinusoid_step(first_order, **options)
+    if workload == "omniglot":
+        return image_step(omniglot_conv(5), (28, 28, 1), 32, 1, 1, 0.4, first_order, **options)
+    return image_step(mini_imagenet_conv(5), (84, 84, 3), 4, 15, 5, 0.05, first_order, **options)
+
+
+def measure(workload: str, first_order: bool) -> dict[str, object]:
+    """Times calls after two warm-up ones; milliseconds a meta-iteration, mebibytes at the peak."""
+    options = {"task_map": flags.FLAGS.task_map, "parallel_tasks": flags.FLAGS.parallel_tasks}
+    step, iterations = build(workload, first_order, **options)
+    step()
+    step()
+    times, start = [], time.perf_counter()
+    while len(times) < 5 or (time.perf_counter() - start < flags.FLAGS.seconds and len(times) < flags.FLAGS.calls):
+        begin = time.perf_counter()
+        step()
+        times.append((time.perf_counter() - begin) * 1e3 / iterations)
+    return {
+        "peer": "maml_tf",
+        "workload": workload,
+        "first_order": first_order,
+        "median_ms": round(statistics.median(times), 4),
+        "min_ms": round(min(times), 4),
+        "calls": len(times),
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+
+
+def main(argv: list[str]) -> None:
+    """Prints a line for each workload and order."""
+    values = flags.FLAGS
+    if values.in_this_process:
+        tf.config.threading.set_intra_op_parallelism_threads(values.intra_op)
+        tf.config.threading.set_inter_op_parallelism_threads(values.inter_op)
+        sys.stdout.write(json.dumps(measure(values.workload[0], values.order[0] == "first")) + "\n")
+        return
+    shared = [
+        f"--{name}={getattr(values, name)}"
+        for name in ("seconds", "calls", "intra_op", "inter_op", "task_map", "parallel_tasks")
+        if getattr(values, name) is not None
+    ]
+    for workload in values.workload:
+        for order in values.order:
+            command = [sys.executable, argv[0], "--in_this_process", f"--workload={workload}", f"--order={order}"]
+            subprocess.run([*command, *shared], check=True)
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,169 @@
+"""Supervised tasks: what adapting a model to labelled examples, and measuring it on others, consists of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from maml_tf.core import adaptation
+from maml_tf.core.adaptation import Adaptation, Params
+from maml_tf.core.functional import FunctionalModel, bind
+from maml_tf.core.selection import Selection
+from maml_tf.core.task_loss import as_task_loss
+from maml_tf.core.update_rules import UpdateRule
+
+
+class SupervisedTasks:
+    """The pure functions that MAML is composed of: adaptation, prediction and loss of one task.
+
+    Args:
+        model: A built Keras model.
+        loss: The task loss, as Keras accepts it.
+        update_rule: The inner update rule; it is built for the adapted variables.
+        selection: Which variables adapt.
+
+    Attributes:
+        functional: The model as a pure function.
+        data_loss: The loss of targets and predictions, a function `(y_true, y_pred) -> scalar`.
+        update_rule: The update rule.
+        adapted_names: Paths of the variables that adapt.
+
+    Raises:
+        ValueError: If no variable is selected, or the model is not built.
+    """
+
+    def __init__(self, model: keras.Model, loss: Any, update_rule: UpdateRule, selection: Selection):
+        self.functional = FunctionalModel(model)
+        self.data_loss = as_task_loss(loss)
+        self.update_rule = update_rule
+        self.adapted_names = tuple(selection(model))
+        if not self.adapted_names:
+            raise ValueError(f"Expected a trainable variable to adapt. Received: none in {model.name!r}")
+        update_rule.build(self.adapted(self.parameters()))
+
+    def parameters(self) -> dict[str, tf.Tensor]:
+        """Reads the model's parameters.
+
+        Returns:
+            A dictionary from variable path to tensor.
+        """
+        return self.functional.parameters()
+
+    def adapted(self, params: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Picks the parameters that adapt.
+
+        Args:
+            params: A tensor for every variable path.
+
+        Returns:
+            A smaller dictionary.
+        """
+        return {name: params[name] for name in self.adapted_names}
+
+    def rule_values(self) -> list[tf.Tensor]:
+        """Reads the update rule's meta-learned variables.
+
+        Returns:
+            A list of tensors.
+        """
+        return [tf.convert_to_tensor(variable) for variable in self.update_rule.trainable_variables]
+
+    def rule_bound(self, values: Sequence[tf.Tensor]) -> keras.StatelessScope:
+        """Makes the update rule use the given values inside a `with` block.
+
+        Args:
+            values: As `rule_values` returns them.
+
+        Returns:
+            A context manager.
+        """
+        return bind(self.update_rule.trainable_variables, values)
+
+    def initial_values(self, tasks: tf.Tensor) -> tuple[dict[str, tf.Tensor], list[tf.Tensor]]:
+        """Copies the model's parameters and state for each task.
+
+        Args:
+            tasks: Numbers of the tasks, int [tasks].
+
+        Returns:
+            Dictionary from path to a tensor [tasks, ...], and a list of state tensors [tasks, ...].
+        """
+        count = tf.shape(tasks)[0]
+        params = {name: tf.repeat(value[tf.newaxis], count, axis=0) for name, value in self.parameters().items()}
+        states = [tf.vectorized_map(lambda task, i=i: self.functional.state(task)[i], tasks)
+                  for i in range(len(self.functional.state()))]  # fmt: skip
+        return params, states
+
+    def objective(self, params: dict[str, tf.Tensor]) -> Callable[..., Any]:
+        """Makes the inner objective, with the parameters that do not adapt as constants.
+
+        Args:
+            params: A tensor for every variable path.
+
+        Returns:
+            A function `(adapted, (support_x, support_y), step, state) -> (loss, state)` for `maml_tf.adapt`.
+        """
+
+        def objective(adapted, batch, step, state):
+            loss, _, state = self.loss({**params, **adapted}, state, *batch, training=True)
+            return loss, state
+
+        return objective
+
+    def adapt(
+        self, params: dict[str, tf.Tensor], number: Any, support: Any, steps: int, first_order: bool = False
+    ) -> Adaptation:
+        """Adapts to one task.
+
+        Args:
+            params: A tensor for every variable path.
+            number: Number of the task in the meta-batch, which its random seeds depend on, or None.
+            support: `(support_x, support_y)`, each [support examples, ...].
+            steps: Number of inner steps.
+            first_order: Whether to stop the gradient through the inner gradients.
+
+        Returns:
+            An `Adaptation` of the parameters that adapt.
+        """
+        return adaptation.adapt(
+            self.objective(params),
+            self.adapted(params),
+            [support] * steps,
+            self.update_rule,
+            first_order=first_order,
+            state=self.functional.state(number),
+        )
+
+    def predict(self, params: Params, state: Any, inputs: Any, training: bool) -> Any:
+        """Calls the model.
+
+        Args:
+            params: A tensor for every variable path.
+            state: The non-trainable variables' values.
+            inputs: [examples, ...].
+            training: Keras' training flag.
+
+        Returns:
+            The model's outputs.
+        """
+        return self.functional(params, state, inputs, training).outputs
+
+    def loss(self, params: Params, state: Any, inputs: Any, targets: Any, training: bool) -> tuple[Any, Any, Any]:
+        """Computes the loss of one task's examples, Equation 2 or 3, and the model's own added losses.
+
+        Args:
+            params: A tensor for every variable path.
+            state: The non-trainable variables' values.
+            inputs: [examples, ...].
+            targets: [examples, ...].
+            training: Keras' training flag.
+
+        Returns:
+            The scalar loss, the outputs and the new state.
+        """
+        outputs, added, state = self.functional(params, state, inputs, training)
+        loss = self.data_loss(targets, outputs)
+        return (loss if added is None else loss + tf.cast(added, loss.dtype)), outputs, state
