@@ -17,15 +17,15 @@ from collections.abc import Callable
 # TensorFlow reads it when it is imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import keras  # noqa: E402
-import tensorflow as tf  # noqa: E402
-from absl import app, flags  # noqa: E402
+import keras
+import tensorflow as tf
+from absl import app, flags
 
-import maml_tf  # noqa: E402
-from maml_tf.core.meta_gradient import TASK_MAPS  # noqa: E402
-from maml_tf.models import mini_imagenet_conv, mlp, omniglot_conv  # noqa: E402
-from maml_tf.tasks import Sinusoids  # noqa: E402
-from maml_tf.training import InGraphTraining  # noqa: E402
+import maml_tf
+from maml_tf.core.meta_gradient import TASK_MAPS
+from maml_tf.models import mini_imagenet_conv, mlp, omniglot_conv
+from maml_tf.tasks import Sinusoids
+from maml_tf.training import InGraphTraining
 
 WORKLOADS = ("sinusoid", "omniglot", "mini_imagenet")
 _SINUSOID_ITERATIONS_PER_CALL = 100
@@ -126,7 +126,13 @@ def main(argv: list[str]) -> None:
     ]
     for workload in values.workload:
         for order in values.order:
-            command = [sys.executable, argv[0], "--in_this_process", f"--workload={workload}", f"--order={order}"]
+            command = [
+                sys.executable,
+                argv[0],
+                "--in_this_process",
+                f"--workload={workload}",
+                f"--order={order}",
+            ]
             subprocess.run([*command, *shared], check=True)
 
 

@@ -9,11 +9,11 @@ import sys
 # TensorFlow reads it when it is imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import tensorflow as tf  # noqa: E402
-from absl import app, flags, logging  # noqa: E402
+import tensorflow as tf
+from absl import app, flags, logging
 
-from maml_tf.experiments import omniglot, results  # noqa: E402
-from maml_tf.experiments.omniglot import OmniglotConfig  # noqa: E402
+from maml_tf.experiments import omniglot, results
+from maml_tf.experiments.omniglot import OmniglotConfig
 
 _DEFAULTS = OmniglotConfig(data_dir="")
 
@@ -21,7 +21,9 @@ flags.DEFINE_string("data_dir", None, "Folder with Omniglot's two archives, or w
 flags.DEFINE_string("logdir", "runs/omniglot", "Directory for checkpoints, results.json, the figure and events.")
 flags.DEFINE_bool("resume", False, "Whether to go on from the checkpoints in --logdir.")
 flags.DEFINE_bool(
-    "task_a_thread", True, "Whether each task runs on a thread of its own, the fastest way on a CPU: intra-op 1."
+    "task_a_thread",
+    True,
+    "Whether each task runs on a thread of its own, the fastest way on a CPU: intra-op 1.",
 )
 flags.DEFINE_enum("split", _DEFAULTS.split, ["characters", "alphabets"], "How characters are divided.")
 flags.DEFINE_integer("seed", _DEFAULTS.seed, "Seed of weights and episodes.")

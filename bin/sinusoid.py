@@ -9,10 +9,10 @@ import sys
 # TensorFlow reads it when it is imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from absl import app, flags, logging  # noqa: E402
+from absl import app, flags, logging
 
-from maml_tf.experiments import sinusoid  # noqa: E402
-from maml_tf.experiments.sinusoid_config import METHODS, SinusoidConfig  # noqa: E402
+from maml_tf.experiments import sinusoid
+from maml_tf.experiments.sinusoid_config import METHODS, SinusoidConfig
 
 _DEFAULTS = SinusoidConfig()
 
@@ -42,10 +42,14 @@ flags.DEFINE_integer("evaluation_steps", _DEFAULTS.evaluation_steps, "Gradient s
 flags.DEFINE_integer("test_tasks", _DEFAULTS.test_tasks, "Tasks of the evaluations.")
 flags.DEFINE_integer("grid_points", _DEFAULTS.grid_points, "Points of the dense grid of metric mse_grid.")
 flags.DEFINE_integer(
-    "validation_tasks", _DEFAULTS.validation_tasks, "Tasks that choose the best weights and the baselines' step sizes."
+    "validation_tasks",
+    _DEFAULTS.validation_tasks,
+    "Tasks that choose the best weights and the baselines' step sizes.",
 )
 flags.DEFINE_integer(
-    "iterations_per_call", _DEFAULTS.iterations_per_call, "Training iterations between validations and checkpoints."
+    "iterations_per_call",
+    _DEFAULTS.iterations_per_call,
+    "Training iterations between validations and checkpoints.",
 )
 flags.DEFINE_float("checkpoint_seconds", _DEFAULTS.checkpoint_seconds, "Least seconds between two checkpoints.")
 flags.DEFINE_integer("multi_task_networks", _DEFAULTS.multi_task_networks, "Networks of the multi-task baselines.")
@@ -61,7 +65,12 @@ def config_from_flags() -> SinusoidConfig:
     values = flags.FLAGS.flag_values_dict()
     fields = {field.name: values[field.name] for field in dataclasses.fields(SinusoidConfig) if field.name in values}
     for name in ("hidden", "evaluation_shots"):
-        fields[name] = tuple(int(value) for value in fields[name])
+        try:
+            fields[name] = tuple(int(value) for value in values[name])
+        except ValueError as error:
+            raise ValueError(
+                f"Expected {name} to be integers. Received: {name}={','.join(values[name])}"
+            ) from error
     chosen = [name for value in values["method"] for name in value.split(",")]
     return SinusoidConfig(**fields, methods=METHODS if "all" in chosen else tuple(dict.fromkeys(chosen)))
 

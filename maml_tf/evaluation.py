@@ -134,7 +134,8 @@ class Evaluator:
             raise ValueError("Expected at least one meta-batch of episodes. Received: none")
         names = batches[0].keys()
         return Evaluation(
-            {name: np.concatenate([batch[name] for batch in batches], axis=1) for name in names}, self.divergence
+            {name: np.concatenate([batch[name] for batch in batches], axis=1) for name in names},
+            self.divergence,
         )
 
     def _evaluate_batch(self, data, steps: int) -> dict[str, np.ndarray]:
@@ -202,7 +203,6 @@ def evaluate(
     Source: Finn, Abbeel and Levine (2017), Section 5: mean and 95 % confidence interval over test tasks.
 
     Example:
-
     >>> import keras
     >>> import maml_tf
     >>> learner = maml_tf.MAML(keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]), loss="mse")

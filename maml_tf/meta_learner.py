@@ -138,9 +138,7 @@ class MAML(keras.Model):
                 adaptation = tasks.adapt(params, number, (support_x, support_y), self.inner_steps)
             return tasks.predict({**params, **adaptation.params}, adaptation.state, query_x, training)
 
-        return over_tasks(
-            predict_task, _numbered(inputs), task_map=self.task_map, parallel_tasks=self.parallel_tasks
-        )
+        return over_tasks(predict_task, _numbered(inputs), task_map=self.task_map, parallel_tasks=self.parallel_tasks)
 
     def meta_gradients(self, data: Any) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Computes the mean query loss after adaptation and its gradient, Equation 1.
@@ -238,9 +236,7 @@ class MAML(keras.Model):
             with self.tasks.rule_bound(rates):
                 adaptation = self.tasks.adapt(theta, number, task_support, self.inner_steps, self.first_order)
             adapted = {**theta, **adaptation.params}
-            loss, outputs, state = self.tasks.loss(
-                adapted, adaptation.state, task_query_x, task_query_y, training=True
-            )
+            loss, outputs, state = self.tasks.loss(adapted, adaptation.state, task_query_x, task_query_y, training=True)
             return loss, (outputs, tf.stack([*adaptation.losses, loss]), state)
 
         result = meta_gradient(

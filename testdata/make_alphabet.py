@@ -28,8 +28,7 @@ ALPHABETS = {
 def character_strokes(rng):
     """Returns 2 or 3 strokes, each 4 control points of a cubic Bezier curve in a square of side 1."""
     return [
-        [(rng.uniform(0.05, 0.95), rng.uniform(0.05, 0.95)) for _ in range(4)]
-        for _ in range(rng.choice((2, 2, 3)))
+        [(rng.uniform(0.05, 0.95), rng.uniform(0.05, 0.95)) for _ in range(4)] for _ in range(rng.choice((2, 2, 3)))
     ]
 
 
@@ -42,9 +41,7 @@ def drawing_pixels(strokes, rng):
         points = []
         for x, y in stroke:
             x, y = x + rng.uniform(-0.05, 0.05) - 0.5, y + rng.uniform(-0.05, 0.05) - 0.5
-            points.append(
-                (52.0 + shift_x + 84.0 * (scale_x * x + slant * y), 52.0 + shift_y + 84.0 * scale_y * y)
-            )
+            points.append((52.0 + shift_x + 84.0 * (scale_x * x + slant * y), 52.0 + shift_y + 84.0 * scale_y * y))
         for step in range(201):
             x, y = bezier(points, step / 200.0)
             ink |= disc(round(x), round(y))

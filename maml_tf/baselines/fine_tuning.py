@@ -40,7 +40,6 @@ def tune_step_size(
     Source: Finn, Abbeel and Levine (2017), Section 5.1: "an automatically tuned step size".
 
     Example:
-
     >>> import keras
     >>> from maml_tf.baselines import tune_step_size
     >>> from maml_tf.tasks import Sinusoids

@@ -20,7 +20,13 @@ Rule = Callable[[Params, Params, Any], Params]
 
 
 class InnerStep(NamedTuple):
-    """One inner step's outcome: the new parameters, the loss before the step and the threaded state."""
+    """One inner step's outcome.
+
+    Attributes:
+        params: The new parameters.
+        loss: The loss before the step, a scalar.
+        state: What the objective threaded through, or None.
+    """
 
     params: Params
     loss: tf.Tensor
@@ -81,7 +87,7 @@ def inner_step(
             loss, state = objective(params, batch, step, state)
     _require_scalar(loss)
     gradients = tape.gradient(loss, params)
-    require_gradients(gradients, "inner", "Select the variables to adapt, or let the loss use this one.")
+    require_gradients(gradients, "inner gradient", "Select the variables to adapt, or let the loss use this one.")
     if first_order:
         gradients = tf.nest.map_structure(tf.stop_gradient, gradients)
     return InnerStep(update_rule(params, gradients, step), loss, state)
@@ -152,7 +158,7 @@ def require_gradients(gradients: Params, kind: str, remedy: str) -> None:
     for path, gradient in _leaves_with_paths(gradients):
         if gradient is None:
             raise ValueError(
-                f"Expected the {kind} gradient of every parameter to exist. Received: None for {path!r}. {remedy}"
+                f"Expected the {kind} of every parameter to exist. Received: None for {path!r}. {remedy}"
             )
 
 

@@ -82,7 +82,7 @@ def require_finite(losses: tf.Tensor) -> list[tf.Operation]:
         The assertion, for `tf.control_dependencies`; empty when run eagerly.
 
     Raises:
-        tf.errors.InvalidArgumentError: If a loss is NaN or infinite: at once when run eagerly, else when the
+        InvalidArgumentError: If a loss is NaN or infinite: at once when run eagerly, else when the
             assertion runs.
     """
     wrong = tf.where(~tf.math.is_finite(losses))

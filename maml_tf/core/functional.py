@@ -15,7 +15,13 @@ _SEED_STRIDE = 2654435761
 
 
 class ModelOutput(NamedTuple):
-    """What a pure call returns: the outputs, the sum of the model's own added losses, and the new state."""
+    """What a pure call returns.
+
+    Attributes:
+        outputs: The model's outputs.
+        added_loss: The sum of the losses that the model adds itself, a scalar, or None.
+        state: The new values of the non-trainable variables.
+    """
 
     outputs: Any
     added_loss: tf.Tensor | None
@@ -194,11 +200,12 @@ def leaf_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     Returns:
         Layers in the order in which they were added, each once; a layer without sub-layers returns itself.
     """
-    inner = [child for child in layer._flatten_layers(include_self=False)]
+    # Keras' own recursion reverses the order inside nested models.
+    inner = list(layer._flatten_layers(include_self=False, recursive=False))
     if not inner:
         return [layer]
-    leaves = [child for child in inner if not list(child._flatten_layers(include_self=False))]
-    return [leaf for leaf in dict.fromkeys(leaves) if not isinstance(leaf, keras.layers.InputLayer)]
+    leaves = dict.fromkeys(leaf for child in inner for leaf in leaf_layers(child))
+    return [leaf for leaf in leaves if not isinstance(leaf, keras.layers.InputLayer)]
 
 
 def _require_no_float16(model: keras.Model) -> None:

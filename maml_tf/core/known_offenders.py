@@ -16,7 +16,12 @@ _INTERPOLATION = "interpolation {!r} has no second derivative"
 
 
 class Offender(NamedTuple):
-    """A layer and what is wrong with its second derivative."""
+    """A layer and what is wrong with its second derivative.
+
+    Attributes:
+        layer: Name of the layer.
+        reason: What is wrong, and what to use instead.
+    """
 
     layer: str
     reason: str

@@ -71,12 +71,10 @@ def meta_gradient(
             tape.watch(params)
             loss, auxiliary = outer_loss(params, task)
         gradients = tape.gradient(loss, params)
-        require_gradients(gradients, "meta-", "Freeze the variable, or let the query loss use it.")
+        require_gradients(gradients, "meta-gradient", "Freeze the variable, or let the query loss use it.")
         return loss, tf.nest.map_structure(tf.convert_to_tensor, gradients), auxiliary
 
-    losses, gradients, auxiliary = over_tasks(
-        task_gradient, tasks, task_map=task_map, parallel_tasks=parallel_tasks
-    )
+    losses, gradients, auxiliary = over_tasks(task_gradient, tasks, task_map=task_map, parallel_tasks=parallel_tasks)
     mean = tf.nest.map_structure(lambda gradient: tf.reduce_mean(gradient, axis=0), gradients)
     return MetaGradient(tf.reduce_mean(losses), mean, losses, auxiliary)
 
@@ -127,7 +125,8 @@ def _unrolled(function, tasks):
     count = tf.nest.flatten(tasks)[0].shape[0]
     if count is None:
         raise ValueError("Expected a static number of tasks with task_map='unrolled'. Received: None")
-    results = [function(tf.nest.map_structure(lambda leaf: leaf[task], tasks)) for task in range(count)]
+    rows = zip(*(tf.unstack(leaf, num=count) for leaf in tf.nest.flatten(tasks)), strict=True)
+    results = [function(tf.nest.pack_sequence_as(tasks, row)) for row in rows]
     return tf.nest.map_structure(lambda *leaves: tf.stack(leaves), *results)
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from maml_tf.core.functional import FunctionalModel, leaf_layers
+from maml_tf.core.functional import FunctionalModel
 from maml_tf.core.known_offenders import known_offenders
 
 _ATTEMPTS = 2
@@ -70,7 +70,6 @@ def check_second_order(model: keras.Model, sample_input: Any, *, seed: int = 0) 
         ValueError: If the model is not built.
 
     Example:
-
     >>> import keras
     >>> import maml_tf
     >>> norm = keras.layers.LayerNormalization(name="norm")

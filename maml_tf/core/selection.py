@@ -55,7 +55,8 @@ class matching:
     Example:
     >>> import keras
     >>> import maml_tf
-    >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, name="body"), keras.layers.Dense(1, name="head")])
+    >>> layers = [keras.layers.Dense(3, name="body"), keras.layers.Dense(1, name="head")]
+    >>> model = keras.Sequential([keras.Input((2,)), *layers])
     >>> [name.split("/", 1)[1] for name in maml_tf.matching("kernel$")(model)]
     ['body/kernel', 'head/kernel']
     """

@@ -45,6 +45,9 @@ class UpdateRule(keras.layers.Layer):
 
         Returns:
             A nest of the same structure.
+
+        Raises:
+            TypeError: If a subclass does not define it.
         """
         raise TypeError(f"Expected {type(self).__name__} to define updates(gradients, params, step)")
 
@@ -81,7 +84,9 @@ class SGD(UpdateRule):
         self.learning_rates = tuple(rates)
 
     def updates(self, gradients, params, step):
-        return tf.nest.map_structure(lambda gradient: _at_step(self.learning_rates, step, gradient) * gradient, gradients)
+        return tf.nest.map_structure(
+            lambda gradient: _at_step(self.learning_rates, step, gradient) * gradient, gradients
+        )
 
     def get_config(self):
         return {**super().get_config(), "learning_rate": list(self.learning_rates)}
@@ -237,7 +242,10 @@ class Chain(UpdateRule):
         return gradients
 
     def get_config(self):
-        return {**super().get_config(), "rules": [keras.saving.serialize_keras_object(rule) for rule in self.rules]}
+        return {
+            **super().get_config(),
+            "rules": [keras.saving.serialize_keras_object(rule) for rule in self.rules],
+        }
 
     @classmethod
     def from_config(cls, config):

@@ -49,14 +49,10 @@ def from_dict(config_class: type[Config], values: Mapping[str, Any]) -> Config:
     fields = {field.name: field for field in dataclasses.fields(config_class) if field.init}
     unknown = sorted(set(values) - set(fields))
     if unknown:
-        raise ValueError(
-            f"Expected keys of {config_class.__name__}: {', '.join(fields)}. Received: {unknown}"
-        )
+        raise ValueError(f"Expected keys of {config_class.__name__}: {', '.join(fields)}. Received: {unknown}")
     missing = [name for name, field in fields.items() if name not in values and _is_required(field)]
     if missing:
-        raise ValueError(
-            f"Expected values of {missing} for {config_class.__name__}. Received: {sorted(values)}"
-        )
+        raise ValueError(f"Expected values of {missing} for {config_class.__name__}. Received: {sorted(values)}")
     hints = typing.get_type_hints(config_class)
     return config_class(**{name: _typed(hints[name], value) for name, value in values.items()})
 

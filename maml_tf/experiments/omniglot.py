@@ -16,7 +16,13 @@ from maml_tf.meta_learner import MAML
 from maml_tf.models import omniglot_conv
 from maml_tf.plotting import learning_curves, save
 from maml_tf.tasks import Omniglot
-from maml_tf.training import AtomicCheckpoint, Progress, TerminateOnNonFinite, writable_directory, write_atomically
+from maml_tf.training import (
+    AtomicCheckpoint,
+    Progress,
+    TerminateOnNonFinite,
+    writable_directory,
+    write_atomically,
+)
 
 _TRAINING, _TEST = range(2)
 _HEADS = ("zeros", "glorot_uniform", "normal")
@@ -151,7 +157,12 @@ def _train(learner, omniglot, config, directory: pathlib.Path, resume: bool) -> 
         if key not in ("data_dir", "test_tasks", "evaluation_steps", "iterations")
     }
     checkpoint = AtomicCheckpoint(
-        directory / "checkpoints", per_epoch, identity, every_seconds=30.0, model=learner, optimizer=learner.optimizer
+        directory / "checkpoints",
+        per_epoch,
+        identity,
+        every_seconds=30.0,
+        model=learner,
+        optimizer=learner.optimizer,
     )
     first = checkpoint.restore() if resume else 0
     start = time.monotonic()

@@ -70,7 +70,7 @@ def run(config: SinusoidConfig, logdir: str, resume: bool = False) -> list[Row]:
 
 
 def table(rows: list[Row]) -> str:
-    """Formats the rows as Table 2 does: the errors after 1, 5 and 10 steps, and before any.
+    """Formats the rows as Table 2 does: the errors after 1, 5 and 10 steps, and before any and after the last.
 
     Args:
         rows: What `run` returned.
@@ -78,7 +78,8 @@ def table(rows: list[Row]) -> str:
     Returns:
         Lines of text.
     """
-    return results.format_table(rows, steps=(0, 1, 5, 10))
+    steps = sorted({row.step for row in rows})
+    return results.format_table(rows, steps=[step for step in steps if step in (0, 1, 5, 10, steps[-1])])
 
 
 def _step_sizes(method: str, config: SinusoidConfig, network: keras.Model) -> dict[int, float]:
@@ -89,9 +90,7 @@ def _step_sizes(method: str, config: SinusoidConfig, network: keras.Model) -> di
     return {shots: size for shots, (size, _) in zip(config.evaluation_shots, tuned, strict=True)}
 
 
-def _evaluate(
-    method: str, config: SinusoidConfig, network: keras.Model, step_sizes: Mapping[int, float]
-) -> list[Row]:
+def _evaluate(method: str, config: SinusoidConfig, network: keras.Model, step_sizes: Mapping[int, float]) -> list[Row]:
     oracle = method == "oracle"
     rows = []
     for shots, step_size in step_sizes.items():
@@ -103,7 +102,10 @@ def _evaluate(
             )  # fmt: skip
             episode = with_task_input(drawn) if oracle else drawn.episode
             evaluation = evaluate(
-                learner, [episode.keras_data()], 0 if oracle else config.evaluation_steps, divergence=_DIVERGENCE
+                learner,
+                [episode.keras_data()],
+                0 if oracle else config.evaluation_steps,
+                divergence=_DIVERGENCE,
             )
             (values,) = evaluation.values.values()
             evaluation = type(evaluation)({metric: values}, _DIVERGENCE)

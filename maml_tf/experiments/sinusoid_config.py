@@ -86,6 +86,8 @@ class SinusoidConfig:
         for name in counts:
             if getattr(self, name) < 1:
                 raise ValueError(f"Expected {name} to be at least 1. Received: {name}={getattr(self, name)}")
+        if self.grid_points < 2:
+            raise ValueError(f"Expected grid_points to be at least 2. Received: grid_points={self.grid_points}")
         if not self.checkpoint_seconds >= 0:
             raise ValueError(
                 f"Expected checkpoint_seconds >= 0. Received: checkpoint_seconds={self.checkpoint_seconds}"

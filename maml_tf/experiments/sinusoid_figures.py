@@ -83,9 +83,7 @@ def _fits(config: SinusoidConfig, network: keras.Model, step_sizes: Mapping[int,
         )  # fmt: skip
         support_x, support_y, query_x, query_y = (leaf[0] for leaf in drawn.episode)
         learner = MAML(network, "mse", step_size, first_order=True)
-        predictions = {
-            steps: np.asarray(learner.adapt(support_x, support_y, steps)(query_x))[:, 0] for steps in _STEPS
-        }
+        predictions = {steps: np.asarray(learner.adapt(support_x, support_y, steps)(query_x))[:, 0] for steps in _STEPS}
         columns = (np.asarray(leaf)[:, 0] for leaf in (query_x, query_y, support_x, support_y))
         fits.append(SinusoidFit(*columns, predictions))
     return fits

@@ -50,7 +50,15 @@ def train(method: str, config: SinusoidConfig, directory: pathlib.Path, resume: 
         _fit(learner, _episodes(config), validation, method, config, directory, resume)
     elif method in ("pretrained", "oracle"):
         network.compile(keras.optimizers.Adam(config.meta_learning_rate), loss="mse")
-        _fit(network, _pooled_points(config, oracle=method == "oracle"), None, method, config, directory, resume)
+        _fit(
+            network,
+            _pooled_points(config, oracle=method == "oracle"),
+            None,
+            method,
+            config,
+            directory,
+            resume,
+        )
     elif method != "random":
         _average_networks(network, method, config, directory, resume)
     return network
@@ -98,7 +106,11 @@ def _episodes(config: SinusoidConfig) -> Callable[[tf.Tensor], Any]:
 def _pooled_points(config: SinusoidConfig, oracle: bool) -> Callable[[tf.Tensor], Any]:
     def draw(index):
         drawn = _SINUSOIDS.draw(
-            config.stream(streams.TRAINING), index, tasks=config.meta_batch_size, shots=config.shots, queries=0
+            config.stream(streams.TRAINING),
+            index,
+            tasks=config.meta_batch_size,
+            shots=config.shots,
+            queries=0,
         )
         return pooled(with_task_input(drawn) if oracle else drawn.episode)
 
@@ -154,7 +166,10 @@ def _average_networks(network, method, config, directory, resume) -> None:
         move_anchor=method == "multi_task_mean",
         error=lambda number: _error(network, config, number),
     )
-    per_network, iterations = config.multi_task_iterations, config.multi_task_networks * config.multi_task_iterations
+    per_network, iterations = (
+        config.multi_task_iterations,
+        config.multi_task_networks * config.multi_task_iterations,
+    )
 
     def draw(index):
         number = index // per_network

@@ -14,7 +14,14 @@ Initializer = str | keras.Initializer
 
 
 def check_counts(**counts: int | Sequence[int]) -> None:
-    """Raises a ValueError unless each argument is a positive integer or a sequence of them."""
+    """Checks that each argument is a positive integer or a sequence of them.
+
+    Args:
+        **counts: The arguments, by name.
+
+    Raises:
+        ValueError: If one is not.
+    """
     for name, value in counts.items():
         numbers = list(value) if isinstance(value, (list, tuple)) else [value]
         if not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in numbers):
@@ -22,13 +29,33 @@ def check_counts(**counts: int | Sequence[int]) -> None:
 
 
 def check_choice(name: str, value: str | None, choices: Sequence[str | None]) -> None:
-    """Raises a ValueError unless the value is one of the choices."""
+    """Checks that a value is one of the choices.
+
+    Args:
+        name: Name of the argument.
+        value: Its value.
+        choices: What it may be.
+
+    Raises:
+        ValueError: If it is none of them.
+    """
     if value not in choices:
         raise ValueError(f"{name} must be one of {tuple(choices)}. Received: {name}={value!r}")
 
 
 def check_input_shape(input_shape: Sequence[int | None], rank: int | None = None) -> tuple[int | None, ...]:
-    """Returns a shape without the batch axis as a tuple; raises a ValueError if its rank is not `rank`."""
+    """Checks a shape without the batch axis.
+
+    Args:
+        input_shape: The shape.
+        rank: Its number of axes, or None for any.
+
+    Returns:
+        The shape, a tuple.
+
+    Raises:
+        ValueError: If it is not a sequence of that many lengths.
+    """
     if not isinstance(input_shape, (list, tuple)) or (rank is not None and len(input_shape) != rank):
         lengths = "any" if rank is None else rank
         raise ValueError(
@@ -39,12 +66,27 @@ def check_input_shape(input_shape: Sequence[int | None], rank: int | None = None
 
 
 def fresh(initializer: Initializer) -> Initializer:
-    """Copies an initializer: one object would give all kernels of a shape the same numbers."""
+    """Copies an initializer: one object would give all kernels of a shape the same numbers.
+
+    Args:
+        initializer: A Keras initializer or its name.
+
+    Returns:
+        One that no other layer has.
+    """
     return initializer.clone() if isinstance(initializer, keras.Initializer) else initializer
 
 
 def make_input(input_shape: Sequence[int | None], dtype: keras.DTypePolicy) -> keras.KerasTensor:
-    """A model input in the dtype of the weights: the layers cast it to their compute dtype themselves."""
+    """Makes a model's input in the dtype of the weights: layers cast it to their compute dtype themselves.
+
+    Args:
+        input_shape: Shape of an example.
+        dtype: Policy of the layers.
+
+    Returns:
+        A symbolic tensor.
+    """
     return keras.Input(tuple(input_shape), dtype=dtype.variable_dtype, name="input")
 
 
@@ -72,9 +114,7 @@ def normalized_activation(
         A tensor of `x`'s shape.
     """
     if normalization == "batch":
-        layer = BatchNormalization.transductive(
-            batch_statistics=batch_statistics, dtype=dtype, name=f"norm{number}"
-        )
+        layer = BatchNormalization.transductive(batch_statistics=batch_statistics, dtype=dtype, name=f"norm{number}")
         x = layer(x)
     elif normalization == "layer":
         x = LayerNormalization(axis=list(range(1, len(x.shape))), dtype=dtype, name=f"norm{number}")(x)
@@ -88,7 +128,18 @@ def make_head(
     dtype: keras.DTypePolicy,
     activation: str | None = None,
 ) -> keras.KerasTensor:
-    """The output layer, called head, in the dtype of the weights: logits keep their precision."""
+    """Applies the output layer, called head, in the dtype of the weights: logits keep their precision.
+
+    Args:
+        x: Features, [batch, features].
+        outputs: Number of outputs.
+        initializer: Of the kernel.
+        dtype: Policy of the layers.
+        activation: Of the outputs, or None.
+
+    Returns:
+        A symbolic tensor [batch, outputs].
+    """
     head = keras.layers.Dense(
         outputs,
         activation=activation,

@@ -104,6 +104,4 @@ def _draw(panel: Axes, rows: Sequence[Point], drawn: style.LineStyle, label: str
         # A band that reaches zero has no place on a logarithmic axis: it ends at a tenth of the mean.
         lower = np.maximum(lower, 0.1 * mean)
     panel.fill_between(step, lower, mean + ci95, color=drawn.color, alpha=0.2, linewidth=0)
-    panel.plot(
-        step, mean, color=drawn.color, linestyle=drawn.line, marker=drawn.marker, markersize=4.5, label=label
-    )
+    panel.plot(step, mean, color=drawn.color, linestyle=drawn.line, marker=drawn.marker, markersize=4.5, label=label)

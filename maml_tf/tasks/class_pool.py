@@ -22,7 +22,14 @@ Transform = Callable[[tf.Tensor], tf.Tensor]
 
 
 def unit_range(images: tf.Tensor) -> tf.Tensor:
-    """Returns float32 images: uint8 divided by 255, every other dtype cast and not scaled."""
+    """Returns images as float32, bytes in [0, 1].
+
+    Args:
+        images: Of any real dtype and shape.
+
+    Returns:
+        uint8 divided by 255; every other dtype as it is, cast to float32.
+    """
     scale = 1.0 / 255.0 if images.dtype == tf.uint8 else 1.0
     return tf.cast(images, tf.float32) * scale
 
@@ -66,9 +73,7 @@ class ClassPool:
         check_labelled_images(images, labels)
         if rotations:
             _check_square(images)
-        values, label_index, class_sizes = np.unique(
-            labels.reshape(-1), return_inverse=True, return_counts=True
-        )
+        values, label_index, class_sizes = np.unique(labels.reshape(-1), return_inverse=True, return_counts=True)
         if np.any(np.diff(label_index) < 0):
             images = images[np.argsort(label_index, kind="stable")]
         self._images = images
@@ -79,12 +84,28 @@ class ClassPool:
 
     @classmethod
     def from_classes(cls, classes: Mapping[str, np.ndarray], **options) -> ClassPool:
-        """Makes a pool of `{class name: images [images, ...]}`; classes may differ in size."""
+        """Makes a pool of classes that may differ in size.
+
+        Args:
+            classes: Class name to images [images, ...].
+            **options: As of the constructor.
+
+        Returns:
+            The pool.
+        """
         return cls(*join_classes(classes), **options)
 
     @classmethod
     def from_dataset(cls, dataset: tf.data.Dataset, **options) -> ClassPool:
-        """Makes a pool of all of a finite, unbatched `tf.data.Dataset` of (image, label)."""
+        """Makes a pool of all of a `tf.data.Dataset`.
+
+        Args:
+            dataset: Finite and unbatched, of (image, label).
+            **options: As of the constructor.
+
+        Returns:
+            The pool.
+        """
         return cls(*read_dataset(dataset), **options)
 
     @classmethod
@@ -103,6 +124,9 @@ class ClassPool:
                 keeps the images' own size, which must then be the same in all.
             channels: 1 for grey, 3 for RGB.
             **options: As of the constructor.
+
+        Returns:
+            The pool.
         """
         return cls(*read_class_folders(folder, image_size, channels), **options)
 
@@ -115,13 +139,30 @@ class ClassPool:
         return f"ClassPool({len(self)} classes, {len(self._images)} images of shape {shape}, {dtype})"
 
     def images_of(self, class_name: str) -> np.ndarray:
-        """Returns the images [images, ...] of a class, as they are in memory."""
+        """Returns the images of a class.
+
+        Args:
+            class_name: One of `class_names`.
+
+        Returns:
+            [images, ...], as they are in memory.
+        """
         index = self._class_index(class_name)
         start = int(np.sum(self.class_sizes[:index]))
         return self._images[start : start + self.class_sizes[index]]
 
     def subset(self, class_names: Iterable[str]) -> ClassPool:
-        """Returns the pool of the named classes, with this pool's options."""
+        """Returns the pool of some of the classes.
+
+        Args:
+            class_names: Some of `class_names`, in any order.
+
+        Returns:
+            A pool with this pool's options.
+
+        Raises:
+            ValueError: If there is no name, or one that is no class.
+        """
         indices = sorted(self._class_index(name) for name in set(class_names))
         if not indices:
             raise ValueError("Expected at least one class name. Received: none")
@@ -129,9 +170,7 @@ class ClassPool:
         labels = np.repeat([self.class_names[i] for i in indices], self.class_sizes[indices])
         return ClassPool(self._images[kept], labels, rotations=self._rotations, transform=self._transform)
 
-    def episode(
-        self, seed: int | tf.Tensor, index: int | tf.Tensor, ways: int, shots: int, queries: int
-    ) -> Episode:
+    def episode(self, seed: int | tf.Tensor, index: int | tf.Tensor, ways: int, shots: int, queries: int) -> Episode:
         """Draws task `index` of the stream of tasks that `seed` names.
 
         Args:
@@ -234,14 +273,13 @@ class ClassPool:
         for name, value in (("ways", ways), ("shots", shots), ("queries", queries)):
             _check_at_least(name, value, 1)
         if ways > len(self):
-            raise ValueError(
-                f"Expected at least ways={ways} classes. Received: a pool of {len(self)} classes"
-            )
+            raise ValueError(f"Expected at least ways={ways} classes. Received: a pool of {len(self)} classes")
         smallest = int(np.argmin(self.class_sizes))
-        if self.class_sizes[smallest] < shots + queries:
+        size, name = self.class_sizes[smallest], self.class_names[smallest]
+        if size < shots + queries:
             raise ValueError(
                 f"Expected at least shots + queries = {shots} + {queries} = {shots + queries} images "
-                f"in every class. Received: {self.class_sizes[smallest]} in class {self.class_names[smallest]!r}"
+                f"in every class. Received: {size} in class {name!r}"
             )
         return EpisodeDraw(self.class_sizes, ways, shots, queries)
 

@@ -38,11 +38,22 @@ class Episode(NamedTuple):
     query_y: tf.Tensor
 
     def keras_data(self) -> tuple[tuple[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
-        """Returns `((support_x, support_y, query_x), query_y)`: inputs and target of a Keras model."""
+        """Puts the episode into the form of a Keras model's data.
+
+        Returns:
+            `((support_x, support_y, query_x), query_y)`: inputs and target.
+        """
         return (self.support_x, self.support_y, self.query_x), self.query_y
 
     @classmethod
     def from_keras_data(cls, data: tuple[tuple[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]) -> Episode:
-        """Returns the episode whose `keras_data()` is `data`."""
+        """Undoes `keras_data`.
+
+        Args:
+            data: `((support_x, support_y, query_x), query_y)`.
+
+        Returns:
+            The episode whose `keras_data()` is `data`.
+        """
         (support_x, support_y, query_x), query_y = data
         return cls(support_x, support_y, query_x, query_y)

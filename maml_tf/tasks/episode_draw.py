@@ -69,9 +69,7 @@ class EpisodeDraw:
         Returns:
             Support and query `ImageDraw`.
         """
-        parts = dict(
-            zip(self._uniforms, tf.split(uniforms, list(self._uniforms.values()), axis=1), strict=True)
-        )
+        parts = dict(zip(self._uniforms, tf.split(uniforms, list(self._uniforms.values()), axis=1), strict=True))
         # The largest of independent uniforms come in a uniformly random order, so the position of a class
         # among them is its label.
         classes = tf.math.top_k(parts["classes"], self.ways).indices
@@ -80,10 +78,7 @@ class EpisodeDraw:
         quarter_turns = tf.cast(tf.floor(4.0 * parts["quarter_turns"]), tf.int32)
         quarter_turns = tf.broadcast_to(quarter_turns[:, :, None], tf.shape(image))
         support, query = zip(
-            *(
-                tf.split(values, [self.shots, self.queries], axis=2)
-                for values in (image, label, quarter_turns)
-            ),
+            *(tf.split(values, [self.shots, self.queries], axis=2) for values in (image, label, quarter_turns)),
             strict=True,
         )
         return _shuffled(ImageDraw(*support), parts["support_order"]), _shuffled(

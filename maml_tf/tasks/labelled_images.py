@@ -15,7 +15,16 @@ _SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", 
 
 
 def check_labelled_images(images: np.ndarray, labels: np.ndarray) -> None:
-    """Raises TypeError or ValueError unless there are images [images, ...] and a label of each."""
+    """Checks that there are images and a label of each.
+
+    Args:
+        images: [images, ...].
+        labels: [images] or [images, 1].
+
+    Raises:
+        TypeError: If the images aren't numbers.
+        ValueError: If shapes don't fit each other, or there is no image.
+    """
     if images.dtype.kind not in "buif":
         raise TypeError(f"Expected images of a real number type. Received: dtype {images.dtype}")
     if labels.ndim not in (1, 2) or labels.shape[1:] not in ((), (1,)) or len(labels) != len(images):
@@ -55,7 +64,10 @@ def join_classes(classes: Mapping[Hashable, np.ndarray]) -> tuple[np.ndarray, np
 
 
 def read_dataset(dataset: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Reads all of a finite, unbatched data set of (image, label).
+    """Reads all of a data set.
+
+    Args:
+        dataset: Finite and unbatched, of (image, label).
 
     Returns:
         Images [images, ...] and labels [images].
@@ -130,14 +142,24 @@ def read_class_folders(
 
 
 def read_image(file: str | os.PathLike, size: tuple[int, int] | None, channels: int) -> np.ndarray:
-    """Decodes an image file to uint8 [height, width, channels], of `size` (height, width) if given."""
+    """Decodes an image file.
+
+    Args:
+        file: Of any format that Pillow reads.
+        size: Height and width to resize to with a Lanczos filter; None keeps the image's own.
+        channels: 1 for grey, 3 for RGB.
+
+    Returns:
+        uint8 [height, width, channels].
+
+    Raises:
+        ValueError: If the file can't be decoded.
+    """
     try:
         with Image.open(file) as image:
             image = image.convert(_MODES[channels])
     except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError on some broken PNG chunks.
-        raise ValueError(
-            f"Expected an image file. Received: {file}, which can't be decoded: {error}"
-        ) from error
+        raise ValueError(f"Expected an image file. Received: {file}, which can't be decoded: {error}") from error
     if size is not None and image.size != (size[1], size[0]):
         image = image.resize((size[1], size[0]), Image.Resampling.LANCZOS)
     return np.asarray(image).reshape(image.size[1], image.size[0], channels)

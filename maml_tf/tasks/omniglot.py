@@ -41,10 +41,10 @@ class Omniglot:
             None downloads the archives from their official address into `cache_dir`.
         image_size: Height and width the 105 x 105 drawings are resized to, with a Lanczos filter.
         split: How characters are divided:
-            "characters": 1100 / 100 / 423, at random and irrespective of alphabet, as the paper has it (1200 for
-            training, here less 100 to choose on); the shipped lists in `maml_tf/tasks/splits` name them.
-            "alphabets": the archive's own division; "test" is `images_evaluation`, one in six of the alphabets of
-            `images_background` is "validation" (at least one) and the others are "train". For any data in
+            "characters": 1100 / 100 / 423, at random and irrespective of alphabet, as the paper has it (1200
+            for training, here less 100 to choose on); the lists in `maml_tf/tasks/splits` name them.
+            "alphabets": the archive's own division; "test" is `images_evaluation`, one in six of the alphabets
+            of `images_background` is "validation" (at least one) and the others are "train". For any data in
             Omniglot's layout.
             A mapping of "train", "validation" and "test", or any names, to names `Alphabet/characterNN`.
         cache_dir: Where downloads and decoded arrays are kept. None is `maml_tf/omniglot` in Keras' folder,
@@ -122,26 +122,31 @@ class Omniglot:
 
 @functools.cache
 def official_split() -> dict[str, tuple[str, ...]]:
-    """Returns the shipped split into 1100, 100 and 423 characters: names `Alphabet/characterNN` of each part.
+    """Returns the shipped split into 1100, 100 and 423 characters.
 
-    Characters are ordered by the SHA-256 of `0:Alphabet/characterNN`, a random order that is the same
-    everywhere; the first 1100 are "train", the next 100 "validation" and the others "test".
+    Characters are ordered by the SHA-256 of `0:Alphabet/characterNN`, a random order that is the same everywhere;
+    the first 1100 are "train", the next 100 "validation" and the others "test".
+
+    Returns:
+        The names `Alphabet/characterNN` of each part.
     """
     folder = importlib.resources.files("maml_tf.tasks").joinpath("splits")
-    return {
-        part: tuple(folder.joinpath(f"omniglot_{part}.txt").read_text(encoding="utf-8").split())
-        for part in PARTS
-    }
+    return {part: tuple(folder.joinpath(f"omniglot_{part}.txt").read_text(encoding="utf-8").split()) for part in PARTS}
 
 
 def random_order(names: Iterable[str]) -> list[str]:
-    """Returns the names in a random order that depends on the names alone."""
+    """Returns names in a random order that depends on the names alone.
+
+    Args:
+        names: All different.
+
+    Returns:
+        The names, ordered by the SHA-256 of `0:name`.
+    """
     return sorted(names, key=lambda name: hashlib.sha256(f"0:{name}".encode()).hexdigest())
 
 
-def _split(
-    split: str | Mapping[str, Sequence[str]], drawings: Sequence[Drawing]
-) -> dict[str, tuple[str, ...]]:
+def _split(split: str | Mapping[str, Sequence[str]], drawings: Sequence[Drawing]) -> dict[str, tuple[str, ...]]:
     present = {drawing.character for drawing in drawings}
     if split == "characters":
         parts = official_split()
@@ -177,8 +182,7 @@ def _split_by_alphabets(drawings: Sequence[Drawing]) -> dict[str, tuple[str, ...
     alphabets = random_order({_alphabet(name) for name in background})
     if len(alphabets) < 2:
         raise ValueError(
-            "Expected at least two alphabets in images_background, one of them to validate on. "
-            f"Received: {alphabets}"
+            f"Expected at least two alphabets in images_background, one of them to validate on. Received: {alphabets}"
         )
     kept = set(alphabets[: max(1, len(alphabets) // _BACKGROUND_ALPHABETS_PER_VALIDATION_ALPHABET)])
     return {
@@ -244,7 +248,5 @@ def _cached_images(
         finally:
             unfinished.unlink(missing_ok=True)
     except OSError as error:
-        logging.warning(
-            "The decoded drawings can't be kept in %s (%s); decoding at every start.", cache_dir, error
-        )
+        logging.warning("The decoded drawings can't be kept in %s (%s); decoding at every start.", cache_dir, error)
     return images

@@ -18,12 +18,19 @@ from PIL import Image
 
 HALVES = ("images_background", "images_evaluation")
 DRAWING_SIZE = 105
-# Raised when the way the drawings are decoded changes, so that arrays cached before are not taken for new
-ones._DECODER_VERSION = 1
+# Raised when the way the drawings are decoded changes, so that arrays cached before are not taken for
+# new ones.
+_DECODER_VERSION = 1
 
 
 class Archive(NamedTuple):
-    """Where an archive is downloaded from: its file name, URL and MD5 in hexadecimal."""
+    """Where an archive is downloaded from.
+
+    Attributes:
+        file_name: Its name.
+        url: Its address.
+        md5: Its checksum in hexadecimal.
+    """
 
     file_name: str
     url: str
@@ -64,7 +71,11 @@ class Drawing(NamedTuple):
 
 
 def download(folder: str | os.PathLike, archives: Iterable[Archive] = OFFICIAL_ARCHIVES) -> None:
-    """Downloads the archives into a folder, unless they are there already.
+    """Downloads archives, unless they are there already.
+
+    Args:
+        folder: Where to.
+        archives: What.
 
     Raises:
         OSError: If an archive can't be downloaded, or what came isn't it.
@@ -88,10 +99,13 @@ def download(folder: str | os.PathLike, archives: Iterable[Archive] = OFFICIAL_A
 
 
 def list_drawings(data_dir: str | os.PathLike) -> list[Drawing]:
-    """Lists the drawings of both halves, by character and file name, whatever their order on the disk.
+    """Lists the drawings of both halves.
 
     Args:
         data_dir: Holds, of each half, the zip or the unpacked folder; the zip is taken where both are there.
+
+    Returns:
+        The drawings by character and file name, whatever their order on the disk.
 
     Raises:
         FileNotFoundError: If the folder or a half is missing.
@@ -112,13 +126,17 @@ def list_drawings(data_dir: str | os.PathLike) -> list[Drawing]:
 
 
 def content_fingerprint(drawings: Sequence[Drawing]) -> str:
-    """Returns a hexadecimal digest that changes with the names or the content of the drawings."""
+    """Returns what changes with the names or the content of the drawings.
+
+    Args:
+        drawings: From `list_drawings`.
+
+    Returns:
+        A hexadecimal digest.
+    """
     lines = [f"{_DECODER_VERSION}"]
     # Without the path: data that was moved as it is stays the same data.
-    lines += [
-        f"{drawing.half}/{drawing.character}/{drawing.file_name} {drawing.fingerprint}"
-        for drawing in drawings
-    ]
+    lines += [f"{drawing.half}/{drawing.character}/{drawing.file_name} {drawing.fingerprint}" for drawing in drawings]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -152,9 +170,7 @@ def _source(data_dir: str | os.PathLike, half: str) -> pathlib.Path:
     data_dir = pathlib.Path(data_dir)
     expected = " and ".join(f"{name}.zip (or the folder {name})" for name in HALVES)
     if not data_dir.is_dir():
-        raise FileNotFoundError(
-            f"Expected a folder with {expected}. Received: {data_dir}, which is no folder"
-        )
+        raise FileNotFoundError(f"Expected a folder with {expected}. Received: {data_dir}, which is no folder")
     for path in (data_dir / f"{half}.zip", data_dir / half):
         if path.exists():
             return path
@@ -183,9 +199,7 @@ def _list_folder(path: pathlib.Path, half: str) -> Iterator[Drawing]:
         for file_name in file_names:
             file = os.path.join(folder, file_name)
             stat = os.stat(file)
-            yield from _drawing(
-                half, posixpath.join(relative, file_name), file, f"{stat.st_size} {stat.st_mtime_ns}"
-            )
+            yield from _drawing(half, posixpath.join(relative, file_name), file, f"{stat.st_size} {stat.st_mtime_ns}")
 
 
 def _drawing(half: str, name: str, path: str, fingerprint: str) -> Iterator[Drawing]:
@@ -200,9 +214,7 @@ def _check_distinct(drawings: Sequence[Drawing]) -> None:
     halves: dict[str, str] = {}
     for before, drawing in zip([None, *drawings], drawings, strict=False):
         if halves.setdefault(drawing.character, drawing.half) != drawing.half:
-            raise ValueError(
-                f"Expected every character in one of {HALVES}. Received: {drawing.character!r} in both"
-            )
+            raise ValueError(f"Expected every character in one of {HALVES}. Received: {drawing.character!r} in both")
         if before is not None and before[:2] == drawing[:2]:
             raise ValueError(f"Expected every drawing once. Received: {drawing.path} twice")
 
@@ -214,9 +226,7 @@ def _decode(drawing: Drawing, archive: zipfile.ZipFile | None, image_size: int) 
             # Pillow resizes a 1-bit image without a filter, whatever it is asked for.
             image = image.convert("L")
     except (OSError, SyntaxError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"Expected a PNG image. Received: {drawing.path}, which is broken: {error}"
-        ) from error
+        raise ValueError(f"Expected a PNG image. Received: {drawing.path}, which is broken: {error}") from error
     if image.size != (DRAWING_SIZE, DRAWING_SIZE):
         raise ValueError(
             f"Expected drawings of {DRAWING_SIZE} x {DRAWING_SIZE} pixels. "

@@ -74,14 +74,10 @@ class AtomicCheckpoint(keras.callbacks.Callback):
     ):
         super().__init__()
         if keep < 2:
-            raise ValueError(
-                f"Expected keep to be at least 2: one may be half-written. Received: keep={keep}"
-            )
+            raise ValueError(f"Expected keep to be at least 2: one may be half-written. Received: keep={keep}")
         for name, value in objects.items():
             if not getattr(value, "built", True):
-                raise ValueError(
-                    f"Expected built objects: nothing to restore into. Received: {name} with built=False"
-                )
+                raise ValueError(f"Expected built objects: nothing to restore into. Received: {name} with built=False")
         self.directory = writable_directory(directory)
         self.iterations_per_epoch = iterations_per_epoch
         self.every_epochs = every_epochs
@@ -125,9 +121,7 @@ class AtomicCheckpoint(keras.callbacks.Callback):
         try:
             self._checkpoint.restore(whole).assert_consumed()
         except (AssertionError, ValueError) as error:
-            raise ValueError(
-                f"Expected a checkpoint of the same objects. Received: {whole!r}: {error}"
-            ) from error
+            raise ValueError(f"Expected a checkpoint of the same objects. Received: {whole!r}: {error}") from error
         self._saved_iteration = int(self._iteration)
         return self._saved_iteration
 
@@ -141,9 +135,7 @@ class AtomicCheckpoint(keras.callbacks.Callback):
             The checkpoint's path.
         """
         if not self._manager.checkpoints:
-            write_atomically(
-                self.directory / _CONFIG, json.dumps(self._config, indent=2, sort_keys=True) + "\n"
-            )
+            write_atomically(self.directory / _CONFIG, json.dumps(self._config, indent=2, sort_keys=True) + "\n")
         self._iteration.assign(iteration)
         path = self._manager.save(checkpoint_number=iteration)
         self._saved_iteration, self._saved_at = iteration, self.clock()
@@ -179,13 +171,10 @@ class AtomicCheckpoint(keras.callbacks.Callback):
     def _check_config(self) -> None:
         stored = json.loads((self.directory / _CONFIG).read_text())
         given = self._config
-        differing = [
-            key for key in sorted({*stored, *given}) if stored.get(key, "absent") != given.get(key, "absent")
-        ]
+        differing = [key for key in sorted({*stored, *given}) if stored.get(key, "absent") != given.get(key, "absent")]
         if differing:
             listed = "; ".join(
-                f"{key}: stored {stored.get(key, 'absent')!r}, given {given.get(key, 'absent')!r}"
-                for key in differing
+                f"{key}: stored {stored.get(key, 'absent')!r}, given {given.get(key, 'absent')!r}" for key in differing
             )
             raise ValueError(
                 "Expected the config with which the checkpoints were made, or another directory. "

@@ -26,8 +26,7 @@ def writable_directory(path: str | os.PathLike[str]) -> pathlib.Path:
             pass
     except OSError as error:
         raise ValueError(
-            "Expected a directory that can be created and written to. "
-            f"Received: {str(path)!r} ({error.strerror})"
+            f"Expected a directory that can be created and written to. Received: {str(path)!r} ({error.strerror})"
         ) from error
     return directory
 

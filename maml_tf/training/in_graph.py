@@ -51,8 +51,7 @@ class InGraphTraining(keras.Model):
             )
         if iterations_per_call < 1:
             raise ValueError(
-                "Expected iterations_per_call to be at least 1. "
-                f"Received: iterations_per_call={iterations_per_call}"
+                f"Expected iterations_per_call to be at least 1. Received: iterations_per_call={iterations_per_call}"
             )
         super().__init__(name=f"{model.name}_in_graph")
         self.model = model
@@ -64,18 +63,12 @@ class InGraphTraining(keras.Model):
         model.optimizer.build(model.trainable_variables)
         model.test_step(draw(tf.constant(0, tf.int64)))
         model.reset_metrics()
-        super().compile(
-            optimizer=model.optimizer, jit_compile=model.jit_compile, run_eagerly=model.run_eagerly
-        )
+        super().compile(optimizer=model.optimizer, jit_compile=model.jit_compile, run_eagerly=model.run_eagerly)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        raise ValueError(
-            f"Expected the model within to be compiled, not its training. Compile {self.model.name!r}"
-        )
+        raise ValueError(f"Expected the model within to be compiled, not its training. Compile {self.model.name!r}")
 
-    def fit_iterations(
-        self, iterations: int, *, first: int = 0, **fit_arguments: Any
-    ) -> keras.callbacks.History:
+    def fit_iterations(self, iterations: int, *, first: int = 0, **fit_arguments: Any) -> keras.callbacks.History:
         """Trains from iteration `first` to `iterations`, one call an epoch of `fit`.
 
         Callbacks that count iterations take `iterations_per_epoch=iterations_per_call`.

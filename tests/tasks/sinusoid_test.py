@@ -42,14 +42,10 @@ class DrawTest(parameterized.TestCase):
 
     def test_targets_follow_the_closed_form(self):
         drawn = SINUSOIDS.draw(1, 2, tasks=6, shots=4, queries=3)
-        amplitude, phase, support_x, support_y, query_x, query_y = (
-            array.astype(np.float64) for array in flat(drawn)
-        )
+        amplitude, phase, support_x, support_y, query_x, query_y = (array.astype(np.float64) for array in flat(drawn))
         for x, y in ((support_x, support_y), (query_x, query_y)):
             for task in range(6):
-                np.testing.assert_allclose(
-                    y[task], amplitude[task] * np.sin(x[task] - phase[task]), atol=5e-6
-                )
+                np.testing.assert_allclose(y[task], amplitude[task] * np.sin(x[task] - phase[task]), atol=5e-6)
 
     def test_an_element_is_a_function_of_seed_and_index(self):
         count = dict(tasks=2, shots=3, queries=3)
@@ -99,17 +95,13 @@ class DrawTest(parameterized.TestCase):
     def test_amplitude_phase_and_inputs_are_uncorrelated(self):
         drawn = SINUSOIDS.draw(10, 0, tasks=4000, shots=2, queries=1)
         x = drawn.episode.support_x
-        columns = np.stack(
-            [drawn.amplitude, drawn.phase, x[:, 0, 0], x[:, 1, 0], drawn.episode.query_x[:, 0, 0]]
-        )
+        columns = np.stack([drawn.amplitude, drawn.phase, x[:, 0, 0], x[:, 1, 0], drawn.episode.query_x[:, 0, 0]])
         off_diagonal = np.corrcoef(columns)[np.triu_indices(5, 1)]
         self.assertLess(np.abs(off_diagonal).max(), 4 / math.sqrt(4000))
 
     def test_query_grid_spans_the_range(self):
         drawn = Sinusoids(x=(-2.0, 4.0)).draw(0, 1, tasks=3, shots=5, queries=4, query_grid=True)
-        np.testing.assert_allclose(
-            drawn.episode.query_x[:, :, 0], np.tile([-2.0, 0.0, 2.0, 4.0], (3, 1)), atol=1e-6
-        )
+        np.testing.assert_allclose(drawn.episode.query_x[:, :, 0], np.tile([-2.0, 0.0, 2.0, 4.0], (3, 1)), atol=1e-6)
         expected = sine_wave(drawn.episode.query_x, drawn.amplitude, drawn.phase)
         np.testing.assert_array_equal(drawn.episode.query_y, expected)
 

@@ -101,9 +101,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
             raise ValueError(f"axis must exist in inputs of shape {input_shape}. Received: axis={self.axis}")
         channels = input_shape[self.axis]
         if channels is None:
-            raise ValueError(
-                f"Axis {self.axis} must have a known length. Received: input shape {input_shape}"
-            )
+            raise ValueError(f"Axis {self.axis} must have a known length. Received: input shape {input_shape}")
         if self.batch_statistics == "training":
             super().build(input_shape)
             return
@@ -121,9 +119,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
                 )
                 setattr(self, name, weight)
 
-    def call(
-        self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None
-    ) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
         """Normalises.
 
         Args:

@@ -57,8 +57,7 @@ class GroupNormalization(keras.layers.GroupNormalization):
         rank = len(input_shape)
         if not -rank <= self.axis < rank or self.axis % rank == 0:
             raise ValueError(
-                f"axis must exist in inputs of shape {input_shape} and not be the first. "
-                f"Received: axis={self.axis}"
+                f"axis must exist in inputs of shape {input_shape} and not be the first. Received: axis={self.axis}"
             )
         super().build(input_shape)
 

@@ -88,12 +88,26 @@ def standardize(
 
 
 def statistics_input(inputs: tf.Tensor) -> tf.Tensor:
-    """Casts half precision to float32: sums over a batch neither overflow there nor lose their low bits."""
+    """Casts half precision to float32: sums over a batch neither overflow there nor lose their low bits.
+
+    Args:
+        inputs: Any float tensor.
+
+    Returns:
+        The inputs, at least in float32.
+    """
     inputs = tf.convert_to_tensor(inputs)
     return tf.cast(inputs, keras.backend.result_type(inputs.dtype.name, "float32"))
 
 
 def require_positive_epsilon(epsilon: float) -> None:
-    """Raises a ValueError unless epsilon is positive: `rsqrt` has no finite derivative at a variance of 0."""
+    """Raises a ValueError unless epsilon is positive: `rsqrt` has no finite derivative at a variance of 0.
+
+    Args:
+        epsilon: What is added to the variance.
+
+    Raises:
+        ValueError: If it is not positive.
+    """
     if not epsilon > 0:
         raise ValueError(f"epsilon must be positive. Received: epsilon={epsilon!r}")

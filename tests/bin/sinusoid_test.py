@@ -1,0 +1,217 @@
+"""Tests of bin/sinusoid.py, run as a process; the processes are few and shared, as each takes seconds."""
+
+import dataclasses
+import json
+import pathlib
+import signal
+import tempfile
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl.testing import absltest, parameterized
+
+from maml_tf.experiments.sinusoid_config import METHODS, SinusoidConfig
+from tests.support import binary
+
+ITERATIONS = 400
+SETTINGS = (
+    f"--iterations={ITERATIONS}",
+    "--iterations_per_call=10",
+    "--validation_tasks=20",
+    "--test_tasks=10",
+    "--grid_points=20",
+    "--evaluation_shots=5",
+    "--evaluation_steps=2",
+    "--multi_task_networks=2",
+    "--multi_task_iterations=10",
+)
+ROW_KEYS = {"method", "shots", "step", "metric", "mean", "sd", "ci95", "tasks", "median", "diverged", "step_size"}
+
+
+def wait_for_a_checkpoint(process, folder):
+    """Returns as soon as a checkpoint is there."""
+    while not any(folder.glob("checkpoint-*.index")):
+        if process.poll() is not None:
+            raise RuntimeError(f"ended before its first checkpoint: {process.communicate()}")
+        time.sleep(0.002)
+
+
+def saved_iterations(folder):
+    return sorted(int(path.stem.rpartition("-")[2]) for path in folder.glob("checkpoint-*.index"))
+
+
+def tensors(folder):
+    """Returns all that the newest checkpoint holds: weights, the best weights, the optimizer."""
+    reader = tf.train.load_checkpoint(str(folder))
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+class AllMethodsTest(absltest.TestCase):
+    """One run of all methods; another that is killed in the middle and resumed."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        cls.whole, cls.broken = pathlib.Path(folder.name, "whole"), pathlib.Path(folder.name, "broken")
+        whole = binary.start("sinusoid", "--method=all", f"--logdir={cls.whole}", *SETTINGS)
+        cls.addClassCleanup(whole.kill)
+
+        arguments = ("sinusoid", "--method=maml", f"--logdir={cls.broken}", *SETTINGS)
+        killed = binary.start(*arguments, "--checkpoint_seconds=0")
+        cls.addClassCleanup(killed.kill)
+        wait_for_a_checkpoint(killed, cls.broken / "maml" / "checkpoints")
+        killed.send_signal(signal.SIGKILL)
+        cls.killed = binary.finish(killed)
+        cls.saved_before_the_kill = saved_iterations(cls.broken / "maml" / "checkpoints")
+        cls.files_after_the_kill = {path.name for path in (cls.broken / "maml").iterdir()}
+        cls.resumed = binary.run(*arguments, "--resume")
+        cls.finished = binary.finish(whole)
+        if cls.finished.code:
+            raise RuntimeError(cls.finished.stderr)
+        cls.results = json.loads((cls.whole / "results.json").read_text())
+
+    def test_rows_are_all_there_in_the_common_form(self):
+        rows = self.results["rows"]
+        expected = [
+            (method, 5, metric, step)
+            for method in METHODS
+            for metric in ("mse", "mse_grid")
+            for step in range(1 if method == "oracle" else 3)
+        ]
+        self.assertEqual([(row["method"], row["shots"], row["metric"], row["step"]) for row in rows], expected)
+        for row in rows:
+            self.assertEqual(set(row), ROW_KEYS)
+            self.assertEqual(row["tasks"], 10)
+            self.assertGreater(row["mean"], 0)
+            self.assertAlmostEqual(row["ci95"], 1.96 * row["sd"] / 10**0.5)
+
+    def test_results_say_how_they_came_about(self):
+        self.assertContainsSubset(
+            {"experiment", "config", "versions", "seconds", "rows", "training_seconds"}, self.results
+        )
+        self.assertEqual(self.results["experiment"], "sinusoid")
+        self.assertEqual(self.results["config"]["iterations"], ITERATIONS)
+        self.assertEqual(self.results["config"]["methods"], list(METHODS))
+        self.assertEqual(self.results["versions"]["tensorflow"], tf.__version__)
+        self.assertEqual(list(self.results["training_seconds"]), list(METHODS))
+
+    def test_training_changes_the_networks_and_each_method_in_its_own_way(self):
+        kernels = {
+            method: keras.models.load_model(self.whole / method / "network.keras", compile=False).get_weights()[0]
+            for method in METHODS
+        }
+        self.assertEqual({method: kernel.shape for method, kernel in kernels.items()},
+                         {method: (3 if method == "oracle" else 1, 40) for method in METHODS})  # fmt: skip
+        first_rows = [tuple(kernel[0]) for kernel in kernels.values()]
+        self.assertLen(set(first_rows), len(METHODS))
+
+    def test_figures_are_images(self):
+        self.assertEqual(
+            {path.name for path in self.whole.glob("*.png")},
+            {"figure2_fits.png", "figure6_learning_curves.png", "figure7_more_fits.png"},
+        )
+        for path in self.whole.glob("*.png"):
+            self.assertTrue(binary.is_png(path), path)
+
+    def test_events_for_tensorboard_are_written(self):
+        for folder in ("maml/train", "maml/validation", "pretrained/train", "multi_task/train", "figures"):
+            self.assertNotEmpty(list((self.whole / folder).glob("events.out.tfevents.*")), folder)
+
+    def test_the_table_is_on_stdout(self):
+        header, *lines = self.finished.stdout.splitlines()
+        self.assertEqual(
+            header.split("  ")[0:1] + [step in header for step in ("after 0 steps", "after 1 step", "after 2 steps")],
+            ["method", True, True, True],
+        )
+        self.assertEqual([line.split()[0] for line in lines[: 2 * len(METHODS)]], list(np.repeat(METHODS, 2)))
+        self.assertIn(f"{self.results['rows'][0]['mean']:.3f} +- ", lines[0])
+        self.assertEqual(lines[-1], f"Written to {self.whole}")
+
+    def test_the_kill_came_in_the_middle_of_the_training(self):
+        self.assertEqual(self.killed.code, -signal.SIGKILL)
+        self.assertNotIn("network.keras", self.files_after_the_kill)
+        self.assertNotEmpty(self.saved_before_the_kill)
+        self.assertLess(self.saved_before_the_kill[-1], ITERATIONS)
+
+    def test_a_killed_and_resumed_training_ends_as_if_never_stopped(self):
+        self.assertEqual(self.resumed.code, 0, self.resumed.stderr)
+        networks = [
+            keras.models.load_model(folder / "maml" / "network.keras", compile=False).get_weights()
+            for folder in (self.whole, self.broken)
+        ]
+        for whole, resumed in zip(*networks, strict=True):
+            np.testing.assert_array_equal(whole, resumed)
+        whole, resumed = (tensors(folder / "maml" / "checkpoints") for folder in (self.whole, self.broken))
+        self.assertEqual(set(whole), set(resumed))
+        self.assertTrue(any(name.startswith("best/") for name in whole), sorted(whole))
+        for name, value in whole.items():
+            # The count of saves, and the record of the objects, tell how often it was saved.
+            if not name.startswith(("save_counter", "_CHECKPOINTABLE_OBJECT_GRAPH")):
+                np.testing.assert_array_equal(value, resumed[name], name)
+
+    def test_a_killed_and_resumed_run_has_the_same_results(self):
+        rows = json.loads((self.broken / "results.json").read_text())["rows"]
+        self.assertEqual(rows, [row for row in self.results["rows"] if row["method"] == "maml"])
+
+    def test_a_resume_under_another_seed_is_refused(self):
+        finished = binary.run(
+            "sinusoid", "--method=maml", f"--logdir={self.broken}", *SETTINGS, "--resume", "--seed=2"
+        )
+        self.assertEqual(finished.code, 1, finished.stderr)
+        [error] = finished.errors
+        self.assertIn("Expected the config with which the checkpoints were made", error)
+        self.assertIn("differs in seed: stored 1, given 2", error)
+
+    def test_checkpoints_are_not_trained_over_without_resume(self):
+        finished = binary.run("sinusoid", "--method=maml", f"--logdir={self.broken}", *SETTINGS)
+        self.assertEqual(finished.code, 1, finished.stderr)
+        [error] = finished.errors
+        self.assertIn("Expected a directory without checkpoints", error)
+        self.assertIn(str(self.broken), error)
+        # What a user can do about it is named as the user knows it.
+        self.assertIn("--resume", error)
+
+
+class CommandLineTest(parameterized.TestCase):
+    def test_help_lists_a_flag_for_every_field_of_the_configuration(self):
+        finished = binary.run("sinusoid", "--help")
+        self.assertEqual(finished.code, 1)  # absl's exit code of a help.
+        listed = {line.strip().partition(":")[0] for line in finished.stdout.splitlines() if "--" in line}
+        fields = {field.name for field in dataclasses.fields(SinusoidConfig)} - {"methods"} | {"method"}
+        for name in fields | {"logdir", "resume", "single_thread"}:
+            self.assertContainsSubset({name}, {flag.removeprefix("--").removeprefix("[no]") for flag in listed})
+        self.assertIn("Section 5.1", finished.stdout)
+
+    @parameterized.named_parameters(
+        ("unknown_method", "--method=reptile", "Expected methods of ('maml', "),
+        ("not_a_number", "--hidden=40,many", "Expected hidden to be integers. Received: hidden=40,many"),
+    )
+    def test_a_bad_flag_is_one_clear_error(self, flag, message):
+        with tempfile.TemporaryDirectory() as folder:
+            finished = binary.run("sinusoid", flag, f"--logdir={folder}/run")
+            self.assertFalse(pathlib.Path(folder, "run").exists())
+        self.assertEqual(finished.code, 1)
+        self.assertLen(finished.errors, 1, finished.stderr)
+        self.assertIn(message, finished.errors[0])
+        self.assertNotIn("Traceback", finished.stderr)
+
+    def test_a_directory_that_cannot_be_made_is_one_clear_error(self):
+        with tempfile.NamedTemporaryFile() as file:
+            finished = binary.run("sinusoid", f"--logdir={file.name}/run", *SETTINGS)
+        self.assertEqual(finished.code, 1)
+        self.assertEqual(
+            finished.errors,
+            [
+                "Error: Expected a directory that can be created and written to. "
+                f"Received: '{file.name}/run' (Not a directory)"
+            ],
+        )
+        self.assertNotIn("Traceback", finished.stderr)
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,83 @@
+"""The exact meta-gradient is the derivative of the mean query loss; the first-order one is not."""
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import absltest, parameterized
+
+import maml_tf
+from maml_tf import models
+from tests.conformance import registry
+
+# Kinks of ReLU and of clipping within this distance would spoil a difference; truncation and rounding cost about 1e-9.
+_EPSILON = 3e-6
+
+_CASES = [
+    (f"{model.name}_{rule.name}_{steps}_steps", model, rule, steps)
+    for model in registry.MODELS
+    for rule in registry.RULES
+    for steps in registry.STEPS
+]
+
+
+def mean_query_loss(learner, data):
+    """The loss of the learner's predictions: a forward pass alone, without the code that takes meta-gradients."""
+    inputs, targets = data
+    outputs = learner(inputs, training=True)
+    return float(learner.compute_loss(y=tf.constant(targets), y_pred=outputs))
+
+
+def directional_difference(learner, data, direction):
+    """Central difference of the mean query loss along a direction in all trainable variables."""
+    values = [variable.numpy() for variable in learner.trainable_variables]
+
+    def loss_at(distance):
+        for variable, value, component in zip(learner.trainable_variables, values, direction, strict=True):
+            variable.assign(value + distance * component)
+        return mean_query_loss(learner, data)
+
+    difference = (loss_at(_EPSILON) - loss_at(-_EPSILON)) / (2 * _EPSILON)
+    for variable, value in zip(learner.trainable_variables, values, strict=True):
+        variable.assign(value)
+    return difference
+
+
+def unit_direction(learner, seed):
+    generator = np.random.default_rng(seed)
+    direction = [generator.standard_normal(variable.shape) for variable in learner.trainable_variables]
+    norm = np.sqrt(sum(np.sum(component**2) for component in direction))
+    return [component / norm for component in direction]
+
+
+def dot(gradients, direction):
+    return sum(np.sum(gradient * component) for gradient, component in zip(gradients, direction, strict=True))
+
+
+class FiniteDifferencesTest(parameterized.TestCase):
+    @parameterized.named_parameters(*_CASES)
+    def test_exact_gradient_agrees_and_first_order_does_not(self, model, rule, steps):
+        data = registry.make_data(model)
+        exact = registry.make_learner(model, rule, steps)
+        first_order = registry.make_learner(model, rule, steps, first_order=True)
+        loss, gradients = exact.meta_gradients(data)
+        direction = unit_direction(exact, seed=5)
+        difference = directional_difference(exact, data, direction)
+
+        self.assertAlmostEqual(float(loss), mean_query_loss(exact, data), delta=1e-12)
+        self.assertLess(abs(dot(gradients, direction) / difference - 1), 1e-6)
+        _, approximation = first_order.meta_gradients(data)
+        self.assertGreater(abs(dot(approximation, direction) / difference - 1), 1e-3)
+        distance = np.sqrt(sum(np.sum((a - b) ** 2) for a, b in zip(gradients, approximation, strict=True)))
+        self.assertGreater(distance, 1e-3 * np.sqrt(sum(np.sum(gradient**2) for gradient in gradients)))
+
+    def test_registry_holds_every_shipped_model_and_rule(self):
+        shipped = {name for name in models.__all__ if name != "conv_net"}
+        self.assertEqual({entry.name for entry in registry.SHIPPED_MODELS}, shipped)
+        used = set()
+        for entry in registry.RULES:
+            learner = registry.make_learner(registry.MODELS[0], entry, 1)
+            used |= {type(layer) for layer in learner.update_rule._flatten_layers()}
+        self.assertEqual(used, set(maml_tf.UpdateRule.__subclasses__()))
+
+
+if __name__ == "__main__":
+    absltest.main()

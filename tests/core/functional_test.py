@@ -1,0 +1,232 @@
+"""Tests of maml_tf.core.functional."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl.testing import absltest, parameterized
+
+from maml_tf.core.functional import FunctionalModel, bind, clone, leaf_layers, unique_names
+
+
+def sequential(*layers, features=3):
+    return keras.Sequential([keras.Input((features,)), *layers])
+
+
+@keras.saving.register_keras_serializable(package="functional_test")
+class TwoDense(keras.Model):
+    def __init__(self, units=4, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.first, self.second = keras.layers.Dense(units), keras.layers.Dense(1)
+
+    def build(self, input_shape):
+        self.first.build(input_shape)
+        self.second.build((*input_shape[:-1], self.units))
+
+    def call(self, x):
+        return self.second(keras.ops.tanh(self.first(x)))
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+
+class Inflexible(keras.Model):
+    """Cannot be made from its configuration, which does not hold the layer."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def call(self, x):
+        return self.layer(x)
+
+
+class FunctionalModelTest(parameterized.TestCase):
+    def test_agrees_with_the_model(self):
+        model = sequential(keras.layers.Dense(4, "relu"), keras.layers.BatchNormalization(), keras.layers.Dense(2))
+        pure = FunctionalModel(model)
+        x = keras.random.normal((5, 3))
+        before = [variable.numpy() for variable in model.variables]
+        outputs, added, state = pure(pure.parameters(), pure.state(), x, training=True)
+        for variable, value in zip(model.variables, before, strict=True):
+            np.testing.assert_array_equal(variable, value)
+        np.testing.assert_allclose(outputs, model(x, training=True), rtol=1e-6)
+        self.assertIsNone(added)
+        for value, variable in zip(state, model.non_trainable_variables, strict=True):
+            np.testing.assert_allclose(value, variable, rtol=1e-6)
+
+    def test_training_flag_reaches_the_layers(self):
+        model = sequential(keras.layers.Dropout(0.5))
+        pure = FunctionalModel(model)
+        ones = tf.ones((4, 3))
+        np.testing.assert_array_equal(pure({}, pure.state(), ones, training=False).outputs, ones)
+        self.assertIn(0.0, pure({}, pure.state(), ones, training=True).outputs.numpy())
+
+    def test_reads_what_is_passed(self):
+        model = sequential(keras.layers.Dense(1, use_bias=False))
+        pure = FunctionalModel(model)
+        (name,) = pure.names
+        outputs = pure({name: tf.fill((3, 1), 2.0)}, [], tf.ones((1, 3)), training=False).outputs
+        self.assertEqual(float(outputs[0, 0]), 6.0)
+
+    def test_added_losses_are_summed(self):
+        dense = keras.layers.Dense(2, kernel_regularizer=keras.regularizers.L2(0.5))
+        model = sequential(dense, keras.layers.ActivityRegularization(l1=1.0))
+        pure = FunctionalModel(model)
+        added = pure(pure.parameters(), pure.state(), tf.ones((1, 3)), training=True).added_loss
+        expected = 0.5 * np.sum(dense.kernel.numpy() ** 2) + np.sum(np.abs(model(tf.ones((1, 3)))))
+        self.assertAlmostEqual(float(added), expected, places=5)
+
+    def test_gradients_flow_to_the_parameters(self):
+        pure = FunctionalModel(sequential(keras.layers.Dense(1)))
+        params = pure.parameters()
+        with tf.GradientTape() as tape:
+            tape.watch(params)
+            loss = tf.reduce_sum(pure(params, [], tf.ones((2, 3)), training=True).outputs)
+        gradients = tape.gradient(loss, params)
+        np.testing.assert_array_equal(gradients[pure.names[0]], 2 * np.ones((3, 1)))
+        np.testing.assert_array_equal(gradients[pure.names[1]], [2.0])
+
+    def test_seeds_differ_between_tasks_and_advance(self):
+        model = sequential(keras.layers.Dropout(0.5, seed=3))
+        pure = FunctionalModel(model)
+        (seed,) = model.non_trainable_variables
+        np.testing.assert_array_equal(pure.state()[0], seed)
+        np.testing.assert_array_equal(pure.state(0)[0], seed)
+        values = [tuple(pure.state(task)[0].numpy()) for task in range(50)]
+        self.assertLen(set(values), 50)
+        ones = tf.ones((2, 30))
+        model = keras.Sequential([keras.Input((30,)), keras.layers.Dropout(0.5, seed=3)])
+        pure = FunctionalModel(model)
+        first = pure({}, pure.state(1), ones, training=True)
+        again = pure({}, pure.state(1), ones, training=True)
+        other = pure({}, pure.state(2), ones, training=True)
+        following = pure({}, first.state, ones, training=True)
+        np.testing.assert_array_equal(first.outputs, again.outputs)
+        self.assertFalse(np.array_equal(first.outputs, other.outputs))
+        self.assertFalse(np.array_equal(first.outputs, following.outputs))
+
+    def test_task_leaves_other_state_alone(self):
+        pure = FunctionalModel(sequential(keras.layers.BatchNormalization()))
+        for value, other in zip(pure.state(), pure.state(tf.constant(7)), strict=True):
+            np.testing.assert_array_equal(value, other)
+
+    def test_assign_state(self):
+        model = sequential(keras.layers.BatchNormalization())
+        FunctionalModel(model).assign_state([tf.fill((3,), 2.0), tf.fill((3,), 5.0)])
+        np.testing.assert_array_equal(model.layers[0].moving_mean, [2.0] * 3)
+        with self.assertRaises(ValueError):
+            FunctionalModel(model).assign_state([tf.zeros(3)])
+
+    def test_not_a_model(self):
+        with self.assertRaisesRegex(TypeError, "Expected a keras.Model. Received: <.*of type Dense"):
+            FunctionalModel(keras.layers.Dense(1))
+
+    def test_unbuilt(self):
+        with self.assertRaisesRegex(ValueError, "Expected a built model.*Received: 'lazy', which has no weights"):
+            FunctionalModel(keras.Sequential([keras.layers.Dense(1)], name="lazy"))
+
+    def test_float16(self):
+        model = sequential(keras.layers.Dense(1, dtype="mixed_float16", name="half"))
+        with self.assertRaisesRegex(ValueError, "layer 'half' with policy 'mixed_float16'; use 'mixed_bfloat16'"):
+            FunctionalModel(model)
+
+    def test_frozen_variables_are_state(self):
+        frozen = keras.layers.Dense(4, trainable=False)
+        pure = FunctionalModel(sequential(frozen, keras.layers.Dense(1)))
+        self.assertLen(pure.parameters(), 2)
+        self.assertLen(pure.state(), 2)
+
+
+class UniqueNamesTest(absltest.TestCase):
+    def test_repeated_paths_are_numbered(self):
+        variables = [keras.Variable(0.0, name="a"), keras.Variable(0.0, name="a"), keras.Variable(0.0, name="b")]
+        self.assertEqual(unique_names(variables), ["a", "a#2", "b"])
+
+    def test_model_with_repeated_layer_names(self):
+        inner = [keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, name="d")], name="s") for _ in "ab"]
+        outer = TwoSame(inner)
+        outer(tf.ones((1, 2)))
+        pure = FunctionalModel(outer)
+        self.assertLen(set(pure.names), 4)
+        self.assertLen(pure.parameters(), 4)
+
+
+class TwoSame(keras.Model):
+    def __init__(self, parts):
+        super().__init__()
+        self.parts = parts
+
+    def call(self, x):
+        return self.parts[1](self.parts[0](x))
+
+
+class BindTest(absltest.TestCase):
+    def test_reads_the_value_inside_alone(self):
+        variable = keras.Variable(1.0)
+        with bind([variable], [tf.constant(5.0)]):
+            self.assertEqual(float(tf.convert_to_tensor(variable)), 5.0)
+        self.assertEqual(float(variable), 1.0)
+
+    def test_counts_must_agree(self):
+        with self.assertRaises(ValueError):
+            bind([keras.Variable(1.0)], [])
+
+
+class CloneTest(parameterized.TestCase):
+    def models(self):
+        inputs = keras.Input((3,))
+        branches = [keras.layers.Dense(2)(inputs), keras.layers.Dense(2)(inputs)]
+        functional = keras.Model(inputs, keras.layers.Add()(branches))
+        subclassed = TwoDense(5)
+        subclassed(tf.ones((1, 3)))
+        plain = sequential(keras.layers.Dense(2), keras.layers.BatchNormalization(), keras.layers.Dropout(0.5))
+        return {"sequential": plain, "functional": functional, "subclassed": subclassed}
+
+    def test_same_outputs_own_variables(self):
+        x = keras.random.normal((4, 3))
+        for name, model in self.models().items():
+            with self.subTest(name):
+                for variable in model.trainable_variables:
+                    variable.assign(variable + 0.1)
+                copy = clone(model)
+                self.assertIs(type(copy), type(model))
+                np.testing.assert_array_equal(copy(x), model(x))
+                self.assertEmpty({id(v) for v in copy.variables} & {id(v) for v in model.variables})
+                before = np.array(model(x))
+                for variable in copy.variables:
+                    variable.assign(variable + 1)
+                np.testing.assert_array_equal(model(x), before)
+
+    def test_frozen_layers_stay_frozen(self):
+        model = sequential(keras.layers.Dense(4), keras.layers.Dense(1))
+        model.layers[0].trainable = False
+        copy = clone(model)
+        self.assertEqual([layer.trainable for layer in copy.layers], [False, True])
+        self.assertLen(copy.trainable_variables, 2)
+
+    def test_model_that_cannot_be_made_again(self):
+        model = Inflexible(keras.layers.Dense(1))
+        model(tf.ones((1, 3)))
+        with self.assertRaisesRegex(TypeError, "Expected a subclassed model that can be made again.*Inflexible"):
+            clone(model)
+
+
+class LeafLayersTest(absltest.TestCase):
+    def test_nested_models_are_opened(self):
+        inner = sequential(keras.layers.Dense(3, name="a"), keras.layers.ReLU(name="b"))
+        outer = sequential(inner, keras.layers.Dense(1, name="c"))
+        self.assertEqual([layer.name for layer in leaf_layers(outer)], ["a", "b", "c"])
+
+    def test_shared_layer_counts_once(self):
+        dense, inputs = keras.layers.Dense(3, name="shared"), keras.Input((3,))
+        model = keras.Model(inputs, dense(dense(inputs)))
+        self.assertEqual([layer.name for layer in leaf_layers(model)], ["shared"])
+
+    def test_a_leaf_is_its_own(self):
+        dense = keras.layers.Dense(1)
+        self.assertEqual(leaf_layers(dense), [dense])
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,216 @@
+"""Tests of maml_tf.core.update_rules."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl.testing import absltest, parameterized
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from maml_tf.core.update_rules import (
+    SGD,
+    Chain,
+    ClipByGlobalNorm,
+    ClipByValue,
+    LearnedStepSizes,
+    UpdateRule,
+    as_update_rule,
+)
+
+_FLOATS = st.lists(st.floats(-100, 100), min_size=1, max_size=5)
+
+
+def built(rule):
+    rule.build(parameters())
+    return rule
+
+
+def parameters():
+    return {"a/kernel": tf.ones((2, 3)), "a/bias": tf.ones(3), "b/kernel": tf.ones((3, 1))}
+
+
+def applied(rule, gradients, step=0):
+    params = tf.nest.map_structure(tf.zeros_like, gradients)
+    return tf.nest.map_structure(lambda value: -value, rule(params, gradients, step))
+
+
+class SGDTest(parameterized.TestCase):
+    @parameterized.parameters((0, 0.5), (1, 0.25), (2, 0.25), (9, 0.25))
+    def test_rate_of_each_step(self, step, rate):
+        rule = SGD([0.5, 0.25])
+        for number in (step, tf.constant(step)):
+            np.testing.assert_array_equal(applied(rule, tf.constant([2.0, -4.0]), number), [2 * rate, -4 * rate])
+
+    def test_keeps_dtype_and_nest(self):
+        gradients = {"a": [tf.constant(1.0, tf.float64)], "b": tf.constant([1.0], tf.bfloat16)}
+        for step in (1, tf.constant(1)):
+            result = applied(SGD([0.5, 0.25]), gradients, step)
+            self.assertEqual(result["a"][0].dtype, tf.float64)
+            self.assertEqual(result["b"].dtype, tf.bfloat16)
+
+    def test_float64_rate_is_not_rounded(self):
+        result = applied(SGD([0.1, 0.3]), tf.constant(1.0, tf.float64), tf.constant(1))
+        self.assertEqual(float(result), 0.3)
+
+    @parameterized.parameters(-0.1, float("nan"), [[]], [[0.1, -1.0]])
+    def test_bad_rates(self, *rates):
+        with self.assertRaisesRegex(ValueError, "Expected step sizes of at least 0. Received: learning_rate="):
+            SGD(*rates)
+
+
+class LearnedStepSizesTest(parameterized.TestCase):
+    @parameterized.parameters(
+        ("weight", {"a.kernel": (2, 3), "a.bias": (3,), "b.kernel": (3, 1)}),
+        ("layer", {"a": (), "b": ()}),
+        ("layer_and_step", {"a": (4,), "b": (4,)}),
+    )
+    def test_variables(self, granularity, shapes):
+        rule = built(LearnedStepSizes(0.25, granularity, steps=4))
+        self.assertEqual({v.name: tuple(v.shape) for v in rule.trainable_variables}, shapes)
+        for variable in rule.trainable_variables:
+            np.testing.assert_array_equal(variable, np.full(variable.shape, 0.25))
+
+    @parameterized.parameters("weight", "layer", "layer_and_step")
+    def test_starts_as_gradient_descent(self, granularity):
+        rule = built(LearnedStepSizes(0.25, granularity, steps=2))
+        gradients = tf.nest.map_structure(lambda value: 3.0 * value, parameters())
+        for step in (0, 5, tf.constant(1)):
+            for value in applied(rule, gradients, step).values():
+                np.testing.assert_array_equal(value, np.full(value.shape, 0.75))
+
+    def test_last_step_serves_later_ones(self):
+        rule = built(LearnedStepSizes(1.0, "layer_and_step", steps=2))
+        rule.trainable_variables[0].assign([1.0, 5.0])
+        for step, expected in ((0, 1.0), (1, 5.0), (7, 5.0)):
+            for number in (step, tf.constant(step)):
+                self.assertEqual(float(applied(rule, parameters(), number)["a/bias"][0]), expected)
+
+    def test_takes_the_parameters_dtype(self):
+        rule = LearnedStepSizes(0.1, "layer")
+        rule.build({"a/kernel": tf.ones(2, tf.float64)})
+        self.assertEqual(rule.trainable_variables[0].dtype, "float64")
+
+    def test_building_twice_changes_nothing(self):
+        rule = built(LearnedStepSizes(0.1))
+        before = list(rule.trainable_variables)
+        self.assertEqual([id(v) for v in built(rule).trainable_variables], [id(v) for v in before])
+
+    @parameterized.parameters(
+        ({"granularity": "neuron"}, "Expected granularity to be one of .* Received: 'neuron'"),
+        ({"initial": -1.0}, "Expected initial >= 0 and steps >= 1. Received: initial=-1.0"),
+        ({"steps": 0}, "Expected initial >= 0 and steps >= 1. Received: .*steps=0"),
+    )
+    def test_bad_arguments(self, arguments, message):
+        with self.assertRaisesRegex(ValueError, message):
+            LearnedStepSizes(**arguments)
+
+    def test_unbuilt(self):
+        with self.assertRaisesRegex(ValueError, "Received: an unbuilt LearnedStepSizes"):
+            LearnedStepSizes()(parameters(), parameters())
+
+    def test_needs_names(self):
+        with self.assertRaisesRegex(ValueError, "Expected a dictionary from variable path to value. Received: list"):
+            LearnedStepSizes().build([tf.ones(1)])
+
+
+class ClipTest(parameterized.TestCase):
+    @settings(max_examples=25, deadline=None)
+    @given(values=_FLOATS, limit=st.floats(0.1, 50))
+    def test_by_value(self, values, limit):
+        result = applied(ClipByValue(limit), tf.constant(values, tf.float64))
+        np.testing.assert_allclose(result, np.clip(values, -limit, limit))
+
+    @settings(max_examples=25, deadline=None)
+    @given(first=_FLOATS, second=_FLOATS, norm=st.floats(0.1, 500))
+    def test_by_global_norm(self, first, second, norm):
+        gradients = {"a": tf.constant(first, tf.float64), "b": tf.constant(second, tf.float64)}
+        result = applied(ClipByGlobalNorm(norm), gradients)
+        joint = np.sqrt(np.sum(np.square([*first, *second])))
+        factor = min(1.0, norm / joint) if joint > 0 else 1.0
+        np.testing.assert_allclose(result["a"], factor * np.asarray(first), rtol=1e-12)
+        np.testing.assert_allclose(result["b"], factor * np.asarray(second), rtol=1e-12)
+
+    def test_norm_of_zero_gradients_is_differentiable(self):
+        zeros = tf.zeros(3)
+        with tf.GradientTape() as tape:
+            tape.watch(zeros)
+            total = tf.reduce_sum(applied(ClipByGlobalNorm(1.0), [zeros])[0])
+        np.testing.assert_array_equal(tape.gradient(total, zeros), np.ones(3))
+
+    @parameterized.product(rule=(ClipByValue, ClipByGlobalNorm), bound=(0.0, -1.0, float("nan")))
+    def test_bad_bounds(self, rule, bound):
+        with self.assertRaisesRegex(ValueError, f"Expected (limit|norm) > 0. Received: (limit|norm)={bound}"):
+            rule(bound)
+
+
+class ChainTest(absltest.TestCase):
+    def test_order_matters(self):
+        gradient = tf.constant([10.0])
+        self.assertEqual(float(applied(Chain([ClipByValue(1.0), SGD(0.5)]), gradient)[0]), 0.5)
+        self.assertEqual(float(applied(Chain([SGD(0.5), ClipByValue(1.0)]), gradient)[0]), 1.0)
+
+    def test_owns_its_rules_variables(self):
+        rule = built(Chain([ClipByValue(1.0), LearnedStepSizes(0.1, "layer")]))
+        self.assertLen(rule.trainable_variables, 2)
+        self.assertAlmostEqual(float(applied(rule, parameters())["a/bias"][0]), 0.1)
+
+    def test_passes_the_step_on(self):
+        self.assertEqual(float(applied(Chain([SGD([1.0, 3.0])]), tf.constant(1.0), 1)), 3.0)
+
+    def test_bad_rules(self):
+        for rules in ([], [0.1], [SGD(0.1), "sgd"]):
+            with self.assertRaisesRegex(ValueError, "Expected at least one update rule. Received:"):
+                Chain(rules)
+
+
+class UpdateRuleTest(parameterized.TestCase):
+    @parameterized.named_parameters(
+        ("sgd", lambda: SGD(0.5)),
+        ("sgd_steps", lambda: SGD([0.5, 0.25])),
+        ("learned", lambda: LearnedStepSizes(0.5, "layer_and_step", steps=3)),
+        ("value", lambda: ClipByValue(0.5)),
+        ("norm", lambda: ClipByGlobalNorm(0.5)),
+        ("chain", lambda: Chain([ClipByValue(2.0), LearnedStepSizes(0.5, "layer")])),
+    )
+    def test_survives_serialization(self, make):
+        rule = make()
+        copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(rule))
+        self.assertIs(type(copy), type(rule))
+        for step in (0, 1):
+            tf.nest.map_structure(
+                np.testing.assert_array_equal,
+                built(copy)(parameters(), parameters(), step),
+                built(rule)(parameters(), parameters(), step),
+            )
+
+    def test_subclass_defines_its_updates(self):
+        class Sign(UpdateRule):
+            def updates(self, gradients, params, step):
+                return tf.nest.map_structure(lambda gradient: 0.1 * tf.sign(gradient), gradients)
+
+        np.testing.assert_allclose(applied(Sign(), tf.constant([5.0, -3.0])), [0.1, -0.1])
+        with self.assertRaisesRegex(TypeError, "Expected Empty to define updates"):
+            type("Empty", (UpdateRule,), {})()([tf.constant(1.0)], [tf.constant(1.0)])
+
+
+class AsUpdateRuleTest(parameterized.TestCase):
+    @parameterized.parameters((0.5, (0.5,)), (1, (1.0,)), ([0.5, 0.1], (0.5, 0.1)), ((1,), (1.0,)))
+    def test_numbers_are_sgd(self, given, rates):
+        self.assertEqual(as_update_rule(given).learning_rates, rates)
+
+    def test_numpy_number(self):
+        self.assertEqual(as_update_rule(np.float64(0.5)).learning_rates, (0.5,))
+        self.assertAlmostEqual(as_update_rule(np.float32(0.5)).learning_rates[0], 0.5)
+
+    def test_rule_stays(self):
+        rule = ClipByValue(1.0)
+        self.assertIs(as_update_rule(rule), rule)
+
+    @parameterized.parameters(("adam",), (True,), (None,), ([0.1, "x"],))
+    def test_anything_else(self, given):
+        with self.assertRaisesRegex(TypeError, "Expected inner_learning_rate to be a number.*Received:"):
+            as_update_rule(given)
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,379 @@
+"""Tests of ClassPool: how it is made, the laws of its episodes, and its errors."""
+
+import hypothesis
+import numpy as np
+import tensorflow as tf
+from absl.testing import absltest, parameterized
+from hypothesis import strategies as st
+from PIL import Image
+
+from maml_tf.tasks import ClassPool, Episode
+
+_settings = hypothesis.settings(max_examples=15, deadline=None, derandomize=True)
+
+
+def identifying_pool(sizes, **options):
+    """Returns a pool whose images [image, 2] hold (class, image within the class)."""
+    images = [(c, i) for c, size in enumerate(sizes) for i in range(size)]
+    return ClassPool(np.array(images, np.float32), [c for c, _ in images], **options)
+
+
+def rows(images):
+    return {tuple(row) for row in np.asarray(images).tolist()}
+
+
+def assert_equal_episodes(actual, expected):
+    for name, a, b in zip(Episode._fields, actual, expected, strict=True):
+        np.testing.assert_array_equal(a, b, err_msg=name)
+
+
+class MakingTest(parameterized.TestCase):
+    def test_sorts_images_into_classes_whatever_their_order(self):
+        pool = ClassPool(np.array([[3.0], [1.0], [4.0], [2.0]]), ["b", "a", "b", "a"])
+        self.assertEqual(pool.class_names, ("a", "b"))
+        np.testing.assert_array_equal(pool.images_of("a"), [[1.0], [2.0]])
+        np.testing.assert_array_equal(pool.images_of("b"), [[3.0], [4.0]])
+
+    def test_takes_labels_as_keras_datasets_give_them(self):
+        pool = ClassPool(np.zeros([4, 2]), np.array([[7], [3], [7], [7]]))
+        self.assertEqual(pool.class_names, ("3", "7"))
+        self.assertEqual(pool.class_sizes.tolist(), [1, 3])
+
+    @parameterized.parameters(np.uint8, np.float16, np.float64)
+    def test_keeps_the_dtype_in_memory_and_draws_float32(self, dtype):
+        pool = ClassPool(np.ones([4, 2], dtype), [0, 0, 1, 1])
+        self.assertEqual(pool.images_of("0").dtype, dtype)
+        self.assertEqual(pool.episode(0, 0, 2, 1, 1).support_x.dtype, tf.float32)
+
+    def test_scales_bytes_alone(self):
+        in_bytes = ClassPool(np.full([4, 2], 51, np.uint8), [0, 0, 1, 1]).episode(0, 0, 2, 1, 1)
+        in_floats = ClassPool(np.full([4, 2], 51.0), [0, 0, 1, 1]).episode(0, 0, 2, 1, 1)
+        np.testing.assert_allclose(in_bytes.query_x, np.full([2, 2], 0.2), rtol=1e-6)
+        np.testing.assert_array_equal(in_floats.query_x, np.full([2, 2], 51.0))
+
+    def test_transform_sees_the_stored_images_and_may_change_their_shape(self):
+        def to_three_channels(images):
+            self.assertEqual(images.dtype, tf.uint8)
+            return tf.repeat(tf.cast(images, tf.float32) - 128.0, 3, axis=-1)
+
+        pool = ClassPool(np.full([4, 5, 5, 1], 130, np.uint8), [0, 0, 1, 1], transform=to_three_channels)
+        np.testing.assert_array_equal(pool.episode(0, 0, 2, 1, 1).support_x, np.full([2, 5, 5, 3], 2.0))
+
+    def test_of_a_mapping_equals_of_arrays(self):
+        pool = ClassPool.from_classes({"b": np.array([[3.0]]), "a": np.array([[1.0], [2.0]])})
+        self.assertEqual(pool.class_names, ("a", "b"))
+        np.testing.assert_array_equal(pool.images_of("a"), [[1.0], [2.0]])
+
+    @parameterized.parameters((["y", "x", "y"], ("x", "y")), ([5, 2, 5], ("2", "5")))
+    def test_of_a_dataset(self, labels, names):
+        dataset = tf.data.Dataset.from_tensor_slices((np.array([[1.0], [2.0], [3.0]]), labels))
+        pool = ClassPool.from_dataset(dataset)
+        self.assertEqual(pool.class_names, names)
+        np.testing.assert_array_equal(pool.images_of(names[1]), [[1.0], [3.0]])
+
+    def test_of_a_folder(self):
+        folder = self.create_tempdir()
+        for name, value in (("cat", 10), ("ant", 20)):
+            for i in range(2):
+                pixels = np.full([6, 4, 3], value + i, np.uint8)
+                Image.fromarray(pixels).save(folder.create_file(f"{name}/{i}.png").full_path)
+        folder.create_file("cat/.DS_Store", "stray")
+        folder.create_file("cat/readme.txt", "stray")
+        pool = ClassPool.from_folder(folder.full_path)
+        self.assertEqual(repr(pool), "ClassPool(2 classes, 4 images of shape (6, 4, 3), uint8)")
+        self.assertEqual(np.unique(pool.images_of("ant")).tolist(), [20, 21])
+        resized = ClassPool.from_folder(folder.full_path, image_size=3, channels=1)
+        self.assertEqual(resized.images_of("cat").shape, (2, 3, 3, 1))
+        not_square = ClassPool.from_folder(folder.full_path, image_size=(2, 5))
+        self.assertEqual(not_square.images_of("cat").shape, (2, 2, 5, 3))
+
+    def test_subset_keeps_images_and_options(self):
+        pool = identifying_pool([3, 4, 5], transform=lambda images: images + 100.0)
+        part = pool.subset(["2", "0"])
+        self.assertEqual(part.class_names, ("0", "2"))
+        np.testing.assert_array_equal(part.images_of("2"), pool.images_of("2"))
+        self.assertGreaterEqual(np.min(part.episode(0, 0, 2, 1, 1).support_x), 100.0)
+
+
+class EpisodeLawsTest(parameterized.TestCase):
+    @_settings
+    @hypothesis.given(
+        sizes=st.lists(st.integers(5, 9), min_size=3, max_size=8),
+        ways=st.integers(1, 3),
+        shots=st.integers(1, 3),
+        queries=st.integers(1, 2),
+        seed=st.integers(0, 2**62),
+        index=st.integers(0, 2**62),
+    )
+    def test_an_episode_is_balanced_and_nothing_in_it_is_there_twice(self, sizes, ways, shots, queries, seed, index):
+        episode = identifying_pool(sizes).episode(seed, index, ways, shots, queries)
+        for x, y, examples in (
+            (episode.support_x, episode.support_y, shots),
+            (episode.query_x, episode.query_y, queries),
+        ):
+            self.assertEqual(x.shape, (ways * examples, 2))
+            self.assertEqual(np.bincount(y, minlength=ways).tolist(), [examples] * ways)
+        everything = rows(episode.support_x) | rows(episode.query_x)
+        self.assertLen(everything, ways * (shots + queries))
+        self.assertTrue(all(image < sizes[int(c)] for c, image in everything))
+        class_of = {}
+        for x, y in ((episode.support_x, episode.support_y), (episode.query_x, episode.query_y)):
+            for (c, _), label in zip(np.asarray(x), np.asarray(y), strict=True):
+                self.assertEqual(class_of.setdefault(int(label), c), c)
+        self.assertLen(set(class_of.values()), ways)
+
+    @_settings
+    @hypothesis.given(
+        seed=st.integers(0, 2**62),
+        first=st.integers(0, 5),
+        meta_batch_size=st.integers(1, 4),
+        rotations=st.booleans(),
+    )
+    def test_a_task_depends_on_seed_and_index_alone(self, seed, first, meta_batch_size, rotations):
+        images = np.random.default_rng(0).integers(0, 256, [30, 4, 4, 1], np.uint8)
+        pool = ClassPool(images, np.repeat(np.arange(5), 6), rotations=rotations)
+        dataset = pool.episodes(seed, 3, 1, 2, meta_batch_size=meta_batch_size, first=first)
+        for b, data in enumerate(dataset.take(2), start=first):
+            batch = Episode.from_keras_data(data)
+            for t in range(meta_batch_size):
+                expected = pool.episode(seed, b * meta_batch_size + t, 3, 1, 2)
+                assert_equal_episodes([values[t] for values in batch], expected)
+
+    def test_is_the_same_inside_a_function(self):
+        pool = identifying_pool([4] * 6)
+        drawn = tf.function(lambda seed, index: pool.episode(seed, index, 3, 1, 2))
+        assert_equal_episodes(drawn(tf.constant(3), tf.constant(4)), pool.episode(3, 4, 3, 1, 2))
+
+    def test_seeds_and_indices_make_different_tasks(self):
+        pool = identifying_pool([20] * 50)
+        episodes = [pool.episode(seed, index, 5, 1, 1) for seed in range(6) for index in range(6)]
+        self.assertLen({np.asarray(episode.support_x).tobytes() for episode in episodes}, 36)
+
+    def _many(self, pool, ways, shots, queries, tasks=2000):
+        (data,) = pool.episodes(11, ways, shots, queries, meta_batch_size=tasks, tasks=tasks)
+        return Episode(*(np.asarray(values) for values in Episode.from_keras_data(data)))
+
+    def _assert_uniform(self, values, kinds):
+        """Pearson's statistic against five standard deviations of its law: the seed is fixed, so no flakes."""
+        counts = np.bincount(values.reshape(-1).astype(int), minlength=kinds)
+        expected = counts.sum() / kinds
+        statistic = np.sum((counts - expected) ** 2) / expected
+        self.assertLess(statistic, kinds - 1 + 5 * np.sqrt(2 * (kinds - 1)))
+
+    def test_labels_are_a_uniform_permutation_of_the_classes(self):
+        episode = self._many(identifying_pool([2, 2, 2]), 3, 1, 1)
+        by_label = np.take_along_axis(episode.support_x[:, :, 0], np.argsort(episode.support_y, axis=1), axis=1)
+        orders = np.unique(by_label, axis=0, return_inverse=True)[1]
+        self.assertEqual(orders.max(), 5)
+        self._assert_uniform(orders, 6)
+
+    def test_classes_and_images_are_uniform_whatever_the_sizes(self):
+        episode = self._many(identifying_pool([2, 9, 5, 9]), 2, 1, 1)
+        self._assert_uniform(episode.support_x[:, :, 0], 4)
+        for c, size in ((0, 2), (1, 9), (2, 5)):
+            for x in (episode.support_x, episode.query_x):
+                self._assert_uniform(x[x[:, :, 0] == c][:, 1], size)
+
+    def test_the_place_of_an_image_tells_nothing_of_its_label(self):
+        episode = self._many(identifying_pool([6] * 8), 4, 2, 3)
+        for place in range(12):
+            self._assert_uniform(episode.query_y[:, place], 4)
+        for place in range(8):
+            self._assert_uniform(episode.support_y[:, place], 4)
+        # Nor does the place beside a support image.
+        same = np.mean(episode.support_y == episode.query_y[:, :8])
+        self.assertAlmostEqual(same, 0.25, delta=0.02)
+
+    def test_a_constant_answer_is_right_by_chance(self):
+        episode = self._many(identifying_pool([6] * 8), 5, 1, 3, tasks=40)
+        for answer in range(5):
+            np.testing.assert_allclose(np.mean(episode.query_y == answer, axis=1), 0.2)
+
+    def test_turns_all_images_of_a_class_of_a_task_alike(self):
+        corner = np.zeros([12, 3, 3, 1], np.float32)
+        corner[:, 0, 0] = 1.0
+        pool = ClassPool(corner, np.repeat(np.arange(3), 4), rotations=True)
+        episode = self._many(pool, 3, 2, 2, tasks=500)
+        corners = np.stack([np.rot90(corner[0], k) for k in range(4)])
+
+        def turns(x):
+            return np.argmax(np.all(x[:, :, None] == corners, axis=(3, 4, 5)), axis=2)
+
+        by_class = [
+            turns(x)[np.arange(500)[:, None], np.argsort(y, axis=1, kind="stable")].reshape(500, 3, 2)
+            for x, y in ((episode.support_x, episode.support_y), (episode.query_x, episode.query_y))
+        ]
+        by_class = np.concatenate(by_class, axis=2)
+        np.testing.assert_array_equal(by_class, np.broadcast_to(by_class[:, :, :1], by_class.shape))
+        self._assert_uniform(by_class[:, :, 0], 4)
+        # Classes of a task turn independently of each other.
+        self._assert_uniform(by_class[:, 0, 0] * 4 + by_class[:, 1, 0], 16)
+
+    @parameterized.parameters(([7, 5, 5],), ([7, 5, 5, 2],))
+    def test_rotations_are_those_of_numpy(self, shape):
+        images = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
+        pool = ClassPool(images, np.arange(7) * 0, rotations=True, transform=lambda drawn: drawn)
+        drawn = pool.episode(2, 0, 1, 3, 4)
+        turned = {np.rot90(image, k).tobytes() for image in images for k in range(4)}
+        for image in [*drawn.support_x.numpy(), *drawn.query_x.numpy()]:
+            self.assertIn(image.tobytes(), turned)
+
+    def test_without_rotations_images_stay_as_they_are(self):
+        images = np.random.default_rng(1).random([4, 5, 5], np.float32)
+        drawn = ClassPool(images, [0, 0, 1, 1]).episode(0, 0, 2, 1, 1)
+        stored = {image.tobytes() for image in images}
+        self.assertTrue(all(image.numpy().tobytes() in stored for image in drawn.support_x))
+
+
+class StreamTest(parameterized.TestCase):
+    def test_has_static_shapes_and_no_end(self):
+        dataset = identifying_pool([4] * 5).episodes(0, 3, 1, 2, meta_batch_size=4)
+        (support_x, support_y, query_x), query_y = dataset.element_spec
+        self.assertEqual(support_x, tf.TensorSpec([4, 3, 2], tf.float32))
+        self.assertEqual(support_y, tf.TensorSpec([4, 3], tf.int32))
+        self.assertEqual(query_x, tf.TensorSpec([4, 6, 2], tf.float32))
+        self.assertEqual(query_y, tf.TensorSpec([4, 6], tf.int32))
+        self.assertEqual(dataset.cardinality(), tf.data.INFINITE_CARDINALITY)
+
+    @parameterized.parameters((10, 4, 0, [4, 4, 2]), (8, 4, 0, [4, 4]), (10, 4, 2, [2]), (3, 4, 0, [3]))
+    def test_ends_after_the_tasks_asked_for(self, tasks, meta_batch_size, first, expected):
+        pool = identifying_pool([4] * 5)
+        dataset = pool.episodes(0, 3, 1, 2, meta_batch_size=meta_batch_size, first=first, tasks=tasks)
+        self.assertEqual([len(query_y) for _, query_y in dataset], expected)
+        self.assertEqual(dataset.cardinality(), len(expected))
+
+    def test_goes_on_where_another_stopped(self):
+        pool = identifying_pool([4] * 5)
+        whole = list(pool.episodes(5, 3, 1, 2, meta_batch_size=2).take(5))
+        rest = list(pool.episodes(5, 3, 1, 2, meta_batch_size=2, first=3).take(2))
+        for a, b in zip(whole[3:], rest, strict=True):
+            assert_equal_episodes(Episode.from_keras_data(a), Episode.from_keras_data(b))
+
+
+class ErrorsTest(parameterized.TestCase):
+    @parameterized.parameters(
+        (np.zeros([3, 2]), [0, 1], r"one label each.*Received: images \(3, 2\), labels \(2,\)"),
+        (np.zeros([3, 2]), np.eye(3), r"one label each.*labels \(3, 3\)"),
+        (np.zeros([0, 2]), np.zeros([0]), r"at least one image.*Received: shape \(0, 2\)"),
+        (np.zeros([3]), [0, 1, 2], r"at least one image.*Received: shape \(3,\)"),
+    )
+    def test_arrays_that_do_not_fit(self, images, labels, message):
+        with self.assertRaisesRegex(ValueError, message):
+            ClassPool(images, labels)
+
+    def test_images_that_are_no_numbers(self):
+        with self.assertRaisesRegex(TypeError, "real number type. Received: dtype <U1"):
+            ClassPool(np.array([["a"], ["b"]]), [0, 1])
+
+    @parameterized.parameters(([4, 3, 2],), ([4, 9],))
+    def test_rotations_of_images_that_are_not_square(self, shape):
+        with self.assertRaisesRegex(ValueError, "Expected square images.*Received: shape"):
+            ClassPool(np.zeros(shape), [0, 0, 1, 1], rotations=True)
+
+    def test_too_few_classes(self):
+        with self.assertRaisesRegex(ValueError, "at least ways=3 classes. Received: a pool of 2 classes"):
+            identifying_pool([4, 4]).episode(0, 0, 3, 1, 1)
+
+    def test_a_class_with_too_few_images(self):
+        pool = ClassPool(np.zeros([5, 2]), ["ape", "ape", "ape", "bee", "bee"])
+        message = r"shots \+ queries = 1 \+ 2 = 3 images in every class. Received: 2 in class 'bee'"
+        with self.assertRaisesRegex(ValueError, message):
+            pool.episodes(0, 2, 1, 2, meta_batch_size=1)
+
+    @parameterized.parameters(
+        ({"ways": 0}, "ways to be at least 1. Received: ways=0"),
+        ({"shots": 0}, "shots to be at least 1. Received: shots=0"),
+        ({"queries": -1}, "queries to be at least 1. Received: queries=-1"),
+        ({"meta_batch_size": 0}, "meta_batch_size to be at least 1. Received: meta_batch_size=0"),
+        ({"first": -1}, "first to be at least 0. Received: first=-1"),
+        ({"tasks": 0}, "tasks to be at least 1. Received: tasks=0"),
+        ({"first": 2, "tasks": 4}, "tasks to be at least 5. Received: tasks=4"),
+    )
+    def test_numbers_out_of_range(self, changed, message):
+        arguments = {"seed": 0, "ways": 2, "shots": 1, "queries": 1, "meta_batch_size": 2} | changed
+        with self.assertRaisesRegex(ValueError, message):
+            identifying_pool([4, 4]).episodes(**arguments)
+
+    def test_a_name_that_is_no_class(self):
+        pool = identifying_pool([2, 2])
+        with self.assertRaisesRegex(ValueError, "Expected the name of a class of the pool. Received: 'x'"):
+            pool.subset(["0", "x"])
+        with self.assertRaisesRegex(ValueError, "Expected the name of a class of the pool. Received: 'y'"):
+            pool.images_of("y")
+        with self.assertRaisesRegex(ValueError, "at least one class name. Received: none"):
+            pool.subset([])
+
+    @parameterized.parameters(
+        ({}, "at least one class.*Received: 0 classes"),
+        ({"a": np.zeros([2, 3]), "b": np.zeros([0, 3])}, r"empty among them: \['b'\]"),
+        (
+            {"a": np.zeros([2, 3]), "b": np.zeros([2, 4])},
+            r"one shape in all classes. Received: \(3,\) in class 'a', \(4,\) in class 'b'",
+        ),
+    )
+    def test_classes_that_do_not_fit(self, classes, message):
+        with self.assertRaisesRegex(ValueError, message):
+            ClassPool.from_classes(classes)
+
+    @parameterized.parameters(
+        (lambda d: d.map(lambda x, y: x), r"\(image, label\) pairs"),
+        (lambda d: d.repeat(), "finite dataset. Received: a dataset of infinite cardinality"),
+        (lambda d: d.batch(2), r"an unbatched dataset.*Received: a label of shape \(2,\)"),
+        (lambda d: d.take(0), "at least one class.*Received: 0 classes"),
+    )
+    def test_datasets_of_another_form(self, change, message):
+        dataset = tf.data.Dataset.from_tensor_slices((np.zeros([4, 3]), [0, 0, 1, 1]))
+        with self.assertRaisesRegex(ValueError, message):
+            ClassPool.from_dataset(change(dataset))
+
+    def test_a_dataset_of_images_of_different_shapes(self):
+        dataset = tf.data.Dataset.from_generator(
+            lambda: iter([(np.zeros(2), 0), (np.zeros(3), 0)]),
+            output_signature=(tf.TensorSpec([None]), tf.TensorSpec([], tf.int32)),
+        )
+        with self.assertRaisesRegex(ValueError, r"images of one shape. Received: \(2,\) and \(3,\)"):
+            ClassPool.from_dataset(dataset)
+
+
+class FolderErrorsTest(absltest.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = self.create_tempdir()
+
+    def _image(self, name, side=4):
+        Image.fromarray(np.zeros([side, side, 3], np.uint8)).save(self.folder.create_file(name).full_path)
+
+    def test_no_folder(self):
+        with self.assertRaisesRegex(FileNotFoundError, "one folder of images a class. Received: /no/such"):
+            ClassPool.from_folder("/no/such")
+
+    def test_no_class_folder(self):
+        self._image("0.png")
+        with self.assertRaisesRegex(FileNotFoundError, "without a folder in it"):
+            ClassPool.from_folder(self.folder.full_path)
+
+    def test_an_empty_class(self):
+        self._image("ant/0.png")
+        self.folder.mkdir("bee")
+        with self.assertRaisesRegex(ValueError, "at least one image in every class. Received: none in .*bee"):
+            ClassPool.from_folder(self.folder.full_path)
+
+    def test_a_broken_image(self):
+        self.folder.create_file("ant/0.png", "no image")
+        with self.assertRaisesRegex(ValueError, "Expected an image file. Received: .*ant/0.png, which can't"):
+            ClassPool.from_folder(self.folder.full_path)
+
+    def test_images_of_different_sizes(self):
+        self._image("ant/0.png")
+        self._image("ant/1.png", side=5)
+        with self.assertRaisesRegex(ValueError, r"image_size to resize to. Received: \(5, 5, 3\) in .*1.png"):
+            ClassPool.from_folder(self.folder.full_path)
+        self.assertLen(ClassPool.from_folder(self.folder.full_path, image_size=4).images_of("ant"), 2)
+
+    def test_a_number_of_channels_that_is_no_mode(self):
+        with self.assertRaisesRegex(ValueError, "channels to be 1 or 3. Received: channels=2"):
+            ClassPool.from_folder(self.folder.full_path, channels=2)
+
+
+if __name__ == "__main__":
+    absltest.main()
