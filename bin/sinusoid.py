@@ -68,9 +68,7 @@ def config_from_flags() -> SinusoidConfig:
         try:
             fields[name] = tuple(int(value) for value in values[name])
         except ValueError as error:
-            raise ValueError(
-                f"Expected {name} to be integers. Received: {name}={','.join(values[name])}"
-            ) from error
+            raise ValueError(f"Expected {name} to be integers. Received: {name}={','.join(values[name])}") from error
     chosen = [name for value in values["method"] for name in value.split(",")]
     return SinusoidConfig(**fields, methods=METHODS if "all" in chosen else tuple(dict.fromkeys(chosen)))
 

@@ -223,6 +223,6 @@ def accuracy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     Returns:
         A float32 scalar between 0 and 1.
     """
-    targets = tf.reshape(targets, [-1])
-    correct = tf.equal(tf.argmax(logits, axis=-1, output_type=targets.dtype), targets)
+    targets = tf.cast(tf.reshape(targets, [-1]), tf.int64)
+    correct = tf.equal(tf.argmax(logits, axis=-1), targets)
     return tf.reduce_mean(tf.cast(correct, tf.float32))

@@ -35,7 +35,7 @@ def tune_step_size(
         For each set, the chosen step size and every candidate's mean loss, [step sizes].
 
     Raises:
-        ValueError: If every candidate diverges.
+        ValueError: If every candidate diverges, or `steps` is below 1.
 
     Source: Finn, Abbeel and Levine (2017), Section 5.1: "an automatically tuned step size".
 
@@ -49,6 +49,8 @@ def tune_step_size(
     >>> step_size
     0.01
     """
+    if steps < 1:
+        raise ValueError(f"Expected steps of at least 1. Received: steps={steps}")
     table = np.empty((len(step_sizes), len(episodes)))
     for row, step_size in enumerate(step_sizes):
         learner = MAML(model, loss, step_size, first_order=True)

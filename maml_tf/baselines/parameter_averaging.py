@@ -76,7 +76,8 @@ class ParameterAveraging(keras.callbacks.Callback):
         self.state = tf.Module()
         self.state.count = tf.Variable(0, dtype=tf.int64)
         self.state.mean = [tf.Variable(tf.zeros_like(variable), trainable=False) for variable in self._variables]
-        self.state.anchor = anchored.anchor
+        # A list of its own: that of a Keras model is not followed by a checkpoint.
+        self.state.anchor = list(anchored.anchor)
 
     @property
     def _variables(self):

@@ -109,7 +109,11 @@ class FunctionalModel:
             A `ModelOutput`.
         """
         outputs, state, losses = self.model.stateless_call(
-            [params[name] for name in self.names], list(state), inputs, training=training, return_losses=True
+            [params[name] for name in self.names],
+            list(state),
+            inputs,
+            return_losses=True,
+            **training_argument(self.model, training),
         )
         return ModelOutput(outputs, tf.add_n([tf.reduce_sum(loss) for loss in losses]) if losses else None, state)
 
@@ -121,6 +125,19 @@ class FunctionalModel:
         """
         for variable, value in zip(self.model.non_trainable_variables, state, strict=True):
             variable.assign(value)
+
+
+def training_argument(model: keras.Model, training: bool) -> dict[str, bool]:
+    """Makes the keyword arguments that hand a model Keras' training flag, as `keras.Model.fit` does.
+
+    Args:
+        model: A Keras model.
+        training: The flag.
+
+    Returns:
+        `{"training": training}`, or nothing for a model whose `call` does not take it.
+    """
+    return {"training": training} if model._call_has_training_arg else {}
 
 
 def unique_names(variables: Sequence[keras.Variable]) -> list[str]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
-
-from maml_tf.core.functional import leaf_layers
 
 _STATISTICS = "its variance treats the mean as a constant, so second derivatives are wrong; use maml_tf.layers.{}"
 _CUDNN = "cuDNN kernels have no second derivative; pass use_cudnn=False"
@@ -43,8 +42,16 @@ def known_offenders(model: keras.Model) -> list[Offender]:
     >>> [offender.layer for offender in known_offenders(model)]
     ['norm']
     """
-    found = [(layer, _reason(layer)) for layer in leaf_layers(model)]
-    return [Offender(layer.name, reason) for layer, reason in found if reason]
+    return list(dict.fromkeys(_offenders_in(model)))
+
+
+def _offenders_in(layer: keras.layers.Layer) -> Iterator[Offender]:
+    reason = _reason(layer)
+    if reason:
+        yield Offender(layer.name, reason)
+        return
+    for inner in layer._flatten_layers(include_self=False, recursive=False):
+        yield from _offenders_in(inner)
 
 
 def warn_of_offenders(model: keras.Model) -> None:

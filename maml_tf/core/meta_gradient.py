@@ -57,7 +57,7 @@ def meta_gradient(
 
     Raises:
         ValueError: If the loss does not depend on one of the parameters.
-        LookupError: If an operation has no second derivative; TensorFlow's message names it.
+        LookupError: If an operation has no second derivative; the message names it.
 
     Example:
     >>> import tensorflow as tf
@@ -70,7 +70,7 @@ def meta_gradient(
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(params)
             loss, auxiliary = outer_loss(params, task)
-        gradients = tape.gradient(loss, params)
+        gradients = _gradient(tape, loss, params)
         require_gradients(gradients, "meta-gradient", "Freeze the variable, or let the query loss use it.")
         return loss, tf.nest.map_structure(tf.convert_to_tensor, gradients), auxiliary
 
@@ -119,6 +119,21 @@ def over_tasks(
     if parallel_tasks is None:
         return tf.vectorized_map(function, tasks, fallback_to_while_loop=True, warn=False)
     return _vectorized_in_chunks(function, tasks, parallel_tasks)
+
+
+class _MissingDerivativeError(LookupError):
+    # AutoGraph keeps the type of errors with this constructor, and replaces a plain LookupError by one of its own.
+    __init__ = Exception.__init__
+
+
+def _gradient(tape, loss, params):
+    try:
+        return tape.gradient(loss, params)
+    except LookupError as error:
+        raise _MissingDerivativeError(
+            f"Expected every operation to have the derivatives that exact meta-gradients need. Received: {error}. "
+            "maml_tf.check_second_order names the layer; first_order=True needs none of second order."
+        ) from error
 
 
 def _unrolled(function, tasks):

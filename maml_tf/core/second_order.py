@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from maml_tf.core.functional import FunctionalModel
+from maml_tf.core.functional import FunctionalModel, training_argument
 from maml_tf.core.known_offenders import known_offenders
 
 _ATTEMPTS = 2
@@ -99,7 +99,8 @@ def _recorded_calls(model: keras.Model, sample_input: Any) -> list[_Call]:
     calls: dict[int, _Call] = {}
     operations = _operations(model)
     with _recording(operations, calls):
-        model.stateless_call(model.trainable_variables, model.non_trainable_variables, sample_input, training=True)
+        values = (model.trainable_variables, model.non_trainable_variables)
+        model.stateless_call(*values, sample_input, **training_argument(model, True))
     return list(calls.values())
 
 

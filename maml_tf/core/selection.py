@@ -37,10 +37,15 @@ def head(model: keras.Model) -> list[str]:
     Returns:
         The names of that layer's trainable variables.
 
+    Raises:
+        ValueError: If no layer has any.
+
     Source: Raghu et al., Rapid Learning or Feature Reuse?, 2020.
     """
-    last = [layer for layer in leaf_layers(model) if layer.trainable_variables][-1]
-    chosen = {id(variable) for variable in last.trainable_variables}
+    trainable = [layer for layer in leaf_layers(model) if layer.trainable_variables]
+    if not trainable:
+        raise ValueError(f"Expected a trainable variable to adapt. Received: none in {model.name!r}")
+    chosen = {id(variable) for variable in trainable[-1].trainable_variables}
     names = unique_names(model.trainable_variables)
     return [name for name, variable in zip(names, model.trainable_variables, strict=True) if id(variable) in chosen]
 
@@ -52,6 +57,9 @@ class matching:
     Args:
         pattern: Regular expression, searched for anywhere in the path, such as "head|norm4".
 
+    Raises:
+        ValueError: If it is no regular expression.
+
     Example:
     >>> import keras
     >>> import maml_tf
@@ -62,6 +70,10 @@ class matching:
     """
 
     def __init__(self, pattern: str):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"Expected a regular expression. Received: {pattern!r}: {error}") from error
         self.pattern = pattern
 
     def __call__(self, model: keras.Model) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -279,11 +280,13 @@ def _at_step(values: Sequence[float] | tf.Tensor, step: int | tf.Tensor, like: t
     last = len(values) - 1
     if last == 0 or isinstance(step, int):
         return values[0 if last == 0 else min(step, last)]
-    return tf.gather(tf.cast(tf.convert_to_tensor(values), like.dtype), tf.minimum(step, last))
+    # Python numbers go straight to the gradient's dtype: by way of float32 they would lose digits of float64.
+    at_each_step = tf.cast(values, like.dtype) if tf.is_tensor(values) else tf.constant(values, like.dtype)
+    return tf.gather(at_each_step, tf.minimum(step, last))
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _is_sequence(value: Any) -> bool:

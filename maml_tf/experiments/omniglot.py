@@ -11,6 +11,7 @@ from absl import logging
 
 from maml_tf.evaluation import Evaluator, accuracy
 from maml_tf.experiments import results
+from maml_tf.experiments.logdir import open_logdir
 from maml_tf.experiments.results import Row
 from maml_tf.meta_learner import MAML
 from maml_tf.models import omniglot_conv
@@ -20,7 +21,6 @@ from maml_tf.training import (
     AtomicCheckpoint,
     Progress,
     TerminateOnNonFinite,
-    writable_directory,
     write_atomically,
 )
 
@@ -100,14 +100,16 @@ def run(config: OmniglotConfig, logdir: str, resume: bool = False) -> list[Row]:
         ValueError: If the data are broken, or the directory cannot be written or is another run's.
     """
     began = time.monotonic()
-    directory = writable_directory(logdir)
+    directory = open_logdir(logdir, ["checkpoints"], resume)
     logging.info("reading Omniglot from %s", config.data_dir)
     omniglot = Omniglot(config.data_dir, split=config.split, cache_dir=directory / "cache")
+    # Before the training: characters too few for the test tasks are found now and not after it.
+    test_episodes = _test_episodes(omniglot, config)
     keras.utils.set_random_seed(config.seed)
     learner = build_learner(config)
     training_seconds = _train(learner, omniglot, config, directory, resume)
     logging.info("evaluating on %d tasks of test characters", config.test_tasks)
-    rows = _evaluate(learner, omniglot, config)
+    rows = _evaluate(learner, test_episodes, config)
     protocol = {
         "queries_per_class": config.queries,
         "batch_norm": "statistics of the current batch, at meta-test too (transductive)",
@@ -192,11 +194,14 @@ def _train(learner, omniglot, config, directory: pathlib.Path, resume: bool) -> 
     return round(time.monotonic() - start, 1)
 
 
-def _evaluate(learner, omniglot, config) -> list[Row]:
-    episodes = omniglot.pool("test").episodes(
+def _test_episodes(omniglot, config):
+    return omniglot.pool("test").episodes(
         config.seed * 8 + _TEST, config.ways, config.shots, config.queries,
         meta_batch_size=min(config.meta_batch_size, config.test_tasks), tasks=config.test_tasks,
     )  # fmt: skip
+
+
+def _evaluate(learner, episodes, config) -> list[Row]:
     evaluation = Evaluator(learner, {"accuracy": accuracy})(episodes, config.evaluation_steps)
     method = "maml_first_order" if config.first_order else "maml"
     return [Row.of(method, config.shots, summary, ways=config.ways) for summary in evaluation.summaries()]

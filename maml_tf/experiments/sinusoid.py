@@ -13,6 +13,7 @@ from maml_tf.baselines import tune_step_size
 from maml_tf.evaluation import evaluate
 from maml_tf.experiments import results
 from maml_tf.experiments import sinusoid_config as streams
+from maml_tf.experiments.logdir import open_logdir
 from maml_tf.experiments.results import Row
 from maml_tf.experiments.sinusoid_config import SinusoidConfig
 from maml_tf.experiments.sinusoid_figures import write_figures
@@ -41,7 +42,7 @@ def run(config: SinusoidConfig, logdir: str, resume: bool = False) -> list[Row]:
             without `resume`.
     """
     began = time.monotonic()
-    directory = writable_directory(logdir)
+    directory = open_logdir(logdir, [f"{method}/checkpoints" for method in config.methods], resume)
     rows: list[Row] = []
     adaptive, seconds = {}, {}
     for method in config.methods:

@@ -4,34 +4,20 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from maml_tf.tasks.drawn_images import Transform, check_square, rotate_quarter_turns, unit_range
 from maml_tf.tasks.episode import Episode
-from maml_tf.tasks.episode_draw import EpisodeDraw, ImageDraw, rotate_quarter_turns
+from maml_tf.tasks.episode_draw import EpisodeDraw, ImageDraw
 from maml_tf.tasks.labelled_images import (
     check_labelled_images,
     join_classes,
     read_class_folders,
     read_dataset,
 )
-
-Transform = Callable[[tf.Tensor], tf.Tensor]
-
-
-def unit_range(images: tf.Tensor) -> tf.Tensor:
-    """Returns images as float32, bytes in [0, 1].
-
-    Args:
-        images: Of any real dtype and shape.
-
-    Returns:
-        uint8 divided by 255; every other dtype as it is, cast to float32.
-    """
-    scale = 1.0 / 255.0 if images.dtype == tf.uint8 else 1.0
-    return tf.cast(images, tf.float32) * scale
 
 
 class ClassPool:
@@ -72,7 +58,7 @@ class ClassPool:
         images, labels = np.asarray(images), np.asarray(labels)
         check_labelled_images(images, labels)
         if rotations:
-            _check_square(images)
+            check_square(images)
         values, label_index, class_sizes = np.unique(labels.reshape(-1), return_inverse=True, return_counts=True)
         if np.any(np.diff(label_index) < 0):
             images = images[np.argsort(label_index, kind="stable")]
@@ -298,11 +284,3 @@ def _uniform_row(seed: int | tf.Tensor, index: int | tf.Tensor, draw: EpisodeDra
 def _check_at_least(name: str, value: int, least: int) -> None:
     if value < least:
         raise ValueError(f"Expected {name} to be at least {least}. Received: {name}={value}")
-
-
-def _check_square(images: np.ndarray) -> None:
-    if images.ndim not in (3, 4) or images.shape[1] != images.shape[2]:
-        raise ValueError(
-            "Expected square images [images, side, side] or [images, side, side, channels] for rotations. "
-            f"Received: shape {images.shape}"
-        )

@@ -96,29 +96,6 @@ class EpisodeDraw:
         return starts[:, :, None] + tf.math.top_k(uniforms, self.shots + self.queries).indices
 
 
-def rotate_quarter_turns(images: tf.Tensor, quarter_turns: tf.Tensor) -> tf.Tensor:
-    """Turns each image counterclockwise by its own multiple of 90 degrees.
-
-    Args:
-        images: [images, side, side] or [images, side, side, channels], of any dtype.
-        quarter_turns: int32 [images], in [0, 4).
-
-    Returns:
-        The turned images, as `images`.
-
-    >>> from maml_tf.tasks.episode_draw import rotate_quarter_turns
-    >>> rotate_quarter_turns(tf.constant([[[1, 2], [3, 4]]]), [1]).numpy().tolist()
-    [[[2, 4], [1, 3]]]
-    """
-    grey = images.shape.rank == 3
-    # Sorting the images by turn and turning each group as a whole takes half the time of turning all of them
-    # every way and selecting.
-    groups = tf.dynamic_partition(images[..., None] if grey else images, quarter_turns, 4)
-    places = tf.dynamic_partition(tf.range(tf.shape(images)[0]), quarter_turns, 4)
-    turned = tf.dynamic_stitch(places, [tf.image.rot90(group, turns) for turns, group in enumerate(groups)])
-    return tf.reshape(turned, tf.shape(images))
-
-
 def _shuffled(draw: ImageDraw, uniforms: tf.Tensor) -> ImageDraw:
     """Flattens [tasks, ways, examples] and orders each task's images by its uniforms."""
     order = tf.argsort(uniforms, axis=1)

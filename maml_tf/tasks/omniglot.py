@@ -15,7 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from absl import logging
 
-from maml_tf.tasks.class_pool import ClassPool, Transform, unit_range
+from maml_tf.tasks.class_pool import ClassPool
+from maml_tf.tasks.drawn_images import Transform, unit_range
 from maml_tf.tasks.omniglot_archive import (
     OFFICIAL_ARCHIVES,
     Archive,

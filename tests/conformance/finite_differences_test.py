@@ -65,7 +65,6 @@ class FiniteDifferencesTest(parameterized.TestCase):
         self.assertAlmostEqual(float(loss), mean_query_loss(exact, data), delta=1e-12)
         self.assertLess(abs(dot(gradients, direction) / difference - 1), 1e-6)
         _, approximation = first_order.meta_gradients(data)
-        self.assertGreater(abs(dot(approximation, direction) / difference - 1), 1e-3)
         distance = np.sqrt(sum(np.sum((a - b) ** 2) for a, b in zip(gradients, approximation, strict=True)))
         self.assertGreater(distance, 1e-3 * np.sqrt(sum(np.sum(gradient**2) for gradient in gradients)))
 

@@ -8,6 +8,7 @@ import pathlib
 import random
 import shutil
 import zipfile
+from unittest import mock
 
 import hypothesis
 import numpy as np
@@ -279,6 +280,14 @@ class CacheTest(SmallArchiveTest):
             omniglot = self.load(cache_dir=self.cache_dir / "file" / "cache")
         self.assertRegex(logs.output[-1], "can't be kept in .*file/cache .*decoding at every start")
         self.assert_equal_pools(omniglot.pool("test"), self.load().pool("test"))
+
+    def test_a_cache_that_fails_half_way_leaves_nothing_behind(self):
+        self.write_zips()
+        with mock.patch.object(np, "save", side_effect=OSError("disk full")):
+            with self.assertLogs("absl", "WARNING") as logs:
+                self.load()
+        self.assertRegex(logs.output[-1], "disk full")
+        self.assertEmpty(self.cache_files())
 
     @parameterized.parameters((b"",), (b"no array",), (np.zeros([2, 2]),))
     def test_a_spoilt_cache_is_replaced(self, content):

@@ -1,0 +1,72 @@
+"""Tests of maml_tf.baselines.fine_tuning."""
+
+import keras
+import numpy as np
+from absl.testing import absltest
+
+from maml_tf.baselines.fine_tuning import tune_step_size
+
+
+def line_through_zero(slope):
+    """y = slope * x: a model whose adaptation is arithmetic."""
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    model.set_weights([np.full((1, 1), slope, "float32")])
+    return model
+
+
+def tasks_at(x, tasks=2):
+    """Tasks of the target 0 at x: the loss is (slope x)^2, and a step takes slope to slope (1 - 2 rate x^2)."""
+    inputs, targets = np.full((tasks, 1, 1), x, "float32"), np.zeros((tasks, 1, 1), "float32")
+    return ((inputs, targets, inputs), targets)
+
+
+def mean_loss(slope, x, rate, steps):
+    slopes = [slope * (1 - 2 * rate * x**2) ** step for step in range(1, steps + 1)]
+    return np.mean([(value * x) ** 2 for value in slopes])
+
+
+class TuneStepSizeTest(absltest.TestCase):
+    def test_each_set_gets_the_step_size_that_is_best_by_hand(self):
+        step_sizes = (0.05, 0.125, 0.5)
+        tuned = tune_step_size(line_through_zero(3.0), "mse", [[tasks_at(1.0)], [tasks_at(2.0)]], 2, step_sizes)
+        self.assertEqual([step_size for step_size, _ in tuned], [0.5, 0.125])
+        for x, (_, losses) in zip((1.0, 2.0), tuned, strict=True):
+            expected = [mean_loss(3.0, x, rate, steps=2) for rate in step_sizes]
+            np.testing.assert_allclose(losses, expected, rtol=1e-5, atol=1e-10)
+
+    def test_the_steps_before_the_last_count_and_the_zeroth_does_not(self):
+        # After 1 and 2 steps: 0.25 and 0.0625 with the first rate; 0.36 and 0.1296 with the second.
+        [(step_size, losses)] = tune_step_size(line_through_zero(1.0), "mse", [[tasks_at(1.0)]], 2, (0.25, 0.2))
+        self.assertEqual(step_size, 0.25)
+        np.testing.assert_allclose(losses, [(0.25 + 0.0625) / 2, (0.36 + 0.1296) / 2], rtol=1e-5)
+
+    def test_all_meta_batches_of_a_set_count(self):
+        # Alone, the task at 1 asks for 0.5; the three at 2 outweigh it.
+        tasks = [tasks_at(1.0, tasks=1), tasks_at(2.0, tasks=3)]
+        [(step_size, losses)] = tune_step_size(line_through_zero(1.0), "mse", [tasks], 1, (0.5, 0.125))
+        self.assertEqual(step_size, 0.125)
+        expected = [(mean_loss(1, 1, rate, 1) + 3 * mean_loss(1, 2, rate, 1)) / 4 for rate in (0.5, 0.125)]
+        np.testing.assert_allclose(losses, expected, rtol=1e-5)
+
+    def test_the_model_stays_as_it_is(self):
+        model = line_through_zero(3.0)
+        tune_step_size(model, "mse", [[tasks_at(1.0)]], 3, (0.1,))
+        np.testing.assert_array_equal(model.get_weights()[0], [[3.0]])
+
+    def test_a_step_size_that_diverges_loses(self):
+        [(step_size, losses)] = tune_step_size(line_through_zero(1.0), "mse", [[tasks_at(1.0)]], 4, (1e12, 0.01))
+        self.assertEqual(step_size, 0.01)
+        self.assertEqual(losses[0], np.inf)
+
+    def test_no_step_size_that_does_not_diverge_is_an_error(self):
+        sets = [[tasks_at(0.0)], [tasks_at(1.0)]]  # At 0 nothing diverges, and one set is enough to fail.
+        with self.assertRaisesRegex(ValueError, r"no validation task diverges. Received: \(1e\+20, 1e\+25\)"):
+            tune_step_size(line_through_zero(1.0), "mse", sets, 4, (1e20, 1e25))
+
+    def test_no_step_is_an_error(self):
+        with self.assertRaisesRegex(ValueError, "Expected steps of at least 1. Received: steps=0"):
+            tune_step_size(line_through_zero(1.0), "mse", [[tasks_at(1.0)]], 0)
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,135 @@
+"""Tests of maml_tf.baselines.parameter_averaging."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl.testing import absltest, parameterized
+
+from maml_tf.baselines.parameter_averaging import AnchoredRegression, ParameterAveraging
+
+X = np.array([[1.0], [2.0], [-1.0], [0.5]], "float32")
+Y = np.array([[3.0], [1.0], [0.0], [2.0]], "float32")
+
+
+def anchored_line(strength, optimizer=None):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)], name="line")
+    model.set_weights([np.array([[2.0]], "float32"), np.array([0.5], "float32")])
+    anchored = AnchoredRegression(model, strength)
+    anchored.compile(optimizer or keras.optimizers.SGD(0.1), loss="mse")
+    anchored.optimizer.build(anchored.trainable_variables)
+    return anchored
+
+
+def fresh(number):
+    return [tf.fill((1, 1), float(number)), tf.fill((1,), -float(number))]
+
+
+def weights_of(anchored):
+    return np.array([float(np.squeeze(value)) for value in anchored.model.get_weights()])
+
+
+class Recorder(keras.callbacks.Callback):
+    """Keeps the weights at the end of each epoch; it stands before what changes them."""
+
+    def __init__(self, anchored):
+        super().__init__()
+        self.anchored, self.ends = anchored, []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.ends.append(weights_of(self.anchored))
+
+
+class AnchoredRegressionTest(absltest.TestCase):
+    def test_the_penalty_is_the_squared_distance_to_the_anchor(self):
+        anchored = anchored_line(0.3)
+        error = np.mean((2.0 * X + 0.5 - Y) ** 2)
+        loss = anchored.compute_loss(X, Y, anchored(X))
+        self.assertAlmostEqual(float(loss), error + 0.3 * (2.0**2 + 0.5**2), places=5)
+        anchored.anchor[0].assign([[1.0]])
+        anchored.anchor[1].assign([-1.0])
+        self.assertAlmostEqual(
+            float(anchored.compute_loss(X, Y, anchored(X))), error + 0.3 * (1.0**2 + 1.5**2), places=5
+        )
+
+    def test_without_strength_the_loss_is_the_error(self):
+        anchored = anchored_line(0.0)
+        self.assertAlmostEqual(
+            float(anchored.compute_loss(X, Y, anchored(X))), np.mean((2.0 * X + 0.5 - Y) ** 2), places=5
+        )
+
+    def test_a_step_follows_the_gradient_of_error_and_penalty(self):
+        anchored = anchored_line(0.3)
+        anchored.anchor[0].assign([[5.0]])
+        anchored.fit(X, Y, batch_size=4, verbose=0)
+        residual = 2 * (2.0 * X + 0.5 - Y)
+        gradient = np.array([np.mean(residual * X) + 0.6 * (2.0 - 5.0), np.mean(residual) + 0.6 * 0.5])
+        np.testing.assert_allclose(weights_of(anchored), [2.0, 0.5] - 0.1 * gradient, rtol=1e-5)
+
+    def test_a_negative_strength_is_an_error(self):
+        for strength in (-1.0, float("nan")):
+            with self.assertRaisesRegex(ValueError, f"Expected strength >= 0. Received: strength={strength}"):
+                AnchoredRegression(keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]), strength)
+
+
+class ParameterAveragingTest(parameterized.TestCase):
+    def test_the_mean_is_numpys_mean_of_the_networks(self):
+        anchored = anchored_line(0.0)
+        recorder, averaging = Recorder(anchored), ParameterAveraging(anchored, fresh)
+        averaging.start()
+        np.testing.assert_array_equal(weights_of(anchored), [0.0, 0.0])
+        anchored.fit(X, Y, epochs=3, batch_size=4, verbose=0, callbacks=[recorder, averaging])
+        self.assertLen({tuple(end) for end in recorder.ends}, 3)
+        averaging.apply()
+        np.testing.assert_allclose(weights_of(anchored), np.mean(recorder.ends, axis=0), rtol=1e-5)
+        self.assertEqual(int(averaging.state.count), 3)
+
+    def test_each_network_starts_fresh_and_so_does_its_optimizer(self):
+        anchored = anchored_line(0.0, keras.optimizers.Adam(0.25))
+        averaging = ParameterAveraging(anchored, fresh)
+        averaging.start()
+        for number in (1, 2):
+            anchored.fit(X, Y, epochs=1, batch_size=2, verbose=0, callbacks=[averaging])
+            np.testing.assert_array_equal(weights_of(anchored), [number, -number])
+            for variable in anchored.optimizer.variables:
+                if variable is anchored.optimizer.learning_rate:
+                    self.assertEqual(float(variable), 0.25)
+                else:
+                    np.testing.assert_array_equal(variable, np.zeros(variable.shape), variable.path)
+
+    @parameterized.parameters(True, False)
+    def test_the_anchor_is_the_mean_so_far_if_it_moves_and_zero_if_not(self, move_anchor):
+        anchored = anchored_line(0.1)
+        recorder, averaging = Recorder(anchored), ParameterAveraging(anchored, fresh, move_anchor=move_anchor)
+        averaging.start()
+        for _ in range(2):
+            anchored.fit(X, Y, epochs=1, batch_size=4, verbose=0, callbacks=[recorder, averaging])
+            anchor = np.array([float(np.squeeze(variable)) for variable in anchored.anchor])
+            expected = np.mean(recorder.ends, axis=0) if move_anchor else np.zeros(2)
+            np.testing.assert_allclose(anchor, expected, rtol=1e-5)
+
+    def test_a_restored_state_goes_on_where_it_was(self):
+        path = self.create_tempdir().full_path
+        whole = anchored_line(0.1)
+        averaging = ParameterAveraging(whole, fresh, move_anchor=True)
+        averaging.start()
+        whole.fit(X, Y, epochs=2, batch_size=4, verbose=0, callbacks=[averaging])
+        saved = tf.train.Checkpoint(state=averaging.state, model=whole.model.variables).save(f"{path}/checkpoint")
+        whole.fit(X, Y, epochs=1, batch_size=4, verbose=0, callbacks=[averaging])
+        averaging.apply()
+
+        resumed = anchored_line(0.1)
+        other = ParameterAveraging(resumed, fresh, move_anchor=True)
+        other.start()
+        checkpoint = tf.train.Checkpoint(state=other.state, model=resumed.model.variables)
+        checkpoint.restore(saved).assert_existing_objects_matched()
+        resumed.fit(X, Y, epochs=1, batch_size=4, verbose=0, callbacks=[other])
+        other.apply()
+        np.testing.assert_array_equal(weights_of(resumed), weights_of(whole))
+
+    def test_the_mean_of_no_network_is_an_error(self):
+        with self.assertRaisesRegex(ValueError, "Expected at least one trained network to average"):
+            ParameterAveraging(anchored_line(0.0), fresh).apply()
+
+
+if __name__ == "__main__":
+    absltest.main()

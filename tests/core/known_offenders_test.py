@@ -1,0 +1,75 @@
+"""Tests of maml_tf.core.known_offenders."""
+
+import keras
+from absl.testing import absltest, parameterized
+
+from maml_tf import layers
+from maml_tf.core.known_offenders import known_offenders
+from tests.conformance import registry
+
+
+def offenders(*model_layers, shape=(4,)):
+    return known_offenders(keras.Sequential([keras.Input(shape), *model_layers]))
+
+
+class KnownOffendersTest(parameterized.TestCase):
+    @parameterized.named_parameters(
+        ("batch", keras.layers.BatchNormalization, {}),
+        ("layer", keras.layers.LayerNormalization, {}),
+        ("group", keras.layers.GroupNormalization, {"groups": 2}),
+    )
+    def test_stock_normalization(self, layer, options):
+        (found,) = offenders(layer(name="norm", **options))
+        self.assertEqual(found.layer, "norm")
+        self.assertRegex(found.reason, f"treats the mean as a constant.*use maml_tf.layers.{layer.__name__}$")
+
+    @parameterized.parameters("bilinear", "bicubic", "lanczos3")
+    def test_interpolation(self, interpolation):
+        layer = keras.layers.UpSampling2D(interpolation=interpolation, name="up")
+        (found,) = offenders(layer, shape=(4, 4, 1))
+        self.assertEqual((found.layer, interpolation in found.reason), ("up", True))
+
+    def test_resizing(self):
+        (found,) = offenders(keras.layers.Resizing(2, 2, interpolation="nearest", name="resize"), shape=(4, 4, 1))
+        self.assertEqual(found.layer, "resize")
+
+    @parameterized.named_parameters(
+        ("dense", lambda: keras.layers.Dense(2, "softsign", name="bad")),
+        ("activation", lambda: keras.layers.Activation("softsign", name="bad")),
+    )
+    def test_softsign(self, make):
+        (found,) = offenders(keras.layers.Dense(3), make())
+        self.assertEqual(found, ("bad", "softsign has no second derivative"))
+
+    def test_recurrent_layers_on_a_gpu_alone(self):
+        make = lambda: offenders(keras.layers.LSTM(2, name="lstm"), shape=(3, 2))  # noqa: E731
+        self.assertEmpty(make())
+        with absltest.mock.patch("tensorflow.config.list_logical_devices", return_value=["GPU:0"]):
+            (found,) = make()
+            self.assertRegex(found.reason, "use_cudnn=False")
+            self.assertEmpty(offenders(keras.layers.GRU(2, use_cudnn=False), shape=(3, 2)))
+
+    @parameterized.named_parameters(
+        ("dense", lambda: keras.layers.Dense(2, "relu"), (4,)),
+        ("nearest", lambda: keras.layers.UpSampling2D(), (4, 4, 1)),
+        ("frozen", lambda: keras.layers.BatchNormalization(trainable=False), (4,)),
+        ("ours", lambda: layers.BatchNormalization(), (4,)),
+        ("ours_layer", lambda: layers.LayerNormalization(), (4,)),
+        ("ours_group", lambda: layers.GroupNormalization(groups=2), (4,)),
+        ("rms", lambda: keras.layers.RMSNormalization(), (4,)),
+    )
+    def test_sound_layers(self, make, shape):
+        self.assertEmpty(offenders(make(), shape=shape))
+
+    @parameterized.named_parameters(*((entry.name, entry) for entry in registry.MODELS))
+    def test_shipped_models(self, entry):
+        self.assertEmpty(known_offenders(entry.build()))
+
+    def test_nested_models_are_searched_in_order(self):
+        inner = keras.Sequential([keras.Input((4,)), keras.layers.LayerNormalization(name="first")])
+        found = offenders(inner, keras.layers.BatchNormalization(name="second"))
+        self.assertEqual([offender.layer for offender in found], ["first", "second"])
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,127 @@
+"""Tests of maml_tf.core.meta_gradient."""
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import absltest, parameterized
+
+from maml_tf.core.adaptation import adapt
+from maml_tf.core.meta_gradient import TASK_MAPS, meta_gradient, over_tasks
+from maml_tf.core.update_rules import SGD
+
+_WAYS = (("mapped", None), ("mapped", 1), ("mapped", 3), ("vectorized", None), ("vectorized", 2), ("unrolled", None))
+
+
+def product(params, task):
+    return params["w"] * task["x"] + params["b"], {"x": task["x"], "number": tf.constant(7)}
+
+
+class MetaGradientTest(parameterized.TestCase):
+    @parameterized.parameters(*_WAYS)
+    def test_mean_of_tasks(self, task_map, parallel_tasks):
+        params = {"w": tf.constant(2.0), "b": tf.constant(1.0)}
+        tasks = {"x": tf.constant([1.0, 2.0, 3.0, 6.0])}
+        result = meta_gradient(product, params, tasks, task_map=task_map, parallel_tasks=parallel_tasks)
+        self.assertEqual(float(result.loss), 7.0)
+        np.testing.assert_array_equal(result.task_losses, [3.0, 5.0, 7.0, 13.0])
+        self.assertEqual((float(result.gradients["w"]), float(result.gradients["b"])), (3.0, 1.0))
+        np.testing.assert_array_equal(result.auxiliary["x"], tasks["x"])
+        np.testing.assert_array_equal(result.auxiliary["number"], [7] * 4)
+
+    @parameterized.product(task_map=TASK_MAPS, first_order=(False, True))
+    def test_through_adaptation(self, task_map, first_order):
+        """A step on (w - t)^2 is w' = w - 2 alpha (w - t), so that d (w' - t)^2 / d w = 2 (1 - 2 alpha)^2 (w - t).
+
+        To first order one factor 1 - 2 alpha is 1.
+        """
+
+        def objective(params, target, step):
+            return (params["w"] - target) ** 2
+
+        def outer(params, target):
+            adapted = adapt(objective, params, [target], SGD(0.1), first_order=first_order)
+            return objective(adapted.params, target, None), ()
+
+        targets = tf.constant([1.0, 5.0], tf.float64)
+        result = meta_gradient(outer, {"w": tf.constant(2.0, tf.float64)}, targets, task_map=task_map)
+        expected = np.mean(2 * (2.0 - targets)) * (0.8 if first_order else 0.64)
+        np.testing.assert_allclose(result.gradients["w"], expected, rtol=1e-14)
+
+    @parameterized.parameters(*TASK_MAPS)
+    def test_sparse_gradients_become_dense(self, task_map):
+        def outer(params, indices):
+            return tf.reduce_sum(tf.gather(params, indices)), ()
+
+        table = tf.zeros((4, 2))
+        result = meta_gradient(outer, table, tf.constant([[0, 1], [1, 3]]), task_map=task_map)
+        np.testing.assert_array_equal(result.gradients[:, 0], [0.5, 1.0, 0.0, 0.5])
+
+    @parameterized.parameters(*TASK_MAPS)
+    def test_missing_gradient_is_named(self, task_map):
+        params = {"w": tf.constant(1.0), "b": tf.constant(0.0)}
+        with self.assertRaisesRegex(ValueError, "the meta-gradient of every.*None for 'b'. Freeze the variable"):
+            meta_gradient(lambda p, x: (p["w"] * x, ()), params, tf.constant([1.0, 2.0]), task_map=task_map)
+
+    @parameterized.parameters(*TASK_MAPS)
+    def test_missing_second_derivative_is_named(self, task_map):
+        def objective(params, x, step):
+            return tf.nn.softsign(params["w"] * x)
+
+        def outer(params, x):
+            return objective(adapt(objective, params, [x], SGD(0.1)).params, x, None), ()
+
+        compute = lambda: meta_gradient(  # noqa: E731
+            outer, {"w": tf.constant(1.0)}, tf.constant([1.0, 2.0]), task_map=task_map
+        ).loss
+        for run in (compute, tf.function(compute)):
+            with self.assertRaisesRegex(LookupError, "Expected every operation.*SoftsignGrad.*check_second_order"):
+                run()
+
+
+class OverTasksTest(parameterized.TestCase):
+    @parameterized.parameters(*_WAYS)
+    def test_nests_and_dtypes(self, task_map, parallel_tasks):
+        tasks = ({"x": tf.reshape(tf.range(8.0), (4, 2))}, tf.range(4))
+
+        def function(task):
+            inputs, number = task
+            return {"sum": tf.reduce_sum(inputs["x"]), "pair": (number + 1, tf.cast(inputs["x"] > 3, tf.bool))}
+
+        for run in (over_tasks, tf.function(over_tasks)):
+            result = run(function, tasks, task_map=task_map, parallel_tasks=parallel_tasks)
+            np.testing.assert_array_equal(result["sum"], [1.0, 5.0, 9.0, 13.0])
+            np.testing.assert_array_equal(result["pair"][0], [1, 2, 3, 4])
+            self.assertEqual(result["pair"][0].dtype, tf.int32)
+            np.testing.assert_array_equal(result["pair"][1].numpy().sum(), 4)
+
+    @parameterized.parameters("mapped", "vectorized")
+    def test_unknown_number_of_tasks(self, task_map):
+        @tf.function(input_signature=[tf.TensorSpec([None, 2])])
+        def doubled(tasks):
+            return over_tasks(lambda task: 2 * task, tasks, task_map=task_map)
+
+        np.testing.assert_array_equal(doubled(tf.ones((3, 2))), 2 * np.ones((3, 2)))
+
+    def test_unrolling_needs_the_number_of_tasks(self):
+        @tf.function(input_signature=[tf.TensorSpec([None, 2])])
+        def doubled(tasks):
+            return over_tasks(lambda task: 2 * task, tasks, task_map="unrolled")
+
+        with self.assertRaisesRegex(ValueError, "Expected a static number of tasks with task_map='unrolled'"):
+            doubled(tf.ones((3, 2)))
+
+    def test_unknown_way(self):
+        with self.assertRaisesRegex(ValueError, "Expected task_map to be one of .*mapped.* Received: 'parallel'"):
+            over_tasks(tf.identity, tf.ones(2), task_map="parallel")
+
+    @parameterized.parameters(("mapped", 0), ("vectorized", -1), ("unrolled", 1))
+    def test_bad_parallel_tasks(self, task_map, parallel_tasks):
+        with self.assertRaisesRegex(ValueError, f"Received: parallel_tasks={parallel_tasks}, task_map='{task_map}'"):
+            over_tasks(tf.identity, tf.ones(2), task_map=task_map, parallel_tasks=parallel_tasks)
+
+    def test_chunks_must_divide(self):
+        with self.assertRaisesRegex(ValueError, "to divide the number of tasks.*parallel_tasks=2 for 3 tasks"):
+            over_tasks(tf.identity, tf.ones(3), task_map="vectorized", parallel_tasks=2)
+
+
+if __name__ == "__main__":
+    absltest.main()

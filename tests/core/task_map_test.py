@@ -1,0 +1,31 @@
+"""Tests of maml_tf.core.task_map."""
+
+import keras
+from absl.testing import absltest, parameterized
+
+from maml_tf import models
+from maml_tf.core.task_map import choose_jit_compile, choose_task_map
+
+
+class TaskMapTest(parameterized.TestCase):
+    @parameterized.named_parameters(
+        ("mlp", lambda: models.mlp(), True),
+        ("nested_dense", lambda: keras.Sequential([keras.Input((1,)), models.mlp()]), True),
+        ("convolutions", lambda: models.omniglot_conv(filters=2), False),
+        ("recurrent", lambda: models.gru_regressor((3, 2), (2,)), False),
+        ("dropout", lambda: keras.Sequential([keras.Input((2,)), keras.layers.Dropout(0.5)]), False),
+    )
+    def test_choice_by_layers(self, build, dense):
+        model = build()
+        self.assertEqual(choose_task_map(model), "vectorized" if dense else "mapped")
+        self.assertIs(choose_jit_compile(model), dense)
+
+    def test_gpu_merges_tasks_but_leaves_xla(self):
+        model = models.omniglot_conv(filters=2)
+        with absltest.mock.patch("tensorflow.config.list_logical_devices", return_value=["GPU:0"]):
+            self.assertEqual(choose_task_map(model), "vectorized")
+            self.assertFalse(choose_jit_compile(model))
+
+
+if __name__ == "__main__":
+    absltest.main()

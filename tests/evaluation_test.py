@@ -1,0 +1,202 @@
+"""Tests of maml_tf.evaluation."""
+
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl.testing import absltest, parameterized
+
+import maml_tf
+from maml_tf.evaluation import Evaluation, Evaluator, accuracy, evaluate
+from maml_tf.models import mlp
+from tests.conformance import registry
+
+_TASKS, _STEPS = 3, 4
+
+
+def make_learner(model=registry.MODELS[0], **options):
+    return registry.make_learner(model, registry.RULES[1], 1, **{"task_map": "vectorized", **options})
+
+
+def mean_squared_error(targets, outputs):
+    return tf.reduce_mean((targets - outputs) ** 2)
+
+
+def task_by_task(learner, data, steps):
+    """Adapts to each task alone and measures with NumPy: [steps + 1, tasks]."""
+    (support_x, support_y, query_x), query_y = data
+    rows = []
+    for step in range(steps + 1):
+        row = []
+        for task in range(len(query_y)):
+            adapted = learner.adapt(support_x[task], support_y[task], steps=step)
+            row.append(np.mean((query_y[task] - np.asarray(adapted(query_x[task]))) ** 2))
+        rows.append(row)
+    return np.array(rows)
+
+
+class EvaluateTest(parameterized.TestCase):
+    @parameterized.parameters(
+        ("vectorized", False), ("mapped", False), ("unrolled", False), ("vectorized", True)
+    )
+    def test_equals_adapting_to_each_task_alone(self, task_map, jit_compile):
+        learner = make_learner(task_map=task_map)
+        data = registry.make_data(registry.MODELS[0], tasks=_TASKS)
+        result = evaluate(learner, [data], _STEPS, jit_compile=jit_compile)
+        np.testing.assert_allclose(result.values["loss"], task_by_task(learner, data, _STEPS), rtol=1e-11)
+
+    @parameterized.named_parameters(
+        *((entry.name, entry) for entry in registry.NORMALIZED_MODELS if entry.classes is None)
+    )
+    def test_layers_with_state(self, entry):
+        learner = make_learner(entry)
+        data = registry.make_data(entry, tasks=_TASKS)
+        result = evaluate(learner, [data], 2)
+        np.testing.assert_allclose(result.values["loss"], task_by_task(learner, data, 2), rtol=1e-10)
+
+    def test_meta_batches_are_joined_in_order(self):
+        learner = make_learner()
+        data = registry.make_data(registry.MODELS[0], tasks=4)
+        whole = evaluate(learner, [data], 1).values["loss"]
+        pair = lambda first, last: tf.nest.map_structure(lambda x: x[first:last], data)  # noqa: E731
+        np.testing.assert_allclose(evaluate(learner, [pair(0, 3), pair(3, 4)], 1).values["loss"], whole, rtol=1e-11)
+        dataset = tf.data.Dataset.from_tensor_slices(data).batch(3)
+        np.testing.assert_allclose(evaluate(learner, dataset, 1).values["loss"], whole, rtol=1e-11)
+
+    def test_agrees_with_the_query_loss_of_the_learner(self):
+        learner = make_learner()
+        data = registry.make_data(registry.MODELS[0], tasks=_TASKS)
+        loss, _ = learner.meta_gradients(data)
+        np.testing.assert_allclose(evaluate(learner, [data]).summary("loss", 1).mean, loss, rtol=1e-12)
+
+    def test_metrics_by_name(self):
+        learner = make_learner()
+        data = registry.make_data(registry.MODELS[0], tasks=_TASKS)
+        metrics = {"mse": mean_squared_error, "count": lambda y, p: tf.size(y)}
+        result = evaluate(learner, [data], 2, metrics=metrics)
+        self.assertEqual(set(result.values), {"mse", "count"})
+        np.testing.assert_allclose(result.values["mse"], evaluate(learner, [data], 2).values["loss"], rtol=1e-11)
+        np.testing.assert_array_equal(result.values["count"], np.full((3, _TASKS), registry.QUERIES))
+
+    def test_learner_stays_as_it_is(self):
+        entry = registry.NORMALIZED_MODELS[0]
+        learner = make_learner(entry)
+        before = [variable.numpy() for variable in learner.variables]
+        evaluate(learner, [registry.make_data(entry)], 3)
+        for variable, value in zip(learner.variables, before, strict=True):
+            np.testing.assert_array_equal(variable, value)
+
+    def test_only_the_adapted_variables_move(self):
+        entry = registry.MODELS[0]
+        learner = make_learner(entry, adapted=maml_tf.head)
+        data = registry.make_data(entry, tasks=_TASKS)
+        np.testing.assert_allclose(
+            evaluate(learner, [data], 2).values["loss"], task_by_task(learner, data, 2), rtol=1e-11
+        )
+
+    def test_dropout_draws_new_masks_at_each_step_and_task(self):
+        keras.utils.set_random_seed(1)
+        layers = [keras.layers.Dense(16, "relu"), keras.layers.Dropout(0.5), keras.layers.Dense(1)]
+        learner = maml_tf.MAML(keras.Sequential([keras.Input((2,)), *layers]), "mse", 0.1)
+        x = np.tile(np.random.default_rng(0).standard_normal((1, 4, 2)), (3, 1, 1)).astype(np.float32)
+        y = x[..., :1]
+        values = evaluate(learner, [((x, y, x), y)], 2).values["loss"]
+        self.assertLen(set(values[0]), 1)
+        self.assertLen(set(values[1]), 3)
+        np.testing.assert_array_equal(values, evaluate(learner, [((x, y, x), y)], 2).values["loss"])
+
+    def test_negative_steps(self):
+        with self.assertRaisesRegex(ValueError, "Expected steps >= 0. Received: steps=-1"):
+            evaluate(make_learner(), [registry.make_data(registry.MODELS[0])], -1)
+
+    def test_no_episodes(self):
+        with self.assertRaisesRegex(ValueError, "Expected at least one meta-batch of episodes. Received: none"):
+            evaluate(make_learner(), [])
+
+    def test_episode_of_another_form(self):
+        with self.assertRaisesRegex(ValueError, r"Expected data of the form \(\(support_x"):
+            evaluate(make_learner(), [np.ones((2, 3))])
+
+
+class EvaluatorTest(absltest.TestCase):
+    def test_graphs_do_not_grow_with_steps(self):
+        evaluator = Evaluator(make_learner())
+        data = registry.make_data(registry.MODELS[0])
+        evaluator([data], 2)
+        functions = (evaluator._measure, evaluator._advance)
+        traces = [function.experimental_get_tracing_count() for function in functions]
+        self.assertEqual(evaluator([data], 30).values["loss"].shape, (31, registry.TASKS))
+        self.assertEqual([function.experimental_get_tracing_count() for function in functions], traces)
+        self.assertEqual(traces, [1, 1])
+
+    def test_reads_the_weights_at_every_call(self):
+        learner = make_learner()
+        evaluator, data = Evaluator(learner), registry.make_data(registry.MODELS[0])
+        before = evaluator([data], 1).values["loss"]
+        for variable in learner.trainable_variables:
+            variable.assign(variable * 1.5)
+        after = evaluator([data], 1).values["loss"]
+        self.assertFalse(np.allclose(before, after))
+        np.testing.assert_allclose(after, evaluate(learner, [data], 1).values["loss"], rtol=1e-12)
+
+    def test_learned_step_sizes_are_those_of_each_step(self):
+        entry = registry.MODELS[0]
+        learner = registry.make_learner(entry, registry.RULES[4], 1)
+        for number, variable in enumerate(learner.update_rule.trainable_variables):
+            variable.assign(0.1 / (1 + number + np.arange(5)))
+        data = registry.make_data(entry, tasks=2)
+        np.testing.assert_allclose(
+            evaluate(learner, [data], 7).values["loss"], task_by_task(learner, data, 7), rtol=1e-10
+        )
+
+
+class EvaluationTest(absltest.TestCase):
+    def test_statistics_by_hand(self):
+        values = np.array([[1.0, 2.0, 6.0, 7.0], [1.0, 1.0, 1.0, 2.0]])
+        summary = Evaluation({"mse": values}).summary("mse", 0)
+        sd = math.sqrt((9 + 4 + 4 + 9) / 3)
+        self.assertEqual((summary.metric, summary.step, summary.tasks, summary.diverged), ("mse", 0, 4, 0))
+        self.assertAlmostEqual(summary.mean, 4.0, places=14)
+        self.assertAlmostEqual(summary.sd, sd, places=14)
+        self.assertAlmostEqual(summary.ci95, 1.96 * sd / 2, places=14)
+        self.assertAlmostEqual(summary.median, 4.0, places=14)
+
+    def test_every_metric_and_step(self):
+        evaluation = Evaluation({"a": np.ones((3, 2)), "b": np.zeros((3, 2))})
+        order = [(summary.metric, summary.step, summary.mean) for summary in evaluation.summaries()]
+        self.assertEqual(order, [("a", step, 1.0) for step in range(3)] + [("b", step, 0.0) for step in range(3)])
+
+    def test_one_task_has_no_spread(self):
+        summary = Evaluation({"a": np.ones((1, 1))}).summary("a", 0)
+        self.assertEqual(summary.mean, 1.0)
+        self.assertTrue(math.isnan(summary.sd) and math.isnan(summary.ci95))
+
+    def test_diverged_tasks_are_counted_and_stay_in_the_mean(self):
+        values = np.array([[1.0, 50.0, np.inf, 2.0], [1.0, np.nan, 3.0, 2.0], [1.0, 50.0, 3.0, 2.0]])
+        evaluation = Evaluation({"mse": values}, divergence=10.0)
+        first, second, third = evaluation.summaries()
+        self.assertEqual((first.diverged, first.mean), (2, math.inf))
+        self.assertEqual(second.diverged, 1)
+        self.assertTrue(math.isnan(second.mean))
+        self.assertEqual((third.diverged, third.mean, third.median), (1, 14.0, 2.5))
+        self.assertEqual([s.diverged for s in Evaluation({"mse": values}).summaries()], [1, 1, 0])
+
+    def test_divergence_of_a_learner(self):
+        learner = maml_tf.MAML(mlp((1,), (), dtype="float32"), "mse", 1e20)
+        x = np.ones((2, 3, 1), np.float32)
+        result = evaluate(learner, [((x, 2 * x, x), 2 * x)], 5, divergence=1e6)
+        self.assertEqual([summary.diverged for summary in result.summaries()][0], 0)
+        self.assertEqual([summary.diverged for summary in result.summaries()][-1], 2)
+
+
+class AccuracyTest(parameterized.TestCase):
+    @parameterized.parameters("int32", "int64", "uint8", "float32")
+    def test_share_of_right_labels(self, dtype):
+        logits = tf.constant([[1.0, 2.0], [3.0, 0.0], [0.0, 1.0], [5.0, 1.0]])
+        for targets in ([1, 0, 0, 0], [[1], [0], [0], [0]]):
+            self.assertEqual(float(accuracy(tf.constant(targets, dtype), logits)), 0.75)
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,42 @@
+"""Tests of maml_tf.experiments.logdir."""
+
+import pathlib
+
+from absl.testing import absltest
+
+from maml_tf.experiments.logdir import open_logdir
+
+
+class OpenLogdirTest(absltest.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path, "run")
+
+    def with_checkpoint(self, folder):
+        (self.folder / folder).mkdir(parents=True)
+        (self.folder / folder / "checkpoint-100.index").touch()
+
+    def test_a_new_directory_is_made(self):
+        self.assertEqual(open_logdir(str(self.folder), ["checkpoints"], False), self.folder)
+        self.assertTrue(self.folder.is_dir())
+
+    def test_checkpoints_are_refused_unless_resumed(self):
+        self.with_checkpoint("maml/checkpoints")
+        folders = ["oracle/checkpoints", "maml/checkpoints"]
+        with self.assertRaisesRegex(ValueError, r"\(--resume\). Received: .*run' with checkpoints in 'maml/check"):
+            open_logdir(self.folder, folders, False)
+        self.assertEqual(open_logdir(self.folder, folders, True), self.folder)
+
+    def test_the_checkpoints_of_another_method_may_stay(self):
+        self.with_checkpoint("maml/checkpoints")
+        self.assertEqual(open_logdir(self.folder, ["oracle/checkpoints"], False), self.folder)
+
+    def test_a_directory_that_cannot_be_made_is_an_error(self):
+        self.folder.touch()
+        for resume in (False, True):
+            with self.assertRaisesRegex(ValueError, "Expected a directory that can be created and written to"):
+                open_logdir(self.folder / "below", [], resume)
+
+
+if __name__ == "__main__":
+    absltest.main()

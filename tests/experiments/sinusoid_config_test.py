@@ -1,0 +1,57 @@
+"""Tests of maml_tf.experiments.sinusoid_config."""
+
+import dataclasses
+import itertools
+
+from absl.testing import absltest, parameterized
+
+from maml_tf.experiments import sinusoid_config
+from maml_tf.experiments.sinusoid_config import METHODS, SinusoidConfig
+
+
+class SinusoidConfigTest(parameterized.TestCase):
+    def test_defaults_are_the_papers(self):
+        config = SinusoidConfig()
+        self.assertEqual((config.hidden, config.inner_learning_rate, config.inner_steps), ((40, 40), 0.01, 1))
+        self.assertEqual((config.iterations, config.meta_batch_size, config.shots), (70_000, 25, 10))
+        self.assertEqual((config.evaluation_shots, config.evaluation_steps, config.test_tasks), ((5, 10, 20), 10, 600))
+
+    @parameterized.parameters(
+        ({"methods": ("maml", "reptile")}, r"Expected methods of \('maml', .*Received: methods=\('maml', 'reptile'\)"),
+        ({"methods": ()}, r"Received: methods=\(\)"),
+        ({"iterations": 1500}, "multiple of iterations_per_call=1000. Received: iterations=1500"),
+        ({"evaluation_shots": ()}, r"Expected evaluation_shots >= 1. Received: evaluation_shots=\(\)"),
+        ({"evaluation_shots": (5, 0)}, r"Received: evaluation_shots=\(5, 0\)"),
+        ({"grid_points": 1}, "Expected grid_points to be at least 2. Received: grid_points=1"),
+        ({"checkpoint_seconds": -1.0}, "Expected checkpoint_seconds >= 0. Received: checkpoint_seconds=-1.0"),
+        ({"checkpoint_seconds": float("nan")}, "Received: checkpoint_seconds=nan"),
+    )
+    def test_what_cannot_be_run_is_an_error(self, fields, message):
+        with self.assertRaisesRegex(ValueError, message):
+            SinusoidConfig(**fields)
+
+    @parameterized.parameters(
+        "iterations", "meta_batch_size", "shots", "inner_steps", "evaluation_steps", "test_tasks", "validation_tasks",
+        "iterations_per_call", "multi_task_networks", "multi_task_iterations", "multi_task_points",
+    )  # fmt: skip
+    def test_counts_below_one_are_an_error(self, name):
+        with self.assertRaisesRegex(ValueError, f"Expected {name} to be at least 1. Received: {name}=0"):
+            SinusoidConfig(**{name: 0})
+
+    def test_every_method_alone_is_a_configuration(self):
+        for method in METHODS:
+            self.assertEqual(SinusoidConfig(methods=(method,)).methods, (method,))
+
+    def test_no_two_streams_share_a_seed(self):
+        names = ("TRAINING", "VALIDATION", "TEST", "FIGURES", "NETWORKS")
+        purposes = [getattr(sinusoid_config, name) for name in names]
+        streams = [SinusoidConfig(seed=seed).stream(p) for seed, p in itertools.product(range(20), purposes)]
+        self.assertLen(set(streams), 20 * len(names))
+
+    def test_it_cannot_change(self):
+        with self.assertRaises(dataclasses.FrozenInstanceError):
+            SinusoidConfig().seed = 2
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,201 @@
+"""Tests of maml_tf.experiments.sinusoid_methods."""
+
+import dataclasses
+import pathlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl.testing import absltest, parameterized
+
+from maml_tf.evaluation import evaluate
+from maml_tf.experiments import sinusoid_config, sinusoid_methods
+from maml_tf.experiments.sinusoid_config import SinusoidConfig
+from maml_tf.meta_learner import MAML
+from maml_tf.tasks.sinusoid import Sinusoids
+from tests.support.keras_warnings import ignore_array_copy
+
+SMALL = SinusoidConfig(
+    iterations=20,
+    iterations_per_call=10,
+    meta_batch_size=3,
+    shots=5,
+    hidden=(8,),
+    validation_tasks=4,
+    evaluation_steps=2,
+    multi_task_networks=2,
+    multi_task_iterations=10,
+    multi_task_points=6,
+)
+
+
+def replaced(**fields):
+    return dataclasses.replace(SMALL, **fields)
+
+
+class TrainTest(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        ignore_array_copy()
+
+    def train(self, method, config=SMALL, folder=None, resume=False):
+        folder = folder or pathlib.Path(self.create_tempdir().full_path)
+        return sinusoid_methods.train(method, config, folder, resume)
+
+    def assert_same_weights(self, first, second):
+        for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+    def test_the_oracle_is_told_amplitude_and_phase(self):
+        self.assertEqual(self.train("oracle").input_shape, (None, 3))
+
+    def test_random_is_the_start_of_the_others(self):
+        random = self.train("random")
+        keras.utils.set_random_seed(SMALL.seed)
+        self.assert_same_weights(random, sinusoid_methods.build_network(SMALL))
+        self.assertEqual(random.input_shape, (None, 1))
+
+    def test_a_training_is_a_function_of_the_seed(self):
+        network = self.train("maml")
+        self.assert_same_weights(network, self.train("maml"))
+        other = self.train("maml", replaced(seed=2))
+        self.assertFalse(np.array_equal(network.get_weights()[0], other.get_weights()[0]))
+
+    def test_the_flag_first_order_makes_maml_the_method_first_order(self):
+        first_order = self.train("maml_first_order")
+        self.assert_same_weights(self.train("maml", replaced(first_order=True)), first_order)
+        self.assertFalse(np.array_equal(self.train("maml").get_weights()[0], first_order.get_weights()[0]))
+
+    def test_maml_ends_with_its_best_weights_on_validation_tasks(self):
+        # This learning rate ruins the network in the second half; after the first it is the better one.
+        config = replaced(meta_learning_rate=0.5, iterations=60)
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        network = self.train("maml", config, folder)
+        reader = tf.train.load_checkpoint(str(folder / "checkpoints"))
+        names = [f"/{number}/.ATTRIBUTES/VARIABLE_VALUE" for number in range(len(network.weights))]
+        for name, weight in zip(names, network.get_weights(), strict=True):
+            np.testing.assert_array_equal(weight, reader.get_tensor(f"best/weights{name}"))
+        learner = MAML(network, "mse", config.inner_learning_rate)
+        (values,) = evaluate(learner, sinusoid_methods.validation_episodes(config, 5), 2).values.values()
+        np.testing.assert_allclose(
+            values[1:].mean(), reader.get_tensor("best/value/.ATTRIBUTES/VARIABLE_VALUE"), rtol=1e-4
+        )
+        self.assertLess(int(reader.get_tensor("best/iteration/.ATTRIBUTES/VARIABLE_VALUE")), 60)
+
+    def test_multi_task_averages_networks_and_each_penalty_has_its_effect(self):
+        config = replaced(multi_task_l2=0.5, multi_task_mean=0.5)
+        kernels = {
+            method: self.train(method, config).get_weights()[0]
+            for method in ("multi_task", "multi_task_l2", "multi_task_mean")
+        }
+        self.assertLess(np.abs(kernels["multi_task_l2"]).sum(), np.abs(kernels["multi_task"]).sum())
+        self.assertFalse(np.array_equal(kernels["multi_task_mean"], kernels["multi_task_l2"]))
+        one = self.train("multi_task", replaced(multi_task_networks=1)).get_weights()[0]
+        self.assertFalse(np.array_equal(one, kernels["multi_task"]))
+
+    def test_checkpoints_are_refused_without_resume_and_under_another_configuration(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        network = self.train("pretrained", folder=folder)
+        with self.assertRaisesRegex(ValueError, "Expected a directory without checkpoints"):
+            self.train("pretrained", folder=folder)
+        with self.assertRaisesRegex(ValueError, "differs in seed: stored 1, given 2"):
+            self.train("pretrained", replaced(seed=2), folder, resume=True)
+        # A finished training is not repeated.
+        self.assert_same_weights(self.train("pretrained", folder=folder, resume=True), network)
+
+
+class DataTest(absltest.TestCase):
+    def test_an_iterations_tasks_are_a_function_of_its_index(self):
+        draw = sinusoid_methods._episodes(SMALL)
+        (support_x, *_), query_y = draw(tf.constant(7, tf.int64))
+        self.assertEqual(support_x.shape, (3, 5, 1))
+        self.assertEqual(query_y.shape, (3, 5, 1))
+        (again, *_), _ = draw(tf.constant(7, tf.int64))
+        (other, *_), _ = draw(tf.constant(8, tf.int64))
+        np.testing.assert_array_equal(support_x, again)
+        self.assertFalse(np.array_equal(support_x, other))
+
+    def test_pretraining_and_maml_see_the_same_tasks_and_the_oracle_their_parameters(self):
+        index = tf.constant(3, tf.int64)
+        x, y = sinusoid_methods._pooled_points(SMALL, oracle=False)(index)
+        told_x, told_y = sinusoid_methods._pooled_points(SMALL, oracle=True)(index)
+        (support_x, support_y, _), _ = sinusoid_methods._episodes(SMALL)(index)
+        np.testing.assert_array_equal(x, np.reshape(support_x, (-1, 1)))
+        np.testing.assert_array_equal(y, np.reshape(support_y, (-1, 1)))
+        np.testing.assert_array_equal(told_x[:, :1], x)
+        np.testing.assert_allclose(told_y[:, 0], told_x[:, 1] * np.sin(told_x[:, 0] - told_x[:, 2]), atol=1e-5)
+
+    def test_validation_tasks_are_none_of_the_training(self):
+        ((validation_x, *_), _), *more = sinusoid_methods.validation_episodes(SMALL, 5)
+        self.assertEmpty(more)
+        self.assertEqual(validation_x.shape, (4, 5, 1))
+        training_x = [sinusoid_methods._episodes(SMALL)(tf.constant(i, tf.int64))[0][0] for i in range(20)]
+        self.assertEmpty(np.intersect1d(np.ravel(validation_x), np.ravel(training_x)))
+
+    def test_fresh_weights_are_a_function_of_the_networks_number(self):
+        first, second, again = (sinusoid_methods._fresh_weights(SMALL, number) for number in (0, 1, 0))
+        np.testing.assert_array_equal(first[0], again[0])
+        self.assertFalse(np.array_equal(first[0], second[0]))
+
+
+class IdentityTest(parameterized.TestCase):
+    @parameterized.parameters(
+        {"methods": ("oracle", "maml")},
+        {"evaluation_shots": (7,)},
+        {"test_tasks": 3},
+        {"grid_points": 7},
+        {"checkpoint_seconds": 0.0},
+    )
+    def test_what_the_training_does_not_depend_on_is_not_in_it(self, **fields):
+        identity = sinusoid_methods._identity("maml", replaced(**fields))
+        self.assertEqual(identity, sinusoid_methods._identity("maml", SMALL))
+
+    def test_everything_else_is(self):
+        left_out = {"methods", "evaluation_shots", "test_tasks", "grid_points", "checkpoint_seconds"}
+        fields = {field.name for field in dataclasses.fields(SinusoidConfig)}
+        self.assertEqual(set(sinusoid_methods._identity("maml", SMALL)), fields - left_out | {"method"})
+        for change in ({"seed": 2}, {"hidden": (9,)}, {"inner_learning_rate": 0.02}, {"first_order": True}):
+            self.assertNotEqual(
+                sinusoid_methods._identity("maml", replaced(**change)), sinusoid_methods._identity("maml", SMALL)
+            )
+
+    def test_methods_differ(self):
+        self.assertNotEqual(
+            sinusoid_methods._identity("maml", SMALL), sinusoid_methods._identity("maml_first_order", SMALL)
+        )
+
+
+class LearningTest(absltest.TestCase):
+    """2,000 iterations at one seed: 5-shot errors after one step on 600 tasks.
+
+    Measured at this seed: MAML 0.95, first order 1.34, pretrained 2.10, with standard errors below 0.1.
+    An inner step of the wrong sign moves every prediction away from its target, by the kernel's positive
+    semidefiniteness, so that the best initialisation hardly moves at all: no better than pretraining, far from 0.6 of
+    its error. A lost second-order term is method "maml_first_order" itself, to which the error would be equal and not
+    0.9 of it.
+    """
+
+    def setUp(self):
+        super().setUp()
+        ignore_array_copy()
+
+    def test_maml_beats_pretraining_and_the_first_order_approximation(self):
+        config = SinusoidConfig(
+            seed=2, iterations=2000, iterations_per_call=500, validation_tasks=200, evaluation_steps=1
+        )
+        drawn = Sinusoids().draw(config.stream(sinusoid_config.TEST), 0, tasks=600, shots=5, queries=5)
+        errors = {}
+        for method in ("maml", "maml_first_order", "pretrained"):
+            network = sinusoid_methods.train(method, config, pathlib.Path(self.create_tempdir(method).full_path), False)
+            # For pretraining the better of two step sizes around its best.
+            step_sizes = (0.005, 0.01) if method == "pretrained" else (config.inner_learning_rate,)
+            errors[method] = min(
+                evaluate(MAML(network, "mse", size), [drawn.episode.keras_data()], 1).summary("loss", 1).mean
+                for size in step_sizes
+            )
+        self.assertLess(errors["maml"], 0.6 * errors["pretrained"], errors)
+        self.assertLess(errors["maml"], 0.9 * errors["maml_first_order"], errors)
+
+
+if __name__ == "__main__":
+    absltest.main()
