@@ -11,7 +11,7 @@ import tensorflow as tf
 from maml_tf.core import episode_checks, selection
 from maml_tf.core.functional import FunctionalModel, clone
 from maml_tf.core.known_offenders import warn_of_offenders
-from maml_tf.core.meta_gradient import MetaGradient, meta_gradient, over_tasks
+from maml_tf.core.meta_gradient import MetaGradient, check_task_map, meta_gradient, over_tasks
 from maml_tf.core.supervised_tasks import SupervisedTasks
 from maml_tf.core.task_map import choose_jit_compile, choose_task_map
 from maml_tf.core.update_rules import UpdateRule, as_update_rule
@@ -87,6 +87,7 @@ class MAML(keras.Model):
         self.adapted = adapted
         self.task_map = choose_task_map(model) if task_map == "auto" else task_map
         self.parallel_tasks = parallel_tasks
+        check_task_map(self.task_map, parallel_tasks)
         self.tasks = tasks
         self._loss_given = loss
         self.built = True
@@ -246,9 +247,9 @@ class MAML(keras.Model):
             task_map=self.task_map,
             parallel_tasks=self.parallel_tasks,
         )
-        # The optimizer must not see gradients of a loss that is not finite.
+        # Neither the optimizer nor the moving statistics must see the result of a loss that is not finite.
         with tf.control_dependencies(episode_checks.require_finite(result.auxiliary[1])):
-            return result._replace(gradients=tf.nest.map_structure(tf.identity, result.gradients))
+            return tf.nest.map_structure(tf.identity, result)
 
     def _in_order(self, gradients) -> list[tf.Tensor]:
         theta, rates = gradients

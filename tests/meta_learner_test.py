@@ -58,7 +58,7 @@ class MetaGradientsTest(parameterized.TestCase):
         learner = maml_tf.MAML(mlp((2,), (3,)), "mse", rule)
         _, gradients = learner.meta_gradients(make_data())
         self.assertEqual([g.shape for g in gradients], [v.shape for v in learner.trainable_variables])
-        self.assertEqual([v.path for v in learner.trainable_variables[:4]], learner._functional.names)
+        self.assertEqual([v.path for v in learner.trainable_variables[:4]], learner.tasks.functional.names)
         self.assertLen(learner.trainable_variables, 6)
 
     def test_gradient_step_on_each_variable_lowers_the_loss(self):
@@ -121,7 +121,7 @@ class AdaptedVariablesTest(absltest.TestCase):
             mlp((2,), (3,)), "mse", maml_tf.LearnedStepSizes(0.1), adapted=maml_tf.matching("bias")
         )
         self.assertLen(learner.update_rule.trainable_variables, 2)
-        self.assertLen(learner.adapted_names, 2)
+        self.assertLen(learner.tasks.adapted_names, 2)
 
 
 class AdaptTest(parameterized.TestCase):
@@ -151,7 +151,7 @@ class AdaptTest(parameterized.TestCase):
 
     def test_bad_input(self):
         learner = maml_tf.MAML(mlp((2,), (3,)), "mse")
-        with self.assertRaisesRegex(ValueError, "Expected steps >= 0. Received: steps=-1"):
+        with self.assertRaisesRegex(ValueError, "Expected steps to be an integer of at least 0. Received: steps=-1"):
             learner.adapt(draw(3, 2), draw(3, 1), steps=-1)
         with self.assertRaisesRegex(ValueError, "at least 1. Received: support_x"):
             learner.adapt(draw(0, 2), draw(0, 1))
@@ -283,9 +283,9 @@ class DropoutTest(absltest.TestCase):
         """With a rate of 0 only the mask tells the steps' losses apart."""
         learner = self.make_learner()
         (support_x, support_y, _), _ = make_data()
-        params, state = learner._functional.parameters(), learner._functional.state()
+        params, state = learner.tasks.parameters(), learner.tasks.functional.state()
         adaptation = maml_tf.adapt(
-            learner.objective(params), params, [(support_x[0], support_y[0])] * 3, learner.update_rule, state=state
+            learner.tasks.objective(params), params, [(support_x[0], support_y[0])] * 3, learner.update_rule, state=state
         )
         self.assertLen({float(loss) for loss in adaptation.losses}, 3)
 
@@ -343,7 +343,7 @@ class ArgumentsTest(parameterized.TestCase):
          {"inner_learning_rate": "adam"}),
         ("optimizer", TypeError, "Expected inner_learning_rate", {"inner_learning_rate": keras.optimizers.SGD()}),
         ("negative_rate", ValueError, "Expected step sizes of at least 0", {"inner_learning_rate": -0.1}),
-        ("no_steps", ValueError, "Expected inner_steps >= 1. Received: inner_steps=0", {"inner_steps": 0}),
+        ("no_steps", ValueError, "Expected inner_steps to be an integer of at least 1. Received: inner_steps=0", {"inner_steps": 0}),
         ("negative_steps", ValueError, "Received: inner_steps=-2", {"inner_steps": -2}),
         ("pattern", ValueError, "Expected pattern 'conv'", {"adapted": maml_tf.matching("conv")}),
         ("nothing_adapted", ValueError, "Expected a trainable variable to adapt", {"adapted": lambda model: []}),

@@ -88,6 +88,8 @@ def inner_step(
     _require_scalar(loss)
     gradients = tape.gradient(loss, params)
     require_gradients(gradients, "inner gradient", "Select the variables to adapt, or let the loss use this one.")
+    # Embeddings' gradients are sparse, and rules compute with tensors.
+    gradients = tf.nest.map_structure(tf.convert_to_tensor, gradients)
     if first_order:
         gradients = tf.nest.map_structure(tf.stop_gradient, gradients)
     return InnerStep(update_rule(params, gradients, step), loss, state)

@@ -105,13 +105,7 @@ def over_tasks(
     Raises:
         ValueError: If `task_map` is unknown, or `parallel_tasks` does not fit it.
     """
-    if task_map not in TASK_MAPS:
-        raise ValueError(f"Expected task_map to be one of {TASK_MAPS}. Received: {task_map!r}")
-    if parallel_tasks is not None and (parallel_tasks < 1 or task_map == "unrolled"):
-        raise ValueError(
-            "Expected parallel_tasks to be at least 1, and None with task_map='unrolled'. "
-            f"Received: parallel_tasks={parallel_tasks}, task_map={task_map!r}"
-        )
+    check_task_map(task_map, parallel_tasks)
     if task_map == "unrolled":
         return _unrolled(function, tasks)
     if task_map == "mapped":
@@ -119,6 +113,25 @@ def over_tasks(
     if parallel_tasks is None:
         return tf.vectorized_map(function, tasks, fallback_to_while_loop=True, warn=False)
     return _vectorized_in_chunks(function, tasks, parallel_tasks)
+
+
+def check_task_map(task_map: str, parallel_tasks: int | None) -> None:
+    """Checks a way over tasks.
+
+    Args:
+        task_map: One of `TASK_MAPS`.
+        parallel_tasks: How many tasks may be in memory at once, or None.
+
+    Raises:
+        ValueError: If `task_map` is unknown, or `parallel_tasks` does not fit it.
+    """
+    if task_map not in TASK_MAPS:
+        raise ValueError(f"Expected task_map to be one of {TASK_MAPS}. Received: {task_map!r}")
+    if parallel_tasks is not None and (parallel_tasks < 1 or task_map == "unrolled"):
+        raise ValueError(
+            "Expected parallel_tasks to be at least 1, and None with task_map='unrolled'. "
+            f"Received: parallel_tasks={parallel_tasks}, task_map={task_map!r}"
+        )
 
 
 class _MissingDerivativeError(LookupError):

@@ -32,7 +32,7 @@ class SupervisedTasks:
         adapted_names: Paths of the variables that adapt.
 
     Raises:
-        ValueError: If no variable is selected, or the model is not built.
+        ValueError: If no variable is selected or an unknown one, or the model is not built.
     """
 
     def __init__(self, model: keras.Model, loss: Any, update_rule: UpdateRule, selection: Selection):
@@ -42,6 +42,11 @@ class SupervisedTasks:
         self.adapted_names = tuple(selection(model))
         if not self.adapted_names:
             raise ValueError(f"Expected a trainable variable to adapt. Received: none in {model.name!r}")
+        unknown = set(self.adapted_names) - set(self.functional.names)
+        if unknown:
+            raise ValueError(
+                f"Expected names of trainable variables, of {self.functional.names}. Received: {sorted(unknown)}"
+            )
         update_rule.build(self.adapted(self.parameters()))
 
     def parameters(self) -> dict[str, tf.Tensor]:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import pathlib
+import types
+from unittest import mock
 
 import keras
 import numpy as np
@@ -54,12 +56,8 @@ class TrainTest(parameterized.TestCase):
         keras.utils.set_random_seed(SMALL.seed)
         self.assert_same_weights(random, sinusoid_methods.build_network(SMALL))
         self.assertEqual(random.input_shape, (None, 1))
-
-    def test_a_training_is_a_function_of_the_seed(self):
-        network = self.train("maml")
-        self.assert_same_weights(network, self.train("maml"))
-        other = self.train("maml", replaced(seed=2))
-        self.assertFalse(np.array_equal(network.get_weights()[0], other.get_weights()[0]))
+        other = self.train("random", replaced(seed=2))
+        self.assertFalse(np.array_equal(random.get_weights()[0], other.get_weights()[0]))
 
     def test_the_flag_first_order_makes_maml_the_method_first_order(self):
         first_order = self.train("maml_first_order")
@@ -67,22 +65,23 @@ class TrainTest(parameterized.TestCase):
         self.assertFalse(np.array_equal(self.train("maml").get_weights()[0], first_order.get_weights()[0]))
 
     def test_maml_ends_with_its_best_weights_on_validation_tasks(self):
-        # This learning rate ruins the network in the second half; after the first it is the better one.
-        config = replaced(meta_learning_rate=0.5, iterations=60)
+        errors = iter([1.0, 3.0])
         folder = pathlib.Path(self.create_tempdir().full_path)
-        network = self.train("maml", config, folder)
+        with mock.patch.object(sinusoid_methods, "Evaluator") as evaluator:
+            evaluator.return_value.side_effect = lambda episodes, steps: types.SimpleNamespace(
+                values={"loss": np.full((steps + 1, 4), next(errors))}
+            )
+            network = self.train("maml", SMALL, folder)
         reader = tf.train.load_checkpoint(str(folder / "checkpoints"))
-        names = [f"/{number}/.ATTRIBUTES/VARIABLE_VALUE" for number in range(len(network.weights))]
-        for name, weight in zip(names, network.get_weights(), strict=True):
-            np.testing.assert_array_equal(weight, reader.get_tensor(f"best/weights{name}"))
-        learner = MAML(network, "mse", config.inner_learning_rate)
-        (values,) = evaluate(learner, sinusoid_methods.validation_episodes(config, 5), 2).values.values()
-        np.testing.assert_allclose(
-            values[1:].mean(), reader.get_tensor("best/value/.ATTRIBUTES/VARIABLE_VALUE"), rtol=1e-4
-        )
-        self.assertLess(int(reader.get_tensor("best/iteration/.ATTRIBUTES/VARIABLE_VALUE")), 60)
+        # The last weights are not these: a step of Adam changes every kernel.
+        self.assertEqual(reader.get_tensor("best/iteration/.ATTRIBUTES/VARIABLE_VALUE"), 10)
+        names = {name for name in reader.get_variable_to_shape_map() if name.startswith("best/weights/")}
+        self.assertLen(names, 4)
+        for number, weight in enumerate(network.get_weights()):
+            best = reader.get_tensor(f"best/weights/{number}/.ATTRIBUTES/VARIABLE_VALUE")
+            np.testing.assert_array_equal(weight, best)
 
-    def test_multi_task_averages_networks_and_each_penalty_has_its_effect(self):
+    def test_each_multi_task_penalty_has_its_effect(self):
         config = replaced(multi_task_l2=0.5, multi_task_mean=0.5)
         kernels = {
             method: self.train(method, config).get_weights()[0]
@@ -90,8 +89,6 @@ class TrainTest(parameterized.TestCase):
         }
         self.assertLess(np.abs(kernels["multi_task_l2"]).sum(), np.abs(kernels["multi_task"]).sum())
         self.assertFalse(np.array_equal(kernels["multi_task_mean"], kernels["multi_task_l2"]))
-        one = self.train("multi_task", replaced(multi_task_networks=1)).get_weights()[0]
-        self.assertFalse(np.array_equal(one, kernels["multi_task"]))
 
     def test_checkpoints_are_refused_without_resume_and_under_another_configuration(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
@@ -168,11 +165,10 @@ class IdentityTest(parameterized.TestCase):
 class LearningTest(absltest.TestCase):
     """2,000 iterations at one seed: 5-shot errors after one step on 600 tasks.
 
-    Measured at this seed: MAML 0.95, first order 1.34, pretrained 2.10, with standard errors below 0.1.
-    An inner step of the wrong sign moves every prediction away from its target, by the kernel's positive
-    semidefiniteness, so that the best initialisation hardly moves at all: no better than pretraining, far from 0.6 of
-    its error. A lost second-order term is method "maml_first_order" itself, to which the error would be equal and not
-    0.9 of it.
+    Measured at this seed: MAML 0.99, first order 1.32, pretrained 2.17, with standard errors below 0.1.
+    Under an inner step of the wrong sign, in training and test, no initialisation does better than not to move: a
+    step takes each prediction away from its target. Measured, MAML is then at 3.15. A lost second-order term is method
+    "maml_first_order" itself, to which the error would be equal and not below 0.9 of it.
     """
 
     def setUp(self):
@@ -193,6 +189,7 @@ class LearningTest(absltest.TestCase):
                 evaluate(MAML(network, "mse", size), [drawn.episode.keras_data()], 1).summary("loss", 1).mean
                 for size in step_sizes
             )
+        self.assertLess(errors["maml"], 1.25, errors)
         self.assertLess(errors["maml"], 0.6 * errors["pretrained"], errors)
         self.assertLess(errors["maml"], 0.9 * errors["maml_first_order"], errors)
 
