@@ -192,8 +192,10 @@ class MAML(keras.Model):
             raise ValueError("Expected data ((support_x, support_y, query_x), query_y). Received: sample weights too")
         result = self._meta_gradient((inputs, targets))
         predictions, _, state = result.auxiliary
-        self.optimizer.apply(self._in_order(result.gradients), self.trainable_variables)
-        self.tasks.functional.assign_state(_merge_states(state))
+        # So that nothing, such as the optimizer's count of iterations, advances after a loss that is not finite.
+        with tf.control_dependencies([result.loss]):
+            self.optimizer.apply(self._in_order(result.gradients), self.trainable_variables)
+            self.tasks.functional.assign_state(_merge_states(state))
         self._loss_tracker.update_state(result.loss, sample_weight=tf.shape(result.task_losses)[0])
         return self.compute_metrics(inputs, targets, predictions, None)
 

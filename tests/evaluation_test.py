@@ -37,9 +37,7 @@ def task_by_task(learner, data, steps):
 
 
 class EvaluateTest(parameterized.TestCase):
-    @parameterized.parameters(
-        ("vectorized", False), ("mapped", False), ("unrolled", False), ("vectorized", True)
-    )
+    @parameterized.parameters(("vectorized", False), ("mapped", False), ("unrolled", False), ("vectorized", True))
     def test_equals_adapting_to_each_task_alone(self, task_map, jit_compile):
         learner = make_learner(task_map=task_map)
         data = registry.make_data(registry.MODELS[0], tasks=_TASKS)

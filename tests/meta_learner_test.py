@@ -117,9 +117,7 @@ class AdaptedVariablesTest(absltest.TestCase):
         self.assertTrue(all(np.any(np.asarray(gradient)) for gradient in learner.meta_gradients(data)[1]))
 
     def test_step_sizes_are_those_of_adapted_variables(self):
-        learner = maml_tf.MAML(
-            mlp((2,), (3,)), "mse", maml_tf.LearnedStepSizes(0.1), adapted=maml_tf.matching("bias")
-        )
+        learner = maml_tf.MAML(mlp((2,), (3,)), "mse", maml_tf.LearnedStepSizes(0.1), adapted=maml_tf.matching("bias"))
         self.assertLen(learner.update_rule.trainable_variables, 2)
         self.assertLen(learner.tasks.adapted_names, 2)
 
@@ -285,7 +283,11 @@ class DropoutTest(absltest.TestCase):
         (support_x, support_y, _), _ = make_data()
         params, state = learner.tasks.parameters(), learner.tasks.functional.state()
         adaptation = maml_tf.adapt(
-            learner.tasks.objective(params), params, [(support_x[0], support_y[0])] * 3, learner.update_rule, state=state
+            learner.tasks.objective(params),
+            params,
+            [(support_x[0], support_y[0])] * 3,
+            learner.update_rule,
+            state=state,
         )
         self.assertLen({float(loss) for loss in adaptation.losses}, 3)
 

@@ -159,9 +159,7 @@ def require_gradients(gradients: Params, kind: str, remedy: str) -> None:
     """
     for path, gradient in _leaves_with_paths(gradients):
         if gradient is None:
-            raise ValueError(
-                f"Expected the {kind} of every parameter to exist. Received: None for {path!r}. {remedy}"
-            )
+            raise ValueError(f"Expected the {kind} of every parameter to exist. Received: None for {path!r}. {remedy}")
 
 
 def _leaves_with_paths(nest: Any, path: str = "") -> list[tuple[str, Any]]:

@@ -20,7 +20,7 @@ _DENSE_LAYERS = (
 
 
 def choose_task_map(model: keras.Model) -> str:
-    """Chooses how to go over tasks: merged where operations are small or a GPU is there, else a task a thread.
+    """Chooses how to go over tasks: merged where that pays and works, else a task a thread.
 
     Args:
         model: A built Keras model.
@@ -29,7 +29,9 @@ def choose_task_map(model: keras.Model) -> str:
         "vectorized" or "mapped".
     """
     on_gpu = bool(tf.config.list_logical_devices("GPU"))
-    return "vectorized" if on_gpu or _is_dense(model) else "mapped"
+    # tf.vectorized_map cannot merge the second derivative of a recurrent layer's loop over time.
+    recurrent = any(isinstance(layer, keras.layers.RNN) for layer in model._flatten_layers())
+    return "vectorized" if _is_dense(model) or (on_gpu and not recurrent) else "mapped"
 
 
 def choose_jit_compile(model: keras.Model) -> bool:

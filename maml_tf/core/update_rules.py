@@ -277,7 +277,7 @@ def as_update_rule(rule: float | Sequence[float] | UpdateRule) -> UpdateRule:
 
 
 def _at_step(values: Sequence[float] | tf.Tensor, step: int | tf.Tensor, like: tf.Tensor) -> Any:
-    last = len(values) - 1
+    last = (values.shape[0] if tf.is_tensor(values) else len(values)) - 1
     if last == 0 or isinstance(step, int):
         return values[0 if last == 0 else min(step, last)]
     # Python numbers go straight to the gradient's dtype: by way of float32 they would lose digits of float64.

@@ -103,9 +103,7 @@ class Sinusoids:
         unit_x = tf.transpose(tf.reshape(unit[2 * tasks :], [points, tasks]))[:, :, tf.newaxis]
         support_x = _scaled(unit_x[:, :shots], self._support_range(support_half))
         if query_grid:
-            grid = tf.linspace(
-                tf.constant(self.x[0], tf.float32), tf.constant(self.x[1], tf.float32), queries
-            )
+            grid = tf.linspace(tf.constant(self.x[0], tf.float32), tf.constant(self.x[1], tf.float32), queries)
             query_x = tf.tile(grid[tf.newaxis, :, tf.newaxis], [tasks, 1, 1])
         else:
             query_x = _scaled(unit_x[:, shots:], self.x)
@@ -158,9 +156,7 @@ class Sinusoids:
         middle = (low + high) / 2
         ranges = {None: (low, high), "left": (low, middle), "right": (middle, high)}
         if half not in ranges:
-            raise ValueError(
-                f'Expected support_half to be None, "left" or "right". Received: support_half={half!r}'
-            )
+            raise ValueError(f'Expected support_half to be None, "left" or "right". Received: support_half={half!r}')
         return ranges[half]
 
 
@@ -215,10 +211,7 @@ def _uniform(count: int, key: tf.Tensor) -> tf.Tensor:
     # For float32 XLA's kernel and TensorFlow's make different numbers of the same random bits; the bits
     # agree.
     bits = tf.random.stateless_uniform([count], key, minval=None, maxval=None, dtype=tf.uint32, alg="philox")
-    return (
-        tf.cast(tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.int32), tf.float32)
-        * 2.0**-24
-    )
+    return tf.cast(tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.int32), tf.float32) * 2.0**-24
 
 
 def _scaled(unit: tf.Tensor, limits: tuple[float, float]) -> tf.Tensor:
@@ -228,6 +221,4 @@ def _scaled(unit: tf.Tensor, limits: tuple[float, float]) -> tf.Tensor:
 
 def _check_range(name: str, limits: tuple[float, float]) -> None:
     if len(limits) != 2 or not all(math.isfinite(limit) for limit in limits) or limits[0] > limits[1]:
-        raise ValueError(
-            f"Expected {name} to be finite (low, high) with low <= high. Received: {name}={limits}"
-        )
+        raise ValueError(f"Expected {name} to be finite (low, high) with low <= high. Received: {name}={limits}")

@@ -44,9 +44,7 @@ def closed_form(weights, data, steps, first_order):
         hessian, linear = 2 * x.T @ x / len(x), 2 * x.T @ y / len(x)
         contraction = np.eye(_FEATURES) - _ALPHA * hessian
         power = np.linalg.matrix_power(contraction, steps)
-        adapted = power @ weights + _ALPHA * sum(
-            np.linalg.matrix_power(contraction, j) @ linear for j in range(steps)
-        )
+        adapted = power @ weights + _ALPHA * sum(np.linalg.matrix_power(contraction, j) @ linear for j in range(steps))
         residual = x_query @ adapted - y_query
         query_gradient = 2 * x_query.T @ residual / len(x_query)
         losses.append(np.mean(residual**2))

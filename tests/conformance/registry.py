@@ -73,14 +73,10 @@ def _batch_normalization(**options):
 
 SHIPPED_MODELS = (
     ModelEntry("mlp", lambda: models.mlp((2,), (5, 4), dtype="float64"), (2,), None),
-    ModelEntry(
-        "omniglot_conv", lambda: models.omniglot_conv(WAYS, filters=2, dtype="float64"), (28, 28, 1), WAYS
-    ),
+    ModelEntry("omniglot_conv", lambda: models.omniglot_conv(WAYS, filters=2, dtype="float64"), (28, 28, 1), WAYS),
     ModelEntry(
         "mini_imagenet_conv",
-        lambda: models.conv_net(
-            (16, 16, 3), WAYS, filters=2, downsampling="pool", readout="flatten", dtype="float64"
-        ),
+        lambda: models.conv_net((16, 16, 3), WAYS, filters=2, downsampling="pool", readout="flatten", dtype="float64"),
         (16, 16, 3),
         WAYS,
     ),
@@ -121,9 +117,7 @@ RULES = (
 )
 
 
-def make_learner(
-    model: ModelEntry, rule: RuleEntry, steps: int, *, seed: int = 0, **options: Any
-) -> maml_tf.MAML:
+def make_learner(model: ModelEntry, rule: RuleEntry, steps: int, *, seed: int = 0, **options: Any) -> maml_tf.MAML:
     """Makes a learner with weights drawn from the seed, none of them zero."""
     keras.utils.set_random_seed(seed)
     built = model.build()

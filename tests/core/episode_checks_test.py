@@ -119,7 +119,9 @@ class RequireFiniteTest(parameterized.TestCase):
             with tf.control_dependencies(require_finite(losses)):
                 return tf.identity(losses)
 
-        with self.assertRaisesRegex(tf.errors.InvalidArgumentError, r"(?s)Expected finite losses.*\[\[1 1\]\s*\[1 2\]\]"):
+        with self.assertRaisesRegex(
+            tf.errors.InvalidArgumentError, r"(?s)Expected finite losses.*\[\[1 1\]\s*\[1 2\]\]"
+        ):
             checked(losses)
         np.testing.assert_array_equal(checked(tf.ones((2, 3))), ones(2, 3))
 

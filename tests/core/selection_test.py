@@ -52,7 +52,9 @@ class SelectionTest(absltest.TestCase):
         self.assertLen(matching("kernel$")(make_model()), 3)
 
     def test_matching_nothing(self):
-        with self.assertRaisesRegex(ValueError, "Expected pattern 'conv' to match a trainable variable. Received:.*two"):
+        with self.assertRaisesRegex(
+            ValueError, "Expected pattern 'conv' to match a trainable variable. Received:.*two"
+        ):
             matching("conv")(make_model())
 
     def test_bad_pattern(self):

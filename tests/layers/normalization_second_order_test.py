@@ -101,9 +101,7 @@ class SecondOrderTest(parameterized.TestCase):
         weights = [tf.constant(random.uniform(0.5, 1.5, 3)) for _ in range(2)]
 
         def loss(values):
-            _, state = layer.stateless_call(
-                values[1:], layer.non_trainable_variables, values[0], training=True
-            )
+            _, state = layer.stateless_call(values[1:], layer.non_trainable_variables, values[0], training=True)
             outputs, _ = layer.stateless_call(values[1:], state, later, training=False)
             return tf.reduce_sum(tf.tanh(outputs))
 

@@ -79,13 +79,9 @@ class AgainstKerasTest(parameterized.TestCase):
         signature = [tf.TensorSpec([None, *shape[1:]], tf.float64)]
         compiled = tf.function(ours, input_signature=signature)
         np.testing.assert_allclose(compiled(x), theirs(x), rtol=1e-10)
-        self.assertEqual(
-            compiled.get_concrete_function().structured_outputs.shape.as_list(), [None, *shape[1:]]
-        )
+        self.assertEqual(compiled.get_concrete_function().structured_outputs.shape.as_list(), [None, *shape[1:]])
 
-    @hypothesis.given(
-        sizes=strategies.lists(strategies.integers(2, 4), min_size=2, max_size=5), data=strategies.data()
-    )
+    @hypothesis.given(sizes=strategies.lists(strategies.integers(2, 4), min_size=2, max_size=5), data=strategies.data())
     @hypothesis.settings(max_examples=20, deadline=None)
     def test_any_rank_and_axis(self, sizes, data):
         axis = data.draw(strategies.integers(-len(sizes), len(sizes) - 1))
@@ -143,9 +139,7 @@ class BatchStatisticsTest(parameterized.TestCase):
         x = np.random.default_rng(1).normal(size=(20, 2))
         layer.build(x.shape)
         before = [weight.numpy() for weight in layer.non_trainable_weights]
-        _, state = layer.stateless_call(
-            layer.trainable_variables, layer.non_trainable_variables, x, training=True
-        )
+        _, state = layer.stateless_call(layer.trainable_variables, layer.non_trainable_variables, x, training=True)
         np.testing.assert_allclose(state[0], 0.25 * x.mean(0))
         np.testing.assert_allclose(state[1], 0.75 + 0.25 * x.var(0))
         for weight, value in zip(layer.non_trainable_weights, before, strict=True):
@@ -171,9 +165,7 @@ class FusedTest(parameterized.TestCase):
     def test_suits_large_float32_images(self, shape, dtype, axis, epsilon, expected):
         self.assertIs(fused_suits(tf.TensorSpec(shape, dtype), axis, epsilon), expected)
 
-    @parameterized.product(
-        scale=(True, False), center=(True, False), batch_statistics=batch_module._STATISTICS
-    )
+    @parameterized.product(scale=(True, False), center=(True, False), batch_statistics=batch_module._STATISTICS)
     def test_layer_equals_keras_on_large_images(self, scale, center, batch_statistics):
         shape = (3, 21, 21, 4)
         options = {"scale": scale, "center": center}

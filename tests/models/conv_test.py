@@ -46,9 +46,7 @@ class PresetsTest(parameterized.TestCase):
 
 class ConvNetTest(parameterized.TestCase):
     def test_a_block_is_convolution_batch_norm_relu_and_pooling(self):
-        model = conv_net(
-            (6, 6, 2), 3, filters=4, blocks=1, downsampling="pool", readout="flatten", dtype="float64"
-        )
+        model = conv_net((6, 6, 2), 3, filters=4, blocks=1, downsampling="pool", readout="flatten", dtype="float64")
         x = np.random.default_rng(0).normal(size=(3, 6, 6, 2))
         kernel, beta, head, bias = (weight.numpy() for weight in model.weights)
         padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
@@ -72,8 +70,7 @@ class ConvNetTest(parameterized.TestCase):
     def test_batch_statistics_option(self):
         x = np.random.default_rng(0).normal(size=(4, 8, 8, 1))
         always, training = (
-            conv_net((8, 8, 1), filters=4, blocks=1, batch_statistics=option)
-            for option in ("always", "training")
+            conv_net((8, 8, 1), filters=4, blocks=1, batch_statistics=option) for option in ("always", "training")
         )
         self.assertEmpty(always.non_trainable_weights)
         self.assertLen(training.non_trainable_weights, 2)

@@ -23,14 +23,10 @@ def lines(panel):
 
 class SinusoidFitsTest(parameterized.TestCase):
     def test_a_row_of_panels_a_method_and_a_column_a_task(self):
-        figure = sinusoid_fits(
-            {"MAML": [fit(), fit(shots=10)], "pretrained": [fit(), fit(shots=10)]}, title="Fits"
-        )
+        figure = sinusoid_fits({"MAML": [fit(), fit(shots=10)], "pretrained": [fit(), fit(shots=10)]}, title="Fits")
         titles = [panel.get_title() for panel in figure.axes]
         self.assertEqual(titles, ["MAML, K = 5", "MAML, K = 10", "pretrained, K = 5", "pretrained, K = 10"])
-        self.assertEqual(
-            [panel.get_xlabel() for panel in figure.axes], ["", "", "x (radians)", "x (radians)"]
-        )
+        self.assertEqual([panel.get_xlabel() for panel in figure.axes], ["", "", "x (radians)", "x (radians)"])
         self.assertEqual([panel.get_ylabel() for panel in figure.axes], ["y", "", "y", ""])
         self.assertEqual(figure.get_suptitle(), "Fits")
 

@@ -213,9 +213,7 @@ def main(arguments: list[str]) -> int:
         found = problems(SourceTree(), build.read_text(encoding="utf-8"))
     except UnknownImportError as error:
         sys.exit(str(error))
-    print(
-        "\n".join([*found, f"To write BUILD anew: {COMMAND}"] if found else ["BUILD agrees with the imports"])
-    )
+    print("\n".join([*found, f"To write BUILD anew: {COMMAND}"] if found else ["BUILD agrees with the imports"]))
     return 1 if found else 0
 
 

@@ -44,9 +44,7 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _HEADING = re.compile(r"^([A-Z][A-Za-z ]*):$", re.MULTILINE)
 
 
-def problems(
-    text: str, path: str = "module.py", documented: Mapping[str, Set[str]] | None = None
-) -> list[str]:
+def problems(text: str, path: str = "module.py", documented: Mapping[str, Set[str]] | None = None) -> list[str]:
     """Returns what the docstrings of a module's public names lack, a line for each fault.
 
     `documented` is what methods_by_class() returns for the modules that classes here may derive from.
@@ -57,9 +55,7 @@ def problems(
 def methods_by_class(texts: Iterable[str]) -> dict[str, set[str]]:
     """Returns the names of the methods of each class that have a docstring, in all the modules given."""
     classes = [node for text in texts for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
-    return {
-        node.name: {method.name for method in _methods(node) if ast.get_docstring(method)} for node in classes
-    }
+    return {node.name: {method.name for method in _methods(node) if ast.get_docstring(method)} for node in classes}
 
 
 def _module_problems(tree: ast.Module, path: str, documented: Mapping[str, Set[str]]) -> Iterator[str]:

@@ -60,9 +60,7 @@ class BestWeightsTest(parameterized.TestCase):
         model = built_model()
         model.compile("sgd", loss="mse")
         x = np.ones((4, 2), "float32")
-        with self.assertRaisesRegex(
-            ValueError, r"Expected the metric 'val_mse' in the logs. Received: \['loss'\]"
-        ):
+        with self.assertRaisesRegex(ValueError, r"Expected the metric 'val_mse' in the logs. Received: \['loss'\]"):
             model.fit(x, x[:, :1], verbose=0, callbacks=[BestWeights(model, "val_mse", 1)])
 
     def test_bad_mode_and_unbuilt_model_are_refused(self):

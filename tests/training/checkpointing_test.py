@@ -80,9 +80,7 @@ class AtomicCheckpointTest(parameterized.TestCase):
         resumed.fit(epochs=6)
         for one, other in zip(all_state(straight.model), all_state(resumed.model), strict=True):
             np.testing.assert_array_equal(one, other)
-        self.assertEqual(
-            (straight.best.value, straight.best.iteration), (resumed.best.value, resumed.best.iteration)
-        )
+        self.assertEqual((straight.best.value, straight.best.iteration), (resumed.best.value, resumed.best.iteration))
         for one, other in zip(straight.best.state.weights, resumed.best.state.weights, strict=True):
             np.testing.assert_array_equal(one, other)
 
@@ -102,9 +100,7 @@ class AtomicCheckpointTest(parameterized.TestCase):
         for one, other in zip(before, all_state(training.model), strict=True):
             np.testing.assert_array_equal(one, other)
 
-    @parameterized.parameters(
-        "cut", "flipped", "no data", "no index", "cut index", "empty index", "stale record"
-    )
+    @parameterized.parameters("cut", "flipped", "no data", "no index", "cut index", "empty index", "stale record")
     def test_a_damaged_newest_checkpoint_is_passed_over(self, damage):
         directory = self.directory()
         training = Training(directory)

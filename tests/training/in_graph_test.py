@@ -22,9 +22,7 @@ def small_model(jit_compile=True, **compile_arguments):
 
 
 def assert_same_state(model, other, **tolerance):
-    pairs = zip(
-        model.variables + model.optimizer.variables, other.variables + other.optimizer.variables, strict=True
-    )
+    pairs = zip(model.variables + model.optimizer.variables, other.variables + other.optimizer.variables, strict=True)
     for one, two in pairs:
         np.testing.assert_allclose(one, two, err_msg=one.path, **tolerance)
 
@@ -89,9 +87,7 @@ class InGraphTrainingTest(parameterized.TestCase):
             x, y = draw(index)
             return (x, 2 * x), y
 
-        self.assertLen(
-            InGraphTraining(model, draw_two, iterations_per_call=3).fit_iterations(6).history["loss"], 2
-        )
+        self.assertLen(InGraphTraining(model, draw_two, iterations_per_call=3).fit_iterations(6).history["loss"], 2)
 
     def test_an_uncompiled_model_is_refused(self):
         model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
