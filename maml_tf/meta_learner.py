@@ -114,11 +114,11 @@ class MAML(keras.Model):
         if jit_compile == "auto":
             jit_compile = choose_jit_compile(self.model)
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+        # Before any training, so that what is saved and what it is loaded into hold the same variables.
+        self.optimizer.build(self.trainable_variables)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.optimizer is not None:
-            self.optimizer.build(self.trainable_variables)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """Adapts to each task's support set and predicts its query set.
@@ -187,9 +187,7 @@ class MAML(keras.Model):
         return adapted
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        inputs, targets, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        if sample_weight is not None:
-            raise ValueError("Expected data ((support_x, support_y, query_x), query_y). Received: sample weights too")
+        inputs, targets = _without_sample_weight(data)
         result = self._meta_gradient((inputs, targets))
         predictions, _, state = result.auxiliary
         # So that nothing, such as the optimizer's count of iterations, advances after a loss that is not finite.
@@ -199,9 +197,24 @@ class MAML(keras.Model):
         self._loss_tracker.update_state(result.loss, sample_weight=tf.shape(result.task_losses)[0])
         return self.compute_metrics(inputs, targets, predictions, None)
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        losses = over_tasks(lambda task: self.tasks.data_loss(*task), (y, y_pred), task_map="vectorized")
-        return tf.reduce_mean(losses)
+    def test_step(self, data: Any) -> dict[str, Any]:
+        (support_x, support_y, query_x), targets = episode_checks.check_data(_without_sample_weight(data))
+        tasks, params, rates = self.tasks, self.tasks.parameters(), self.tasks.rule_values()
+
+        def measure(task):
+            number, (support, query) = task
+            with tasks.rule_bound(rates):
+                adaptation = tasks.adapt(params, number, support, self.inner_steps)
+            return tasks.loss({**params, **adaptation.params}, adaptation.state, *query, training=False)[:2]
+
+        losses, predictions = over_tasks(
+            measure,
+            _numbered(((support_x, support_y), (query_x, targets))),
+            task_map=self.task_map,
+            parallel_tasks=self.parallel_tasks,
+        )
+        self._loss_tracker.update_state(tf.reduce_mean(losses), sample_weight=tf.shape(losses)[0])
+        return self.compute_metrics(None, targets, predictions, None)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         # Metrics see examples, as they would with the wrapped model alone.
@@ -256,6 +269,13 @@ class MAML(keras.Model):
     def _in_order(self, gradients) -> list[tf.Tensor]:
         theta, rates = gradients
         return [*(theta[name] for name in self.tasks.functional.names), *rates]
+
+
+def _without_sample_weight(data: Any) -> tuple[Any, Any]:
+    inputs, targets, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    if sample_weight is not None:
+        raise ValueError("Expected data ((support_x, support_y, query_x), query_y). Received: sample weights too")
+    return inputs, targets
 
 
 def _numbered(tasks: Any) -> tuple[tf.Tensor, Any]:

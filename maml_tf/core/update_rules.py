@@ -60,6 +60,9 @@ class UpdateRule(keras.layers.Layer):
         """
         self.built = True
 
+    def get_build_config(self) -> None:
+        return None  # Whoever holds the rule builds it again; Keras would save the parameters' values.
+
 
 @_register
 class SGD(UpdateRule):
@@ -79,7 +82,9 @@ class SGD(UpdateRule):
 
     def __init__(self, learning_rate: float | Sequence[float] = 0.01, **kwargs):
         super().__init__(**kwargs)
-        rates = [float(rate) for rate in (learning_rate if _is_sequence(learning_rate) else [learning_rate])]
+        rates = [
+            float(rate) for rate in (learning_rate if isinstance(learning_rate, (list, tuple)) else [learning_rate])
+        ]
         if not rates or any(not rate >= 0 for rate in rates):
             raise ValueError(f"Expected step sizes of at least 0. Received: learning_rate={learning_rate!r}")
         self.learning_rates = tuple(rates)
@@ -137,7 +142,8 @@ class LearnedStepSizes(UpdateRule):
             if key not in self._step_sizes:
                 self._step_sizes[key] = self.add_weight(
                     shape=self._shape(value),
-                    initializer=keras.initializers.Constant(self.initial),
+                    # Keras' Constant goes by way of float32.
+                    initializer=lambda shape, dtype: tf.fill(shape, tf.constant(self.initial, dtype)),
                     dtype=keras.backend.standardize_dtype(value.dtype),
                     name=key.replace("/", "."),
                 )
@@ -243,15 +249,13 @@ class Chain(UpdateRule):
         return gradients
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "rules": [keras.saving.serialize_keras_object(rule) for rule in self.rules],
-        }
+        rules = [keras.saving.serialize_keras_object(rule) for rule in self.rules]
+        return {**super().get_config(), "rules": rules}
 
     @classmethod
     def from_config(cls, config):
-        rules = [keras.saving.deserialize_keras_object(rule) for rule in config.pop("rules")]
-        return cls(rules, **config)
+        rules = [keras.saving.deserialize_keras_object(rule) for rule in config["rules"]]
+        return cls(**{**config, "rules": rules})
 
 
 def as_update_rule(rule: float | Sequence[float] | UpdateRule) -> UpdateRule:
@@ -268,7 +272,7 @@ def as_update_rule(rule: float | Sequence[float] | UpdateRule) -> UpdateRule:
     """
     if isinstance(rule, UpdateRule):
         return rule
-    if _is_number(rule) or (_is_sequence(rule) and all(_is_number(rate) for rate in rule)):
+    if _is_number(rule) or (isinstance(rule, (list, tuple)) and all(_is_number(rate) for rate in rule)):
         return SGD(rule)
     raise TypeError(
         "Expected inner_learning_rate to be a number, a sequence of numbers (one a step) or a maml_tf update rule "
@@ -287,10 +291,6 @@ def _at_step(values: Sequence[float] | tf.Tensor, step: int | tf.Tensor, like: t
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def _is_sequence(value: Any) -> bool:
-    return isinstance(value, (list, tuple))
 
 
 def _positive(name: str, value: float) -> float:

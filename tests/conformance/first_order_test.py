@@ -43,7 +43,7 @@ class FirstOrderTest(parameterized.TestCase):
 
     @parameterized.named_parameters(*_CASES)
     def test_first_order_equals_constant_inner_gradients(self, model, rule, steps):
-        data = registry.make_data(model)
+        data = registry.make_data(model, tasks=1)
         learner = registry.make_learner(model, rule, steps, first_order=True)
         expected = naive_gradients(learner, model, rule, steps, data, first_order=True)
         self.assert_same(learner.meta_gradients(data), expected)

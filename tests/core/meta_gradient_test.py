@@ -69,11 +69,9 @@ class MetaGradientTest(parameterized.TestCase):
         def outer(params, x):
             return objective(adapt(objective, params, [x], SGD(0.1)).params, x, None), ()
 
-        compute = lambda: (
-            meta_gradient(  # noqa: E731
-                outer, {"w": tf.constant(1.0)}, tf.constant([1.0, 2.0]), task_map=task_map
-            ).loss
-        )
+        def compute():
+            return meta_gradient(outer, {"w": tf.constant(1.0)}, tf.constant([1.0, 2.0]), task_map=task_map).loss
+
         for run in (compute, tf.function(compute)):
             with self.assertRaisesRegex(LookupError, "Expected every operation.*SoftsignGrad.*check_second_order"):
                 run()
