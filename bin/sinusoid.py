@@ -56,6 +56,9 @@ flags.DEFINE_integer("multi_task_networks", _DEFAULTS.multi_task_networks, "Netw
 flags.DEFINE_integer("multi_task_iterations", _DEFAULTS.multi_task_iterations, "Training iterations of each.")
 flags.DEFINE_integer("multi_task_points", _DEFAULTS.multi_task_points, "Points an iteration of each.")
 flags.DEFINE_float("multi_task_learning_rate", _DEFAULTS.multi_task_learning_rate, "Learning rate of Adam of each.")
+flags.DEFINE_string(
+    "multi_task_initializer", _DEFAULTS.multi_task_initializer, "Keras' name of their kernels' initializer."
+)
 flags.DEFINE_float("multi_task_l2", _DEFAULTS.multi_task_l2, "Weight of the l2 penalty.")
 flags.DEFINE_float("multi_task_mean", _DEFAULTS.multi_task_mean, "Weight of the penalty on the distance to the mean.")
 
