@@ -194,7 +194,10 @@ class MAML(FiniteTraining):
         predictions, losses, state = result.auxiliary
 
         def update():
-            self.optimizer.apply(self._in_order(result.gradients), self.trainable_variables)
+            # Keras' optimizers add up the replicas' gradients.
+            replicas = tf.distribute.get_strategy().num_replicas_in_sync
+            gradients = [gradient / replicas for gradient in self._in_order(result.gradients)]
+            self.optimizer.apply(gradients, self.trainable_variables)
             self.tasks.functional.assign_state(_merge_states(state))
 
         # Neither the optimizer nor the moving statistics must see the result of a loss that is not finite.

@@ -6,7 +6,7 @@ tested on the inputs it meets in the model: its Hessian-vector product against c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -55,7 +55,9 @@ class Findings(list):
             percent show.
     """
 
-    precisions: dict[str, str]
+    def __init__(self, findings: Iterable[Finding], precisions: dict[str, str]):
+        super().__init__(findings)
+        self.precisions = precisions
 
 
 class _Call(NamedTuple):
@@ -106,10 +108,8 @@ def check_second_order(model: keras.Model, sample_input: Any, *, seed: int = 0) 
             findings[id(call.layer)] = finding
     named = {finding.layer for finding in findings.values()}
     untestable_here = [offender for offender in known_offenders(model) if offender.layer not in named]
-    result = Findings(findings.values())
-    result += [Finding(offender.layer, offender.reason, float("nan")) for offender in untestable_here]
-    result.precisions = precisions
-    return result
+    by_name = [Finding(offender.layer, offender.reason, float("nan")) for offender in untestable_here]
+    return Findings([*findings.values(), *by_name], precisions)
 
 
 def _recorded_calls(model: keras.Model, sample_input: Any) -> list[_Call]:
