@@ -138,7 +138,7 @@ class ErrorsTest(SmallImagenetTest):
 
     def test_a_class_in_two_lists(self):
         self.write_list("test", [("n0200000001.jpg", "n02")])
-        with self.assertRaisesRegex(ValueError, "every class in one list. Received: 'n02' in two: train, test"):
+        with self.assertRaisesRegex(ValueError, "every class in one list. Received: 'n02' in train and test"):
             self.prepare()
 
     def test_an_image_twice(self):
