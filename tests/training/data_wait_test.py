@@ -8,6 +8,7 @@ import tensorflow as tf
 from absl.testing import absltest
 
 from maml_tf.training import DataWait
+from tests.support.keras_warnings import ignore_array_copy
 
 
 def slow_dataset(seconds, elements=None):
