@@ -82,7 +82,9 @@ class Simulations:
         self.dt = timestep * frame_skip
         self._frame_skip = frame_skip
         self._stage = int(mujoco.mjtStage.mjSTAGE_ACC if contact_forces else mujoco.mjtStage.mjSTAGE_VEL)
-        self._batch = batch.Batch(self.model, count, threads)
+        # A persistent batch keeps what mj_forward computed of positions and velocities for the next mj_step. Where
+        # accelerations are computed too, that is the lesser part, and keeping it costs as much as it saves.
+        self._batch = batch.Batch(self.model, count, threads, persistent=not contact_forces)
         self.qpos, self.qvel = self._batch.bind("qpos"), self._batch.bind("qvel")
         sensors = self._batch.bind("sensordata")
         self.centre_of_mass, self.velocity = sensors[:, :3], sensors[:, 3:6]
