@@ -28,7 +28,8 @@ setup(
         # installs nothing, and maml_tf.rl says so.
         "rl": [
             "gymnasium[mujoco]>=1.0; python_version < '3.12'",
-            "mujoco>=3.1; python_version < '3.12'",
+            "imageio[ffmpeg]>=2.34; python_version < '3.12'",
+            "mujoco>=3.17; python_version < '3.12'",  # The first with mujoco.batch.
             "tensorflow-probability>=0.23; python_version < '3.12'",
             "tf-agents>=0.19; python_version < '3.12'",
             "tf_keras>=2.18; python_version < '3.12'",

@@ -29,6 +29,7 @@ RESERVED_IMPORTS = {
     "absl.app": ("bin",),
     "absl.flags": ("bin",),
     "gymnasium": ("maml_tf.rl",),
+    "imageio": ("maml_tf.rl",),
     "matplotlib": ("maml_tf.plotting",),
     "mujoco": ("maml_tf.rl",),
     "tensorflow_probability": ("maml_tf.rl",),
