@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from maml_tf.layers import NormalizedReLU
 from maml_tf.models.parts import (
     BATCH_STATISTICS,
     NORMALIZATIONS,
@@ -56,8 +57,9 @@ def conv_net(
         head_initializer: Of the output layer's kernel. The choice matters most for the first inner step,
             which reaches the convolutions through this kernel.
         normalization: Between convolution and activation: None, "batch" (no gamma) or "layer".
-        batch_statistics: "always" as in the paper's code (evaluation is transductive) or "training" for
-            moving averages in inference: see `maml_tf.layers.BatchNormalization`.
+        batch_statistics: "always" as in the paper's code (evaluation is transductive), "training" for moving averages
+            in inference, see `maml_tf.layers.BatchNormalization`, or "support" for the statistics of the last batch
+            in training, which in adaptation is the support set.
         use_bias: Whether convolutions have biases. Batch normalization subtracts a bias again: its gradient
             is exactly zero and it only costs time. Set it for `normalization=None`, or for the original's
             variables.
@@ -66,7 +68,8 @@ def conv_net(
 
     Returns:
         A built model from [batch, height, width, channels] to logits [batch, ways]; layers conv1, norm1,
-        activation1, (pool1,) conv2, ..., mean or flatten, head.
+        activation1, (pool1,) conv2, ..., mean or flatten, head. The paper's blocks need no activation and pooling
+        beside norm1, ...: there it is a `maml_tf.layers.NormalizedReLU`.
 
     Raises:
         ValueError: If an argument is out of range or the image is too small for so many blocks.
@@ -103,6 +106,9 @@ def conv_net(
             dtype=policy,
             name=f"conv{number}",
         )
+        if activation == "relu" and normalization == "batch" and batch_statistics == "always":
+            x = NormalizedReLU(pool, dtype=policy, name=f"norm{number}")(convolution(x))
+            continue
         x = normalized_activation(
             convolution(x),
             number,
@@ -134,11 +140,11 @@ def omniglot_conv(ways: int = 5, **options: Any) -> keras.Model:
     Example:
     >>> from maml_tf.models import omniglot_conv
     >>> [layer.name for layer in omniglot_conv().layers][1:4]
-    ['conv1', 'norm1', 'activation1']
+    ['conv1', 'norm1', 'conv2']
 
     Source: Section 5.2 and Appendix A.1.
     """
-    return conv_net((28, 28, 1), ways, **{"name": "omniglot_conv", **options})
+    return conv_net(**{"input_shape": (28, 28, 1), "ways": ways, "name": "omniglot_conv", **options})
 
 
 def mini_imagenet_conv(ways: int = 5, **options: Any) -> keras.Model:
@@ -162,4 +168,4 @@ def mini_imagenet_conv(ways: int = 5, **options: Any) -> keras.Model:
     Source: Section 5.2 and Appendix A.1, after Ravi and Larochelle, 2017.
     """
     defaults = {"filters": 32, "downsampling": "pool", "readout": "flatten", "name": "mini_imagenet_conv"}
-    return conv_net((84, 84, 3), ways, **{**defaults, **options})
+    return conv_net(**{"input_shape": (84, 84, 3), "ways": ways, **defaults, **options})

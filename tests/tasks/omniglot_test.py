@@ -322,17 +322,12 @@ class DownloadTest(SmallArchiveTest):
         gone = [archive._replace(url="file:///no/such/file.zip") for archive in self.archives()]
         self.assertLen(Omniglot(archives=gone, **options).characters, 10)
 
-    def test_a_wrong_checksum(self):
+    def test_a_download_that_fails_names_the_archive_and_the_way_out(self):
         archives = self.archives(md5="0" * 32)
         message = f"images_background.zip with MD5 {'0' * 32}.*Received: .*by other means and pass its folder"
         with self.assertRaisesRegex(OSError, message):
             Omniglot(archives=archives, cache_dir=self.cache_dir)
         self.assertEmpty(list(self.cache_dir.iterdir()))
-
-    def test_a_failed_transfer(self):
-        archives = [Archive("images_background.zip", "file:///no/such/file.zip", "0" * 32)]
-        with self.assertRaisesRegex(OSError, "Received: .*Download file:///no/such/file.zip by other means"):
-            Omniglot(archives=archives, cache_dir=self.cache_dir)
 
 
 class BadInputTest(SmallArchiveTest):
@@ -355,7 +350,7 @@ class BadInputTest(SmallArchiveTest):
         self.write_zips()
         path = self.data_dir / f"{EVALUATION}.zip"
         path.write_bytes(path.read_bytes()[:-100])
-        with self.assertRaisesRegex(ValueError, "zip archive. Received: .*images_evaluation.zip, .*get it again"):
+        with self.assertRaisesRegex(ValueError, "whole zip archive. Received: .*images_evaluation.zip, .*get it again"):
             self.load()
 
     def test_a_zip_without_drawings(self):
@@ -369,7 +364,7 @@ class BadInputTest(SmallArchiveTest):
         halves = standard()
         halves[EVALUATION][name] = data
         self.write_zips(halves)
-        with self.assertRaisesRegex(ValueError, f"Expected a PNG image. Received: {name}, which is broken"):
+        with self.assertRaisesRegex(ValueError, f"Expected an image file. Received: {name}, which can't be decoded"):
             self.load()
 
     def test_a_drawing_whose_bytes_changed_inside_the_zip(self):
@@ -379,7 +374,7 @@ class BadInputTest(SmallArchiveTest):
         position = data.index(b"IDAT") + 8
         data[position : position + 4] = b"\0\0\0\0"
         path.write_bytes(bytes(data))
-        with self.assertRaisesRegex(ValueError, "Received: images_background/A/.*_01.png, which is broken"):
+        with self.assertRaisesRegex(ValueError, "Received: images_background/A/.*_01.png in .*zip, which is broken"):
             self.load()
 
     def test_a_drawing_of_another_size(self):
@@ -387,7 +382,7 @@ class BadInputTest(SmallArchiveTest):
         halves = standard()
         halves[EVALUATION][name] = png(size=104)
         self.write_tree(halves)
-        with self.assertRaisesRegex(ValueError, f"105 x 105 pixels. Received: 104 x 104 in .*{name}"):
+        with self.assertRaisesRegex(ValueError, "105 x 105 pixels. Received: 104 x 104 in D/character01/0001_02.png"):
             self.load()
 
     def test_too_few_drawings(self):

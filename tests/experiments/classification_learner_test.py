@@ -1,0 +1,108 @@
+"""Tests of maml_tf.experiments.classification_learner."""
+
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from maml_tf.experiments.classification_config import ClassificationConfig
+from maml_tf.experiments.classification_learner import build_evaluator, build_learner, compile_learner
+
+
+def small(**fields):
+    return ClassificationConfig(**{"filters": 4, **fields})
+
+
+class BuildLearnerTest(parameterized.TestCase):
+    def head(self, **fields):
+        return build_learner(small(**fields)).model.get_weights()[-2]
+
+    def test_the_head_starts_as_asked_for(self):
+        np.testing.assert_array_equal(self.head(), np.zeros((4, 5)))
+        normal = self.head(head="normal", ways=300)
+        self.assertAlmostEqual(float(np.std(normal)), 1.0, delta=0.15)
+        glorot = self.head(head="glorot_uniform", ways=300)
+        self.assertBetween(float(np.max(np.abs(glorot))), 0.05, (6 / 304) ** 0.5)
+
+    def test_the_learner_is_the_configurations(self):
+        config = small(
+            inner_steps=3, first_order=True, meta_learning_rate=0.5, loss_scale="original", gradient_clip=10.0,
+            inner_learning_rate=0.1, parallel_tasks=2,
+        )  # fmt: skip
+        learner = build_learner(config)
+        compile_learner(learner, config)
+        self.assertEqual((learner.inner_steps, learner.first_order, learner.parallel_tasks), (3, True, 2))
+        self.assertEqual(learner.update_rule.learning_rates, (0.5,))
+        self.assertAlmostEqual(float(learner.optimizer.learning_rate), 0.5)
+        self.assertEqual(learner.optimizer.clipvalue, 2.0)
+
+    @parameterized.parameters(
+        ({}, (None, 28, 28, 1), "conv4"),
+        ({"dataset": "mini_imagenet"}, (None, 84, 84, 3), "pool4"),
+        ({"network": "dense"}, (None, 28, 28, 1), "hidden4"),
+    )
+    def test_networks(self, fields, input_shape, layer):
+        network = build_learner(small(**fields)).model
+        self.assertEqual(network.input_shape, input_shape)
+        self.assertIn(layer, [layer.name for layer in network.layers])
+
+    def test_a_network_that_there_is_not_is_an_error(self):
+        with self.assertRaisesRegex(ValueError, r"network to be of \['conv'\] for mini_imagenet. Received: .*'dense'"):
+            build_learner(small(dataset="mini_imagenet", network="dense"))
+
+    @parameterized.parameters(
+        ({}, (28, 28, 1)), ({"network": "dense"}, (28, 28, 1)), ({"dataset": "mini_imagenet"}, (84, 84, 3))
+    )
+    def test_only_the_context_adapts_with_one(self, fields, shape):
+        learner = build_learner(small(adapted="context", context=2, **fields))
+        [name] = learner.tasks.adapted_names
+        self.assertIn("context", name)
+        self.assertEqual(learner.model.input_shape, (None, *shape))
+        self.assertEqual(learner.tasks.parameters()[name].shape, (*shape[:2], 2))
+
+    def test_the_offsets_of_batch_normalization_do_not_adapt_in_the_originals_way(self):
+        learner = build_learner(small(adapted="weights"))
+        names = {name.rpartition("/")[0].rpartition("/")[2] for name in learner.tasks.adapted_names}
+        self.assertEqual(names, {"conv1", "conv2", "conv3", "conv4", "head"})
+
+    def test_only_the_head_adapts_in_anil(self):
+        learner = build_learner(small(adapted="head"))
+        self.assertEqual([name.rpartition("/")[2] for name in learner.tasks.adapted_names], ["kernel", "bias"])
+
+    @parameterized.parameters(("weight", 10), ("layer", 9), ("layer_and_step", 9))
+    def test_step_sizes_can_be_learned(self, granularity, count):
+        learner = build_learner(small(step_sizes=granularity, inner_steps=2, loss_scale="original"))
+        sizes = learner.update_rule.trainable_variables
+        self.assertLen(sizes, count)
+        for size in sizes:
+            np.testing.assert_allclose(size, np.full(size.shape, 2.0))
+
+    def test_the_support_sets_statistics_serve_the_query(self):
+        config = small(head="normal", batch_statistics="support", inner_learning_rate=0.1)
+        learner = build_learner(config)
+        rng = np.random.default_rng(0)
+        support, query = rng.random((2, 5, 28, 28, 1), np.float32)
+        labels = np.arange(5)
+        evaluator = build_evaluator(learner, config)
+        self.assertEqual(list(evaluator.metrics), ["accuracy"])
+        evaluator.metrics["logit"] = lambda targets, logits: logits[2, 1]
+        values = evaluator([((support[None], labels[None], query[None]), labels[None])], 1).values
+        for steps, [measured] in enumerate(values["logit"]):
+            model = learner.adapt(support, labels, steps)
+            # The batch norm layers remember the last batch in training mode.
+            model(support, training=True)
+            alone, together = model(query[2:3], training=False)[0, 1], model(query, training=False)[2, 1]
+            np.testing.assert_allclose(alone, measured, rtol=1e-4)
+            np.testing.assert_allclose(together, measured, rtol=1e-4)
+        transductive = build_evaluator(learner, small())
+        self.assertFalse(transductive.support_statistics)
+
+    def test_batch_statistics_are_those_of_the_batch_at_meta_test_too(self):
+        images = np.random.default_rng(0).random((5, 28, 28, 1), np.float32)
+        for statistics, same in (("transductive", False), ("running", True)):
+            model = build_learner(small(head="normal", batch_statistics=statistics)).model
+            one, all_five = model(images[:1], training=False), model(images, training=False)
+            self.assertEqual(np.max(np.abs(all_five[:1] - one)) < 1e-3, same)
+            self.assertEqual(np.allclose(model(images, training=True), all_five, rtol=1e-5, atol=1e-5), not same)
+
+
+if __name__ == "__main__":
+    absltest.main()
