@@ -11,7 +11,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from absl import app, flags, logging
 
-from maml_tf.experiments import sinusoid
+from maml_tf.experiments import options, sinusoid
 from maml_tf.experiments.sinusoid_config import METHODS, SinusoidConfig
 
 _DEFAULTS = SinusoidConfig()
@@ -94,4 +94,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=options.flags_parser(app, flags))

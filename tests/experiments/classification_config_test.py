@@ -14,7 +14,7 @@ class ClassificationConfigTest(parameterized.TestCase):
         ({"iterations": 700}, "iterations to be a multiple of validate_every=500. Received: iterations=700"),
         ({"validate_every": 150}, "validate_every to be a multiple of iterations_per_epoch=100"),
         ({"steps_per_call": 3}, "iterations_per_epoch to be a multiple of steps_per_call=3"),
-        ({"gradient_clip": 0.0}, "Expected gradient_clip > 0. Received: gradient_clip=0.0"),
+        ({"gradient_clip": 0.0}, "Expected gradient_clip to be greater than 0. Received: gradient_clip=0.0"),
         ({"inner_learning_rate": -1.0}, "Expected inner_learning_rate > 0"),
         ({"adapted": "context"}, "Expected context >= 0, and context >= 1 to adapt it. Received: context=0"),
         ({"context": -1}, "Received: context=-1"),
