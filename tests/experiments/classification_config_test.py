@@ -15,7 +15,7 @@ class ClassificationConfigTest(parameterized.TestCase):
         ({"validate_every": 150}, "validate_every to be a multiple of iterations_per_epoch=100"),
         ({"steps_per_call": 3}, "iterations_per_epoch to be a multiple of steps_per_call=3"),
         ({"gradient_clip": 0.0}, "Expected gradient_clip to be greater than 0. Received: gradient_clip=0.0"),
-        ({"inner_learning_rate": -1.0}, "Expected inner_learning_rate > 0"),
+        ({"inner_learning_rate": -1.0}, "Expected inner_learning_rate to be greater than 0"),
         ({"adapted": "context"}, "Expected context >= 0, and context >= 1 to adapt it. Received: context=0"),
         ({"context": -1}, "Received: context=-1"),
         ({"loss_scale": "sum"}, "Expected loss_scale to be one of"),
