@@ -9,7 +9,11 @@ import tensorflow as tf
 
 
 class NonFiniteLossError(tf.errors.InvalidArgumentError, ValueError):
-    """A loss is NaN or infinite."""
+    """A loss is NaN or infinite.
+
+    Args:
+        message: What was expected and received.
+    """
 
     def __init__(self, message: str):
         super().__init__(None, None, message)
@@ -25,8 +29,8 @@ def require_finite(losses: tf.Tensor) -> list[tf.Operation]:
         The assertion, for `tf.control_dependencies`; empty when run eagerly.
 
     Raises:
-        InvalidArgumentError: If a loss is NaN or infinite: at once when run eagerly, else when the
-            assertion runs.
+        NonFiniteLossError: If a loss is NaN or infinite, at once when run eagerly. In a graph the assertion raises
+            `tf.errors.InvalidArgumentError`, the class above it.
     """
     wrong = tf.where(~tf.math.is_finite(losses))
     message = (
@@ -105,10 +109,13 @@ class FiniteTraining(keras.Model):
     """A Keras model whose train step changes nothing once a loss is not finite, under XLA too.
 
     `fit` and `train_on_batch` then raise; so does `require_finite_training`, for train steps compiled otherwise.
+
+    Args:
+        **kwargs: Passed to `keras.Model`.
     """
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
         self._non_finite = NonFiniteRecord()
 
     def update_if_finite(self, losses: tf.Tensor, update: Callable[[], None]) -> None:
@@ -140,6 +147,11 @@ class FiniteTraining(keras.Model):
             self._non_finite.require_none(int(self.optimizer.iterations))
 
     def make_train_function(self, force: bool = False) -> None:
+        """Compiles the train step, as Keras does, and has each call of it checked.
+
+        Args:
+            force: Whether to compile it again.
+        """
         if self.train_function is not None and not force:
             return
         super().make_train_function(force)

@@ -49,7 +49,8 @@ class Finding(NamedTuple):
 class Findings(list):
     """The findings of `check_second_order`, a list, and what was checked.
 
-    Attributes:
+    Args:
+        findings: The list.
         precisions: From the name of each layer or operation that was checked to the precision it was checked in:
             "float64", or "float32" for a layer that cannot be made again in float64, where only errors above some
             percent show.
