@@ -1,11 +1,12 @@
-"""Frozen configuration dataclasses to and from what JSON can hold."""
+"""Frozen configuration dataclasses: to and from what JSON can hold, and the checks of their values."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
 Config = TypeVar("Config")
@@ -55,6 +56,71 @@ def from_dict(config_class: type[Config], values: Mapping[str, Any]) -> Config:
         raise ValueError(f"Expected values of {missing} for {config_class.__name__}. Received: {sorted(values)}")
     hints = typing.get_type_hints(config_class)
     return config_class(**{name: _typed(hints[name], value) for name, value in values.items()})
+
+
+def check_at_least(config: Any, minimum: float, names: Iterable[str]) -> None:
+    """Checks that fields are finite numbers of at least so much.
+
+    Args:
+        config: An instance of a dataclass.
+        minimum: The least allowed value.
+        names: Fields.
+
+    Raises:
+        ValueError: If one is less, or not finite.
+    """
+    for name in names:
+        value = getattr(config, name)
+        if not (value >= minimum and math.isfinite(value)):
+            raise ValueError(f"Expected {name} to be at least {minimum}. Received: {name}={value}")
+
+
+def check_positive(config: Any, names: Iterable[str]) -> None:
+    """Checks that fields are finite numbers greater than 0.
+
+    Args:
+        config: An instance of a dataclass.
+        names: Fields.
+
+    Raises:
+        ValueError: If one is not.
+    """
+    for name in names:
+        value = getattr(config, name)
+        if not (value > 0 and math.isfinite(value)):
+            raise ValueError(f"Expected {name} to be greater than 0. Received: {name}={value}")
+
+
+def check_one_of(config: Any, name: str, options: Collection[Any]) -> None:
+    """Checks that a field is one of its options.
+
+    Args:
+        config: An instance of a dataclass.
+        name: The field.
+        options: Allowed values.
+
+    Raises:
+        ValueError: If it is another.
+    """
+    value = getattr(config, name)
+    if value not in options:
+        raise ValueError(f"Expected {name} to be one of {options}. Received: {name}={value!r}")
+
+
+def check_multiple(config: Any, name: str, of: str) -> None:
+    """Checks that a field is a multiple of another.
+
+    Args:
+        config: An instance of a dataclass.
+        name: The field.
+        of: The other field, positive.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    value, divisor = getattr(config, name), getattr(config, of)
+    if value % divisor:
+        raise ValueError(f"Expected {name} to be a multiple of {of}={divisor}. Received: {name}={value}")
 
 
 def _is_required(field: dataclasses.Field) -> bool:

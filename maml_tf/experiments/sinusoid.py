@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
 import time
 from collections.abc import Mapping
 
@@ -20,7 +19,7 @@ from maml_tf.experiments.sinusoid_figures import write_figures
 from maml_tf.experiments.sinusoid_methods import train, validation_episodes
 from maml_tf.meta_learner import MAML
 from maml_tf.tasks.sinusoid import Sinusoids, with_task_input
-from maml_tf.training import writable_directory, write_atomically
+from maml_tf.training import save_atomically, writable_directory
 
 # The variance of the targets is about 4.4: an error of 100 is no fit at all.
 _DIVERGENCE = 100.0
@@ -50,7 +49,7 @@ def run(config: SinusoidConfig, logdir: str, resume: bool = False) -> list[Row]:
         start = time.monotonic()
         network = train(method, config, writable_directory(directory / method), resume)
         seconds[method] = round(time.monotonic() - start, 1)
-        _save(network, directory / method / "network.keras")
+        save_atomically(directory / method / "network.keras", network.save)
         logging.info("%s: evaluating on %d test tasks", method, config.test_tasks)
         if method == "oracle":
             rows += _evaluate(method, config, network, {shots: 0.0 for shots in config.evaluation_shots})
@@ -113,10 +112,3 @@ def _evaluate(method: str, config: SinusoidConfig, network: keras.Model, step_si
             # The oracle is told the task: it has nothing to adapt to.
             rows += [Row.of(method, shots, summary, step_size=step_size) for summary in evaluation.summaries()]
     return rows
-
-
-def _save(network: keras.Model, path: pathlib.Path) -> None:
-    temporary = path.with_name(f"unfinished_{path.name}")
-    network.save(temporary)
-    write_atomically(path, temporary.read_bytes())
-    temporary.unlink()

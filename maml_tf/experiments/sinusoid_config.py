@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from maml_tf.experiments.config import check_at_least, check_multiple, check_positive
+
 METHODS = (
     "maml",
     "maml_first_order",
@@ -83,20 +85,11 @@ class SinusoidConfig:
             "validation_tasks", "iterations_per_call", "multi_task_networks", "multi_task_iterations",
             "multi_task_points",
         ]  # fmt: skip
-        for name in counts:
-            if getattr(self, name) < 1:
-                raise ValueError(f"Expected {name} to be at least 1. Received: {name}={getattr(self, name)}")
-        if self.grid_points < 2:
-            raise ValueError(f"Expected grid_points to be at least 2. Received: grid_points={self.grid_points}")
-        if not self.checkpoint_seconds >= 0:
-            raise ValueError(
-                f"Expected checkpoint_seconds >= 0. Received: checkpoint_seconds={self.checkpoint_seconds}"
-            )
-        if self.iterations % self.iterations_per_call:
-            raise ValueError(
-                f"Expected iterations to be a multiple of iterations_per_call={self.iterations_per_call}. "
-                f"Received: iterations={self.iterations}"
-            )
+        check_at_least(self, 1, counts)
+        check_at_least(self, 2, ["grid_points"])
+        check_at_least(self, 0, ["checkpoint_seconds", "inner_learning_rate", "multi_task_l2", "multi_task_mean"])
+        check_positive(self, ["meta_learning_rate", "multi_task_learning_rate"])
+        check_multiple(self, "iterations", "iterations_per_call")
         if not self.evaluation_shots or min(self.evaluation_shots) < 1:
             raise ValueError(f"Expected evaluation_shots >= 1. Received: evaluation_shots={self.evaluation_shots}")
 

@@ -2,7 +2,7 @@
 
 from maml_tf.training.best_weights import BestWeights
 from maml_tf.training.checkpointing import AtomicCheckpoint
-from maml_tf.training.files import writable_directory, write_atomically
+from maml_tf.training.files import save_atomically, writable_directory, write_atomically
 from maml_tf.training.in_graph import InGraphTraining
 from maml_tf.training.non_finite import TerminateOnNonFinite
 from maml_tf.training.progress import Progress
@@ -13,6 +13,7 @@ __all__ = [
     "InGraphTraining",
     "Progress",
     "TerminateOnNonFinite",
+    "save_atomically",
     "writable_directory",
     "write_atomically",
 ]

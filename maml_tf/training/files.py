@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import tempfile
+from collections.abc import Callable
 
 
 def writable_directory(path: str | os.PathLike[str]) -> pathlib.Path:
@@ -41,13 +42,35 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> path
     Returns:
         The path.
     """
-    path = pathlib.Path(path)
     content = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    return save_atomically(path, lambda temporary: temporary.write_bytes(content))
+
+
+def save_atomically(path: str | os.PathLike[str], save: Callable[[pathlib.Path], object]) -> pathlib.Path:
+    """Lets a function write a file under a temporary name and renames it, as `write_atomically` does.
+
+    Args:
+        path: The file; it is replaced if it exists.
+        save: Writes the path that it is given, which has the suffixes of `path`, such as a model's `save` or
+            `save_weights`.
+
+    Returns:
+        The path.
+
+    >>> import tempfile
+    >>> import keras
+    >>> from maml_tf.training import save_atomically
+    >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     save_atomically(f"{directory}/network.weights.h5", model.save_weights).name
+    'network.weights.h5'
+    """
+    path = pathlib.Path(path)
+    # The suffixes stay at the end: Keras chooses the format by them.
+    temporary = path.with_name(f".unfinished-{os.getpid()}-{path.name}")
     try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
+        save(temporary)
+        with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:

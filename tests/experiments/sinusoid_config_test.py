@@ -23,7 +23,12 @@ class SinusoidConfigTest(parameterized.TestCase):
         ({"evaluation_shots": ()}, r"Expected evaluation_shots >= 1. Received: evaluation_shots=\(\)"),
         ({"evaluation_shots": (5, 0)}, r"Received: evaluation_shots=\(5, 0\)"),
         ({"grid_points": 1}, "Expected grid_points to be at least 2. Received: grid_points=1"),
-        ({"checkpoint_seconds": -1.0}, "Expected checkpoint_seconds >= 0. Received: checkpoint_seconds=-1.0"),
+        ({"checkpoint_seconds": -1.0}, "Expected checkpoint_seconds to be at least 0. Received: checkpoint_seconds=-1"),
+        ({"multi_task_l2": -1e-4}, "Expected multi_task_l2 to be at least 0. Received: multi_task_l2=-0.0001"),
+        ({"multi_task_mean": float("inf")}, "Expected multi_task_mean to be at least 0. Received: multi_task_mean=inf"),
+        ({"inner_learning_rate": -0.1}, "Received: inner_learning_rate=-0.1"),
+        ({"meta_learning_rate": 0.0}, "Expected meta_learning_rate to be greater than 0. Received: meta_learning_rate"),
+        ({"multi_task_learning_rate": -1.0}, "Received: multi_task_learning_rate=-1.0"),
         ({"checkpoint_seconds": float("nan")}, "Received: checkpoint_seconds=nan"),
     )
     def test_what_cannot_be_run_is_an_error(self, fields, message):

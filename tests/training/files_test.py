@@ -7,7 +7,7 @@ import unittest.mock
 
 from absl.testing import absltest
 
-from maml_tf.training.files import writable_directory, write_atomically
+from maml_tf.training.files import save_atomically, writable_directory, write_atomically
 
 
 class WritableDirectoryTest(absltest.TestCase):
@@ -46,6 +46,30 @@ class WriteAtomicallyTest(absltest.TestCase):
                 write_atomically(path, "new")
         self.assertEqual(path.read_text(), "old")
         self.assertLen(list(path.parent.iterdir()), 1)
+
+
+class SaveAtomicallyTest(absltest.TestCase):
+    def test_the_path_to_write_has_the_suffixes_and_another_name(self):
+        path = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()), "network.weights.h5")
+
+        def save(temporary):
+            self.assertEqual((temporary.parent, temporary.suffixes[-2:]), (path.parent, [".weights", ".h5"]))
+            self.assertFalse(path.exists())
+            temporary.write_text("weights")
+
+        self.assertEqual(save_atomically(str(path), save), path)
+        self.assertEqual([(entry, entry.read_text()) for entry in path.parent.iterdir()], [(path, "weights")])
+
+    def test_a_save_that_fails_midway_leaves_the_old_file_and_no_other(self):
+        path = write_atomically(pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()), "file"), "old")
+
+        def save(temporary):
+            temporary.write_text("half")
+            raise RuntimeError("stopped")
+
+        with self.assertRaisesRegex(RuntimeError, "stopped"):
+            save_atomically(path, save)
+        self.assertEqual([(entry, entry.read_text()) for entry in path.parent.iterdir()], [(path, "old")])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,53 @@
+"""Measures the weights that a classification training kept on the test classes, as its own evaluation does.
+
+The settings are those stored beside the weights: without further flags the numbers of --mode=evaluate come out again.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+# TensorFlow reads it when it is imported.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import tensorflow as tf
+from absl import app, flags, logging
+
+from maml_tf.experiments import classification, options, results
+from maml_tf.experiments.classification_config import EVALUATION_FIELDS, ClassificationConfig
+
+_OPTIONS = [option for option in options.options(ClassificationConfig) if option.name in EVALUATION_FIELDS]
+
+flags.DEFINE_string("checkpoint", None, "Directory of the training: the --logdir of the binary that trained.")
+flags.DEFINE_string("output", None, "Directory for results.json and the figure, by default --checkpoint.")
+flags.DEFINE_bool(
+    "task_a_thread",
+    True,
+    "Whether each task runs on a thread of its own, the fastest way on a CPU: intra-op 1.",
+)
+options.define_flags(flags, _OPTIONS, "By default the training's.")
+# --help lists them with this binary's own.
+flags.adopt_module_key_flags(options)
+
+
+def main(argv: list[str]) -> None:
+    """Evaluates."""
+    if len(argv) > 1:
+        raise app.UsageError(f"Expected flags alone. Received: {argv[1:]}")
+    logging.set_verbosity(logging.INFO)
+    values = flags.FLAGS.flag_values_dict()
+    if values["task_a_thread"]:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(os.cpu_count() or 1)
+    output = values["output"] or values["checkpoint"]
+    try:
+        rows = classification.evaluate(values["checkpoint"], options.given(values, _OPTIONS), output)
+    except (OSError, ValueError) as error:
+        sys.exit(f"Error: {error}")
+    sys.stdout.write(f"{results.format_table(rows, percent=True)}\n\nWritten to {output}\n")
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("checkpoint")
+    app.run(main)

@@ -1,0 +1,218 @@
+"""Few-shot image classification: Section 5.2, Tables 1 and 3. Training, and the test that follows it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from absl import logging
+
+from maml_tf.evaluation import Evaluator, accuracy
+from maml_tf.experiments import config as config_module
+from maml_tf.experiments import results
+from maml_tf.experiments.classification_config import (
+    EVALUATION_FIELDS,
+    TEST,
+    TRAINING,
+    VALIDATION,
+    ClassificationConfig,
+)
+from maml_tf.experiments.classification_learner import build_learner, compile_learner
+from maml_tf.experiments.image_data import evaluation_episodes, open_data, training_episodes
+from maml_tf.experiments.logdir import open_logdir
+from maml_tf.experiments.results import Row
+from maml_tf.meta_learner import MAML
+from maml_tf.plotting import learning_curves, save
+from maml_tf.training import AtomicCheckpoint, BestWeights, Progress, TerminateOnNonFinite, write_atomically
+from maml_tf.training.validation import AdaptationValidation
+
+CONFIG, WEIGHTS, TRAINING_RECORD = "config.json", "best.weights.h5", "training.json"
+
+
+def train(config: ClassificationConfig, logdir: str | os.PathLike[str], resume: bool = False) -> dict[str, Any]:
+    """Trains on the training classes and keeps the weights that do best on the validation classes.
+
+    The test classes are not looked at: `evaluate` does that.
+
+    Args:
+        config: The experiment's configuration; it is stored in the directory.
+        logdir: Directory for the checkpoints, the best weights and TensorBoard's events.
+        resume: Whether to go on from the checkpoints in it.
+
+    Returns:
+        What training.json holds: the iteration of the best weights, their validation accuracy, wall-clock times.
+
+    Raises:
+        FileNotFoundError: If the data are not there.
+        ValueError: If the data are broken, too few for the tasks, or the directory is another run's.
+    """
+    directory = open_logdir(logdir, ["checkpoints"], resume)
+    data = open_data(config)
+    validation_tasks = list(evaluation_episodes(data, config, "validation", VALIDATION, config.validation_tasks))
+    keras.utils.set_random_seed(config.seed)
+    learner = build_learner(config)
+    compile_learner(learner, config)
+    per_epoch = config.iterations_per_epoch
+    monitor = f"val_accuracy_step_{config.evaluation_steps}"
+    best = BestWeights(learner, monitor, per_epoch, mode="max")
+    checkpoint = AtomicCheckpoint(
+        directory / "checkpoints", per_epoch, config.identity(),
+        model=learner, optimizer=learner.optimizer, best=best.state,
+    )  # fmt: skip
+    first = checkpoint.restore() if resume else 0
+    write_atomically(directory / CONFIG, json.dumps(config_module.to_dict(config), indent=1) + "\n")
+    validation = AdaptationValidation(
+        Evaluator(learner, {"accuracy": accuracy}),
+        validation_tasks,
+        config.evaluation_steps,
+        every_epochs=config.validate_every // per_epoch,
+        shown_steps=tuple(range(config.evaluation_steps + 1)),
+    )
+    start = time.monotonic()
+    if first < config.iterations:
+        learner.fit(
+            training_episodes(data, config, TRAINING, first),
+            epochs=config.iterations // per_epoch,
+            initial_epoch=first // per_epoch,
+            steps_per_epoch=per_epoch,
+            verbose=0,
+            shuffle=False,
+            callbacks=[
+                TerminateOnNonFinite(per_epoch),
+                validation,
+                best,
+                _WriteBest(best, config, directory / WEIGHTS),
+                checkpoint,
+                Progress(config.iterations, per_epoch, metrics=("loss", "accuracy", monitor)),
+                keras.callbacks.TensorBoard(str(directory), write_graph=False),
+            ],
+        )
+    record = _record(directory / TRAINING_RECORD, config, best, first, time.monotonic() - start)
+    logging.info("best weights: iteration %d, validation accuracy %.4f", best.iteration, best.value)
+    return record
+
+
+def evaluate(
+    logdir: str | os.PathLike[str],
+    overrides: Mapping[str, Any] | None = None,
+    output: str | os.PathLike[str] | None = None,
+) -> list[Row]:
+    """Measures a training's best weights on the test classes, after every number of inner steps.
+
+    Args:
+        logdir: Directory that `train` wrote.
+        overrides: Fields of the configuration to change, of
+            `maml_tf.experiments.classification_config.EVALUATION_FIELDS`.
+        output: Directory for results.json and accuracy.png, by default the same one.
+
+    Returns:
+        The rows of results.json: metric "accuracy" after 0 to `evaluation_steps` steps.
+
+    Raises:
+        FileNotFoundError: If the directory holds no training, or the data are not there.
+        ValueError: If a field cannot be changed, or the data are broken or too few for the tasks.
+    """
+    began = time.monotonic()
+    directory = pathlib.Path(logdir)
+    config = load_config(directory, overrides)
+    learner = load_learner(directory, config)
+    directory = open_logdir(output or directory, [], resume=True)
+    episodes = evaluation_episodes(open_data(config), config, "test", TEST, config.test_tasks)
+    logging.info("evaluating on %d tasks of test classes", config.test_tasks)
+    evaluation = Evaluator(learner, {"accuracy": accuracy})(episodes, config.evaluation_steps)
+    rows = [Row.of(config.method, config.shots, summary, ways=config.ways) for summary in evaluation.summaries()]
+    record = pathlib.Path(logdir) / TRAINING_RECORD
+    results.write_results(
+        directory / "results.json",
+        experiment=config.dataset,
+        config=config,
+        rows=rows,
+        seconds=round(time.monotonic() - began, 1),
+        protocol=config.protocol(),
+        training=json.loads(record.read_text()) if record.exists() else None,
+    )
+    save(learning_curves(rows, metric="accuracy", log_scale=False), directory / "accuracy.png")
+    return rows
+
+
+def load_config(logdir: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None) -> ClassificationConfig:
+    """Reads the configuration that a training stored.
+
+    Args:
+        logdir: Directory that `train` wrote.
+        overrides: Fields to change, of `EVALUATION_FIELDS`.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        FileNotFoundError: If the directory holds no training.
+        ValueError: If a field cannot be changed.
+    """
+    path = pathlib.Path(logdir) / CONFIG
+    if not path.exists():
+        raise FileNotFoundError(f"Expected the directory of a training, with {CONFIG}. Received: {str(logdir)!r}")
+    fixed = sorted(set(overrides or {}) - set(EVALUATION_FIELDS))
+    if fixed:
+        raise ValueError(f"Expected an evaluation to change {EVALUATION_FIELDS} alone. Received: {fixed}")
+    return config_module.from_dict(ClassificationConfig, {**json.loads(path.read_text()), **(overrides or {})})
+
+
+def load_learner(logdir: str | os.PathLike[str], config: ClassificationConfig) -> MAML:
+    """Builds a configuration's learner with the best weights of a training.
+
+    Args:
+        logdir: Directory that `train` wrote.
+        config: The configuration.
+
+    Returns:
+        The learner.
+
+    Raises:
+        FileNotFoundError: If no validation has been reached.
+        ValueError: If the weights are another configuration's.
+    """
+    path = pathlib.Path(logdir) / WEIGHTS
+    if not path.exists():
+        raise FileNotFoundError(f"Expected a training that reached its first validation. Received: no {path}")
+    learner = build_learner(config)
+    learner.load_weights(path)
+    return learner
+
+
+class _WriteBest(keras.callbacks.Callback):
+    """Writes the best weights, without the optimizer's state, whenever there are new ones."""
+
+    def __init__(self, best: BestWeights, config: ClassificationConfig, path: pathlib.Path):
+        super().__init__()
+        self.best = best
+        self.config = config
+        self.path = path
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if self.best.iteration == (epoch + 1) * self.config.iterations_per_epoch:
+            learner = build_learner(self.config)
+            for variable, kept in zip(learner.weights, self.best.state.weights, strict=True):
+                variable.assign(kept)
+            unfinished = self.path.with_name(f"unfinished.{self.path.name}")
+            learner.save_weights(unfinished)
+            os.replace(unfinished, self.path)
+
+
+def _record(path: pathlib.Path, config: ClassificationConfig, best: BestWeights, first: int, seconds: float) -> dict:
+    """Writes how the training went; a resumed one adds its part to those before it."""
+    parts = json.loads(path.read_text())["parts"] if first and path.exists() else []
+    parts.append({"iterations": [first, config.iterations], "seconds": round(seconds, 1)})
+    record = {
+        "best_iteration": best.iteration,
+        "best_validation_accuracy": best.value,
+        "seconds": round(sum(part["seconds"] for part in parts), 1),
+        "parts": parts,
+    }
+    write_atomically(path, json.dumps(record, indent=1) + "\n")
+    return record

@@ -1,0 +1,175 @@
+"""What an experiment of few-shot image classification depends on."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+from maml_tf.experiments.options import check_choices
+
+TRAINING, VALIDATION, TEST, SUMMARIES = range(4)
+
+# What an evaluation may change without changing what was trained.
+EVALUATION_FIELDS = (
+    "data_dir", "cache_dir", "seed", "evaluation_steps", "evaluation_queries", "test_tasks", "batch_statistics",
+    "parallel_tasks",
+)  # fmt: skip
+# What a resumed training may change.
+_RESUME_FIELDS = (
+    "data_dir", "cache_dir", "iterations", "test_tasks", "steps_per_call", "parallel_tasks",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassificationConfig:
+    """What an experiment of few-shot image classification depends on.
+
+    Attributes:
+        dataset: Whose classes the tasks are made of.
+        data_dir: Folder of the data; see `maml_tf.tasks.Omniglot` and `maml_tf.tasks.MiniImagenet`.
+        cache_dir: Where decoded images are kept, by default a folder under Keras' own.
+        split: How Omniglot's characters are divided: characters (1100 / 100 / 423, the paper's way) or alphabets.
+        seed: Seed of weights and episodes.
+        iterations: Training iterations. (The paper's: 60,000.)
+        ways: Classes N of a task.
+        shots: Examples K of a class to adapt on.
+        queries: Query examples of a class in training. (The paper's: K on Omniglot, 15 on mini-ImageNet.)
+        evaluation_queries: Query examples of a class in validation and test. (The paper's: K.)
+        meta_batch_size: Tasks an iteration.
+        inner_steps: Inner steps in training.
+        evaluation_steps: Inner steps in validation and test.
+        loss_scale: The loss that step sizes and gradient_clip are meant for. mean: the mean cross-entropy of a task's
+            examples. original: the original implementation's, which the paper's step sizes are on; its inner loss is
+            N times the mean, its outer loss N * queries / K times. The conversion: an inner_learning_rate of 0.4 with
+            5 ways, 0.1 with 20 ways and 0.01 with 5 ways on original are 2.0, 2.0 and 0.05 on mean. It is
+            exact, and losses are reported as means in either case.
+        inner_learning_rate: Inner step size alpha, on loss_scale; with learned step sizes their initial value.
+        step_sizes: Whether the step size is fixed, or learned for every weight (Meta-SGD), layer, or layer_and_step.
+        adapted: Which weights the inner steps change: everything (MAML), or the output layer, head (ANIL).
+        meta_learning_rate: Learning rate of Adam, the outer optimizer.
+        gradient_clip: Bound of every element of the outer gradient, on loss_scale. (The paper's: 10 on original,
+            for mini-ImageNet alone.)
+        first_order: Whether to drop second derivatives.
+        network: conv (4 modules: on Omniglot strided, on mini-ImageNet with pooling) or dense (256, 128, 64, 64 units).
+        filters: Filters of each convolution. (The paper's: 64 on Omniglot, 32 on mini-ImageNet.)
+        head: Initial weights of the output layer. (The original's: normal, N(0, 1), on Omniglot, glorot_uniform on
+            mini-ImageNet.)
+        batch_statistics: What batch normalization uses for a query at meta-test. transductive: the statistics of the
+            query examples, as the original. running: moving averages of training. Inner steps use the support set's.
+        iterations_per_epoch: Iterations between lines of TensorBoard.
+        validate_every: Iterations between validations; the weights of the best one are kept.
+        validation_tasks: Tasks of a validation, the same each time.
+        test_tasks: Tasks of the test. (The paper's: 600.)
+        steps_per_call: Iterations of one call from Python. They are unrolled into one graph.
+        parallel_tasks: Tasks held in memory at once, by default as many as is fastest. The gradient stays the same.
+    """
+
+    dataset: Literal["omniglot", "mini_imagenet"] = "omniglot"
+    data_dir: str | None = None
+    cache_dir: str | None = None
+    split: Literal["characters", "alphabets"] = "characters"
+    seed: int = 1
+    iterations: int = 60_000
+    ways: int = 5
+    shots: int = 1
+    queries: int = 1
+    evaluation_queries: int = 1
+    meta_batch_size: int = 32
+    inner_steps: int = 1
+    evaluation_steps: int = 3
+    loss_scale: Literal["mean", "original"] = "mean"
+    inner_learning_rate: float = 0.4
+    step_sizes: Literal["fixed", "weight", "layer", "layer_and_step"] = "fixed"
+    adapted: Literal["everything", "head"] = "everything"
+    meta_learning_rate: float = 1e-3
+    gradient_clip: float | None = None
+    first_order: bool = False
+    network: Literal["conv", "dense"] = "conv"
+    filters: int = 64
+    head: Literal["zeros", "glorot_uniform", "normal"] = "zeros"
+    batch_statistics: Literal["transductive", "running"] = "transductive"
+    iterations_per_epoch: int = 100
+    validate_every: int = 500
+    validation_tasks: int = 200
+    test_tasks: int = 600
+    steps_per_call: int = 1
+    parallel_tasks: int | None = None
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        for name in (
+            "iterations", "ways", "shots", "queries", "evaluation_queries", "meta_batch_size", "inner_steps",
+            "evaluation_steps", "filters", "iterations_per_epoch", "validate_every", "validation_tasks", "test_tasks",
+            "steps_per_call",
+        ):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise ValueError(f"Expected {name} to be at least 1. Received: {name}={getattr(self, name)}")
+        for whole, part in (
+            ("iterations", "validate_every"),
+            ("validate_every", "iterations_per_epoch"),
+            ("iterations_per_epoch", "steps_per_call"),
+        ):
+            if getattr(self, whole) % getattr(self, part):
+                raise ValueError(
+                    f"Expected {whole} to be a multiple of {part}={getattr(self, part)}. "
+                    f"Received: {whole}={getattr(self, whole)}"
+                )
+        for name in ("inner_learning_rate", "meta_learning_rate", "gradient_clip"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"Expected {name} > 0. Received: {name}={value}")
+
+    @property
+    def method(self) -> str:
+        """What the rows of the results call it."""
+        return "maml_first_order" if self.first_order else "maml"
+
+    @property
+    def mean_step_size(self) -> float:
+        """The inner step size on the mean cross-entropy."""
+        return self.inner_learning_rate * (self.ways if self.loss_scale == "original" else 1)
+
+    @property
+    def mean_gradient_clip(self) -> float | None:
+        """The bound of the outer gradient's elements on the mean cross-entropy."""
+        if self.gradient_clip is None or self.loss_scale == "mean":
+            return self.gradient_clip
+        return self.gradient_clip * self.shots / (self.ways * self.queries)
+
+    def stream(self, purpose: int) -> int:
+        """Gives the seed of a stream of tasks.
+
+        Args:
+            purpose: One of `TRAINING`, `VALIDATION`, `TEST` and `SUMMARIES`.
+
+        Returns:
+            A seed that no other purpose of any run shares.
+        """
+        return self.seed * 8 + purpose
+
+    def identity(self) -> dict[str, Any]:
+        """Lists what a training depends on, which a resume must not change.
+
+        Returns:
+            From field name to value.
+        """
+        return {key: value for key, value in dataclasses.asdict(self).items() if key not in _RESUME_FIELDS}
+
+    def protocol(self) -> dict[str, Any]:
+        """Says how the test is done.
+
+        Returns:
+            What results.json holds under "protocol".
+        """
+        return {
+            "split": "test",
+            "tasks": self.test_tasks,
+            "ways": self.ways,
+            "shots": self.shots,
+            "queries_per_class": self.evaluation_queries,
+            "steps": self.evaluation_steps,
+            "batch_norm": self.batch_statistics,
+            "loss_scale": self.loss_scale,
+            "inner_learning_rate_on_the_mean": self.mean_step_size,
+            "seed": self.seed,
+        }

@@ -1,0 +1,124 @@
+"""A configuration for every cell of the paper's classification tables, Tables 1 and 3."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from maml_tf.experiments import config as config_module
+from maml_tf.experiments.classification_config import ClassificationConfig
+
+# "_paper" is added to a preset's name for the settings of the paper and of its authors' code; without it they are
+# what learned fastest here.
+_PAPER = "_paper"
+
+
+def _omniglot(ways: int, shots: int, **options: Any) -> dict[str, dict[str, Any]]:
+    common = {
+        "dataset": "omniglot", "ways": ways, "shots": shots, "queries": shots, "evaluation_queries": shots,
+        "meta_batch_size": 32 if ways < 20 else 16,
+        "inner_steps": 1 if ways < 20 else 5,
+        "evaluation_steps": 3 if ways < 20 else 5,
+        "filters": 64,
+        **options,
+    }  # fmt: skip
+    return {
+        "": {**common, "loss_scale": "mean", "inner_learning_rate": 0.4, "head": "zeros"},
+        _PAPER: {
+            **common,
+            "loss_scale": "original",
+            "inner_learning_rate": 0.4 if ways < 20 else 0.1,
+            "head": "normal",
+        },
+    }
+
+
+def _mini_imagenet(shots: int, **options: Any) -> dict[str, dict[str, Any]]:
+    common = {
+        "dataset": "mini_imagenet", "ways": 5, "shots": shots, "queries": 15, "evaluation_queries": shots,
+        "meta_batch_size": 4 if shots == 1 else 2,
+        "inner_steps": 5,
+        "evaluation_steps": 10,
+        "filters": 32,
+        "validate_every": 1000,
+        "validation_tasks": 200 if shots == 1 else 100,
+        **options,
+    }  # fmt: skip
+    scale = {"loss_scale": "original", "inner_learning_rate": 0.01, "gradient_clip": 10.0}
+    return {
+        "": {**common, "loss_scale": "mean", "inner_learning_rate": 0.05, "head": "zeros"},
+        _PAPER: {**common, **scale, "head": "glorot_uniform"},
+    }
+
+
+def _named(name: str, variants: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {f"{name}{suffix}": values for suffix, values in variants.items()}
+
+
+_PRESETS: dict[str, dict[str, dict[str, Any]]] = {"omniglot": {}, "mini_imagenet": {}}
+for _ways in (5, 20):
+    for _shots in (1, 5):
+        for _suffix, _options in (
+            ("", {}),
+            ("_first_order", {"first_order": True}),
+            *((("_dense", {"network": "dense"}),) if _ways == 5 else ()),
+        ):
+            _PRESETS["omniglot"] |= _named(f"{_ways}way_{_shots}shot{_suffix}", _omniglot(_ways, _shots, **_options))
+for _shots in (1, 5):
+    for _suffix, _options in (("", {}), ("_first_order", {"first_order": True})):
+        _PRESETS["mini_imagenet"] |= _named(f"5way_{_shots}shot{_suffix}", _mini_imagenet(_shots, **_options))
+
+
+def presets(dataset: str) -> list[str]:
+    """Lists the presets of a data set.
+
+    Args:
+        dataset: "omniglot" or "mini_imagenet".
+
+    Returns:
+        Their names.
+
+    >>> from maml_tf.experiments.classification_presets import presets
+    >>> presets("mini_imagenet")[:2]
+    ['5way_1shot', '5way_1shot_paper']
+    """
+    return list(_PRESETS[dataset])
+
+
+def make_config(dataset: str, preset: str, **overrides: Any) -> ClassificationConfig:
+    """Makes the configuration of a preset.
+
+    Args:
+        dataset: "omniglot" or "mini_imagenet".
+        preset: One of `presets(dataset)`.
+        **overrides: Fields that take other values than the preset's.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ValueError: If there is no such preset or field, or a value is out of range.
+
+    >>> from maml_tf.experiments.classification_presets import make_config
+    >>> make_config("omniglot", "20way_1shot_paper", seed=3).mean_step_size
+    2.0
+    """
+    if preset not in _PRESETS.get(dataset, {}):
+        known = {name: list(of_dataset) for name, of_dataset in _PRESETS.items()}
+        raise ValueError(f"Expected a preset of {known}. Received: {preset!r} of {dataset!r}")
+    return config_module.from_dict(ClassificationConfig, {**_PRESETS[dataset][preset], **overrides})
+
+
+def preset_text(dataset: str, preset: str) -> str:
+    """Describes a preset in a line.
+
+    Args:
+        dataset: "omniglot" or "mini_imagenet".
+        preset: One of `presets(dataset)`.
+
+    Returns:
+        What it sets otherwise than `ClassificationConfig` does.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(ClassificationConfig)}
+    return ", ".join(f"{key}={value}" for key, value in _PRESETS[dataset][preset].items() if value != defaults[key])

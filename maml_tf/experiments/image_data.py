@@ -1,0 +1,74 @@
+"""The image data sets of the classification experiments, opened by a configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+from absl import logging
+
+from maml_tf.experiments.classification_config import ClassificationConfig
+from maml_tf.tasks import Omniglot
+
+
+def open_data(config: ClassificationConfig) -> Any:
+    """Opens a configuration's data set.
+
+    Args:
+        config: The experiment's configuration.
+
+    Returns:
+        An object whose `pool(part)` gives the classes of "train", "validation" or "test".
+
+    Raises:
+        FileNotFoundError: If the data are not there.
+        OSError: If a download fails.
+        ValueError: If the data are broken.
+    """
+    logging.info("reading %s from %s", config.dataset, config.data_dir or "its official address")
+    return Omniglot(config.data_dir, split=config.split, cache_dir=config.cache_dir)
+
+
+def training_episodes(data: Any, config: ClassificationConfig, purpose: int, first: int = 0) -> tf.data.Dataset:
+    """Draws the endless stream of training episodes.
+
+    Args:
+        data: From `open_data`.
+        config: The experiment's configuration.
+        purpose: Which stream, of those in `maml_tf.experiments.classification_config`.
+        first: Index of the first meta-batch: a resumed training passes the iterations done.
+
+    Returns:
+        Meta-batches `((support_x, support_y, query_x), query_y)`.
+
+    Raises:
+        ValueError: If there are too few classes or images for a task.
+    """
+    return data.pool("train").episodes(
+        config.stream(purpose), config.ways, config.shots, config.queries,
+        meta_batch_size=config.meta_batch_size, first=first,
+    )  # fmt: skip
+
+
+def evaluation_episodes(
+    data: Any, config: ClassificationConfig, part: str, purpose: int, tasks: int
+) -> tf.data.Dataset:
+    """Draws the episodes of a validation or test.
+
+    Args:
+        data: From `open_data`.
+        config: The experiment's configuration.
+        part: "validation" or "test".
+        purpose: Which stream, of those in `maml_tf.experiments.classification_config`.
+        tasks: How many.
+
+    Returns:
+        Meta-batches `((support_x, support_y, query_x), query_y)`.
+
+    Raises:
+        ValueError: If there are too few classes or images for a task.
+    """
+    return data.pool(part).episodes(
+        config.stream(purpose), config.ways, config.shots, config.evaluation_queries,
+        meta_batch_size=min(config.meta_batch_size, tasks), tasks=tasks,
+    )  # fmt: skip

@@ -1,0 +1,257 @@
+"""A batch of simulations of several tasks, as a tf-agents environment and as plain arrays."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+
+import numpy as np
+from tf_agents.environments import py_environment
+from tf_agents.specs import array_spec
+from tf_agents.trajectories import time_step as ts
+
+from maml_tf.rl.environments.task_distribution import TaskDistribution
+
+# A state beyond it has left physics: MuJoCo's own bound.
+_LARGEST = 1e10
+
+
+class TaskEnvironment(py_environment.PyEnvironment):
+    """Simulations that advance together, each on one of the tasks set.
+
+    B below is the number of simulations, n that of the tasks set; simulation i belongs to task i // (B // n), so
+    the rollouts of a task are contiguous. Tasks are set with `set_tasks`; before that, each simulation has a
+    task of its own.
+
+    Two interfaces share one implementation. `reset_batch` and `step_batch` exchange plain arrays: a simulation
+    that is done stays done, with reward 0 and its state kept, until it is reset. `reset` and `step` are those of
+    tf-agents: a simulation whose time step was its last starts again at the next step, by itself.
+
+    Actions are in [-1, 1]; what lies beyond is clipped, here and not in the policy, whose likelihoods are those
+    of the actions it drew. A simulation diverges when its reward, or a number in its observation, is not finite
+    or is beyond 1e10: it is then done with reward 0, put back into an initial state so that observations stay
+    finite, and counted.
+
+    A subclass defines `_start`, `_advance` and `_observe`.
+
+    Args:
+        batch_size: B, the number of simulations.
+        distribution: The tasks' distribution.
+        observation_size: Numbers in an observation, without the task.
+        action_size: Numbers in an action.
+        horizon: Steps after which a simulation is done.
+        seed: Seed of the initial states.
+        task_in_observation: Whether the task's numbers follow the observation's: what an oracle is told.
+
+    Attributes:
+        distribution: The tasks' distribution.
+        horizon: Steps after which a simulation is done.
+        task_in_observation: Whether the task is part of the observation.
+        diverged: How many times a simulation has diverged since the environment was made.
+    """
+
+    def __init__(
+        self,
+        batch_size: int,
+        distribution: TaskDistribution,
+        *,
+        observation_size: int,
+        action_size: int,
+        horizon: int,
+        seed: int = 0,
+        task_in_observation: bool = False,
+    ):
+        if batch_size < 1 or horizon < 1:
+            raise ValueError(
+                "Expected batch_size and horizon to be at least 1. Received: "
+                f"batch_size={batch_size}, horizon={horizon}"
+            )
+        self.distribution = distribution
+        self.horizon = horizon
+        self.task_in_observation = task_in_observation
+        self.diverged = 0
+        self._batch_size = batch_size
+        observed = observation_size + (distribution.size if task_in_observation else 0)
+        self._observation_spec = array_spec.ArraySpec((observed,), np.float32, "observation")
+        self._action_spec = array_spec.BoundedArraySpec((action_size,), np.float32, -1.0, 1.0, "action")
+        self._elapsed = np.zeros(batch_size, np.int64)
+        self._done = np.ones(batch_size, bool)
+        self._terminated = np.zeros(batch_size, bool)
+        super().__init__()
+        self.seed(seed)
+        self.set_tasks(self.sample_tasks(batch_size, seed))
+
+    @property
+    def batched(self) -> bool:
+        """Whether the environment is a batch of simulations: always."""
+        return True
+
+    @property
+    def batch_size(self) -> int:
+        """B, the number of simulations."""
+        return self._batch_size
+
+    @property
+    def task_size(self) -> int:
+        """Numbers that make a task."""
+        return self.distribution.size
+
+    @property
+    def tasks(self) -> np.ndarray:
+        """The tasks set, float32 [n, task_size]."""
+        return self._tasks.copy()
+
+    def observation_spec(self) -> array_spec.ArraySpec:
+        """Says what one simulation's observation is.
+
+        Returns:
+            float32 [observation].
+        """
+        return self._observation_spec
+
+    def action_spec(self) -> array_spec.BoundedArraySpec:
+        """Says what one simulation's action is.
+
+        Returns:
+            float32 [action] in [-1, 1].
+        """
+        return self._action_spec
+
+    def seed(self, seed: int | Sequence[int]) -> None:
+        """Starts the random numbers of the initial states anew.
+
+        Args:
+            seed: Non-negative integer, or several.
+        """
+        self._random = np.random.default_rng(seed)
+
+    def sample_tasks(self, n: int, seed: int | Sequence[int]) -> np.ndarray:
+        """Draws tasks from the distribution, a pure function of its arguments.
+
+        Args:
+            n: How many.
+            seed: Non-negative integer, or several.
+
+        Returns:
+            Tasks, float32 [n, task_size].
+        """
+        return self.distribution.sample(n, seed)
+
+    def set_tasks(self, tasks: np.ndarray) -> None:
+        """Gives the simulations their tasks; all of them must then be reset.
+
+        Args:
+            tasks: [n, task_size], n a divisor of the number of simulations.
+
+        Raises:
+            ValueError: If the shape is another, n does not divide B, or a number is not finite.
+        """
+        tasks = np.array(tasks, np.float32)
+        if tasks.ndim != 2 or tasks.shape[1] != self.task_size or not np.all(np.isfinite(tasks)):
+            raise ValueError(
+                f"Expected finite tasks of shape [tasks, {self.task_size}]. Received: tasks={tasks.tolist()}"
+            )
+        if not len(tasks) or self.batch_size % len(tasks):
+            raise ValueError(
+                f"Expected as many tasks as divide the number of simulations, {self.batch_size}. Received: "
+                f"{len(tasks)} tasks"
+            )
+        self._tasks = tasks
+        self._task_of_simulation = np.repeat(tasks, self.batch_size // len(tasks), axis=0)
+        self._started = False
+        self._current_time_step = None
+
+    def reset_batch(self, simulations: np.ndarray | None = None) -> np.ndarray:
+        """Starts simulations from initial states.
+
+        Args:
+            simulations: bool [B], those to start; by default all. Others go on where they are.
+
+        Returns:
+            Observations of all simulations, float32 [B, observation].
+
+        Raises:
+            ValueError: If some, but not all, are to start before all have once.
+        """
+        if simulations is None:
+            simulations = np.ones(self.batch_size, bool)
+        elif not self._started and not np.all(simulations):
+            raise ValueError(
+                "Expected all simulations to start once the tasks are set. Received: simulations="
+                f"{np.flatnonzero(simulations)} of {self.batch_size}"
+            )
+        self._start(simulations)
+        self._started = True
+        for of_simulation, value in ((self._elapsed, 0), (self._done, False), (self._terminated, False)):
+            of_simulation[simulations] = value
+        return self._observation(self._observe())
+
+    def step_batch(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Advances every simulation that is not done by one step.
+
+        Args:
+            actions: [B, action].
+
+        Returns:
+            Observations, float32 [B, observation]; rewards, float32 [B], 0 for the simulations that were done
+            before; which simulations are done, bool [B]. A terminating step's reward counts.
+
+        Raises:
+            ValueError: If no `reset_batch` came before, the shape is another, or a number is not finite.
+        """
+        if not self._started:
+            raise ValueError("Expected reset_batch before the first step on the tasks set. Received: no reset")
+        actions = np.asarray(actions)
+        expected = (self.batch_size, *self._action_spec.shape)
+        if actions.shape != expected:
+            raise ValueError(f"Expected actions of shape {expected}. Received: {actions.shape}")
+        if not np.all(np.isfinite(actions)):
+            raise ValueError(
+                "Expected finite actions. Received: numbers that are not, in simulations "
+                f"{np.flatnonzero(~np.isfinite(actions).all(axis=1))[:5]}"
+            )
+        running = ~self._done
+        rewards, ended = self._advance(np.clip(actions, -1.0, 1.0), running)
+        observations = self._observe()
+        sound = (np.abs(rewards) <= _LARGEST) & (np.abs(observations) <= _LARGEST).all(axis=1)
+        diverged = running & ~sound
+        if np.any(diverged):
+            self.diverged += int(np.count_nonzero(diverged))
+            self._start(diverged)
+            observations = self._observe()
+        rewards = np.where(running & sound, rewards, 0.0).astype(np.float32)
+        self._elapsed += running
+        self._terminated |= (running & ended) | diverged
+        self._done |= self._terminated | (self._elapsed >= self.horizon)
+        return self._observation(observations), rewards, self._done.copy()
+
+    def _reset(self) -> ts.TimeStep:
+        return ts.restart(self.reset_batch(), self.batch_size)
+
+    def _step(self, action: np.ndarray) -> ts.TimeStep:
+        again = self._done.copy()
+        observations, rewards, done = self.step_batch(action)
+        if np.any(again):
+            observations = self.reset_batch(again)
+        kind = np.where(again, ts.StepType.FIRST, np.where(done, ts.StepType.LAST, ts.StepType.MID))
+        # At the horizon the return is cut off, not at its end: only a termination has discount 0.
+        discounts = np.where(self._terminated, 0.0, 1.0).astype(np.float32)
+        return ts.TimeStep(kind.astype(np.int32), rewards, discounts, observations)
+
+    def _observation(self, observations: np.ndarray) -> np.ndarray:
+        if self.task_in_observation:
+            observations = np.concatenate([observations, self._task_of_simulation], axis=1)
+        # Always a copy: an observation must not change when the simulations go on.
+        return np.array(observations, np.float32)
+
+    @abc.abstractmethod
+    def _start(self, simulations: np.ndarray) -> None:
+        """Puts the simulations, bool [B], in initial states drawn with self._random."""
+
+    @abc.abstractmethod
+    def _advance(self, actions: np.ndarray, running: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Advances those running, bool [B], by actions [B, action] in [-1, 1]; returns rewards and ended, [B]."""
+
+    @abc.abstractmethod
+    def _observe(self) -> np.ndarray:
+        """Returns the observations without the task, [B, observation]."""

@@ -1,0 +1,58 @@
+"""Tests of bin/evaluate.py, run as a process on a training of the small alphabet in testdata."""
+
+import json
+import pathlib
+import tempfile
+
+from absl.testing import absltest
+
+from maml_tf.experiments import classification
+from maml_tf.experiments.classification_config import ClassificationConfig
+from tests.support import binary
+from tests.support.keras_warnings import ignore_array_copy
+from tests.support.source_tree import PROJECT
+
+
+class EvaluateTest(absltest.TestCase):
+    def test_the_numbers_of_the_trainings_own_evaluation_come_out_again(self):
+        ignore_array_copy()
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            config = ClassificationConfig(
+                data_dir=str(PROJECT / "testdata" / "alphabet"), cache_dir=str(folder / "cache"), split="alphabets",
+                iterations=2, iterations_per_epoch=2, validate_every=2, filters=4, meta_batch_size=2,
+                validation_tasks=3, test_tasks=5, evaluation_steps=2, first_order=True,
+            )  # fmt: skip
+            classification.train(config, folder / "run")
+            classification.evaluate(folder / "run")
+            before = json.loads((folder / "run" / "results.json").read_text())
+            again = binary.run(
+                "evaluate", f"--checkpoint={folder / 'run'}", f"--output={folder / 'again'}", "--notask_a_thread"
+            )
+            other = binary.run(
+                "evaluate", f"--checkpoint={folder / 'run'}", f"--output={folder / 'other'}",
+                "--evaluation_queries=4", "--test_tasks=7", "--evaluation_steps=1",
+            )  # fmt: skip
+            for finished in (again, other):
+                self.assertEqual(finished.code, 0, finished.stderr)
+            self.assertEqual(again.stdout.splitlines()[-1], f"Written to {folder / 'again'}")
+            after = json.loads((folder / "again" / "results.json").read_text())
+            changed = json.loads((folder / "other" / "results.json").read_text())
+            self.assertTrue(binary.is_png(folder / "again" / "accuracy.png"))
+        for key in ("rows", "config", "protocol", "training"):
+            self.assertEqual(after[key], before[key])
+        self.assertEqual([(row["step"], row["tasks"]) for row in changed["rows"]], [(0, 7), (1, 7)])
+        self.assertEqual(changed["protocol"]["queries_per_class"], 4)
+
+    def test_a_directory_without_a_training_is_one_clear_error(self):
+        with tempfile.TemporaryDirectory() as folder:
+            finished = binary.run("evaluate", f"--checkpoint={folder}")
+        self.assertEqual(finished.code, 1)
+        self.assertEqual(
+            finished.errors,
+            [f"Error: Expected the directory of a training, with config.json. Received: '{folder}'"],
+        )
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,60 @@
+"""Tests of maml_tf.experiments.classification_config."""
+
+import dataclasses
+
+from absl.testing import absltest, parameterized
+
+from maml_tf.experiments.classification_config import EVALUATION_FIELDS, ClassificationConfig
+
+
+class ClassificationConfigTest(parameterized.TestCase):
+    @parameterized.parameters(
+        ({"head": "ones"}, r"Expected head to be one of \('zeros', .*Received: head='ones'"),
+        ({"iterations": 0}, "Expected iterations to be at least 1. Received: iterations=0"),
+        ({"iterations": 700}, "iterations to be a multiple of validate_every=500. Received: iterations=700"),
+        ({"validate_every": 150}, "validate_every to be a multiple of iterations_per_epoch=100"),
+        ({"steps_per_call": 3}, "iterations_per_epoch to be a multiple of steps_per_call=3"),
+        ({"gradient_clip": 0.0}, "Expected gradient_clip > 0. Received: gradient_clip=0.0"),
+        ({"inner_learning_rate": -1.0}, "Expected inner_learning_rate > 0"),
+        ({"loss_scale": "sum"}, "Expected loss_scale to be one of"),
+    )
+    def test_what_cannot_be_run_is_an_error(self, fields, message):
+        with self.assertRaisesRegex(ValueError, message):
+            ClassificationConfig(**{"iterations": 3000, **fields})
+
+    @parameterized.parameters((5, 0.4, 2.0), (20, 0.1, 2.0), (5, 0.01, 0.05))
+    def test_step_sizes_of_the_original_are_so_much_on_the_mean(self, ways, original, mean):
+        config = ClassificationConfig(ways=ways, inner_learning_rate=original, loss_scale="original")
+        self.assertAlmostEqual(config.mean_step_size, mean)
+        self.assertEqual(ClassificationConfig(ways=ways, inner_learning_rate=original).mean_step_size, original)
+
+    @parameterized.parameters((1, 10 / 75), (5, 10 / 15))
+    def test_the_gradients_bound_of_the_original_is_so_much_on_the_mean(self, shots, mean):
+        config = ClassificationConfig(shots=shots, queries=15, gradient_clip=10.0, loss_scale="original")
+        self.assertAlmostEqual(config.mean_gradient_clip, mean)
+        self.assertEqual(ClassificationConfig(gradient_clip=10.0).mean_gradient_clip, 10.0)
+        self.assertIsNone(ClassificationConfig(loss_scale="original").mean_gradient_clip)
+
+    def test_no_two_purposes_of_two_runs_share_a_stream(self):
+        streams = {ClassificationConfig(seed=seed).stream(purpose) for seed in range(3) for purpose in range(4)}
+        self.assertLen(streams, 12)
+
+    def test_the_identity_leaves_out_what_does_not_change_the_training(self):
+        identity = ClassificationConfig().identity()
+        names = {field.name for field in dataclasses.fields(ClassificationConfig)}
+        self.assertEqual(
+            names - set(identity),
+            {"data_dir", "cache_dir", "iterations", "test_tasks", "steps_per_call", "parallel_tasks"},
+        )
+        self.assertContainsSubset(EVALUATION_FIELDS, names)
+
+    def test_the_protocol_names_what_numbers_depend_on(self):
+        protocol = ClassificationConfig(loss_scale="original", evaluation_queries=3).protocol()
+        self.assertEqual(protocol["queries_per_class"], 3)
+        self.assertEqual(protocol["batch_norm"], "transductive")
+        self.assertEqual(protocol["loss_scale"], "original")
+        self.assertAlmostEqual(protocol["inner_learning_rate_on_the_mean"], 2.0)
+
+
+if __name__ == "__main__":
+    absltest.main()

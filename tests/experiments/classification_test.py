@@ -1,0 +1,107 @@
+"""Tests of maml_tf.experiments.classification."""
+
+import json
+import pathlib
+from unittest import mock
+
+import numpy as np
+from absl.testing import absltest
+
+from maml_tf.experiments import classification, image_data
+from maml_tf.experiments.classification_config import ClassificationConfig
+from maml_tf.experiments.results import read_rows
+from maml_tf.tasks import Omniglot
+from tests.support.keras_warnings import ignore_array_copy
+from tests.support.source_tree import PROJECT
+
+
+class ClassificationTest(absltest.TestCase):
+    def setUp(self):
+        super().setUp()
+        ignore_array_copy()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+
+    def small(self, **fields):
+        values = {
+            "data_dir": str(PROJECT / "testdata" / "alphabet"), "cache_dir": str(self.folder / "cache"),
+            "split": "alphabets", "iterations": 2, "iterations_per_epoch": 2, "validate_every": 2, "filters": 4,
+            "meta_batch_size": 2, "validation_tasks": 3, "test_tasks": 3, "evaluation_steps": 1,
+        }  # fmt: skip
+        return ClassificationConfig(**{**values, **fields})
+
+    def test_a_training_goes_on_to_more_iterations_and_is_then_evaluated(self):
+        logdir = self.folder / "run"
+        parts = []
+        pool = Omniglot.pool
+        with mock.patch.object(Omniglot, "pool", lambda data, part: parts.append(part) or pool(data, part)):
+            classification.train(self.small(first_order=True), logdir)
+            record = classification.train(self.small(first_order=True, iterations=4), logdir, resume=True)
+        self.assertEqual(set(parts), {"train", "validation"})
+        self.assertTrue((logdir / "checkpoints" / "checkpoint-4.index").exists())
+        self.assertEqual([part["iterations"] for part in record["parts"]], [[0, 2], [2, 4]])
+        self.assertIn(record["best_iteration"], (2, 4))
+        with self.assertRaisesRegex(ValueError, "differs in filters: stored 4, given 5"):
+            classification.train(self.small(first_order=True, iterations=4, filters=5), logdir, resume=True)
+        with self.assertRaisesRegex(ValueError, "with checkpoints in 'checkpoints'"):
+            classification.train(self.small(first_order=True), logdir)
+
+        rows = classification.evaluate(logdir)
+        self.assertEqual(
+            [(row.method, row.shots, row.step, row.metric, row.tasks) for row in rows],
+            [("maml_first_order", 1, step, "accuracy", 3) for step in (0, 1)],
+        )
+        self.assertEqual(read_rows(logdir / "results.json"), rows)
+        content = json.loads((logdir / "results.json").read_text())
+        self.assertEqual(content["training"], record)
+        self.assertEqual(content["config"]["iterations"], 4)
+        changed = classification.evaluate(
+            logdir, {"evaluation_queries": 5, "test_tasks": 4, "evaluation_steps": 2}, self.folder / "other"
+        )
+        self.assertEqual([(row.step, row.tasks) for row in changed], [(0, 4), (1, 4), (2, 4)])
+        content = json.loads((self.folder / "other" / "results.json").read_text())
+        self.assertEqual((content["protocol"]["queries_per_class"], content["protocol"]["tasks"]), (5, 4))
+        with self.assertRaisesRegex(ValueError, r"Expected an evaluation to change .* alone. Received: \['ways'\]"):
+            classification.evaluate(logdir, {"ways": 3})
+
+    def test_the_weights_kept_are_those_of_the_best_validation(self):
+        logdir = self.folder / "run"
+        # Whatever it learns, the second validation is said to be the best of three.
+        accuracies = iter((0.25, 0.75, 0.5))
+
+        def validate(callback, epoch, logs):
+            logs["val_accuracy_step_1"] = next(accuracies)
+            kept.append(callback.model.get_weights())
+
+        kept: list = []
+        with mock.patch.object(classification.AdaptationValidation, "on_epoch_end", validate):
+            record = classification.train(self.small(iterations=6, step_sizes="layer"), logdir)
+        self.assertEqual((record["best_iteration"], record["best_validation_accuracy"]), (4, 0.75))
+        config = classification.load_config(logdir)
+        loaded = classification.load_learner(logdir, config).get_weights()
+        for value, expected in zip(loaded, kept[1], strict=True):
+            np.testing.assert_array_equal(value, expected)
+        self.assertFalse(all(np.array_equal(*pair) for pair in zip(loaded, kept[2], strict=True)))
+        self.assertFalse(all(np.array_equal(*pair) for pair in zip(loaded, kept[0], strict=True)))
+        # The optimizer's moments would treble it.
+        self.assertLess((logdir / "best.weights.h5").stat().st_size, 100_000)
+
+    def test_tasks_that_the_characters_cannot_give_are_an_error_before_the_training(self):
+        # The alphabet has 5 validation characters and 10 to train on.
+        with self.assertRaisesRegex(ValueError, "ways=6 classes. Received: a pool of 5 classes"):
+            classification.train(self.small(ways=6), self.folder / "run")
+        self.assertEmpty(list((self.folder / "run").glob("checkpoints/*")))
+
+    def test_an_evaluation_without_training_is_an_error(self):
+        with self.assertRaisesRegex(FileNotFoundError, "Expected the directory of a training, with config.json"):
+            classification.evaluate(self.folder)
+        (self.folder / "config.json").write_text("{}")
+        with self.assertRaisesRegex(FileNotFoundError, "Expected a training that reached its first validation"):
+            classification.evaluate(self.folder)
+
+    def test_data_that_are_not_there_are_an_error(self):
+        with self.assertRaisesRegex(FileNotFoundError, "Expected a folder with images_background.zip"):
+            image_data.open_data(self.small(data_dir=str(self.folder / "nowhere")))
+
+
+if __name__ == "__main__":
+    absltest.main()

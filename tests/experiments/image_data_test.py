@@ -1,0 +1,43 @@
+"""Tests of maml_tf.experiments.image_data."""
+
+import numpy as np
+from absl.testing import absltest
+
+from maml_tf.experiments import image_data
+from maml_tf.experiments.classification_config import TEST, TRAINING, VALIDATION, ClassificationConfig
+from tests.support.source_tree import PROJECT
+
+
+class ImageDataTest(absltest.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.config = ClassificationConfig(
+            data_dir=str(PROJECT / "testdata" / "alphabet"), split="alphabets",
+            cache_dir=self.create_tempdir().full_path, shots=2, queries=3, evaluation_queries=4, meta_batch_size=2,
+        )  # fmt: skip
+        self.data = image_data.open_data(self.config)
+
+    def test_training_goes_on_where_it_stopped(self):
+        elements = list(image_data.training_episodes(self.data, self.config, TRAINING).take(3))
+        [third] = image_data.training_episodes(self.data, self.config, TRAINING, first=2).take(1)
+        for whole, resumed in zip(elements[2][0], third[0], strict=True):
+            np.testing.assert_array_equal(whole, resumed)
+        (support_x, support_y, query_x), query_y = third
+        self.assertEqual(support_x.shape, (2, 10, 28, 28, 1))
+        self.assertEqual((support_y.shape, query_y.shape), ((2, 10), (2, 15)))
+        self.assertEqual(query_x.shape[1], 15)
+
+    def test_evaluation_ends_after_the_tasks(self):
+        batches = list(image_data.evaluation_episodes(self.data, self.config, "validation", VALIDATION, 3))
+        self.assertEqual([len(query_y) for _, query_y in batches], [2, 1])
+        self.assertEqual(batches[0][1].shape, (2, 20))
+        [(_, query_y)] = image_data.evaluation_episodes(self.data, self.config, "test", TEST, 1)
+        self.assertLen(query_y, 1)
+
+    def test_data_that_are_not_there_are_an_error(self):
+        with self.assertRaisesRegex(FileNotFoundError, "Expected a folder with images_background.zip"):
+            image_data.open_data(ClassificationConfig(data_dir="/nowhere"))
+
+
+if __name__ == "__main__":
+    absltest.main()
