@@ -96,6 +96,8 @@ class Evaluator:
             as "loss".
         divergence: Value of a metric above which a task counts as diverged; it stays in the mean.
         jit_compile: Whether to compile with XLA.
+        support_statistics: Whether the support set passes through the adapted model once more, in training mode,
+            before the query set does in inference mode: for batch normalization by the support set's statistics.
     """
 
     def __init__(
@@ -105,8 +107,10 @@ class Evaluator:
         *,
         divergence: float = math.inf,
         jit_compile: bool = False,
+        support_statistics: bool = False,
     ):
         self.learner = learner
+        self.support_statistics = support_statistics
         self.metrics = dict(metrics or {})
         self.divergence = divergence
         self._way = {"task_map": learner.task_map, "parallel_tasks": learner.parallel_tasks}
@@ -141,19 +145,22 @@ class Evaluator:
     def _evaluate_batch(self, data, steps: int) -> dict[str, np.ndarray]:
         (support_x, support_y, query_x), query_y = data
         params, state = self.learner.tasks.initial_values(tf.range(tf.shape(tf.nest.flatten(query_y)[0])[0]))
-        measured = [self._measure(params, state, query_x, query_y)]
+        support = (support_x, support_y) if self.support_statistics else ()
+        measured = [self._measure(params, state, support, query_x, query_y)]
         for step in range(steps):
             params, state = self._advance(params, state, support_x, support_y, tf.constant(step))
-            measured.append(self._measure(params, state, query_x, query_y))
+            measured.append(self._measure(params, state, support, query_x, query_y))
         return {name: np.stack([np.asarray(row[name], np.float64) for row in measured]) for name in measured[0]}
 
-    def _measure_tasks(self, params, state, query_x, query_y):
+    def _measure_tasks(self, params, state, support, query_x, query_y):
         def measure(task):
-            task_params, task_state, inputs, targets = task
+            task_params, task_state, task_support, inputs, targets = task
+            if task_support:
+                *_, task_state = self.learner.tasks.loss(task_params, task_state, *task_support, training=True)
             loss, outputs, _ = self.learner.tasks.loss(task_params, task_state, inputs, targets, training=False)
             return {name: metric(targets, outputs) for name, metric in self.metrics.items()} or {"loss": loss}
 
-        return over_tasks(measure, (params, state, query_x, query_y), **self._way)
+        return over_tasks(measure, (params, state, support, query_x, query_y), **self._way)
 
     def _advance_tasks(self, params, state, support_x, support_y, step):
         tasks = self.learner.tasks

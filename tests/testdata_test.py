@@ -2,7 +2,9 @@
 
 import hashlib
 import importlib.util
+import io
 import pathlib
+import tarfile
 import zipfile
 
 import numpy as np
@@ -39,11 +41,16 @@ class ManifestTest(absltest.TestCase):
                 self.assertTrue((TESTDATA / maker).is_file(), maker)
 
 
+def load_maker(name):
+    spec = importlib.util.spec_from_file_location(name, TESTDATA / f"{name}.py")
+    maker = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(maker)
+    return maker
+
+
 class AlphabetTest(absltest.TestCase):
     def test_its_maker_draws_the_same_pixels(self):
-        spec = importlib.util.spec_from_file_location("make_alphabet", TESTDATA / "make_alphabet.py")
-        maker = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(maker)
+        maker = load_maker("make_alphabet")
         folder = pathlib.Path(self.create_tempdir().full_path)
         maker.write_alphabet(folder)
         for name in ("images_background.zip", "images_evaluation.zip"):
@@ -60,6 +67,27 @@ class AlphabetTest(absltest.TestCase):
     def test_is_small(self):
         sizes = [path.stat().st_size for path in (TESTDATA / "alphabet").iterdir()]
         self.assertLess(sum(sizes), 200_000)
+
+
+class MiniImagenetTest(absltest.TestCase):
+    def test_its_maker_draws_the_same_pixels(self):
+        maker = load_maker("make_mini_imagenet")
+        images = [
+            (f"miniImagenet/{part}/{name}/{name}_{number:03}.jpg", (name, number))
+            for part in maker.CLASSES
+            for name in maker.class_names(part)
+            for number in range(maker.IMAGES)
+        ]
+        with tarfile.open(TESTDATA / "mini_imagenet" / "miniImagenet.tar") as shipped:
+            self.assertEqual(shipped.getnames(), [name for name, _ in images])
+            for name, (class_name, number) in images[::7]:
+                made = io.BytesIO(maker.jpeg(maker.draw(class_name, number)))
+                with Image.open(shipped.extractfile(name)) as a, Image.open(made) as b:
+                    # JPEG encoders differ by a level here and there; another drawing is off by tens.
+                    self.assertLess(np.mean(np.abs(np.asarray(a, np.int32) - np.asarray(b))), 1.0, name)
+
+    def test_is_small(self):
+        self.assertLess((TESTDATA / "mini_imagenet" / "miniImagenet.tar").stat().st_size, 600_000)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from typing import Any
 import keras
 from absl import logging
 
-from maml_tf.evaluation import Evaluator, accuracy
 from maml_tf.experiments import config as config_module
 from maml_tf.experiments import results
 from maml_tf.experiments.classification_config import (
@@ -22,7 +21,7 @@ from maml_tf.experiments.classification_config import (
     VALIDATION,
     ClassificationConfig,
 )
-from maml_tf.experiments.classification_learner import build_learner, compile_learner
+from maml_tf.experiments.classification_learner import build_evaluator, build_learner, compile_learner
 from maml_tf.experiments.image_data import evaluation_episodes, open_data, training_episodes
 from maml_tf.experiments.logdir import open_logdir
 from maml_tf.experiments.results import Row
@@ -67,7 +66,7 @@ def train(config: ClassificationConfig, logdir: str | os.PathLike[str], resume: 
     first = checkpoint.restore() if resume else 0
     write_atomically(directory / CONFIG, json.dumps(config_module.to_dict(config), indent=1) + "\n")
     validation = AdaptationValidation(
-        Evaluator(learner, {"accuracy": accuracy}),
+        build_evaluator(learner, config),
         validation_tasks,
         config.evaluation_steps,
         every_epochs=config.validate_every // per_epoch,
@@ -124,7 +123,7 @@ def evaluate(
     directory = open_logdir(output or directory, [], resume=True)
     episodes = evaluation_episodes(open_data(config), config, "test", TEST, config.test_tasks)
     logging.info("evaluating on %d tasks of test classes", config.test_tasks)
-    evaluation = Evaluator(learner, {"accuracy": accuracy})(episodes, config.evaluation_steps)
+    evaluation = build_evaluator(learner, config)(episodes, config.evaluation_steps)
     rows = [Row.of(config.method, config.shots, summary, ways=config.ways) for summary in evaluation.summaries()]
     record = pathlib.Path(logdir) / TRAINING_RECORD
     results.write_results(
@@ -175,13 +174,24 @@ def load_learner(logdir: str | os.PathLike[str], config: ClassificationConfig) -
 
     Raises:
         FileNotFoundError: If no validation has been reached.
-        ValueError: If the weights are another configuration's.
+        ValueError: If the weights are another configuration's, or moving averages are wanted that were not kept.
     """
     path = pathlib.Path(logdir) / WEIGHTS
     if not path.exists():
         raise FileNotFoundError(f"Expected a training that reached its first validation. Received: no {path}")
-    learner = build_learner(config)
-    learner.load_weights(path)
+    trained_config = load_config(logdir)
+    trained, learner = build_learner(trained_config), build_learner(config)
+    trained.load_weights(path)
+    pairs = list(zip(learner.trainable_weights, trained.trainable_weights, strict=True))
+    if config.batch_statistics == "running":
+        if trained_config.batch_statistics != "running":
+            raise ValueError(
+                "Expected a training with batch_statistics='running', which keeps moving averages. "
+                f"Received: one with {trained_config.batch_statistics!r}"
+            )
+        pairs += zip(learner.non_trainable_weights, trained.non_trainable_weights, strict=True)
+    for target, source in pairs:
+        target.assign(source)
     return learner
 
 

@@ -45,7 +45,9 @@ class ClassificationConfig:
             exact, and losses are reported as means in either case.
         inner_learning_rate: Inner step size alpha, on loss_scale; with learned step sizes their initial value.
         step_sizes: Whether the step size is fixed, or learned for every weight (Meta-SGD), layer, or layer_and_step.
-        adapted: Which weights the inner steps change: everything (MAML), or the output layer, head (ANIL).
+        adapted: Which weights the inner steps change: everything (MAML), the output layer, head (ANIL), or the free
+            parameters at the input, context (Appendix C.2).
+        context: Number of free parameters that are joined to the input, as channels, at each of its positions.
         meta_learning_rate: Learning rate of Adam, the outer optimizer.
         gradient_clip: Bound of every element of the outer gradient, on loss_scale. (The paper's: 10 on original,
             for mini-ImageNet alone.)
@@ -55,7 +57,9 @@ class ClassificationConfig:
         head: Initial weights of the output layer. (The original's: normal, N(0, 1), on Omniglot, glorot_uniform on
             mini-ImageNet.)
         batch_statistics: What batch normalization uses for a query at meta-test. transductive: the statistics of the
-            query examples, as the original. running: moving averages of training. Inner steps use the support set's.
+            query examples, as the original. support: those of the task's support examples alone. running: moving
+            averages of training, which only a training with it keeps. Inner steps use the support set's, and the
+            query passes of training the query set's.
         iterations_per_epoch: Iterations between lines of TensorBoard.
         validate_every: Iterations between validations; the weights of the best one are kept.
         validation_tasks: Tasks of a validation, the same each time.
@@ -80,14 +84,15 @@ class ClassificationConfig:
     loss_scale: Literal["mean", "original"] = "mean"
     inner_learning_rate: float = 0.4
     step_sizes: Literal["fixed", "weight", "layer", "layer_and_step"] = "fixed"
-    adapted: Literal["everything", "head"] = "everything"
+    adapted: Literal["everything", "head", "context"] = "everything"
+    context: int = 0
     meta_learning_rate: float = 1e-3
     gradient_clip: float | None = None
     first_order: bool = False
     network: Literal["conv", "dense"] = "conv"
     filters: int = 64
     head: Literal["zeros", "glorot_uniform", "normal"] = "zeros"
-    batch_statistics: Literal["transductive", "running"] = "transductive"
+    batch_statistics: Literal["transductive", "support", "running"] = "transductive"
     iterations_per_epoch: int = 100
     validate_every: int = 500
     validation_tasks: int = 200
@@ -114,6 +119,11 @@ class ClassificationConfig:
                     f"Expected {whole} to be a multiple of {part}={getattr(self, part)}. "
                     f"Received: {whole}={getattr(self, whole)}"
                 )
+        if self.context < 0 or (self.adapted == "context") > self.context:
+            raise ValueError(
+                f"Expected context >= 0, and context >= 1 to adapt it. Received: context={self.context}, "
+                f"adapted={self.adapted!r}"
+            )
         for name in ("inner_learning_rate", "meta_learning_rate", "gradient_clip"):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -122,7 +132,8 @@ class ClassificationConfig:
     @property
     def method(self) -> str:
         """What the rows of the results call it."""
-        return "maml_first_order" if self.first_order else "maml"
+        name = {"everything": "maml", "head": "anil", "context": "context_vector"}[self.adapted]
+        return f"{name}_first_order" if self.first_order else name
 
     @property
     def mean_step_size(self) -> float:

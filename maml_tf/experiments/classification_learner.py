@@ -6,11 +6,23 @@ import keras
 
 from maml_tf.core import selection
 from maml_tf.core.update_rules import LearnedStepSizes
+from maml_tf.evaluation import Evaluator, accuracy
 from maml_tf.experiments.classification_config import ClassificationConfig
+from maml_tf.layers import ContextVector
 from maml_tf.meta_learner import MAML
 from maml_tf.models import mini_imagenet_conv, omniglot_conv, omniglot_dense
 
-_BATCH_STATISTICS = {"transductive": "always", "running": "training"}
+IMAGE_SHAPES = {"omniglot": (28, 28, 1), "mini_imagenet": (84, 84, 3)}
+_BATCH_STATISTICS = {"transductive": "always", "support": "support", "running": "training"}
+_ADAPTED = {
+    "everything": selection.everything,
+    "head": selection.head,
+    "context": selection.matching("context_vector"),
+}
+_NETWORKS = {
+    "omniglot": {"conv": omniglot_conv, "dense": omniglot_dense},
+    "mini_imagenet": {"conv": mini_imagenet_conv},
+}
 
 
 def build_network(config: ClassificationConfig) -> keras.Model:
@@ -21,15 +33,28 @@ def build_network(config: ClassificationConfig) -> keras.Model:
 
     Returns:
         A built model from images [batch, height, width, channels] to logits [batch, ways].
+
+    Raises:
+        ValueError: If there is no such network for the data set.
     """
     options = {
         "head_initializer": keras.initializers.RandomNormal(stddev=1.0) if config.head == "normal" else config.head,
         "batch_statistics": _BATCH_STATISTICS[config.batch_statistics],
     }
-    if config.network == "dense":
-        return omniglot_dense(config.ways, **options)
-    conv = omniglot_conv if config.dataset == "omniglot" else mini_imagenet_conv
-    return conv(config.ways, filters=config.filters, **options)
+    if config.network == "conv":
+        options["filters"] = config.filters
+    builders = _NETWORKS[config.dataset]
+    if config.network not in builders:
+        raise ValueError(
+            f"Expected network to be of {list(builders)} for {config.dataset}. Received: {config.network!r}"
+        )
+    build = builders[config.network]
+    if not config.context:
+        return build(config.ways, **options)
+    *positions, channels = IMAGE_SHAPES[config.dataset]
+    network = build(config.ways, input_shape=(*positions, channels + config.context), **options)
+    context = ContextVector(config.context, per_position=True, name="context_vector")
+    return keras.Sequential([keras.Input((*positions, channels)), context, network], name=f"context_{network.name}")
 
 
 def build_learner(config: ClassificationConfig) -> MAML:
@@ -50,9 +75,22 @@ def build_learner(config: ClassificationConfig) -> MAML:
         rule,
         config.inner_steps,
         config.first_order,
-        adapted=getattr(selection, config.adapted),
+        adapted=_ADAPTED[config.adapted],
         parallel_tasks=config.parallel_tasks,
     )
+
+
+def build_evaluator(learner: MAML, config: ClassificationConfig) -> Evaluator:
+    """Builds what measures a learner's accuracy, with the batch statistics that the configuration says.
+
+    Args:
+        learner: From `build_learner`.
+        config: The experiment's configuration.
+
+    Returns:
+        An evaluator of the metric "accuracy".
+    """
+    return Evaluator(learner, {"accuracy": accuracy}, support_statistics=config.batch_statistics == "support")
 
 
 def compile_learner(learner: MAML, config: ClassificationConfig) -> None:

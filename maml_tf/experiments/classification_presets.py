@@ -56,13 +56,14 @@ def _named(name: str, variants: Mapping[str, dict[str, Any]]) -> dict[str, dict[
     return {f"{name}{suffix}": values for suffix, values in variants.items()}
 
 
+_ONLY_5_WAY = (("_dense", {"network": "dense"}), ("_context", {"adapted": "context", "context": 1}))
 _PRESETS: dict[str, dict[str, dict[str, Any]]] = {"omniglot": {}, "mini_imagenet": {}}
 for _ways in (5, 20):
     for _shots in (1, 5):
         for _suffix, _options in (
             ("", {}),
             ("_first_order", {"first_order": True}),
-            *((("_dense", {"network": "dense"}),) if _ways == 5 else ()),
+            *(_ONLY_5_WAY if _ways == 5 else ()),
         ):
             _PRESETS["omniglot"] |= _named(f"{_ways}way_{_shots}shot{_suffix}", _omniglot(_ways, _shots, **_options))
 for _shots in (1, 5):

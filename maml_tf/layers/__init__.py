@@ -1,5 +1,6 @@
 """Keras layers that meta-learning needs."""
 
+from maml_tf.layers.context import ContextVector
 from maml_tf.layers.normalization import BatchNormalization, GroupNormalization, LayerNormalization
 
-__all__ = ["BatchNormalization", "GroupNormalization", "LayerNormalization"]
+__all__ = ["BatchNormalization", "ContextVector", "GroupNormalization", "LayerNormalization"]

@@ -56,8 +56,9 @@ def conv_net(
         head_initializer: Of the output layer's kernel. The choice matters most for the first inner step,
             which reaches the convolutions through this kernel.
         normalization: Between convolution and activation: None, "batch" (no gamma) or "layer".
-        batch_statistics: "always" as in the paper's code (evaluation is transductive) or "training" for
-            moving averages in inference: see `maml_tf.layers.BatchNormalization`.
+        batch_statistics: "always" as in the paper's code (evaluation is transductive), "training" for moving averages
+            in inference, see `maml_tf.layers.BatchNormalization`, or "support" for the statistics of the last batch
+            in training, which in adaptation is the support set.
         use_bias: Whether convolutions have biases. Batch normalization subtracts a bias again: its gradient
             is exactly zero and it only costs time. Set it for `normalization=None`, or for the original's
             variables.
@@ -138,7 +139,7 @@ def omniglot_conv(ways: int = 5, **options: Any) -> keras.Model:
 
     Source: Section 5.2 and Appendix A.1.
     """
-    return conv_net((28, 28, 1), ways, **{"name": "omniglot_conv", **options})
+    return conv_net(**{"input_shape": (28, 28, 1), "ways": ways, "name": "omniglot_conv", **options})
 
 
 def mini_imagenet_conv(ways: int = 5, **options: Any) -> keras.Model:
@@ -162,4 +163,4 @@ def mini_imagenet_conv(ways: int = 5, **options: Any) -> keras.Model:
     Source: Section 5.2 and Appendix A.1, after Ravi and Larochelle, 2017.
     """
     defaults = {"filters": 32, "downsampling": "pool", "readout": "flatten", "name": "mini_imagenet_conv"}
-    return conv_net((84, 84, 3), ways, **{**defaults, **options})
+    return conv_net(**{"input_shape": (84, 84, 3), "ways": ways, **defaults, **options})

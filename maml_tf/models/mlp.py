@@ -50,7 +50,8 @@ def mlp(
         kernel_initializer: Of the hidden layers' kernels.
         head_initializer: Of the output layer's kernel; by default `kernel_initializer`.
         normalization: Before each activation: None, "batch" (no gamma) or "layer".
-        batch_statistics: "always" or "training": see `maml_tf.layers.BatchNormalization`.
+        batch_statistics: "always" or "training", see `maml_tf.layers.BatchNormalization`, or "support", see
+            `conv_net`.
         use_bias: Whether the hidden layers have biases. Batch normalization subtracts a bias again, so
             under it they only cost time.
         output_activation: After the output layer; None for linear outputs.
@@ -121,4 +122,5 @@ def omniglot_dense(ways: int = 5, **options: Any) -> keras.Model:
     """
     check_counts(ways=ways)
     defaults = {"normalization": "batch", "use_bias": False, "name": "omniglot_dense"}
-    return mlp((28, 28, 1), (256, 128, 64, 64), ways, **{**defaults, **options})
+    shape = {"input_shape": (28, 28, 1), "hidden": (256, 128, 64, 64), "outputs": ways}
+    return mlp(**{**shape, **defaults, **options})

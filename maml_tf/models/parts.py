@@ -9,7 +9,7 @@ import keras
 from maml_tf.layers import BatchNormalization, LayerNormalization
 
 NORMALIZATIONS = (None, "batch", "layer")
-BATCH_STATISTICS = ("training", "always")
+BATCH_STATISTICS = ("training", "always", "support")
 Initializer = str | keras.Initializer
 
 
@@ -107,15 +107,19 @@ def normalized_activation(
         activation: Name of the activation, or a callable.
         normalization: None, "batch" (without gamma, as in the paper's code) or "layer" (over all but the
             batch axis).
-        batch_statistics: Of `maml_tf.layers.BatchNormalization`.
+        batch_statistics: Of `maml_tf.layers.BatchNormalization`, or "support": in inference, the statistics of the
+            last batch in training, which in adaptation is the support set.
         dtype: Policy of the layers.
 
     Returns:
         A tensor of `x`'s shape.
     """
     if normalization == "batch":
-        layer = BatchNormalization.transductive(batch_statistics=batch_statistics, dtype=dtype, name=f"norm{number}")
-        x = layer(x)
+        # Moving averages without momentum are the last batch's.
+        options = {"batch_statistics": batch_statistics}
+        if batch_statistics == "support":
+            options = {"batch_statistics": "training", "momentum": 0.0}
+        x = BatchNormalization.transductive(dtype=dtype, name=f"norm{number}", **options)(x)
     elif normalization == "layer":
         x = LayerNormalization(axis=list(range(1, len(x.shape))), dtype=dtype, name=f"norm{number}")(x)
     return keras.layers.Activation(activation, dtype=dtype, name=f"activation{number}")(x)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import copy
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -12,6 +12,7 @@ import tensorflow as tf
 from maml_tf.tasks.drawn_images import Transform, check_square, rotate_quarter_turns, unit_range
 from maml_tf.tasks.episode import Episode
 from maml_tf.tasks.episode_draw import EpisodeDraw, ImageDraw
+from maml_tf.tasks.image_store import ImageStore
 from maml_tf.tasks.labelled_images import (
     check_labelled_images,
     join_classes,
@@ -28,7 +29,8 @@ class ClassPool:
     run that stopped goes on where it was, and two learners given the same seed see the same tasks.
 
     Args:
-        images: [images, ...], of any real dtype, kept as it is in memory.
+        images: [images, ...], of any real dtype, in memory or mapped from a file. Where the images of a class
+            lie side by side they are shared, not copied, and must stay as they are.
         labels: [images] or [images, 1], integers or strings; images of equal label are a class.
         rotations: Turn each class of a task by its own random multiple of 90 degrees, the same for all its
             images. The class is drawn first and its turn second: one task never holds a class at two turns.
@@ -55,16 +57,17 @@ class ClassPool:
         rotations: bool = False,
         transform: Transform = unit_range,
     ):
-        images, labels = np.asarray(images), np.asarray(labels)
+        images, labels = np.asanyarray(images), np.asarray(labels)
         check_labelled_images(images, labels)
         if rotations:
             check_square(images)
         values, label_index, class_sizes = np.unique(labels.reshape(-1), return_inverse=True, return_counts=True)
         if np.any(np.diff(label_index) < 0):
             images = images[np.argsort(label_index, kind="stable")]
-        self._images = images
+        self._images = ImageStore(images)
         self._rotations = rotations
         self._transform = transform
+        self._class_starts = np.cumsum(class_sizes) - class_sizes
         self.class_sizes = class_sizes
         self.class_names = tuple(str(value) for value in values)
 
@@ -121,8 +124,8 @@ class ClassPool:
         return len(self.class_names)
 
     def __repr__(self) -> str:
-        shape, dtype = self._images.shape[1:], self._images.dtype
-        return f"ClassPool({len(self)} classes, {len(self._images)} images of shape {shape}, {dtype})"
+        shape, dtype = self._images.array.shape[1:], self._images.array.dtype
+        return f"ClassPool({len(self)} classes, {sum(self.class_sizes)} images of shape {shape}, {dtype})"
 
     def images_of(self, class_name: str) -> np.ndarray:
         """Returns the images of a class.
@@ -134,27 +137,36 @@ class ClassPool:
             [images, ...], as they are in memory.
         """
         index = self._class_index(class_name)
-        start = int(np.sum(self.class_sizes[:index]))
-        return self._images[start : start + self.class_sizes[index]]
+        start = self._class_starts[index]
+        return self._images.array[start : start + self.class_sizes[index]]
 
-    def subset(self, class_names: Iterable[str]) -> ClassPool:
-        """Returns the pool of some of the classes.
+    def subset(
+        self, class_names: Iterable[str], *, rotations: bool | None = None, transform: Transform | None = None
+    ) -> ClassPool:
+        """Returns the pool of some of the classes, which shares this pool's images.
 
         Args:
             class_names: Some of `class_names`, in any order.
+            rotations: As of the constructor; None for this pool's.
+            transform: As of the constructor; None for this pool's.
 
         Returns:
-            A pool with this pool's options.
+            The pool.
 
         Raises:
-            ValueError: If there is no name, or one that is no class.
+            ValueError: If there is no name, or one that is no class, or images to rotate aren't square.
         """
         indices = sorted(self._class_index(name) for name in set(class_names))
         if not indices:
             raise ValueError("Expected at least one class name. Received: none")
-        kept = np.repeat(np.isin(np.arange(len(self)), indices), self.class_sizes)
-        labels = np.repeat([self.class_names[i] for i in indices], self.class_sizes[indices])
-        return ClassPool(self._images[kept], labels, rotations=self._rotations, transform=self._transform)
+        if rotations:
+            check_square(self._images.array)
+        part = copy.copy(self)
+        part._rotations = self._rotations if rotations is None else rotations
+        part._transform = self._transform if transform is None else transform
+        part._class_starts, part.class_sizes = self._class_starts[indices], self.class_sizes[indices]
+        part.class_names = tuple(self.class_names[i] for i in indices)
+        return part
 
     def episode(self, seed: int | tf.Tensor, index: int | tf.Tensor, ways: int, shots: int, queries: int) -> Episode:
         """Draws task `index` of the stream of tasks that `seed` names.
@@ -174,8 +186,7 @@ class ClassPool:
             ValueError: If the pool has fewer than `ways` classes or a class fewer than `shots + queries`
                 images.
         """
-        draw = self._draw(ways, shots, queries)
-        batch = self._assemble(draw, _uniform_row(seed, index, draw)[None])
+        batch = self._assemble(self._draw(ways, shots, queries), seed, index, tasks=1)
         return Episode(*(values[0] for values in batch))
 
     def episodes(
@@ -212,32 +223,24 @@ class ClassPool:
         draw = self._draw(ways, shots, queries)
         _check_at_least("meta_batch_size", meta_batch_size, 1)
         _check_at_least("first", first, 0)
-        start = first * meta_batch_size
         if tasks is None:
-            indices = tf.data.Dataset.counter(start, dtype=tf.int64)
+            batches = tf.data.Dataset.counter(first, dtype=tf.int64)
         else:
-            _check_at_least("tasks", tasks, start + 1)
-            indices = tf.data.Dataset.range(start, tasks)
+            _check_at_least("tasks", tasks, first * meta_batch_size + 1)
+            batches = tf.data.Dataset.range(first, -(-tasks // meta_batch_size))
         same_size = tasks is None or tasks % meta_batch_size == 0
-        rows = indices.map(lambda index: _uniform_row(seed, index, draw))
-        return (
-            rows.batch(meta_batch_size, drop_remainder=same_size)
-            .map(
-                lambda uniforms: self._assemble(draw, uniforms).keras_data(),
-                num_parallel_calls=tf.data.AUTOTUNE,
-                deterministic=True,
-            )
-            .prefetch(tf.data.AUTOTUNE)
+
+        def meta_batch(index: tf.Tensor):
+            start = index * meta_batch_size
+            size = meta_batch_size if same_size else tf.cast(tf.minimum(tasks - start, meta_batch_size), tf.int32)
+            return self._assemble(draw, seed, start, size).keras_data()
+
+        return batches.map(meta_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(
+            tf.data.AUTOTUNE
         )
 
-    @functools.cached_property
-    def _image_tensor(self) -> tf.Tensor:
-        # On the host, where tf.data works; a GPU would send every image back.
-        with tf.init_scope(), tf.device("CPU:0"):
-            return tf.convert_to_tensor(self._images)
-
-    def _assemble(self, draw: EpisodeDraw, uniforms: tf.Tensor) -> Episode:
-        support, query = draw(uniforms)
+    def _assemble(self, draw: EpisodeDraw, seed, first, tasks: int | tf.Tensor) -> Episode:
+        support, query = draw(seed, first, tasks)
         both = ImageDraw(*(tf.concat(values, axis=1) for values in zip(support, query, strict=True)))
         images = self._look_up(both)
         return Episode(
@@ -249,7 +252,7 @@ class ClassPool:
 
     def _look_up(self, draw: ImageDraw) -> tf.Tensor:
         """Returns the float images [tasks, images, ...] of a draw [tasks, images]."""
-        images = tf.gather(self._image_tensor, tf.reshape(draw.image, [-1]))
+        images = tf.gather(self._images.tensor, tf.reshape(draw.image, [-1]))
         if self._rotations:
             images = rotate_quarter_turns(images, tf.reshape(draw.quarter_turns, [-1]))
         images = self._transform(images)
@@ -267,18 +270,12 @@ class ClassPool:
                 f"Expected at least shots + queries = {shots} + {queries} = {shots + queries} images "
                 f"in every class. Received: {size} in class {name!r}"
             )
-        return EpisodeDraw(self.class_sizes, ways, shots, queries)
+        return EpisodeDraw(self._class_starts, self.class_sizes, ways, shots, queries)
 
     def _class_index(self, class_name: str) -> int:
         if class_name not in self.class_names:
             raise ValueError(f"Expected the name of a class of the pool. Received: {class_name!r}")
         return self.class_names.index(class_name)
-
-
-def _uniform_row(seed: int | tf.Tensor, index: int | tf.Tensor, draw: EpisodeDraw) -> tf.Tensor:
-    # The algorithm is named because "auto" may choose another one on another device.
-    seed = tf.stack([tf.cast(seed, tf.int64), tf.cast(index, tf.int64)])
-    return tf.random.stateless_uniform([draw.uniforms_per_task], seed, alg="philox")
 
 
 def _check_at_least(name: str, value: int, least: int) -> None:

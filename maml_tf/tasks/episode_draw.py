@@ -1,7 +1,7 @@
 """Draws which images make up an N-way K-shot episode, for a batch of tasks at once.
 
-Everything here is a function of uniform random numbers, one row a task, so that a task depends on its own
-row alone however tasks are batched; `class_pool` makes each row from (seed, task index).
+A draw is a function of uniform random numbers, one row a task, and the row is a function of (seed, task index),
+so a task is the same however tasks are batched.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+
+_PHILOX = 1
+_PHILOX_BLOCK = 4
 
 
 class ImageDraw(NamedTuple):
@@ -32,13 +35,15 @@ class EpisodeDraw:
     """The draw of `ways` classes and of `shots + queries` different images of each.
 
     Attributes:
-        class_sizes: Number of images of each class, [classes]; the images of a class lie side by side,
-            classes in this order.
+        class_starts: Position of the first image of each class, [classes]; the images of a class lie side by
+            side.
+        class_sizes: Number of images of each class, [classes].
         ways: Classes a task.
         shots: Support images a class.
         queries: Query images a class.
     """
 
+    class_starts: np.ndarray
     class_sizes: np.ndarray
     ways: int
     shots: int
@@ -55,21 +60,22 @@ class EpisodeDraw:
             "query_order": self.ways * self.queries,
         }
 
-    @property
-    def uniforms_per_task(self) -> int:
-        """The length of a task's row of uniform numbers."""
-        return sum(self._uniforms.values())
-
-    def __call__(self, uniforms: tf.Tensor) -> tuple[ImageDraw, ImageDraw]:
-        """Draws the support and the query set of each task.
+    def __call__(
+        self, seed: int | tf.Tensor, first: int | tf.Tensor, tasks: int | tf.Tensor
+    ) -> tuple[ImageDraw, ImageDraw]:
+        """Draws the support and the query sets of consecutive tasks.
 
         Args:
-            uniforms: float32 [tasks, uniforms_per_task] in [0, 1).
+            seed: Names the stream of tasks.
+            first: The first task's place in the stream.
+            tasks: How many tasks.
 
         Returns:
             Support and query `ImageDraw`.
         """
-        parts = dict(zip(self._uniforms, tf.split(uniforms, list(self._uniforms.values()), axis=1), strict=True))
+        sizes = self._uniforms
+        rows = _uniform_rows(seed, first, tasks, sum(sizes.values()))
+        parts = dict(zip(sizes, tf.split(rows[:, : sum(sizes.values())], list(sizes.values()), axis=1), strict=True))
         # The largest of independent uniforms come in a uniformly random order, so the position of a class
         # among them is its label.
         classes = tf.math.top_k(parts["classes"], self.ways).indices
@@ -89,7 +95,7 @@ class EpisodeDraw:
         """Returns [tasks, ways, shots + queries] positions of images, none twice."""
         largest = int(max(self.class_sizes))
         sizes = tf.gather(tf.constant(self.class_sizes, tf.int32), classes)
-        starts = tf.gather(tf.constant(np.cumsum(self.class_sizes) - self.class_sizes, tf.int32), classes)
+        starts = tf.gather(tf.constant(self.class_starts, tf.int32), classes)
         uniforms = tf.reshape(uniforms, [-1, self.ways, largest])
         if min(self.class_sizes) < largest:
             uniforms = tf.where(tf.range(largest) < sizes[:, :, None], uniforms, -1.0)
@@ -101,3 +107,16 @@ def _shuffled(draw: ImageDraw, uniforms: tf.Tensor) -> ImageDraw:
     order = tf.argsort(uniforms, axis=1)
     flat = (tf.reshape(values, tf.shape(order)) for values in draw)
     return ImageDraw(*(tf.gather(values, order, batch_dims=1) for values in flat))
+
+
+def _uniform_rows(seed: int | tf.Tensor, first: int | tf.Tensor, tasks: int | tf.Tensor, length: int) -> tf.Tensor:
+    """Returns float32 [tasks, length or a few more] in [0, 1); row i depends on (seed, first + i) and the length."""
+    # Philox makes blocks of numbers, each of its own counter: all rows come of one operation, each from the
+    # counter at which its task begins.
+    blocks = -(-length // _PHILOX_BLOCK)
+    seed = tf.stack([tf.cast(seed, tf.int64), tf.constant(0, tf.int64)])
+    key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
+    counter += tf.stack([tf.cast(first, tf.uint64) * blocks, tf.constant(0, tf.uint64)])
+    return tf.raw_ops.StatelessRandomUniformV2(
+        shape=tf.stack([tasks, blocks * _PHILOX_BLOCK]), key=key, counter=counter, alg=_PHILOX
+    )

@@ -8,10 +8,8 @@ from collections.abc import Hashable, Mapping
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
-_MODES = {1: "L", 3: "RGB"}
-_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+from maml_tf.tasks.image_decoding import decode_image, is_image
 
 
 def check_labelled_images(images: np.ndarray, labels: np.ndarray) -> None:
@@ -114,8 +112,6 @@ def read_class_folders(
         ValueError: If a class is empty, an image can't be decoded or sizes differ.
     """
     folder = pathlib.Path(folder)
-    if channels not in _MODES:
-        raise ValueError(f"Expected channels to be 1 or 3. Received: channels={channels}")
     if not folder.is_dir():
         raise FileNotFoundError(f"Expected a folder with one folder of images a class. Received: {folder}")
     class_folders = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
@@ -126,11 +122,11 @@ def read_class_folders(
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     images, labels = [], []
     for class_folder in class_folders:
-        files = sorted(path for path in class_folder.iterdir() if _is_image(path))
+        files = sorted(path for path in class_folder.iterdir() if path.name[0] != "." and is_image(path.name))
         if not files:
             raise ValueError(f"Expected at least one image in every class. Received: none in {class_folder}")
         for file in files:
-            image = read_image(file, size, channels)
+            image = decode_image(file.read_bytes(), str(file), size, channels)
             if images and image.shape != images[0].shape:
                 raise ValueError(
                     "Expected images of one size, or image_size to resize to. "
@@ -139,31 +135,3 @@ def read_class_folders(
             images.append(image)
             labels.append(class_folder.name)
     return np.stack(images), np.array(labels)
-
-
-def read_image(file: str | os.PathLike, size: tuple[int, int] | None, channels: int) -> np.ndarray:
-    """Decodes an image file.
-
-    Args:
-        file: Of any format that Pillow reads.
-        size: Height and width to resize to with a Lanczos filter; None keeps the image's own.
-        channels: 1 for grey, 3 for RGB.
-
-    Returns:
-        uint8 [height, width, channels].
-
-    Raises:
-        ValueError: If the file can't be decoded.
-    """
-    try:
-        with Image.open(file) as image:
-            image = image.convert(_MODES[channels])
-    except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError on some broken PNG chunks.
-        raise ValueError(f"Expected an image file. Received: {file}, which can't be decoded: {error}") from error
-    if size is not None and image.size != (size[1], size[0]):
-        image = image.resize((size[1], size[0]), Image.Resampling.LANCZOS)
-    return np.asarray(image).reshape(image.size[1], image.size[0], channels)
-
-
-def _is_image(path: pathlib.Path) -> bool:
-    return path.name[0] != "." and path.suffix.lower() in _SUFFIXES

@@ -9,14 +9,10 @@ import importlib.resources
 import itertools
 import os
 import pathlib
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
-from absl import logging
-
 from maml_tf.tasks.class_pool import ClassPool
-from maml_tf.tasks.drawn_images import Transform, unit_range
+from maml_tf.tasks.image_cache import decoded_once, default_cache_dir
 from maml_tf.tasks.omniglot_archive import (
     OFFICIAL_ARCHIVES,
     Archive,
@@ -26,16 +22,18 @@ from maml_tf.tasks.omniglot_archive import (
     list_drawings,
     read_drawings,
 )
+from maml_tf.tasks.split_classes import PARTS, SplitClasses, check_split
 
-PARTS = ("train", "validation", "test")
 # One background alphabet in six is kept for validation under the split by alphabets: 5 of the official 30.
 _BACKGROUND_ALPHABETS_PER_VALIDATION_ALPHABET = 6
 
 
-class Omniglot:
+class Omniglot(SplitClasses):
     """The characters of Omniglot, split into classes to train on, to choose on and to test on.
 
-    The first use decodes all drawings and keeps the array, so that later ones start at once.
+    The first use decodes all drawings and keeps the array, so that later ones start at once. Each class of a task
+    is turned by a random multiple of 90 degrees, as in the paper's experiments, in training and in testing, unless
+    `pool` is told otherwise. Images are drawn as float32 with ink 1 and paper 0.
 
     Args:
         data_dir: Holds `images_background.zip` and `images_evaluation.zip`, or the folders they unpack to.
@@ -82,7 +80,7 @@ class Omniglot:
     ):
         if image_size < 1:
             raise ValueError(f"Expected image_size to be at least 1. Received: image_size={image_size}")
-        cache_dir = pathlib.Path(_default_cache_dir() if cache_dir is None else cache_dir)
+        cache_dir = pathlib.Path(default_cache_dir("omniglot") if cache_dir is None else cache_dir)
         if data_dir is None:
             download(cache_dir, archives)
             data_dir = cache_dir
@@ -90,35 +88,13 @@ class Omniglot:
         sizes = collections.Counter(drawing.character for drawing in drawings)
         self.characters = tuple(sizes)
         _check_complete(sizes, expected_characters, expected_drawings, data_dir)
-        self.splits = _split(split, drawings)
-        images = _cached_images(data_dir, drawings, image_size, cache_dir)
-        ends = np.cumsum(list(sizes.values()))[:-1]
-        self._images = dict(zip(self.characters, np.split(images, ends), strict=True))
-
-    def pool(self, *parts: str, rotations: bool = True, transform: Transform = unit_range) -> ClassPool:
-        """Returns the characters of one or more parts of the split as a pool to draw episodes from.
-
-        Args:
-            *parts: "train", "validation", "test", or the names of the mapping given as `split`; several are
-                joined: under the split by alphabets, "train" and "validation" together are
-                `images_background`.
-            rotations: Turn each class of a task by a random multiple of 90 degrees, as the paper's
-                experiments do in training and in testing.
-            transform: Maps drawn images, uint8 [batch, image_size, image_size, 1] with ink 255, to the images
-                of the episode; by default float32 with ink 1 and paper 0.
-
-        Returns:
-            A `ClassPool` whose classes are named `Alphabet/characterNN`.
-
-        Raises:
-            ValueError: If there is no such part.
-        """
-        unknown = [part for part in parts if part not in self.splits]
-        if unknown or not parts:
-            raise ValueError(f"Expected one or more of {tuple(self.splits)}. Received: {parts}")
-        names = sorted({name for part in parts for name in self.splits[part]})
-        images = {name: self._images[name] for name in names}
-        return ClassPool.from_classes(images, rotations=rotations, transform=transform)
+        splits = _split(split, drawings)
+        images = decoded_once(
+            cache_dir / f"{content_fingerprint(drawings)}-{image_size}.npy",
+            (len(drawings), image_size, image_size, 1),
+            lambda: read_drawings(data_dir, drawings, image_size),
+        )
+        super().__init__(ClassPool(images, [drawing.character for drawing in drawings]), splits, rotations=True)
 
 
 @functools.cache
@@ -165,15 +141,8 @@ def _split(split: str | Mapping[str, Sequence[str]], drawings: Sequence[Drawing]
             "Expected split to be 'characters', 'alphabets' or a mapping of parts to names of characters. "
             f"Received: split={split!r}"
         )
-    parts = {part: tuple(names) for part, names in split.items()}
-    counts = collections.Counter(itertools.chain(*parts.values()))
-    wrong = sorted(name for name, count in counts.items() if count > 1 or name not in present)
-    if wrong:
-        raise ValueError(
-            "Expected a split of characters that are there, each in one part. "
-            f"Received: {len(wrong)} that are missing or named twice, the first {wrong[0]!r}"
-        )
-    return parts
+    check_split(split, present)
+    return {part: tuple(names) for part, names in split.items()}
 
 
 def _split_by_alphabets(drawings: Sequence[Drawing]) -> dict[str, tuple[str, ...]]:
@@ -216,38 +185,3 @@ def _check_complete(
             f"Expected {drawings} drawings of every character. Received: {sizes[wrong[0]]} of {wrong[0]!r}; "
             f"{len(wrong)} characters have another number"
         )
-
-
-def _default_cache_dir() -> pathlib.Path:
-    return pathlib.Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "maml_tf" / "omniglot"
-
-
-def _cached_images(
-    data_dir: str | os.PathLike, drawings: Sequence[Drawing], image_size: int, cache_dir: pathlib.Path
-) -> np.ndarray:
-    """Returns what `read_drawings` does, from the cache if the same drawings were decoded before."""
-    cache_file = cache_dir / f"{content_fingerprint(drawings)[:16]}-{image_size}.npy"
-    shape = (len(drawings), image_size, image_size, 1)
-    try:
-        images = np.load(cache_file)
-        if images.shape == shape and images.dtype == np.uint8:
-            return images
-        logging.warning("%s holds something else than was kept there; decoding again.", cache_file)
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, EOFError) as error:
-        logging.warning("%s can't be read (%s); decoding again.", cache_file, error)
-    images = read_drawings(data_dir, drawings, image_size)
-    try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        # Whoever reads the cache at the same time finds the whole file or none.
-        unfinished = cache_file.with_suffix(f".{uuid.uuid4().hex}.part")
-        try:
-            with open(unfinished, "wb") as file:
-                np.save(file, images)
-            os.replace(unfinished, cache_file)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    except OSError as error:
-        logging.warning("The decoded drawings can't be kept in %s (%s); decoding at every start.", cache_dir, error)
-    return images

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import io
 import os
 import pathlib
-import posixpath
-import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import keras
 import numpy as np
-from PIL import Image
+
+from maml_tf.tasks.image_cache import fingerprint
+from maml_tf.tasks.image_decoding import decode_files, decode_image
+from maml_tf.tasks.image_files import ListedFile, is_archive, list_files
 
 HALVES = ("images_background", "images_evaluation")
 DRAWING_SIZE = 105
@@ -59,14 +57,14 @@ class Drawing(NamedTuple):
         character: `Alphabet/characterNN`.
         file_name: `NNNN_MM.png`.
         half: `images_background` or `images_evaluation`.
-        path: The member of the half's zip, or the file in the half's folder.
-        fingerprint: Changes when the content does: the zip's CRC, or the file's size and time of change.
+        name: In the half's zip, or within the half's folder.
+        fingerprint: Changes when the content does.
     """
 
     character: str
     file_name: str
     half: str
-    path: str
+    name: str
     fingerprint: str
 
 
@@ -114,7 +112,8 @@ def list_drawings(data_dir: str | os.PathLike) -> list[Drawing]:
     drawings = []
     for half in HALVES:
         source = _source(data_dir, half)
-        found = list(_list_zip(source, half) if source.suffix == ".zip" else _list_folder(source, half))
+        inside = "" if is_archive(source) else f"{half}/"
+        found = [drawing for file in list_files(source) for drawing in _drawing(half, inside, file)]
         if not found:
             raise ValueError(
                 f"Expected drawings {half}/<Alphabet>/<character>/<drawing>.png. Received: none in {source}"
@@ -134,10 +133,9 @@ def content_fingerprint(drawings: Sequence[Drawing]) -> str:
     Returns:
         A hexadecimal digest.
     """
-    lines = [f"{_DECODER_VERSION}"]
     # Without the path: data that was moved as it is stays the same data.
-    lines += [f"{drawing.half}/{drawing.character}/{drawing.file_name} {drawing.fingerprint}" for drawing in drawings]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    lines = (f"{drawing.half}/{drawing.character}/{drawing.file_name} {drawing.fingerprint}" for drawing in drawings)
+    return fingerprint([f"{_DECODER_VERSION}", *lines])
 
 
 def read_drawings(data_dir: str | os.PathLike, drawings: Sequence[Drawing], image_size: int) -> np.ndarray:
@@ -155,14 +153,9 @@ def read_drawings(data_dir: str | os.PathLike, drawings: Sequence[Drawing], imag
         ValueError: If a drawing is broken or isn't 105 x 105.
     """
     images = np.empty([len(drawings), image_size, image_size, 1], np.uint8)
-    with contextlib.ExitStack() as stack:
-        zips = {}
-        for half in HALVES:
-            source = _source(data_dir, half)
-            if source.suffix == ".zip":
-                zips[half] = stack.enter_context(zipfile.ZipFile(source))
-        for i, drawing in enumerate(drawings):
-            images[i, :, :, 0] = _decode(drawing, zips.get(drawing.half), image_size)
+    for half in HALVES:
+        places = {drawing.name: place for place, drawing in enumerate(drawings) if drawing.half == half}
+        decode_files(_source(data_dir, half), places, images, lambda data, name: _decode(data, name, image_size))
     return images
 
 
@@ -180,34 +173,11 @@ def _source(data_dir: str | os.PathLike, half: str) -> pathlib.Path:
     )
 
 
-def _list_zip(path: pathlib.Path, half: str) -> Iterator[Drawing]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-    except (zipfile.BadZipFile, OSError) as error:
-        raise ValueError(
-            f"Expected a zip archive. Received: {path}, which is broken or incomplete: {error}. "
-            "Remove it and get it again."
-        ) from error
-    for member in members:
-        yield from _drawing(half, member.filename, member.filename, f"{member.file_size} {member.CRC:08x}")
-
-
-def _list_folder(path: pathlib.Path, half: str) -> Iterator[Drawing]:
-    for folder, _, file_names in os.walk(path):
-        relative = pathlib.PurePath(folder).relative_to(path.parent).as_posix()
-        for file_name in file_names:
-            file = os.path.join(folder, file_name)
-            stat = os.stat(file)
-            yield from _drawing(half, posixpath.join(relative, file_name), file, f"{stat.st_size} {stat.st_mtime_ns}")
-
-
-def _drawing(half: str, name: str, path: str, fingerprint: str) -> Iterator[Drawing]:
-    """Yields the drawing of that name, or nothing for a stray file such as .DS_Store or __MACOSX/..."""
-    parts = name.split("/")
-    hidden = any(part.startswith(".") for part in parts)
-    if len(parts) == 4 and parts[0] == half and not hidden and parts[3].lower().endswith(".png"):
-        yield Drawing(f"{parts[1]}/{parts[2]}", parts[3], half, path, fingerprint)
+def _drawing(half: str, inside: str, file: ListedFile) -> Iterator[Drawing]:
+    """Yields the drawing of that name, or nothing for a stray file."""
+    parts = (inside + file.name).split("/")
+    if len(parts) == 4 and parts[0] == half and parts[3].lower().endswith(".png"):
+        yield Drawing(f"{parts[1]}/{parts[2]}", parts[3], half, file.name, file.fingerprint)
 
 
 def _check_distinct(drawings: Sequence[Drawing]) -> None:
@@ -216,22 +186,9 @@ def _check_distinct(drawings: Sequence[Drawing]) -> None:
         if halves.setdefault(drawing.character, drawing.half) != drawing.half:
             raise ValueError(f"Expected every character in one of {HALVES}. Received: {drawing.character!r} in both")
         if before is not None and before[:2] == drawing[:2]:
-            raise ValueError(f"Expected every drawing once. Received: {drawing.path} twice")
+            raise ValueError(f"Expected every drawing once. Received: {drawing.name} twice")
 
 
-def _decode(drawing: Drawing, archive: zipfile.ZipFile | None, image_size: int) -> np.ndarray:
-    try:
-        data = archive.read(drawing.path) if archive else pathlib.Path(drawing.path).read_bytes()
-        with Image.open(io.BytesIO(data)) as image:
-            # Pillow resizes a 1-bit image without a filter, whatever it is asked for.
-            image = image.convert("L")
-    except (OSError, SyntaxError, zipfile.BadZipFile) as error:
-        raise ValueError(f"Expected a PNG image. Received: {drawing.path}, which is broken: {error}") from error
-    if image.size != (DRAWING_SIZE, DRAWING_SIZE):
-        raise ValueError(
-            f"Expected drawings of {DRAWING_SIZE} x {DRAWING_SIZE} pixels. "
-            f"Received: {image.size[0]} x {image.size[1]} in {drawing.path}"
-        )
-    if image_size != DRAWING_SIZE:
-        image = image.resize((image_size, image_size), Image.Resampling.LANCZOS)
-    return 255 - np.asarray(image)
+def _decode(content: bytes, name: str, image_size: int) -> np.ndarray:
+    own_size = (DRAWING_SIZE, DRAWING_SIZE)
+    return 255 - decode_image(content, name, (image_size, image_size), 1, own_size=own_size)

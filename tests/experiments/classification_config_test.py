@@ -16,6 +16,8 @@ class ClassificationConfigTest(parameterized.TestCase):
         ({"steps_per_call": 3}, "iterations_per_epoch to be a multiple of steps_per_call=3"),
         ({"gradient_clip": 0.0}, "Expected gradient_clip > 0. Received: gradient_clip=0.0"),
         ({"inner_learning_rate": -1.0}, "Expected inner_learning_rate > 0"),
+        ({"adapted": "context"}, "Expected context >= 0, and context >= 1 to adapt it. Received: context=0"),
+        ({"context": -1}, "Received: context=-1"),
         ({"loss_scale": "sum"}, "Expected loss_scale to be one of"),
     )
     def test_what_cannot_be_run_is_an_error(self, fields, message):

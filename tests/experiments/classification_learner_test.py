@@ -4,7 +4,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from maml_tf.experiments.classification_config import ClassificationConfig
-from maml_tf.experiments.classification_learner import build_learner, compile_learner
+from maml_tf.experiments.classification_learner import build_evaluator, build_learner, compile_learner
 
 
 def small(**fields):
@@ -44,6 +44,20 @@ class BuildLearnerTest(parameterized.TestCase):
         self.assertEqual(network.input_shape, input_shape)
         self.assertIn(layer, [layer.name for layer in network.layers])
 
+    def test_a_network_that_there_is_not_is_an_error(self):
+        with self.assertRaisesRegex(ValueError, r"network to be of \['conv'\] for mini_imagenet. Received: .*'dense'"):
+            build_learner(small(dataset="mini_imagenet", network="dense"))
+
+    @parameterized.parameters(
+        ({}, (28, 28, 1)), ({"network": "dense"}, (28, 28, 1)), ({"dataset": "mini_imagenet"}, (84, 84, 3))
+    )
+    def test_only_the_context_adapts_with_one(self, fields, shape):
+        learner = build_learner(small(adapted="context", context=2, **fields))
+        [name] = learner.tasks.adapted_names
+        self.assertIn("context", name)
+        self.assertEqual(learner.model.input_shape, (None, *shape))
+        self.assertEqual(learner.tasks.parameters()[name].shape, (*shape[:2], 2))
+
     def test_only_the_head_adapts_in_anil(self):
         learner = build_learner(small(adapted="head"))
         self.assertEqual([name.rpartition("/")[2] for name in learner.tasks.adapted_names], ["kernel", "bias"])
@@ -55,6 +69,26 @@ class BuildLearnerTest(parameterized.TestCase):
         self.assertLen(sizes, count)
         for size in sizes:
             np.testing.assert_allclose(size, np.full(size.shape, 2.0))
+
+    def test_the_support_sets_statistics_serve_the_query(self):
+        config = small(head="normal", batch_statistics="support", inner_learning_rate=0.1)
+        learner = build_learner(config)
+        rng = np.random.default_rng(0)
+        support, query = rng.random((2, 5, 28, 28, 1), np.float32)
+        labels = np.arange(5)
+        evaluator = build_evaluator(learner, config)
+        self.assertEqual(list(evaluator.metrics), ["accuracy"])
+        evaluator.metrics["logit"] = lambda targets, logits: logits[2, 1]
+        values = evaluator([((support[None], labels[None], query[None]), labels[None])], 1).values
+        for steps, [measured] in enumerate(values["logit"]):
+            model = learner.adapt(support, labels, steps)
+            # The batch norm layers remember the last batch in training mode.
+            model(support, training=True)
+            alone, together = model(query[2:3], training=False)[0, 1], model(query, training=False)[2, 1]
+            np.testing.assert_allclose(alone, measured, rtol=1e-4)
+            np.testing.assert_allclose(together, measured, rtol=1e-4)
+        transductive = build_evaluator(learner, small())
+        self.assertFalse(transductive.support_statistics)
 
     def test_batch_statistics_are_those_of_the_batch_at_meta_test_too(self):
         images = np.random.default_rng(0).random((5, 28, 28, 1), np.float32)

@@ -85,6 +85,24 @@ class ClassificationTest(absltest.TestCase):
         # The optimizer's moments would treble it.
         self.assertLess((logdir / "best.weights.h5").stat().st_size, 100_000)
 
+    def test_other_batch_statistics_than_the_trainings_can_be_measured_if_they_are_there(self):
+        classification.train(self.small(head="normal"), self.folder / "batch")
+        classification.train(self.small(head="normal", batch_statistics="running"), self.folder / "running")
+        kept = {}
+        for run in ("batch", "running"):
+            for statistics in ("transductive", "support"):
+                config = classification.load_config(self.folder / run, {"batch_statistics": statistics})
+                learner = classification.load_learner(self.folder / run, config)
+                kept[run, statistics] = learner.model.get_layer("conv1").get_weights()
+        for statistics in ("transductive", "support"):
+            # Training is the same: only inference uses the moving averages.
+            np.testing.assert_array_equal(kept["batch", statistics], kept["running", statistics])
+        config = classification.load_config(self.folder / "running")
+        averages = classification.load_learner(self.folder / "running", config).model.get_layer("norm1").moving_mean
+        self.assertGreater(np.max(np.abs(averages)), 0)
+        with self.assertRaisesRegex(ValueError, "Expected a training with batch_statistics='running'.*transductive"):
+            classification.evaluate(self.folder / "batch", {"batch_statistics": "running"})
+
     def test_tasks_that_the_characters_cannot_give_are_an_error_before_the_training(self):
         # The alphabet has 5 validation characters and 10 to train on.
         with self.assertRaisesRegex(ValueError, "ways=6 classes. Received: a pool of 5 classes"):

@@ -371,6 +371,7 @@ class FolderErrorsTest(absltest.TestCase):
         self.assertLen(ClassPool.from_folder(self.folder.full_path, image_size=4).images_of("ant"), 2)
 
     def test_a_number_of_channels_that_is_no_mode(self):
+        self._image("ant/0.png")
         with self.assertRaisesRegex(ValueError, "channels to be 1 or 3. Received: channels=2"):
             ClassPool.from_folder(self.folder.full_path, channels=2)
 

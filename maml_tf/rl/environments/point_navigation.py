@@ -36,7 +36,7 @@ class PointNavigation(TaskEnvironment):
     >>> environment.reset_batch().tolist()
     [[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]
     >>> observations, rewards, done = environment.step_batch(np.tile([1.0, 0.0], [4, 1]))
-    >>> np.round(rewards, 3).tolist()
+    >>> [round(float(reward), 3) for reward in rewards]
     [-0.2, -0.2, -0.5, -0.5]
 
     Args:

@@ -1,0 +1,74 @@
+"""ContextVector: free parameters joined to a network's input, so that adapting them alone changes its outputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable(package="maml_tf")
+class ContextVector(keras.layers.Layer):
+    """Concatenates free parameters z to every example, along the last axis: `[x, z]`.
+
+    The baseline of Appendix C.2 adapts z alone, `maml_tf.MAML(..., adapted=maml_tf.matching("context_vector"))`, and
+    meta-learns z's initial value together with the network.
+
+    Args:
+        size: Number of parameters; for images of channels, the same at every position.
+        per_position: Whether images get parameters of their own at every position, [height, width, size]. Batch
+            normalization with the statistics of the batch takes a channel that is the same everywhere out
+            again, but for the borders that padding makes.
+        initializer: Of the parameters.
+        **kwargs: Keras' other arguments.
+
+    Raises:
+        ValueError: If `size` is not positive.
+
+    Example:
+    >>> import tensorflow as tf
+    >>> from maml_tf.layers import ContextVector
+    >>> ContextVector(2)(tf.ones([5, 28, 28, 1])).shape
+    TensorShape([5, 28, 28, 3])
+
+    Source: Finn, Abbeel and Levine (2017), Appendix C.2.
+    """
+
+    def __init__(
+        self, size: int, per_position: bool = False, initializer: str | keras.Initializer = "zeros", **kwargs: Any
+    ):
+        super().__init__(**kwargs)
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ValueError(f"Expected size to be a positive integer. Received: size={size!r}")
+        self.size = size
+        self.per_position = bool(per_position)
+        self.initializer = keras.initializers.get(initializer)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        positions = tuple(input_shape[1:-1])
+        if self.per_position and None in positions:
+            raise ValueError(f"Expected inputs of a known size for per_position=True. Received: shape {input_shape}")
+        shape = (*(positions if self.per_position else (1,) * len(positions)), self.size)
+        self.context = self.add_weight(name="context", shape=shape, initializer=self.initializer)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Joins the parameters to the inputs.
+
+        Args:
+            inputs: [batch, features] or [batch, ..., channels].
+
+        Returns:
+            The inputs with `size` features more.
+        """
+        shape = tf.concat([tf.shape(inputs)[:-1], [self.size]], axis=0)
+        context = tf.broadcast_to(tf.cast(tf.convert_to_tensor(self.context), inputs.dtype), shape)
+        return tf.concat([inputs, context], axis=-1)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return (*input_shape[:-1], input_shape[-1] + self.size)
+
+    def get_config(self) -> dict[str, Any]:
+        initializer = keras.initializers.serialize(self.initializer)
+        own = {"size": self.size, "per_position": self.per_position, "initializer": initializer}
+        return {**super().get_config(), **own}

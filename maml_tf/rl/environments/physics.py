@@ -1,0 +1,145 @@
+"""Many simulations of one MuJoCo model, advanced together on the processor's threads."""
+
+from __future__ import annotations
+
+import importlib.resources
+import warnings
+
+import numpy as np
+
+try:
+    import gymnasium
+    import mujoco
+    from mujoco import batch
+except ImportError as error:
+    raise ImportError(
+        "Expected gymnasium and MuJoCo 3.17 or later: in the project's folder, run: pip install '.[rl]'. "
+        f"Received: {error}"
+    ) from error
+
+_INSTABILITIES = [int(getattr(mujoco.mjtWarning, f"mjWARN_BAD{name}")) for name in ("QPOS", "QVEL", "QACC")]
+
+
+def gymnasium_model(name: str) -> mujoco.MjSpec:
+    """Loads the model of a body that gymnasium brings, to be changed and then simulated.
+
+    Args:
+        name: File without its ending, "half_cheetah" or "ant".
+
+    Returns:
+        The model's specification, with sensors "centre_of_mass" and "velocity" of the whole body added.
+    """
+    path = importlib.resources.files(gymnasium) / "envs" / "mujoco" / "assets" / f"{name}.xml"
+    spec = mujoco.MjSpec.from_string(path.read_text(encoding="utf-8"))
+    for sensor, kind in (
+        ("centre_of_mass", mujoco.mjtSensor.mjSENS_SUBTREECOM),
+        ("velocity", mujoco.mjtSensor.mjSENS_SUBTREELINVEL),
+    ):
+        spec.add_sensor(name=sensor, type=kind, objtype=mujoco.mjtObj.mjOBJ_BODY, objname="torso")
+    return spec
+
+
+class Simulations:
+    """B simulations of one model, whose states and outputs are live arrays.
+
+    A step is `frame_skip` times MuJoCo's mj_step, then mj_forward as far as `stage`, so that outputs are those of
+    the new state. The results are the same bit for bit on any number of threads.
+
+    MuJoCo writes a simulation that becomes unstable to MUJOCO_LOG.TXT in the working directory.
+
+    Args:
+        spec: The model.
+        count: B.
+        timestep: Seconds of one mj_step.
+        frame_skip: How many of them make a step.
+        contact_forces: Whether `contact_forces` is computed, which costs a pass over the accelerations.
+        threads: Threads to use; 0 for one on each processor core.
+
+    Attributes:
+        model: The compiled model.
+        dt: Seconds of a step.
+        qpos: Positions, float64 [B, positions].
+        qvel: Velocities, float64 [B, velocities].
+        centre_of_mass: Of the whole body, float64 [B, 3].
+        velocity: The instantaneous velocity of that centre, float64 [B, 3].
+    """
+
+    def __init__(
+        self,
+        spec: mujoco.MjSpec,
+        count: int,
+        *,
+        timestep: float,
+        frame_skip: int,
+        contact_forces: bool = False,
+        threads: int = 0,
+    ):
+        spec.option.timestep = timestep
+        if contact_forces:
+            # The engine computes contact forces on bodies only where a sensor of accelerations asks for it.
+            kind, body = mujoco.mjtSensor.mjSENS_FRAMELINACC, mujoco.mjtObj.mjOBJ_BODY
+            spec.add_sensor(name="acceleration", type=kind, objtype=body, objname="torso")
+        with warnings.catch_warnings():
+            # Of an attribute in gymnasium's file that a later MuJoCo will not know.
+            warnings.filterwarnings("ignore", "compiler attribute", UserWarning)
+            self.model = spec.compile()
+        self.dt = timestep * frame_skip
+        self._frame_skip = frame_skip
+        self._stage = int(mujoco.mjtStage.mjSTAGE_ACC if contact_forces else mujoco.mjtStage.mjSTAGE_VEL)
+        self._batch = batch.Batch(self.model, count, threads)
+        self.qpos, self.qvel = self._batch.bind("qpos"), self._batch.bind("qvel")
+        sensors = self._batch.bind("sensordata")
+        self.centre_of_mass, self.velocity = sensors[:, :3], sensors[:, 3:6]
+        self._control = self._batch.bind("ctrl")
+
+    def output(self, name: str) -> np.ndarray:
+        """Returns the live array of another of MuJoCo's fields, zero until the next call.
+
+        Args:
+            name: Its name in mjData, such as "xmat".
+
+        Returns:
+            [B, ...].
+        """
+        return self._batch.bind(name)
+
+    def set_state(self, simulations: np.ndarray, qpos: np.ndarray, qvel: np.ndarray) -> None:
+        """Puts simulations into states, as if none had come before.
+
+        Args:
+            simulations: bool [B], those to set; n of them.
+            qpos: [n, positions]; quaternions in it are normalized.
+            qvel: [n, velocities].
+        """
+        ids = np.flatnonzero(simulations)
+        self._batch.reset(ids, stage=int(mujoco.mjtStage.mjSTAGE_NONE))
+        qpos = np.array(qpos, np.float64, order="C")
+        if self.model.nq != self.model.nv:  # It has a rotation.
+            for row in qpos:
+                mujoco.mj_normalizeQuat(self.model, row)
+        self.qpos[ids], self.qvel[ids] = qpos, qvel
+        self._batch.forward(ids, self._stage)
+
+    def step(self, controls: np.ndarray, simulations: np.ndarray) -> np.ndarray:
+        """Advances simulations by a step.
+
+        Args:
+            controls: [B, controls].
+            simulations: bool [B], those to advance.
+
+        Returns:
+            Which simulations are sound, bool [B]: MuJoCo found no instability and raised no error.
+        """
+        sound = np.ones(len(simulations), bool)
+        if np.all(simulations):
+            ids = None
+            self._control[:] = controls
+        else:
+            ids = np.flatnonzero(simulations)
+            self._control[ids] = controls[ids]
+        try:
+            self._batch.step(ids, self._frame_skip, self._stage)
+        except batch.SimulationError as error:
+            sound[error.ids] = False
+        sound &= ~self._batch.warning[:, _INSTABILITIES, 1].any(axis=1)
+        return sound

@@ -1,0 +1,149 @@
+"""Lists and reads the files of a folder, a zip or a tar as if they were all the same."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
+
+ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
+# Deeper than any data set's layout, and shallow enough for a link that leads back up.
+_DEEPEST = 6
+
+
+class ListedFile(NamedTuple):
+    """A file as it is listed.
+
+    Attributes:
+        name: Its path, relative to the folder or within the archive, with `/`.
+        fingerprint: Changes when the content does: the zip's CRC, or the size and time of change.
+    """
+
+    name: str
+    fingerprint: str
+
+
+def is_archive(path: str | os.PathLike) -> bool:
+    """Returns whether a path is named like an archive that can be listed.
+
+    Args:
+        path: Of a file.
+
+    Returns:
+        Whether its name ends in one of `ARCHIVE_SUFFIXES`.
+
+    >>> from maml_tf.tasks.image_files import is_archive
+    >>> is_archive("data/miniImagenet.tar"), is_archive("data/miniImagenet")
+    (True, False)
+    """
+    return os.fspath(path).lower().endswith(ARCHIVE_SUFFIXES)
+
+
+def list_files(path: str | os.PathLike) -> list[ListedFile]:
+    """Lists a folder, with the folders in it, or an archive.
+
+    Args:
+        path: A folder, a zip, or a tar, compressed or not.
+
+    Returns:
+        The files, in any order. Hidden ones (`.DS_Store`, `__MACOSX/...`) are passed over.
+
+    Raises:
+        FileNotFoundError: If there is nothing at the path.
+        ValueError: If the archive is broken or incomplete.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir():
+        return list(_walk(path, "", _DEEPEST))
+    with _opened(path) as archive, _naming_the_archive(path):
+        if isinstance(archive, zipfile.ZipFile):
+            members = [(m.filename, f"{m.file_size} {m.CRC:08x}") for m in archive.infolist() if not m.is_dir()]
+        else:
+            members = [(m.name, f"{m.size} {m.mtime}") for m in archive if m.isfile()]
+            _check_end_of_tar(archive)
+    return [ListedFile(name.removeprefix("./"), mark) for name, mark in members if not _is_hidden(name)]
+
+
+def read_files(path: str | os.PathLike, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    """Reads files of a folder or an archive.
+
+    Args:
+        path: As of `list_files`.
+        names: Names that it listed.
+
+    Yields:
+        Each name once with the file's content, in the order that is quickest to read.
+
+    Raises:
+        ValueError: If the archive is broken or incomplete.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir():
+        for name in names:
+            yield name, (path / name).read_bytes()
+        return
+    wanted = set(names)
+    with _opened(path) as archive:
+        if isinstance(archive, zipfile.ZipFile):
+            for member in archive.infolist():
+                if (name := member.filename.removeprefix("./")) in wanted:
+                    with _naming_the_archive(path, name):
+                        content = archive.read(member)
+                    yield name, content
+        else:
+            # In the archive's order: a compressed one can't go back but from its start.
+            for member in archive:
+                if (name := member.name.removeprefix("./")) in wanted and member.isfile():
+                    with _naming_the_archive(path, name):
+                        content = archive.extractfile(member).read()
+                    yield name, content
+
+
+def _walk(folder: pathlib.Path, prefix: str, deepest: int) -> Iterator[ListedFile]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if _is_hidden(entry.name):
+                continue
+            if entry.is_dir():
+                if deepest > 1:
+                    yield from _walk(pathlib.Path(entry.path), f"{prefix}{entry.name}/", deepest - 1)
+            elif entry.is_file():
+                stat = entry.stat()
+                yield ListedFile(prefix + entry.name, f"{stat.st_size} {stat.st_mtime_ns}")
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part == "__MACOSX" or (part.startswith(".") and part != ".") for part in name.split("/"))
+
+
+def _opened(path: pathlib.Path) -> zipfile.ZipFile | tarfile.TarFile:
+    if not path.exists():
+        raise FileNotFoundError(f"Expected a folder or an archive. Received: {path}, which is not there")
+    with _naming_the_archive(path):
+        return zipfile.ZipFile(path) if path.name.lower().endswith(".zip") else tarfile.open(path)
+
+
+@contextlib.contextmanager
+def _naming_the_archive(path: pathlib.Path, member: str | None = None) -> Iterator[None]:
+    # zlib.error and EOFError are what a compressed stream raises where it is cut or changed.
+    try:
+        yield
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError) as error:
+        where = f"{path}, which is" if member is None else f"{member} in {path}, which is"
+        raise ValueError(
+            f"Expected a whole {'zip' if path.suffix.lower() == '.zip' else 'tar'} archive. "
+            f"Received: {where} broken or incomplete: {error}. Remove the archive and get it again."
+        ) from error
+
+
+def _check_end_of_tar(archive: tarfile.TarFile) -> None:
+    # tarfile takes whatever it can't read for the end, so a tar cut between two members, or within the head of
+    # one, lists like a shorter one. A whole one has an empty block there.
+    archive.fileobj.seek(archive.offset)
+    if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("it ends without the mark of a tar's end")

@@ -1,0 +1,84 @@
+"""Classes divided into parts to train on, to choose on and to test on: what every image data set here is."""
+
+from __future__ import annotations
+
+import collections
+import itertools
+from collections.abc import Collection, Mapping, Sequence
+
+from maml_tf.tasks.class_pool import ClassPool
+from maml_tf.tasks.drawn_images import Transform, unit_range
+
+PARTS = ("train", "validation", "test")
+
+
+class SplitClasses:
+    """A pool of classes, each of them in at most one part of a split.
+
+    Args:
+        classes: All classes.
+        splits: From "train", "validation", "test", or any names, to names of classes.
+        rotations: Whether the pools turn their classes unless told otherwise.
+
+    Attributes:
+        splits: The names of the classes of each part.
+
+    Raises:
+        ValueError: If a name is no class, or in two parts.
+
+    >>> import numpy as np
+    >>> from maml_tf.tasks import ClassPool, SplitClasses
+    >>> animals = ClassPool(np.zeros([6, 8, 8, 3], np.uint8), ["ant", "ant", "bee", "bee", "cat", "cat"])
+    >>> data = SplitClasses(animals, {"train": ["cat", "ant"], "test": ["bee"]})
+    >>> data.pool("train").class_names
+    ('ant', 'cat')
+    """
+
+    def __init__(self, classes: ClassPool, splits: Mapping[str, Sequence[str]], *, rotations: bool = False):
+        self.splits = {part: tuple(names) for part, names in splits.items()}
+        self._classes = classes
+        self._rotations = rotations
+        check_split(self.splits, classes.class_names)
+
+    def pool(self, *parts: str, rotations: bool | None = None, transform: Transform = unit_range) -> ClassPool:
+        """Returns the classes of one or more parts of the split as a pool to draw episodes from.
+
+        Args:
+            *parts: Names in `splits`; the classes of several are joined.
+            rotations: Whether to turn each class of a task by a random multiple of 90 degrees; None does as is
+                usual for the data.
+            transform: Maps drawn images, uint8 [batch, height, width, channels], to the images of the episode;
+                by default float32 in [0, 1].
+
+        Returns:
+            The pool.
+
+        Raises:
+            ValueError: If there is no such part.
+        """
+        unknown = [part for part in parts if part not in self.splits]
+        if unknown or not parts:
+            raise ValueError(f"Expected one or more of {tuple(self.splits)}. Received: {parts}")
+        names = itertools.chain(*(self.splits[part] for part in parts))
+        rotations = self._rotations if rotations is None else rotations
+        return self._classes.subset(names, rotations=rotations, transform=transform)
+
+
+def check_split(splits: Mapping[str, Sequence[str]], classes: Collection[str]) -> None:
+    """Checks that a split names classes that are there, each in one part.
+
+    Args:
+        splits: From the name of a part to names of classes.
+        classes: The names of all classes.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    counts = collections.Counter(itertools.chain(*splits.values()))
+    present = set(classes)
+    wrong = sorted(name for name, count in counts.items() if count > 1 or name not in present)
+    if wrong:
+        raise ValueError(
+            "Expected a split of classes that are there, each in one part. "
+            f"Received: {len(wrong)} that are missing or named twice, the first {wrong[0]!r}"
+        )
