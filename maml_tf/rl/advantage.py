@@ -5,12 +5,44 @@ All of it is plain arithmetic on arrays [tasks, rollouts, time, ...], each task 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from maml_tf.rl.rollouts import Rollouts, continues
 
 _LARGEST_OBSERVATION = 10.0
 _TIME_SCALE = 100.0
+
+
+class Advantages(NamedTuple):
+    """Estimated advantages.
+
+    Attributes:
+        values: Standardised in each task, 0 at padding, [tasks, rollouts, time].
+        baseline_error: The baseline's mean squared error, as a share of the returns' variance, [tasks].
+    """
+
+    values: np.ndarray
+    baseline_error: np.ndarray
+
+
+def estimate_advantages(rollouts: Rollouts, discount: float = 0.99, gae_lambda: float = 1.0) -> Advantages:
+    """Fits each task's baseline to its rollouts and estimates their standardised advantages.
+
+    Args:
+        rollouts: The rollouts.
+        discount: Of later rewards.
+        gae_lambda: Between 0 and 1; see `generalized_advantages`.
+
+    Returns:
+        `Advantages`.
+    """
+    returns = discounted_sums(rollouts.rewards * rollouts.valid, continues(rollouts), discount)
+    baseline = fit_baseline(baseline_features(rollouts), returns, rollouts.valid)
+    advantages = generalized_advantages(rollouts, baseline, discount, gae_lambda)
+    error, scale = (_moments(values, rollouts.valid)[1] for values in (returns - baseline, returns))
+    return Advantages(standardized(advantages, rollouts.valid), error / np.maximum(scale, 1e-12))
 
 
 def discounted_sums(values: np.ndarray, goes_on: np.ndarray, discount: float) -> np.ndarray:
@@ -114,11 +146,16 @@ def standardized(advantages: np.ndarray, valid: np.ndarray, epsilon: float = 1e-
     Returns:
         [tasks, rollouts, time]; 0 at padding.
     """
-    axes = tuple(range(1, advantages.ndim))
-    count = np.maximum(valid.sum(axes, dtype=np.float64, keepdims=True), 1.0)
-    mean = (advantages * valid).sum(axes, keepdims=True) / count
-    variance = (((advantages - mean) * valid) ** 2).sum(axes, keepdims=True) / count
+    mean, variance = (of_tasks[:, np.newaxis, np.newaxis] for of_tasks in _moments(advantages, valid))
     return (advantages - mean) * valid / (np.sqrt(variance) + epsilon)
+
+
+def _moments(values: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Computes each task's mean and variance over the steps that count, [tasks]."""
+    count = np.maximum(valid.sum((1, 2), dtype=np.float64), 1.0)
+    mean = (values * valid).sum((1, 2)) / count
+    deviations = (values - mean[:, np.newaxis, np.newaxis]) * valid
+    return mean, (deviations**2).sum((1, 2)) / count
 
 
 def _solve(gram: np.ndarray, moments: np.ndarray, ridge: float) -> np.ndarray:

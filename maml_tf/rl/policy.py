@@ -39,8 +39,8 @@ class GaussianPolicy(keras.Model):
     """
 
     def __init__(self, network: keras.Model, initial_log_std: float = 0.0, min_std: float = 1e-6, **kwargs):
-        super().__init__(**kwargs)
         FunctionalModel(network)
+        super().__init__(**{"dtype": network.trainable_variables[-1].dtype, **kwargs})
         if network.non_trainable_variables:
             names = [variable.path for variable in network.non_trainable_variables]
             raise ValueError(f"Expected a network whose variables are all trainable. Received: {names} that are not")

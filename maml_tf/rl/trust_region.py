@@ -139,7 +139,7 @@ class TrustRegion:
         self.problem, self.bound, self.iterations, self.damping = problem, bound, iterations, damping
         self.products, self.thin, self.shrink, self.searches = products, thin, shrink, searches
         self.parallel_blocks = parallel_blocks
-        self._fisher: FisherProducts | None = None
+        self._fisher: dict[Any, FisherProducts] = {}
         self._compiled = tf.function(self._step, autograph=False)
 
     def __call__(self, params: Params, blocks: Any) -> Step:
@@ -152,8 +152,11 @@ class TrustRegion:
         Returns:
             A `Step`.
         """
-        if self._fisher is None and self.products == "fisher":
-            self._fisher = FisherProducts(self.problem, params, self._thinned(blocks), self.parallel_blocks)
+        if self.products == "fisher":
+            shapes = _shapes((params, blocks))
+            # Made here and not while the step is traced, whose graph theirs would be part of.
+            if shapes not in self._fisher:
+                self._fisher[shapes] = FisherProducts(self.problem, params, self._thinned(blocks), self.parallel_blocks)
         return self._compiled(params, blocks)
 
     def _step(self, params: Params, blocks: Any) -> Step:
@@ -164,7 +167,7 @@ class TrustRegion:
 
         objective = meta_gradient(loss_of_block, params, blocks, parallel_tasks=self.parallel_blocks)
         gradient = flatten(objective.gradients)
-        product = self._product(params, self._thinned(blocks))
+        product = self._product(params, blocks)
         direction, residual = conjugate_gradient(lambda v: product(v) + self.damping * v, gradient, self.iterations)
         # d'(H + damping I)d, without another product.
         curved = tf.reduce_sum(direction * (gradient - residual))
@@ -186,12 +189,13 @@ class TrustRegion:
 
     def _product(self, params: Params, blocks: Any) -> Product:
         flat, unflatten = flattened(params)
+        thinned = self._thinned(blocks)
         if self.products == "fisher":
-            product = self._fisher.at(params, blocks)
+            product = self._fisher[_shapes((params, blocks))].at(params, thinned)
             return lambda vector: flatten(product(unflatten(vector)))
 
         def gradient(at):
-            return flatten(divergence_gradient(self.problem, unflatten(at), blocks, self.parallel_blocks))
+            return flatten(divergence_gradient(self.problem, unflatten(at), thinned, self.parallel_blocks))
 
         return finite_difference_product(gradient, flat)
 
@@ -210,7 +214,7 @@ class TrustRegion:
 
         zero = tf.zeros_like(loss_before)
         searches, candidate, loss, divergence, accepted = tf.while_loop(
-            lambda number, c, l, d, accepted: (number < self.searches) & ~accepted,
+            lambda number, _candidate, _loss, _divergence, accepted: (number < self.searches) & ~accepted,
             attempt,
             (tf.constant(0), start, loss_before, zero, tf.constant(False)),
         )
@@ -248,3 +252,7 @@ def flattened(params: Params) -> tuple[tf.Tensor, Callable[[tf.Tensor], Params]]
         return tf.nest.pack_sequence_as(params, shaped)
 
     return flatten(params), unflatten
+
+
+def _shapes(nest: Any) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(leaf.shape) for leaf in tf.nest.flatten(nest))
