@@ -67,7 +67,7 @@ class Sampler:
         self._actor = Actor(adaptation.policy)
 
     def adapt(
-        self, params: Params, tasks: np.ndarray, steps: int, seed: tuple[int, ...]
+        self, params: Params, tasks: np.ndarray, steps: int, seed: tuple[int, ...], *, first_step: int = 0
     ) -> tuple[list[Phase], list[Params]]:
         """Acts and adapts in turn, and acts with the last parameters.
 
@@ -76,6 +76,7 @@ class Sampler:
             tasks: [tasks, task size].
             steps: Inner steps.
             seed: Of the initial states and of the actions.
+            first_step: Number of the first inner step, which chooses its step size.
 
         Returns:
             `steps + 1` phases, and the parameters after each step with a leading [tasks] axis, `steps` of them.
@@ -85,7 +86,7 @@ class Sampler:
         for step in range(steps + 1):
             if step:
                 current = path[-1] if path else tf.nest.map_structure(lambda v: _repeated(v, len(tasks)), params)
-                path.append(self.adaptation.step(current, phases[-1].batch, step - 1))
+                path.append(self.adaptation.step(current, phases[-1].batch, first_step + step - 1))
             acting = self._actor.own(path[-1]) if path else self._actor.shared(params, len(tasks))
             phases.append(self._phase(self._collect(acting, (*seed, step))))
         return phases, path
