@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow as tf
 from absl import logging
 
 from maml_tf.experiments.classification_config import ClassificationConfig
-from maml_tf.tasks import Omniglot
+from maml_tf.tasks import MiniImagenet, Omniglot
+from maml_tf.tasks.split_classes import SplitClasses
 
 
-def open_data(config: ClassificationConfig) -> Any:
+def open_data(config: ClassificationConfig) -> SplitClasses:
     """Opens a configuration's data set.
 
     Args:
         config: The experiment's configuration.
 
     Returns:
-        An object whose `pool(part)` gives the classes of "train", "validation" or "test".
+        The classes, in the parts "train", "validation" and "test".
 
     Raises:
         FileNotFoundError: If the data are not there.
         OSError: If a download fails.
-        ValueError: If the data are broken.
+        ValueError: If the data are broken, or no folder is named of data that cannot be downloaded.
     """
     logging.info("reading %s from %s", config.dataset, config.data_dir or "its official address")
+    if config.dataset == "mini_imagenet":
+        if config.data_dir is None:
+            raise ValueError("Expected data_dir: mini-ImageNet cannot be downloaded. Received: data_dir=None")
+        return MiniImagenet(config.data_dir, cache_dir=config.cache_dir)
     return Omniglot(config.data_dir, split=config.split, cache_dir=config.cache_dir)
 
 
-def training_episodes(data: Any, config: ClassificationConfig, purpose: int, first: int = 0) -> tf.data.Dataset:
+def training_episodes(
+    data: SplitClasses, config: ClassificationConfig, purpose: int, first: int = 0
+) -> tf.data.Dataset:
     """Draws the endless stream of training episodes.
 
     Args:
@@ -51,7 +56,7 @@ def training_episodes(data: Any, config: ClassificationConfig, purpose: int, fir
 
 
 def evaluation_episodes(
-    data: Any, config: ClassificationConfig, part: str, purpose: int, tasks: int
+    data: SplitClasses, config: ClassificationConfig, part: str, purpose: int, tasks: int
 ) -> tf.data.Dataset:
     """Draws the episodes of a validation or test.
 

@@ -1,6 +1,6 @@
 """Keras layers that meta-learning needs."""
 
 from maml_tf.layers.context import ContextVector
-from maml_tf.layers.normalization import BatchNormalization, GroupNormalization, LayerNormalization
+from maml_tf.layers.normalization import BatchNormalization, GroupNormalization, LayerNormalization, NormalizedReLU
 
-__all__ = ["BatchNormalization", "ContextVector", "GroupNormalization", "LayerNormalization"]
+__all__ = ["BatchNormalization", "ContextVector", "GroupNormalization", "LayerNormalization", "NormalizedReLU"]

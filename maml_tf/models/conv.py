@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from maml_tf.layers import NormalizedReLU
 from maml_tf.models.parts import (
     BATCH_STATISTICS,
     NORMALIZATIONS,
@@ -67,7 +68,8 @@ def conv_net(
 
     Returns:
         A built model from [batch, height, width, channels] to logits [batch, ways]; layers conv1, norm1,
-        activation1, (pool1,) conv2, ..., mean or flatten, head.
+        activation1, (pool1,) conv2, ..., mean or flatten, head. The paper's blocks need no activation and pooling
+        beside norm1, ...: there it is a `maml_tf.layers.NormalizedReLU`.
 
     Raises:
         ValueError: If an argument is out of range or the image is too small for so many blocks.
@@ -104,6 +106,9 @@ def conv_net(
             dtype=policy,
             name=f"conv{number}",
         )
+        if activation == "relu" and normalization == "batch" and batch_statistics == "always":
+            x = NormalizedReLU(pool, dtype=policy, name=f"norm{number}")(convolution(x))
+            continue
         x = normalized_activation(
             convolution(x),
             number,
@@ -135,7 +140,7 @@ def omniglot_conv(ways: int = 5, **options: Any) -> keras.Model:
     Example:
     >>> from maml_tf.models import omniglot_conv
     >>> [layer.name for layer in omniglot_conv().layers][1:4]
-    ['conv1', 'norm1', 'activation1']
+    ['conv1', 'norm1', 'conv2']
 
     Source: Section 5.2 and Appendix A.1.
     """

@@ -100,15 +100,15 @@ class ClassPool:
     @classmethod
     def from_folder(
         cls,
-        folder: str | os.PathLike,
+        path: str | os.PathLike,
         image_size: int | tuple[int, int] | None = None,
         channels: int = 3,
         **options,
     ) -> ClassPool:
-        """Makes a pool of `folder/<class>/<image>`, read as uint8 by `read_class_folders`.
+        """Makes a pool of images `<class>/<image>`, read as uint8 by `read_class_folders`.
 
         Args:
-            folder: Holds one folder a class; a class is named after its folder.
+            path: A folder, or a `.zip` or `.tar`, with one folder a class; a class is named after its folder.
             image_size: Height and width to resize to with a Lanczos filter; one number for a square. None
                 keeps the images' own size, which must then be the same in all.
             channels: 1 for grey, 3 for RGB.
@@ -117,7 +117,7 @@ class ClassPool:
         Returns:
             The pool.
         """
-        return cls(*read_class_folders(folder, image_size, channels), **options)
+        return cls(*read_class_folders(path, image_size, channels), **options)
 
     def __len__(self) -> int:
         """The number of classes."""
@@ -241,22 +241,22 @@ class ClassPool:
 
     def _assemble(self, draw: EpisodeDraw, seed, first, tasks: int | tf.Tensor) -> Episode:
         support, query = draw(seed, first, tasks)
-        both = ImageDraw(*(tf.concat(values, axis=1) for values in zip(support, query, strict=True)))
-        images = self._look_up(both)
+        # Both sets are looked up at once, the support sets of all tasks first: to cut there copies no image.
+        images = self._look_up(ImageDraw(*(_flat(*values) for values in zip(support, query, strict=True))))
+        support_images = tf.size(support.image)
         return Episode(
-            images[:, : draw.ways * draw.shots],
+            tf.reshape(images[:support_images], [-1, draw.ways * draw.shots, *images.shape[1:]]),
             support.label,
-            images[:, draw.ways * draw.shots :],
+            tf.reshape(images[support_images:], [-1, draw.ways * draw.queries, *images.shape[1:]]),
             query.label,
         )
 
     def _look_up(self, draw: ImageDraw) -> tf.Tensor:
-        """Returns the float images [tasks, images, ...] of a draw [tasks, images]."""
-        images = tf.gather(self._images.tensor, tf.reshape(draw.image, [-1]))
+        """Returns the episode's images [images, ...] of a draw [images]."""
+        images = tf.gather(self._images.tensor, draw.image)
         if self._rotations:
-            images = rotate_quarter_turns(images, tf.reshape(draw.quarter_turns, [-1]))
-        images = self._transform(images)
-        return tf.reshape(images, [-1, draw.image.shape[1], *images.shape[1:].as_list()])
+            images = rotate_quarter_turns(images, draw.quarter_turns)
+        return self._transform(images)
 
     def _draw(self, ways: int, shots: int, queries: int) -> EpisodeDraw:
         for name, value in (("ways", ways), ("shots", shots), ("queries", queries)):
@@ -276,6 +276,10 @@ class ClassPool:
         if class_name not in self.class_names:
             raise ValueError(f"Expected the name of a class of the pool. Received: {class_name!r}")
         return self.class_names.index(class_name)
+
+
+def _flat(support: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
+    return tf.concat([tf.reshape(support, [-1]), tf.reshape(query, [-1])], axis=0)
 
 
 def _check_at_least(name: str, value: int, least: int) -> None:

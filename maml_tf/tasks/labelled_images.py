@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from maml_tf.tasks.image_decoding import decode_image, is_image
+from maml_tf.tasks.image_decoding import decode_files, decode_image, is_image
+from maml_tf.tasks.image_files import list_files, read_files
 
 
 def check_labelled_images(images: np.ndarray, labels: np.ndarray) -> None:
@@ -44,9 +45,13 @@ def join_classes(classes: Mapping[Hashable, np.ndarray]) -> tuple[np.ndarray, np
         Images [images, ...] and the class name of each, [images].
 
     Raises:
-        ValueError: If there is no class, a class is empty, or shapes differ.
+        ValueError: If there is no class, a class is empty, two have one name, or shapes differ.
     """
     arrays = {name: np.asarray(images) for name, images in classes.items()}
+    texts = [str(name) for name in classes]
+    if len(set(texts)) < len(texts):
+        twice = next(text for text in texts if texts.count(text) > 1)
+        raise ValueError(f"Expected class names that differ as text. Received: {twice!r} twice")
     empty = [name for name, images in arrays.items() if not images.size]
     if not arrays or empty:
         raise ValueError(
@@ -93,13 +98,13 @@ def read_dataset(dataset: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_class_folders(
-    folder: str | os.PathLike, image_size: int | tuple[int, int] | None = None, channels: int = 3
+    path: str | os.PathLike, image_size: int | tuple[int, int] | None = None, channels: int = 3
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Reads `folder/<class>/<image>`, classes and images in the order of their names.
+    """Reads `<class>/<image>` of a folder or an archive, classes and images in the order of their names.
 
     Args:
-        folder: Holds one folder a class. Names that start with a dot and files that aren't images are passed
-            over.
+        path: A folder, or a `.zip` or `.tar`, with one folder a class, directly or within one folder. Hidden files
+            and files that aren't images are passed over.
         image_size: Height and width to resize to with a Lanczos filter; one number for a square. None keeps
             the images' own size, which must then be the same in all.
         channels: 1 for grey, 3 for RGB.
@@ -108,30 +113,48 @@ def read_class_folders(
         Images, uint8 [images, height, width, channels], and the class name of each, [images].
 
     Raises:
-        FileNotFoundError: If the folder or a class folder in it is missing.
-        ValueError: If a class is empty, an image can't be decoded or sizes differ.
+        FileNotFoundError: If there is nothing, or no image in a folder of its class.
+        ValueError: If a class is empty, the archive is broken, an image can't be decoded or sizes differ.
     """
-    folder = pathlib.Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"Expected a folder with one folder of images a class. Received: {folder}")
-    class_folders = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
-    if not class_folders:
-        raise FileNotFoundError(
-            f"Expected a folder with one folder of images a class. Received: {folder}, without a folder in it"
-        )
+    path = pathlib.Path(path)
+    names = _class_images(path)
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
-    images, labels = [], []
-    for class_folder in class_folders:
-        files = sorted(path for path in class_folder.iterdir() if path.name[0] != "." and is_image(path.name))
-        if not files:
-            raise ValueError(f"Expected at least one image in every class. Received: none in {class_folder}")
-        for file in files:
-            image = decode_image(file.read_bytes(), str(file), size, channels)
-            if images and image.shape != images[0].shape:
-                raise ValueError(
-                    "Expected images of one size, or image_size to resize to. "
-                    f"Received: {image.shape} in {file}, {images[0].shape} before it"
-                )
-            images.append(image)
-            labels.append(class_folder.name)
-    return np.stack(images), np.array(labels)
+    _, content = next(read_files(path, names[:1]))
+    shape = decode_image(content, names[0], size, channels).shape
+
+    def decode(content: bytes, name: str) -> np.ndarray:
+        image = decode_image(content, name, size, channels)
+        if image.shape != shape:
+            raise ValueError(
+                "Expected images of one size, or image_size to resize to. "
+                f"Received: {image.shape} in {name}, {shape} in {names[0]}"
+            )
+        return image
+
+    images = np.empty([len(names), *shape], np.uint8)
+    decode_files(path, {name: place for place, name in enumerate(names)}, images, decode)
+    return images, np.array([name.split("/")[-2] for name in names])
+
+
+def _class_images(path: pathlib.Path) -> list[str]:
+    """Returns the names of the images, sorted; a class is the folder that an image is in."""
+    if not path.exists():
+        raise FileNotFoundError(f"Expected a folder or archive with one folder of images a class. Received: {path}")
+    images = sorted(file.name for file in list_files(path) if is_image(file.name))
+    names = [name for name in images if name.count("/") == 1]
+    within = [name for name in images if name.count("/") == 2]
+    if not names and len({name.split("/")[0] for name in within}) == 1:
+        names = within
+    if not names:
+        raise FileNotFoundError(
+            f"Expected a folder or archive with one folder of images a class. Received: {path} without one"
+        )
+    _check_no_empty_class(path if names is not within else path / names[0].split("/")[0], names)
+    return names
+
+
+def _check_no_empty_class(folder: pathlib.Path, names: Sequence[str]) -> None:
+    classes = {name.split("/")[-2] for name in names}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.is_dir() and path.name[0] != "." and path.name not in classes:
+            raise ValueError(f"Expected at least one image in every class. Received: none in {path}")

@@ -12,13 +12,13 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from maml_tf.tasks.class_pool import ClassPool
+from maml_tf.tasks.download import download
 from maml_tf.tasks.image_cache import decoded_once, default_cache_dir
 from maml_tf.tasks.omniglot_archive import (
     OFFICIAL_ARCHIVES,
     Archive,
     Drawing,
     content_fingerprint,
-    download,
     list_drawings,
     read_drawings,
 )
@@ -82,7 +82,8 @@ class Omniglot(SplitClasses):
             raise ValueError(f"Expected image_size to be at least 1. Received: image_size={image_size}")
         cache_dir = pathlib.Path(default_cache_dir("omniglot") if cache_dir is None else cache_dir)
         if data_dir is None:
-            download(cache_dir, archives)
+            for archive in archives:
+                download(archive.url, cache_dir / archive.file_name, archive.md5)
             data_dir = cache_dir
         drawings = list_drawings(data_dir)
         sizes = collections.Counter(drawing.character for drawing in drawings)

@@ -1,13 +1,12 @@
-"""Finds, downloads and decodes the two archives of Omniglot."""
+"""Finds and decodes the two archives of Omniglot."""
 
 from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import keras
 import numpy as np
 
 from maml_tf.tasks.image_cache import fingerprint
@@ -66,34 +65,6 @@ class Drawing(NamedTuple):
     half: str
     name: str
     fingerprint: str
-
-
-def download(folder: str | os.PathLike, archives: Iterable[Archive] = OFFICIAL_ARCHIVES) -> None:
-    """Downloads archives, unless they are there already.
-
-    Args:
-        folder: Where to.
-        archives: What.
-
-    Raises:
-        OSError: If an archive can't be downloaded, or what came isn't it.
-    """
-    for archive in archives:
-        try:
-            keras.utils.get_file(
-                archive.file_name,
-                archive.url,
-                cache_subdir=os.path.abspath(folder),
-                file_hash=archive.md5,
-                hash_algorithm="md5",
-            )
-        except Exception as error:  # get_file raises bare Exception for a failed transfer.
-            # What get_file leaves behind after a wrong checksum would be found by a later call.
-            pathlib.Path(folder, archive.file_name).unlink(missing_ok=True)
-            raise OSError(
-                f"Expected to download {archive.file_name} with MD5 {archive.md5} to {folder}. "
-                f"Received: {error} Download {archive.url} by other means and pass its folder as data_dir."
-            ) from error
 
 
 def list_drawings(data_dir: str | os.PathLike) -> list[Drawing]:

@@ -2,6 +2,7 @@
 
 from maml_tf.training.best_weights import BestWeights
 from maml_tf.training.checkpointing import AtomicCheckpoint
+from maml_tf.training.data_wait import DataWait
 from maml_tf.training.files import save_atomically, writable_directory, write_atomically
 from maml_tf.training.in_graph import InGraphTraining
 from maml_tf.training.non_finite import TerminateOnNonFinite
@@ -10,6 +11,7 @@ from maml_tf.training.progress import Progress
 __all__ = [
     "AtomicCheckpoint",
     "BestWeights",
+    "DataWait",
     "InGraphTraining",
     "Progress",
     "TerminateOnNonFinite",

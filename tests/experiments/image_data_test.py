@@ -34,6 +34,19 @@ class ImageDataTest(absltest.TestCase):
         [(_, query_y)] = image_data.evaluation_episodes(self.data, self.config, "test", TEST, 1)
         self.assertLen(query_y, 1)
 
+    def test_mini_imagenet(self):
+        config = ClassificationConfig(
+            dataset="mini_imagenet", data_dir=str(PROJECT / "testdata" / "mini_imagenet"),
+            cache_dir=self.config.cache_dir, ways=3, meta_batch_size=2,
+        )  # fmt: skip
+        data = image_data.open_data(config)
+        [((support_x, *_), _)] = image_data.evaluation_episodes(data, config, "test", TEST, 2)
+        self.assertEqual(support_x.shape, (2, 3, 84, 84, 3))
+
+    def test_mini_imagenet_cannot_be_downloaded(self):
+        with self.assertRaisesRegex(ValueError, "Expected data_dir: mini-ImageNet cannot be downloaded"):
+            image_data.open_data(ClassificationConfig(dataset="mini_imagenet"))
+
     def test_data_that_are_not_there_are_an_error(self):
         with self.assertRaisesRegex(FileNotFoundError, "Expected a folder with images_background.zip"):
             image_data.open_data(ClassificationConfig(data_dir="/nowhere"))

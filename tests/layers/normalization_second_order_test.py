@@ -6,7 +6,7 @@ import tensorflow as tf
 from absl.testing import absltest, parameterized
 
 from maml_tf.layers import BatchNormalization, GroupNormalization, LayerNormalization
-from maml_tf.layers.normalization.fused import fused_batch_normalization
+from maml_tf.layers.normalization.closed_form import normalize
 from maml_tf.layers.normalization.moments import moments, standardize
 
 TRAINING, INFERENCE = {"training": True}, {"training": False}
@@ -108,52 +108,54 @@ class SecondOrderTest(parameterized.TestCase):
         self.assertLess(relative_error(loss, [x, *weights]), 1e-6)
 
 
-class FusedSecondOrderTest(parameterized.TestCase):
-    """The fused kernels exist in float32 only, so the reference is the two-pass formula in float64."""
+# Whether XLA compiles them depends on their size.
+SMALL, LARGE = (3, 7, 6, 4), (3, 27, 26, 2)
 
-    @parameterized.parameters(True, False)
-    def test_equals_the_formula_in_float64(self, has_beta):
+
+class ClosedFormTest(parameterized.TestCase):
+    """The closed forms against TensorFlow's derivatives of the two-pass formula, ReLU and pooling in float64."""
+
+    @parameterized.product(shape=(SMALL, LARGE), relu=(False, True), pool=(False, True), dtype=(tf.float64, tf.float32))
+    def test_value_and_three_derivatives(self, shape, relu, pool, dtype):
         random = np.random.default_rng(6)
-        arrays = [random.normal(1.0, 2.0, (3, 22, 21, 4)), random.normal(size=4)]
+        arrays = [random.normal(1.0, 2.0, shape), random.normal(size=shape[3])]
         arrays += [random.normal(size=array.shape) for array in (*arrays, arrays[0])]
 
-        def fused(x, beta):
-            return fused_batch_normalization(x, beta if has_beta else None, 1e-3)
+        def closed_form(x, beta):
+            return normalize(x, beta, 1e-3, relu=relu, pool=pool)
 
-        def formula(x, beta):
-            _, centered, variance = moments(x, (0, 1, 2))
-            return standardize(centered, variance, 1e-3, None, beta if has_beta else None)
+        ours, expected = derivatives(closed_form, arrays, dtype), derivatives(formula(relu, pool), arrays, tf.float64)
+        tolerance = 1e-10 if dtype == tf.float64 else 1e-4
+        for value, reference in zip(ours, expected, strict=True):
+            error = np.linalg.norm(np.array(value, np.float64) - reference)
+            self.assertLessEqual(error, tolerance * np.linalg.norm(reference))
 
-        results = []
-        for function, dtype in ((fused, tf.float32), (formula, tf.float64)):
-            x, beta, along_x, along_beta, cotangent = (tf.constant(array, dtype) for array in arrays)
-            with tf.GradientTape() as outer:
-                outer.watch([x, beta])
-                with tf.GradientTape() as middle:
-                    middle.watch([x, beta])
-                    with tf.GradientTape() as inner:
-                        inner.watch([x, beta])
-                        outputs = function(x, beta)
-                        loss = tf.reduce_sum(tf.tanh(outputs) * cotangent)
-                    first = inner.gradient(loss, [x, beta], unconnected_gradients="zero")
-                    along = tf.reduce_sum(first[0] * along_x) + tf.reduce_sum(first[1] * along_beta)
-                second = middle.gradient(along, [x, beta], unconnected_gradients="zero")
-                along = tf.reduce_sum(second[0] * along_x) + tf.reduce_sum(second[1] * along_beta)
-            third = outer.gradient(along, [x, beta], unconnected_gradients="zero")
-            results.append([outputs, *first, *second, *third])
-        for ours, expected in zip(*results, strict=True):
-            error = np.linalg.norm(np.array(ours, np.float64) - expected)
-            self.assertLessEqual(error, 1e-4 * np.linalg.norm(expected))
+    def test_sums_of_large_maps_keep_float32s_precision(self):
+        x = np.random.default_rng(8).normal(1.0, 0.3, (8, 84, 84, 2)).astype(np.float32)
+        exact = x.astype(np.float64)
+        exact = (exact - exact.mean((0, 1, 2))) / np.sqrt(exact.var((0, 1, 2)) + 1e-3)
+        np.testing.assert_allclose(normalize(tf.constant(x), tf.zeros([2]), 1e-3), exact, rtol=0, atol=3e-6)
 
-    def test_equals_itself_under_vectorized_map(self):
-        x = tf.constant(np.random.default_rng(7).normal(size=(3, 2, 20, 20, 3)), tf.float32)
+    def test_the_first_of_equal_values_has_the_gradient(self):
+        x = tf.ones([1, 4, 4, 1]) * tf.reshape(tf.constant([1.0, 1.0, 5.0, 5.0]), [1, 1, 4, 1])
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(normalize(x, tf.zeros([1]), 1e-3, pool=True)[..., :1, :])
+        with tf.GradientTape() as reference_tape:
+            reference_tape.watch(x)
+            reference = tf.reduce_sum(formula(False, True)(x, tf.zeros([1]))[..., :1, :])
+        np.testing.assert_allclose(tape.gradient(loss, x), reference_tape.gradient(reference, x), atol=1e-5)
+
+    @parameterized.parameters((False,), (True,))
+    def test_equals_itself_under_vectorized_map(self, pool):
+        x = tf.constant(np.random.default_rng(7).normal(size=(3, 2, 32, 33, 2)), tf.float32)
 
         def product(x):
             with tf.GradientTape() as outer:
                 outer.watch(x)
                 with tf.GradientTape() as inner:
                     inner.watch(x)
-                    loss = tf.reduce_sum(tf.sin(fused_batch_normalization(x, None, 1e-3)))
+                    loss = tf.reduce_sum(tf.sin(normalize(x, tf.zeros([2]), 1e-3, relu=pool, pool=pool)))
                 size = tf.reduce_sum(tf.square(inner.gradient(loss, x)))
             return outer.gradient(size, x)
 
@@ -162,6 +164,35 @@ class FusedSecondOrderTest(parameterized.TestCase):
             return tf.vectorized_map(product, x, fallback_to_while_loop=False)
 
         np.testing.assert_allclose(vectorized(x), tf.stack([product(one) for one in x]), rtol=1e-3, atol=1e-5)
+
+
+def formula(relu, pool):
+    def value(x, beta):
+        _, centered, variance = moments(x, (0, 1, 2))
+        y = standardize(centered, variance, 1e-3, None, beta)
+        y = tf.nn.relu(y) if relu else y
+        return tf.nn.max_pool2d(y, 2, 2, "VALID") if pool else y
+
+    return value
+
+
+def derivatives(function, arrays, dtype):
+    """Value, first, second and third derivative of a loss of the function, each along a direction."""
+    x, beta, along_x, along_beta, cotangent = (tf.constant(array, dtype) for array in arrays)
+    with tf.GradientTape() as outer:
+        outer.watch([x, beta])
+        with tf.GradientTape() as middle:
+            middle.watch([x, beta])
+            with tf.GradientTape() as inner:
+                inner.watch([x, beta])
+                outputs = function(x, beta)
+                rows, columns = outputs.shape[1:3]
+                loss = tf.reduce_sum(tf.tanh(outputs) * cotangent[:, :rows, :columns])
+            first = inner.gradient(loss, [x, beta])
+            along = tf.reduce_sum(first[0] * along_x) + tf.reduce_sum(first[1] * along_beta)
+        second = middle.gradient(along, [x, beta])
+        along = tf.reduce_sum(second[0] * along_x) + tf.reduce_sum(second[1] * along_beta)
+    return [outputs, *first, *second, *outer.gradient(along, [x, beta])]
 
 
 if __name__ == "__main__":

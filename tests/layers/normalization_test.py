@@ -12,7 +12,7 @@ from hypothesis import strategies
 
 from maml_tf.layers import BatchNormalization, GroupNormalization, LayerNormalization
 from maml_tf.layers.normalization import batch as batch_module
-from maml_tf.layers.normalization.fused import fused_suits
+from maml_tf.layers.normalization import closed_form
 
 PAIRS = (
     ("batch_2d", BatchNormalization, {}, (6, 4)),
@@ -151,23 +151,25 @@ class BatchStatisticsTest(parameterized.TestCase):
         np.testing.assert_allclose(layer(x, training=True), x / np.sqrt(1 + 1e-3), rtol=1e-6)
 
 
-class FusedTest(parameterized.TestCase):
+class ClosedFormTest(parameterized.TestCase):
     @parameterized.parameters(
-        ((5, 84, 84, 3), tf.float32, 3, 1e-3, True),
-        ((None, 20, 20, 3), tf.float32, 3, 1e-3, True),
-        ((5, 14, 14, 64), tf.float32, 3, 1e-3, False),
-        ((5, None, 84, 3), tf.float32, 3, 1e-3, False),
-        ((5, 84, 84, 3), tf.float64, 3, 1e-3, False),
-        ((5, 84, 84, 84), tf.float32, 1, 1e-3, False),
-        ((5, 84, 84, 3), tf.float32, 3, 1e-6, False),
-        ((5, 900, 3), tf.float32, 2, 1e-3, False),
+        ((5, 84, 84, 3), 3, True, True),
+        ((None, 84, 84, 3), 3, True, False),
+        ((5, 14, 14, 64), 3, True, False),
+        ((5, None, 84, 3), 3, False, False),
+        ((5, 84, 84, 84), 1, False, True),
     )
-    def test_suits_large_float32_images(self, shape, dtype, axis, epsilon, expected):
-        self.assertIs(fused_suits(tf.TensorSpec(shape, dtype), axis, epsilon), expected)
+    def test_which_tensors_suit_and_which_are_compiled(self, shape, axis, suits, large):
+        spec = tf.TensorSpec(shape)
+        self.assertIs(closed_form.suits(spec, axis), suits)
+        self.assertIs(closed_form.is_large(spec), large)
+
+    def test_a_sequence_does_not_suit(self):
+        self.assertIs(closed_form.suits(tf.TensorSpec((5, 900, 3)), 2), False)
 
     @parameterized.product(scale=(True, False), center=(True, False), batch_statistics=batch_module._STATISTICS)
     def test_layer_equals_keras_on_large_images(self, scale, center, batch_statistics):
-        shape = (3, 21, 21, 4)
+        shape = (3, 27, 26, 4)
         options = {"scale": scale, "center": center}
         _, theirs = random_twins(BatchNormalization, options, shape, "float32")
         ours = BatchNormalization(batch_statistics=batch_statistics, **options)

@@ -18,7 +18,7 @@ class PresetsTest(parameterized.TestCase):
         model = omniglot_conv(ways)
         self.assertEqual(
             [layer.name for layer in model.layers],
-            ["input", *block_names(["conv", "norm", "activation"]), "mean", "head"],
+            ["input", *block_names(["conv", "norm"]), "mean", "head"],
         )
         self.assertEqual(model.input_shape, (None, 28, 28, 1))
         sizes = [model.get_layer(f"conv{number}").output.shape[1] for number in (1, 2, 3, 4)]
@@ -30,10 +30,10 @@ class PresetsTest(parameterized.TestCase):
         model = mini_imagenet_conv()
         self.assertEqual(
             [layer.name for layer in model.layers],
-            ["input", *block_names(["conv", "norm", "activation", "pool"]), "flatten", "head"],
+            ["input", *block_names(["conv", "norm"]), "flatten", "head"],
         )
         self.assertEqual(model.input_shape, (None, 84, 84, 3))
-        sizes = [model.get_layer(f"pool{number}").output.shape[1] for number in (1, 2, 3, 4)]
+        sizes = [model.get_layer(f"norm{number}").output.shape[1] for number in (1, 2, 3, 4)]
         self.assertEqual(sizes, [42, 21, 10, 5])
         self.assertEqual(model.count_params(), 9 * 3 * 32 + 3 * 9 * 32 * 32 + 4 * 32 + 800 * 5 + 5)
         self.assertEqual(model(np.zeros((2, 84, 84, 3))).shape, (2, 5))

@@ -1,6 +1,10 @@
 """Tests of ClassPool: how it is made, the laws of its episodes, and its errors."""
 
+import io
+import zipfile
+
 import hypothesis
+import keras
 import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
@@ -9,6 +13,9 @@ from PIL import Image
 
 from maml_tf.tasks import ClassPool, Episode
 
+# (class, image within the class) of the support set of one task, and its labels.
+SUPPORT_OF_TASK_8 = [[4.0, 1.0], [0.0, 4.0], [3.0, 4.0]]
+LABELS_OF_TASK_8 = [1, 2, 0]
 _settings = hypothesis.settings(max_examples=15, deadline=None, derandomize=True)
 
 
@@ -87,6 +94,31 @@ class MakingTest(parameterized.TestCase):
         not_square = ClassPool.from_folder(folder.full_path, image_size=(2, 5))
         self.assertEqual(not_square.images_of("cat").shape, (2, 2, 5, 3))
 
+    def test_of_an_archive_with_a_folder_around_its_classes(self):
+        file = self.create_tempfile("animals.zip").full_path
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, value in (("cat", 10), ("ant", 20)):
+                image = io.BytesIO()
+                Image.new("RGB", (4, 6), (value, 0, 0)).save(image, "PNG")
+                archive.writestr(f"animals/{name}/0.png", image.getvalue())
+            archive.writestr("animals/readme.txt", "stray")
+        pool = ClassPool.from_folder(file)
+        self.assertEqual(pool.class_names, ("ant", "cat"))
+        self.assertEqual(np.unique(pool.images_of("cat")).tolist(), [0, 10])
+
+    def test_does_not_copy_images_of_classes_side_by_side(self):
+        images = np.zeros([4, 2], np.uint8)
+        pool = ClassPool(images, ["b", "b", "c", "c"])
+        self.assertTrue(np.shares_memory(pool.subset(["c"]).images_of("c"), images))
+
+    def test_a_subset_may_have_other_options(self):
+        pool = ClassPool(np.full([4, 3, 3], 51, np.uint8), [0, 0, 1, 1])
+        part = pool.subset(["0", "1"], rotations=True, transform=lambda images: images)
+        self.assertEqual(part.episode(0, 0, 2, 1, 1).support_x.dtype, tf.uint8)
+        self.assertEqual(pool.episode(0, 0, 2, 1, 1).support_x.dtype, tf.float32)
+        with self.assertRaisesRegex(ValueError, "Expected square images"):
+            ClassPool(np.zeros([4, 2]), [0, 0, 1, 1]).subset(["0"], rotations=True)
+
     def test_subset_keeps_images_and_options(self):
         pool = identifying_pool([3, 4, 5], transform=lambda images: images + 100.0)
         part = pool.subset(["2", "0"])
@@ -139,6 +171,20 @@ class EpisodeLawsTest(parameterized.TestCase):
                 expected = pool.episode(seed, b * meta_batch_size + t, 3, 1, 2)
                 assert_equal_episodes([values[t] for values in batch], expected)
 
+    def test_a_subset_draws_as_a_pool_of_its_classes_alone(self):
+        whole, classes = identifying_pool([4, 7, 5, 6]), [1, 3]
+        alone = ClassPool(
+            np.concatenate([whole.images_of(str(c)) for c in classes]), np.repeat(classes, whole.class_sizes[classes])
+        )
+        for index in range(5):
+            actual = whole.subset(["3", "1"]).episode(1, index, 2, 2, 2)
+            assert_equal_episodes(actual, alone.episode(1, index, 2, 2, 2))
+
+    def test_tasks_stay_what_they_were_when_results_were_published(self):
+        episode = identifying_pool([5] * 10).episode(seed=3, index=8, ways=3, shots=1, queries=2)
+        self.assertEqual(episode.support_x.numpy().tolist(), SUPPORT_OF_TASK_8)
+        self.assertEqual(episode.support_y.numpy().tolist(), LABELS_OF_TASK_8)
+
     def test_is_the_same_inside_a_function(self):
         pool = identifying_pool([4] * 6)
         drawn = tf.function(lambda seed, index: pool.episode(seed, index, 3, 1, 2))
@@ -188,6 +234,19 @@ class EpisodeLawsTest(parameterized.TestCase):
         episode = self._many(identifying_pool([6] * 8), 5, 1, 3, tasks=40)
         for answer in range(5):
             np.testing.assert_allclose(np.mean(episode.query_y == answer, axis=1), 0.2)
+
+    @parameterized.parameters(2, 5)
+    def test_an_untrained_network_is_right_by_chance(self, ways):
+        keras.utils.set_random_seed(0)
+        network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(ways)])
+        of_class, of_image = (np.random.default_rng(0).normal(size=[n, 4]) for n in (12, 72))
+        pool = ClassPool(np.repeat(of_class, 6, axis=0) + 0.3 * of_image, np.repeat(np.arange(12), 6))
+        episode = self._many(pool, ways, 1, 3)
+        logits = network(np.reshape(episode.query_x, [-1, 4])).numpy().reshape(2000, 3 * ways, ways)
+        accuracy = np.mean(np.argmax(logits, axis=2) == episode.query_y, axis=1)
+        error = np.std(accuracy) / np.sqrt(len(accuracy))
+        self.assertGreater(error, 1e-3)
+        self.assertAlmostEqual(np.mean(accuracy), 1 / ways, delta=4 * error)
 
     def test_turns_all_images_of_a_class_of_a_task_alike(self):
         corner = np.zeros([12, 3, 3, 1], np.float32)
@@ -310,6 +369,7 @@ class ErrorsTest(parameterized.TestCase):
             {"a": np.zeros([2, 3]), "b": np.zeros([2, 4])},
             r"one shape in all classes. Received: \(3,\) in class 'a', \(4,\) in class 'b'",
         ),
+        ({1: np.zeros([2, 3]), "1": np.zeros([2, 3])}, "names that differ as text. Received: '1' twice"),
     )
     def test_classes_that_do_not_fit(self, classes, message):
         with self.assertRaisesRegex(ValueError, message):
@@ -349,7 +409,7 @@ class FolderErrorsTest(absltest.TestCase):
 
     def test_no_class_folder(self):
         self._image("0.png")
-        with self.assertRaisesRegex(FileNotFoundError, "without a folder in it"):
+        with self.assertRaisesRegex(FileNotFoundError, "one folder of images a class. Received: .* without one"):
             ClassPool.from_folder(self.folder.full_path)
 
     def test_an_empty_class(self):

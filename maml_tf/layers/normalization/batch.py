@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from maml_tf.layers.normalization.fused import fused_batch_normalization, fused_suits
+from maml_tf.layers.normalization import closed_form
 from maml_tf.layers.normalization.moments import (
     masked_moments,
     moments,
@@ -155,19 +155,20 @@ class BatchNormalization(keras.layers.BatchNormalization):
         rank = len(x.shape)
         axis = self.axis % rank
         axes = [other for other in range(rank) if other != axis]
-        fused = mask is None and fused_suits(x, axis, self.epsilon)
+        large = mask is None and closed_form.suits(x, axis) and closed_form.is_large(x)
         keeps_averages = self.batch_statistics == "training"
-        if keeps_averages or not fused:
+        if keeps_averages or not large:
             batch = moments(x, axes) if mask is None else masked_moments(x, axes, mask)
         if keeps_averages:
             self._update(self.moving_mean, batch.mean)
             self._update(self.moving_variance, batch.variance)
         gamma, beta = self._gamma_and_beta(x)
-        if not fused:
+        if not large:
             return standardize(batch.centered, batch.variance, self.epsilon, gamma, beta)
+        zeros = tf.zeros([x.shape[3]], x.dtype)
         if gamma is None:
-            return fused_batch_normalization(x, beta, self.epsilon)
-        outputs = fused_batch_normalization(x, None, self.epsilon) * gamma
+            return closed_form.normalize(x, zeros if beta is None else beta, self.epsilon)
+        outputs = closed_form.normalize(x, zeros, self.epsilon) * gamma
         return outputs if beta is None else outputs + beta
 
     def _update(self, average: keras.Variable, current: tf.Tensor) -> None:

@@ -1,0 +1,42 @@
+"""Makes mini-ImageNet, as bin/mini_imagenet.py reads it, of ImageNet's training images and the split's lists."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+# TensorFlow reads it when it is imported.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from absl import app, flags, logging
+
+from maml_tf.tasks import mini_imagenet_import
+
+flags.DEFINE_string(
+    "imagenet_dir", None, "ImageNet's training images: a folder with <class>/*.JPEG or <class>.tar for each class."
+)
+flags.DEFINE_string(
+    "split_dir", None, "Folder with train.csv, val.csv and test.csv (columns filename,label) of Ravi and Larochelle."
+)
+flags.DEFINE_string("output_dir", None, "Where to write {train,val,test}/<class>/*.jpg. A stopped run goes on there.")
+flags.DEFINE_integer("image_size", 84, "Height and width of the images written.", lower_bound=1)
+
+
+def main(argv: list[str]) -> None:
+    """Writes the images."""
+    if len(argv) > 1:
+        raise app.UsageError(f"Expected flags alone. Received: {argv[1:]}")
+    logging.set_verbosity(logging.INFO)
+    values = flags.FLAGS
+    try:
+        written = mini_imagenet_import.prepare(
+            values.imagenet_dir, values.split_dir, values.output_dir, values.image_size
+        )
+    except (OSError, ValueError) as error:
+        sys.exit(f"Error: {error}")
+    sys.stdout.write(f"Wrote {written} images to {values.output_dir}\n")
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["imagenet_dir", "split_dir", "output_dir"])
+    app.run(main)
