@@ -11,7 +11,7 @@ setup(
     packages=find_packages(include=["maml_tf", "maml_tf.*"]),
     # Said although it is the default: an editable install then puts the whole project folder on the path,
     # so that `python tests/x_test.py` finds tests.support.
-    package_data={"maml_tf.tasks": ["splits/*.txt"]},
+    package_data={"maml_tf.pretrained": ["weights/*"], "maml_tf.tasks": ["splits/*.txt"]},
     package_dir={"": "."},
     python_requires=">=3.10,<3.14",
     install_requires=[

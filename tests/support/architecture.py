@@ -19,7 +19,7 @@ FLOORS = (
         "maml_tf.plotting",
         "maml_tf.training",
     ),
-    ("maml_tf.experiments", "maml_tf.rl"),
+    ("maml_tf.experiments", "maml_tf.pretrained", "maml_tf.rl"),
     ("bin",),
 )
 FLOOR_OF_THE_PACKAGE = 2
