@@ -27,7 +27,7 @@ from maml_tf.experiments.logdir import open_logdir
 from maml_tf.experiments.results import Row
 from maml_tf.meta_learner import MAML
 from maml_tf.plotting import learning_curves, save
-from maml_tf.training import AtomicCheckpoint, BestWeights, Progress, TerminateOnNonFinite, write_atomically
+from maml_tf.training import AtomicCheckpoint, BestWeights, DataWait, Progress, TerminateOnNonFinite, write_atomically
 from maml_tf.training.validation import AdaptationValidation
 
 CONFIG, WEIGHTS, TRAINING_RECORD = "config.json", "best.weights.h5", "training.json"
@@ -72,10 +72,11 @@ def train(config: ClassificationConfig, logdir: str | os.PathLike[str], resume: 
         every_epochs=config.validate_every // per_epoch,
         shown_steps=tuple(range(config.evaluation_steps + 1)),
     )
+    wait = DataWait()
     start = time.monotonic()
     if first < config.iterations:
         learner.fit(
-            training_episodes(data, config, TRAINING, first),
+            wait.watch(training_episodes(data, config, TRAINING, first)),
             epochs=config.iterations // per_epoch,
             initial_epoch=first // per_epoch,
             steps_per_epoch=per_epoch,
@@ -83,11 +84,12 @@ def train(config: ClassificationConfig, logdir: str | os.PathLike[str], resume: 
             shuffle=False,
             callbacks=[
                 TerminateOnNonFinite(per_epoch),
+                wait,
                 validation,
                 best,
                 _WriteBest(best, config, directory / WEIGHTS),
                 checkpoint,
-                Progress(config.iterations, per_epoch, metrics=("loss", "accuracy", monitor)),
+                Progress(config.iterations, per_epoch, metrics=("loss", "accuracy", "data_wait", monitor)),
                 keras.callbacks.TensorBoard(str(directory), write_graph=False),
             ],
         )
