@@ -11,7 +11,7 @@ setup(
     packages=find_packages(include=["maml_tf", "maml_tf.*"]),
     # Said although it is the default: an editable install then puts the whole project folder on the path,
     # so that `python tests/x_test.py` finds tests.support.
-    package_data={"maml_tf.tasks": ["splits/*.txt"]},
+    package_data={"maml_tf.pretrained": ["weights/*"], "maml_tf.tasks": ["splits/*.txt"]},
     package_dir={"": "."},
     python_requires=">=3.10,<3.14",
     install_requires=[
@@ -28,7 +28,8 @@ setup(
         # installs nothing, and maml_tf.rl says so.
         "rl": [
             "gymnasium[mujoco]>=1.0; python_version < '3.12'",
-            "mujoco>=3.1; python_version < '3.12'",
+            "imageio[ffmpeg]>=2.34; python_version < '3.12'",
+            "mujoco>=3.17; python_version < '3.12'",  # The first with mujoco.batch.
             "tensorflow-probability>=0.23; python_version < '3.12'",
             "tf-agents>=0.19; python_version < '3.12'",
             "tf_keras>=2.18; python_version < '3.12'",

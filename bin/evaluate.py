@@ -16,11 +16,16 @@ from absl import app, flags, logging
 
 from maml_tf.experiments import classification, options, results
 from maml_tf.experiments.classification_config import EVALUATION_FIELDS, ClassificationConfig
+from maml_tf.pretrained import publish
 
 _OPTIONS = [option for option in options.options(ClassificationConfig) if option.name in EVALUATION_FIELDS]
 
 flags.DEFINE_string("checkpoint", None, "Directory of the training: the --logdir of the binary that trained.")
 flags.DEFINE_string("output", None, "Directory for results.json and the figure, by default --checkpoint.")
+flags.DEFINE_string(
+    "publish", None, "Name under which the weights, with these results, become an entry of maml_tf.pretrained."
+)
+flags.DEFINE_string("publish_to", None, "Folder of that entry, by default the package's.")
 flags.DEFINE_bool(
     "task_a_thread",
     True,
@@ -43,6 +48,9 @@ def main(argv: list[str]) -> None:
     output = values["output"] or values["checkpoint"]
     try:
         rows = classification.evaluate(values["checkpoint"], options.given(values, _OPTIONS), output)
+        if values["publish"]:
+            further = [] if output == values["checkpoint"] else [os.path.join(output, "results.json")]
+            publish(values["checkpoint"], values["publish"], values["publish_to"], further)
     except (OSError, ValueError) as error:
         sys.exit(f"Error: {error}")
     sys.stdout.write(f"{results.format_table(rows, percent=True)}\n\nWritten to {output}\n")

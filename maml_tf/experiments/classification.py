@@ -12,25 +12,22 @@ from typing import Any
 import keras
 from absl import logging
 
-from maml_tf.experiments import config as config_module
 from maml_tf.experiments import results
-from maml_tf.experiments.classification_config import (
-    EVALUATION_FIELDS,
-    TEST,
-    TRAINING,
-    VALIDATION,
-    ClassificationConfig,
+from maml_tf.experiments.classification_config import TEST, TRAINING, VALIDATION, ClassificationConfig
+from maml_tf.experiments.classification_files import (
+    TRAINING_RECORD,
+    load_config,
+    load_learner,
+    write_config,
+    write_weights,
 )
 from maml_tf.experiments.classification_learner import build_evaluator, build_learner, compile_learner
 from maml_tf.experiments.image_data import evaluation_episodes, open_data, training_episodes
 from maml_tf.experiments.logdir import open_logdir
 from maml_tf.experiments.results import Row
-from maml_tf.meta_learner import MAML
 from maml_tf.plotting import learning_curves, save
 from maml_tf.training import AtomicCheckpoint, BestWeights, DataWait, Progress, TerminateOnNonFinite, write_atomically
 from maml_tf.training.validation import AdaptationValidation
-
-CONFIG, WEIGHTS, TRAINING_RECORD = "config.json", "best.weights.h5", "training.json"
 
 
 def train(config: ClassificationConfig, logdir: str | os.PathLike[str], resume: bool = False) -> dict[str, Any]:
@@ -64,7 +61,7 @@ def train(config: ClassificationConfig, logdir: str | os.PathLike[str], resume: 
         model=learner, optimizer=learner.optimizer, best=best.state,
     )  # fmt: skip
     first = checkpoint.restore() if resume else 0
-    write_atomically(directory / CONFIG, json.dumps(config_module.to_dict(config), indent=1) + "\n")
+    write_config(directory, config)
     validation = AdaptationValidation(
         build_evaluator(learner, config),
         validation_tasks,
@@ -87,7 +84,7 @@ def train(config: ClassificationConfig, logdir: str | os.PathLike[str], resume: 
                 wait,
                 validation,
                 best,
-                _WriteBest(best, config, directory / WEIGHTS),
+                _WriteBest(best, config, directory),
                 checkpoint,
                 Progress(config.iterations, per_epoch, metrics=("loss", "accuracy", "data_wait", monitor)),
                 keras.callbacks.TensorBoard(str(directory), write_graph=False),
@@ -141,79 +138,21 @@ def evaluate(
     return rows
 
 
-def load_config(logdir: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None) -> ClassificationConfig:
-    """Reads the configuration that a training stored.
-
-    Args:
-        logdir: Directory that `train` wrote.
-        overrides: Fields to change, of `EVALUATION_FIELDS`.
-
-    Returns:
-        The configuration.
-
-    Raises:
-        FileNotFoundError: If the directory holds no training.
-        ValueError: If a field cannot be changed.
-    """
-    path = pathlib.Path(logdir) / CONFIG
-    if not path.exists():
-        raise FileNotFoundError(f"Expected the directory of a training, with {CONFIG}. Received: {str(logdir)!r}")
-    fixed = sorted(set(overrides or {}) - set(EVALUATION_FIELDS))
-    if fixed:
-        raise ValueError(f"Expected an evaluation to change {EVALUATION_FIELDS} alone. Received: {fixed}")
-    return config_module.from_dict(ClassificationConfig, {**json.loads(path.read_text()), **(overrides or {})})
-
-
-def load_learner(logdir: str | os.PathLike[str], config: ClassificationConfig) -> MAML:
-    """Builds a configuration's learner with the best weights of a training.
-
-    Args:
-        logdir: Directory that `train` wrote.
-        config: The configuration.
-
-    Returns:
-        The learner.
-
-    Raises:
-        FileNotFoundError: If no validation has been reached.
-        ValueError: If the weights are another configuration's, or moving averages are wanted that were not kept.
-    """
-    path = pathlib.Path(logdir) / WEIGHTS
-    if not path.exists():
-        raise FileNotFoundError(f"Expected a training that reached its first validation. Received: no {path}")
-    trained_config = load_config(logdir)
-    trained, learner = build_learner(trained_config), build_learner(config)
-    trained.load_weights(path)
-    pairs = list(zip(learner.trainable_weights, trained.trainable_weights, strict=True))
-    if config.batch_statistics == "running":
-        if trained_config.batch_statistics != "running":
-            raise ValueError(
-                "Expected a training with batch_statistics='running', which keeps moving averages. "
-                f"Received: one with {trained_config.batch_statistics!r}"
-            )
-        pairs += zip(learner.non_trainable_weights, trained.non_trainable_weights, strict=True)
-    for target, source in pairs:
-        target.assign(source)
-    return learner
-
-
 class _WriteBest(keras.callbacks.Callback):
     """Writes the best weights, without the optimizer's state, whenever there are new ones."""
 
-    def __init__(self, best: BestWeights, config: ClassificationConfig, path: pathlib.Path):
+    def __init__(self, best: BestWeights, config: ClassificationConfig, directory: pathlib.Path):
         super().__init__()
         self.best = best
         self.config = config
-        self.path = path
+        self.directory = directory
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self.best.iteration == (epoch + 1) * self.config.iterations_per_epoch:
             learner = build_learner(self.config)
             for variable, kept in zip(learner.weights, self.best.state.weights, strict=True):
                 variable.assign(kept)
-            unfinished = self.path.with_name(f"unfinished.{self.path.name}")
-            learner.save_weights(unfinished)
-            os.replace(unfinished, self.path)
+            write_weights(self.directory, learner)
 
 
 def _record(path: pathlib.Path, config: ClassificationConfig, best: BestWeights, first: int, seconds: float) -> dict:

@@ -45,8 +45,9 @@ class ClassificationConfig:
             exact, and losses are reported as means in either case.
         inner_learning_rate: Inner step size alpha, on loss_scale; with learned step sizes their initial value.
         step_sizes: Whether the step size is fixed, or learned for every weight (Meta-SGD), layer, or layer_and_step.
-        adapted: Which weights the inner steps change: everything (MAML), the output layer, head (ANIL), or the free
-            parameters at the input, context (Appendix C.2).
+        adapted: Which weights the inner steps change: everything (MAML), weights (all but the offsets of batch
+            normalization, as the original), the output layer, head (ANIL), or the free parameters at the input, context
+            (Appendix C.2).
         context: Number of free parameters that are joined to the input, as channels, at each of its positions.
         meta_learning_rate: Learning rate of Adam, the outer optimizer.
         gradient_clip: Bound of every element of the outer gradient, on loss_scale. (The paper's: 10 on original,
@@ -84,7 +85,7 @@ class ClassificationConfig:
     loss_scale: Literal["mean", "original"] = "mean"
     inner_learning_rate: float = 0.4
     step_sizes: Literal["fixed", "weight", "layer", "layer_and_step"] = "fixed"
-    adapted: Literal["everything", "head", "context"] = "everything"
+    adapted: Literal["everything", "weights", "head", "context"] = "everything"
     context: int = 0
     meta_learning_rate: float = 1e-3
     gradient_clip: float | None = None
@@ -132,7 +133,7 @@ class ClassificationConfig:
     @property
     def method(self) -> str:
         """What the rows of the results call it."""
-        name = {"everything": "maml", "head": "anil", "context": "context_vector"}[self.adapted]
+        name = {"everything": "maml", "weights": "maml", "head": "anil", "context": "context_vector"}[self.adapted]
         return f"{name}_first_order" if self.first_order else name
 
     @property

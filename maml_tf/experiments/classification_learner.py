@@ -16,6 +16,7 @@ IMAGE_SHAPES = {"omniglot": (28, 28, 1), "mini_imagenet": (84, 84, 3)}
 _BATCH_STATISTICS = {"transductive": "always", "support": "support", "running": "training"}
 _ADAPTED = {
     "everything": selection.everything,
+    "weights": selection.matching("(kernel|bias)$"),
     "head": selection.head,
     "context": selection.matching("context_vector"),
 }

@@ -26,6 +26,7 @@ def _omniglot(ways: int, shots: int, **options: Any) -> dict[str, dict[str, Any]
     return {
         "": {**common, "loss_scale": "mean", "inner_learning_rate": 0.4, "head": "zeros"},
         _PAPER: {
+            "adapted": "weights",
             **common,
             "loss_scale": "original",
             "inner_learning_rate": 0.4 if ways < 20 else 0.1,
@@ -48,7 +49,7 @@ def _mini_imagenet(shots: int, **options: Any) -> dict[str, dict[str, Any]]:
     scale = {"loss_scale": "original", "inner_learning_rate": 0.01, "gradient_clip": 10.0}
     return {
         "": {**common, "loss_scale": "mean", "inner_learning_rate": 0.05, "head": "zeros"},
-        _PAPER: {**common, **scale, "head": "glorot_uniform"},
+        _PAPER: {"adapted": "weights", **common, **scale, "head": "glorot_uniform"},
     }
 
 

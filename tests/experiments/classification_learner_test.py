@@ -58,6 +58,11 @@ class BuildLearnerTest(parameterized.TestCase):
         self.assertEqual(learner.model.input_shape, (None, *shape))
         self.assertEqual(learner.tasks.parameters()[name].shape, (*shape[:2], 2))
 
+    def test_the_offsets_of_batch_normalization_do_not_adapt_in_the_originals_way(self):
+        learner = build_learner(small(adapted="weights"))
+        names = {name.rpartition("/")[0].rpartition("/")[2] for name in learner.tasks.adapted_names}
+        self.assertEqual(names, {"conv1", "conv2", "conv3", "conv4", "head"})
+
     def test_only_the_head_adapts_in_anil(self):
         learner = build_learner(small(adapted="head"))
         self.assertEqual([name.rpartition("/")[2] for name in learner.tasks.adapted_names], ["kernel", "bias"])

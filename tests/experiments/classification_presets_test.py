@@ -29,6 +29,7 @@ class PresetsTest(parameterized.TestCase):
             self.assertEqual(config.evaluation_queries, shots)
             self.assertEqual((config.iterations, config.test_tasks, config.meta_learning_rate), (60_000, 600, 1e-3))
             self.assertEqual((config.loss_scale, config.first_order), ("original", first_order))
+            self.assertEqual(config.adapted, "weights")
             self.assertEqual(config.gradient_clip, 10.0 if dataset == "mini_imagenet" else None)
 
     def test_every_preset_can_be_made(self):

@@ -7,7 +7,7 @@ from unittest import mock
 import numpy as np
 from absl.testing import absltest
 
-from maml_tf.experiments import classification, image_data
+from maml_tf.experiments import classification, classification_files, image_data
 from maml_tf.experiments.classification_config import ClassificationConfig
 from maml_tf.experiments.results import read_rows
 from maml_tf.tasks import Omniglot
@@ -76,8 +76,8 @@ class ClassificationTest(absltest.TestCase):
         with mock.patch.object(classification.AdaptationValidation, "on_epoch_end", validate):
             record = classification.train(self.small(iterations=6, step_sizes="layer"), logdir)
         self.assertEqual((record["best_iteration"], record["best_validation_accuracy"]), (4, 0.75))
-        config = classification.load_config(logdir)
-        loaded = classification.load_learner(logdir, config).get_weights()
+        config = classification_files.load_config(logdir)
+        loaded = classification_files.load_learner(logdir, config).get_weights()
         for value, expected in zip(loaded, kept[1], strict=True):
             np.testing.assert_array_equal(value, expected)
         self.assertFalse(all(np.array_equal(*pair) for pair in zip(loaded, kept[2], strict=True)))
@@ -91,14 +91,16 @@ class ClassificationTest(absltest.TestCase):
         kept = {}
         for run in ("batch", "running"):
             for statistics in ("transductive", "support"):
-                config = classification.load_config(self.folder / run, {"batch_statistics": statistics})
-                learner = classification.load_learner(self.folder / run, config)
+                config = classification_files.load_config(self.folder / run, {"batch_statistics": statistics})
+                learner = classification_files.load_learner(self.folder / run, config)
                 kept[run, statistics] = learner.model.get_layer("conv1").get_weights()
         for statistics in ("transductive", "support"):
             # Training is the same: only inference uses the moving averages.
             np.testing.assert_array_equal(kept["batch", statistics], kept["running", statistics])
-        config = classification.load_config(self.folder / "running")
-        averages = classification.load_learner(self.folder / "running", config).model.get_layer("norm1").moving_mean
+        config = classification_files.load_config(self.folder / "running")
+        averages = (
+            classification_files.load_learner(self.folder / "running", config).model.get_layer("norm1").moving_mean
+        )
         self.assertGreater(np.max(np.abs(averages)), 0)
         with self.assertRaisesRegex(ValueError, "Expected a training with batch_statistics='running'.*transductive"):
             classification.evaluate(self.folder / "batch", {"batch_statistics": "running"})

@@ -36,8 +36,8 @@ class ImageDataTest(absltest.TestCase):
 
     def test_mini_imagenet(self):
         config = ClassificationConfig(
-            dataset="mini_imagenet", data_dir=str(PROJECT / "testdata" / "mini_imagenet"), cache_dir=self.config.cache_dir,
-            ways=3, meta_batch_size=2,
+            dataset="mini_imagenet", data_dir=str(PROJECT / "testdata" / "mini_imagenet"),
+            cache_dir=self.config.cache_dir, ways=3, meta_batch_size=2,
         )  # fmt: skip
         data = image_data.open_data(config)
         [((support_x, *_), _)] = image_data.evaluation_episodes(data, config, "test", TEST, 2)

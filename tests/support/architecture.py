@@ -19,7 +19,7 @@ FLOORS = (
         "maml_tf.plotting",
         "maml_tf.training",
     ),
-    ("maml_tf.experiments", "maml_tf.rl"),
+    ("maml_tf.experiments", "maml_tf.pretrained", "maml_tf.rl"),
     ("bin",),
 )
 FLOOR_OF_THE_PACKAGE = 2
@@ -29,6 +29,7 @@ RESERVED_IMPORTS = {
     "absl.app": ("bin",),
     "absl.flags": ("bin",),
     "gymnasium": ("maml_tf.rl",),
+    "imageio": ("maml_tf.rl",),
     "matplotlib": ("maml_tf.plotting",),
     "mujoco": ("maml_tf.rl",),
     "tensorflow_probability": ("maml_tf.rl",),

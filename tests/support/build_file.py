@@ -23,6 +23,7 @@ DISTRIBUTIONS = {
     "absl": "absl-py",
     "gymnasium": "gymnasium",
     "hypothesis": "hypothesis",
+    "imageio": "imageio",
     "keras": "keras",
     "matplotlib": "matplotlib",
     "mujoco": "mujoco",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.resources
+import os
+import tempfile
 import warnings
 
 import numpy as np
@@ -17,9 +19,13 @@ import mujoco
 def model(name: str) -> mujoco.MjModel:
     """Returns gymnasium's model with the constants of the paper's physics."""
     path = importlib.resources.files(gymnasium) / "envs" / "mujoco" / "assets" / f"{name}.xml"
-    with warnings.catch_warnings():
+    here = os.getcwd()
+    with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
+        # MuJoCo says, to the working directory too, that it will not know one of the file's attributes for ever.
+        os.chdir(directory)
         warnings.simplefilter("ignore", UserWarning)
         made = mujoco.MjModel.from_xml_string(path.read_text())
+        os.chdir(here)
     if name == "ant":
         made.opt.timestep = 0.02
         made.geom_solimp[:, :3] = 0.8, 0.8, 0.01

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from maml_tf.rl.environments.physics import Simulations
+from maml_tf.rl.environments.rendering import draw_states
 from maml_tf.rl.environments.task_distribution import DirectionTasks, UniformTasks
 from maml_tf.rl.environments.task_environment import TaskEnvironment
 
@@ -73,6 +74,12 @@ class Locomotion(TaskEnvironment):
     def dt(self) -> float:
         """Seconds of a step."""
         return self.simulations.dt
+
+    def snapshot(self, simulation: int) -> np.ndarray:
+        return self.simulations.qpos[simulation].copy()
+
+    def draw(self, snapshots: np.ndarray, width: int = 320, height: int = 240) -> np.ndarray:
+        return draw_states(self.simulations.model, snapshots, width, height)
 
     def _start(self, simulations: np.ndarray) -> None:
         count, model = np.count_nonzero(simulations), self.simulations.model

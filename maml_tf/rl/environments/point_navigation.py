@@ -70,6 +70,15 @@ class PointNavigation(TaskEnvironment):
         )
         self._position = np.zeros((batch_size, 2))
 
+    def snapshot(self, simulation: int) -> np.ndarray:
+        return np.concatenate([self._position[simulation], self._task_of_simulation[simulation]])
+
+    def draw(self, snapshots: np.ndarray, width: int = 320, height: int = 240) -> np.ndarray:
+        # Only drawing needs matplotlib.
+        from maml_tf.plotting.navigation import path_pictures
+
+        return path_pictures(snapshots[:, :2], snapshots[-1, 2:], width, height)
+
     def _start(self, simulations: np.ndarray) -> None:
         self._position[simulations] = 0.0
 

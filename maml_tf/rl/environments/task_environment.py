@@ -62,10 +62,8 @@ class TaskEnvironment(py_environment.PyEnvironment):
         task_in_observation: bool = False,
     ):
         if batch_size < 1 or horizon < 1:
-            raise ValueError(
-                "Expected batch_size and horizon to be at least 1. Received: "
-                f"batch_size={batch_size}, horizon={horizon}"
-            )
+            received = f"batch_size={batch_size}, horizon={horizon}"
+            raise ValueError(f"Expected batch_size and horizon to be at least 1. Received: {received}")
         self.distribution = distribution
         self.horizon = horizon
         self.task_in_observation = task_in_observation
@@ -201,8 +199,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
         """
         if not self._started:
             raise ValueError("Expected reset_batch before the first step on the tasks set. Received: no reset")
-        actions = np.asarray(actions)
-        expected = (self.batch_size, *self._action_spec.shape)
+        actions, expected = np.asarray(actions), (self.batch_size, *self._action_spec.shape)
         if actions.shape != expected:
             raise ValueError(f"Expected actions of shape {expected}. Received: {actions.shape}")
         if not np.all(np.isfinite(actions)):
@@ -224,6 +221,52 @@ class TaskEnvironment(py_environment.PyEnvironment):
         self._terminated |= (running & ended) | diverged
         self._done |= self._terminated | (self._elapsed >= self.horizon)
         return self._observation(observations), rewards, self._done.copy()
+
+    def snapshot(self, simulation: int) -> np.ndarray:
+        """Returns what `draw` needs to know of a simulation as it is now.
+
+        Args:
+            simulation: Its number.
+
+        Returns:
+            A vector.
+
+        Raises:
+            NotImplementedError: If the environment cannot be drawn.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot be drawn")
+
+    def draw(self, snapshots: np.ndarray, width: int = 320, height: int = 240) -> np.ndarray:
+        """Draws snapshots of one rollout.
+
+        Args:
+            snapshots: [frames, ...], in their order.
+            width: Pixels.
+            height: Pixels.
+
+        Returns:
+            uint8 [frames, height, width, 3].
+
+        Raises:
+            NotImplementedError: If the environment cannot be drawn.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot be drawn")
+
+    def render(self, mode: str = "rgb_array") -> np.ndarray:
+        """Draws simulation 0 as it is now.
+
+        Args:
+            mode: "rgb_array", the only one.
+
+        Returns:
+            uint8 [height, width, 3].
+
+        Raises:
+            ValueError: If `mode` is another.
+        """
+        if mode != "rgb_array":
+            raise ValueError(f"Expected mode to be 'rgb_array'. Received: mode={mode!r}")
+        return self.draw(self.snapshot(0)[np.newaxis])[0]
 
     def _reset(self) -> ts.TimeStep:
         return ts.restart(self.reset_batch(), self.batch_size)

@@ -10,7 +10,7 @@ from tests.support import with_rl  # noqa: F401
 # isort: split
 from maml_tf.rl.environments.ant import Ant
 from maml_tf.rl.environments.half_cheetah import HalfCheetah
-from tests.support.mujoco_reference import Reference
+from tests.support.mujoco_reference import Reference, model
 
 
 class SimulationsTest(parameterized.TestCase):
@@ -68,6 +68,17 @@ class SimulationsTest(parameterized.TestCase):
 
 
 class ModelTest(parameterized.TestCase):
+    @parameterized.parameters(("half_cheetah", HalfCheetah), ("ant", Ant))
+    def test_is_gymnasiums_but_for_the_sensors(self, name, make):
+        ours, theirs = make(1).simulations.model, model(name)
+        compared = 0
+        for field in dir(theirs):
+            value = getattr(theirs, field)
+            if isinstance(value, np.ndarray) and not field.startswith(("_", "sensor", "name")):
+                np.testing.assert_array_equal(getattr(ours, field), value, err_msg=field)
+                compared += 1
+        self.assertGreater(compared, 200)
+
     @parameterized.parameters(
         (HalfCheetah, "paper", 0.01, 0.01), (HalfCheetah, "gymnasium", 0.01, 0.05),
         (Ant, "paper", 0.02, 0.02), (Ant, "gymnasium", 0.01, 0.05),

@@ -1,0 +1,119 @@
+"""What a classification training leaves in its directory: its configuration and its best weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+
+from maml_tf.experiments import config as config_module
+from maml_tf.experiments.classification_config import EVALUATION_FIELDS, ClassificationConfig
+from maml_tf.experiments.classification_learner import build_learner
+from maml_tf.meta_learner import MAML
+from maml_tf.training import writable_directory, write_atomically
+
+CONFIG, WEIGHTS, TRAINING_RECORD = "config.json", "best.weights.h5", "training.json"
+
+
+def write_config(directory: pathlib.Path, config: ClassificationConfig) -> None:
+    """Writes the configuration, for `load_config`.
+
+    Args:
+        directory: Of the training.
+        config: The configuration.
+    """
+    write_atomically(directory / CONFIG, json.dumps(config_module.to_dict(config), indent=1) + "\n")
+
+
+def write_weights(directory: pathlib.Path, learner: MAML) -> None:
+    """Writes a learner's weights, whole or not at all, for `load_learner`.
+
+    Args:
+        directory: Of the training.
+        learner: Not compiled: an optimizer's state would be written too.
+    """
+    unfinished = directory / f"unfinished.{WEIGHTS}"
+    learner.save_weights(unfinished)
+    os.replace(unfinished, directory / WEIGHTS)
+
+
+def write_untrained(
+    logdir: str | os.PathLike[str], config: ClassificationConfig, set_weights: Callable[[keras.Model], None]
+) -> None:
+    """Writes what a training would, with weights that come from elsewhere.
+
+    Args:
+        logdir: The directory; it is created if need be.
+        config: The configuration.
+        set_weights: Sets the weights of a network that the configuration describes.
+
+    Raises:
+        ValueError: If the directory cannot be written to, or already holds weights.
+    """
+    directory = writable_directory(logdir)
+    if (directory / WEIGHTS).exists():
+        raise ValueError(f"Expected a directory without weights. Received: {str(logdir)!r}, which holds {WEIGHTS}")
+    learner = build_learner(config)
+    set_weights(learner.model)
+    write_config(directory, config)
+    write_weights(directory, learner)
+
+
+def load_config(logdir: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None) -> ClassificationConfig:
+    """Reads the configuration that a training stored.
+
+    Args:
+        logdir: Directory that `train` wrote.
+        overrides: Fields to change, of `EVALUATION_FIELDS`.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        FileNotFoundError: If the directory holds no training.
+        ValueError: If a field cannot be changed.
+    """
+    path = pathlib.Path(logdir) / CONFIG
+    if not path.exists():
+        raise FileNotFoundError(f"Expected the directory of a training, with {CONFIG}. Received: {str(logdir)!r}")
+    fixed = sorted(set(overrides or {}) - set(EVALUATION_FIELDS))
+    if fixed:
+        raise ValueError(f"Expected an evaluation to change {EVALUATION_FIELDS} alone. Received: {fixed}")
+    return config_module.from_dict(ClassificationConfig, {**json.loads(path.read_text()), **(overrides or {})})
+
+
+def load_learner(logdir: str | os.PathLike[str], config: ClassificationConfig) -> MAML:
+    """Builds a configuration's learner with the best weights of a training.
+
+    Args:
+        logdir: Directory that `train` wrote.
+        config: The configuration.
+
+    Returns:
+        The learner.
+
+    Raises:
+        FileNotFoundError: If no validation has been reached.
+        ValueError: If the weights are another configuration's, or moving averages are wanted that were not kept.
+    """
+    path = pathlib.Path(logdir) / WEIGHTS
+    if not path.exists():
+        raise FileNotFoundError(f"Expected a training that reached its first validation. Received: no {path}")
+    trained_config = load_config(logdir)
+    trained, learner = build_learner(trained_config), build_learner(config)
+    trained.load_weights(path)
+    pairs = list(zip(learner.trainable_weights, trained.trainable_weights, strict=True))
+    if config.batch_statistics == "running":
+        if trained_config.batch_statistics != "running":
+            raise ValueError(
+                "Expected a training with batch_statistics='running', which keeps moving averages. "
+                f"Received: one with {trained_config.batch_statistics!r}"
+            )
+        pairs += zip(learner.non_trainable_weights, trained.non_trainable_weights, strict=True)
+    for target, source in pairs:
+        target.assign(source)
+    return learner

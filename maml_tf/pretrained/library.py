@@ -1,0 +1,81 @@
+"""The library of meta-learned weights: for each entry a file of weights and a card that says what it is."""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+import os
+import pathlib
+from typing import Any
+
+from maml_tf.experiments import config as config_module
+from maml_tf.experiments.classification_config import ClassificationConfig
+from maml_tf.experiments.classification_learner import build_learner
+from maml_tf.meta_learner import MAML
+
+CARD_SUFFIX, WEIGHTS_SUFFIX = ".json", ".weights.h5"
+
+
+def package_folder() -> pathlib.Path:
+    """Returns the folder of the entries that come with the package.
+
+    Returns:
+        Its path; it need not exist.
+    """
+    return pathlib.Path(str(importlib.resources.files("maml_tf.pretrained"))) / "weights"
+
+
+def available(folder: str | os.PathLike[str] | None = None) -> list[str]:
+    """Lists the entries.
+
+    Args:
+        folder: Where they are, by default in the package.
+
+    Returns:
+        Their names, sorted.
+    """
+    folder = package_folder() if folder is None else pathlib.Path(folder)
+    return sorted(path.name.removesuffix(CARD_SUFFIX) for path in folder.glob(f"*{CARD_SUFFIX}"))
+
+
+def card(name: str, folder: str | os.PathLike[str] | None = None) -> dict[str, Any]:
+    """Reads what an entry is.
+
+    Args:
+        name: One of `available()`.
+        folder: Where the entries are, by default in the package.
+
+    Returns:
+        Its configuration, training, results with their protocols, and the licence of the data that it learned from.
+
+    Raises:
+        ValueError: If there is no such entry.
+    """
+    if name not in available(folder):
+        raise ValueError(f"Expected one of {available(folder)}. Received: {name!r}")
+    folder = package_folder() if folder is None else pathlib.Path(folder)
+    return json.loads((folder / f"{name}{CARD_SUFFIX}").read_text(encoding="utf-8"))
+
+
+def load(name: str, folder: str | os.PathLike[str] | None = None) -> MAML:
+    """Loads an entry's learner, ready to adapt: nothing is downloaded.
+
+    It takes as many inner steps as the results on the card were measured with. Images are those of `maml_tf.tasks`:
+    float32 in [0, 1], Omniglot's [28, 28, 1] with ink 1, mini-ImageNet's [84, 84, 3].
+
+    Args:
+        name: One of `available()`.
+        folder: Where the entries are, by default in the package.
+
+    Returns:
+        The learner, not compiled: `learner.adapt(support_x, support_y)` returns the network adapted to a task.
+
+    Raises:
+        ValueError: If there is no such entry.
+    """
+    config = config_module.from_dict(ClassificationConfig, card(name, folder)["config"])
+    learner = build_learner(config)
+    folder = package_folder() if folder is None else pathlib.Path(folder)
+    learner.load_weights(folder / f"{name}{WEIGHTS_SUFFIX}")
+    learner.inner_steps = config.evaluation_steps
+    return learner

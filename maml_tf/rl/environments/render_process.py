@@ -1,0 +1,41 @@
+"""Draws states of a MuJoCo model: a program of its own, `python render_process.py FOLDER WIDTH HEIGHT`.
+
+Mesa's software renderer and TensorFlow each bring a copy of LLVM, and crash together in one process. This program
+therefore imports MuJoCo and NumPy alone, nothing of maml_tf. FOLDER holds model.mjb and qpos.npy; it writes
+frames.npy.
+"""
+
+import pathlib
+import sys
+
+import mujoco
+import numpy as np
+
+
+def main(folder: str, width: str, height: str) -> None:
+    """Draws every state from the model's camera "track".
+
+    Args:
+        folder: Holds the model, and qpos float64 [frames, positions]; receives uint8 [frames, height, width, 3].
+        width: Pixels.
+        height: Pixels.
+    """
+    directory = pathlib.Path(folder)
+    model = mujoco.MjModel.from_binary_path(str(directory / "model.mjb"))
+    data = mujoco.MjData(model)
+    renderer = mujoco.Renderer(model, int(height), int(width))
+    frames = []
+    for qpos in np.load(directory / "qpos.npy"):
+        data.qpos[:] = qpos
+        mujoco.mj_forward(model, data)
+        renderer.update_scene(data, "track")
+        # Half of the time in software.
+        renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
+        renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
+        frames.append(renderer.render())
+    np.save(directory / "frames.npy", np.stack(frames))
+    renderer.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,80 @@
+"""Tests of maml_tf.pretrained: a tiny entry is published, listed and loaded."""
+
+import json
+import pathlib
+
+import numpy as np
+from absl.testing import absltest
+
+from maml_tf import pretrained
+from maml_tf.experiments.classification_config import ClassificationConfig
+from maml_tf.experiments.classification_files import write_untrained
+from maml_tf.experiments.classification_learner import build_learner
+from tests.support.keras_warnings import ignore_array_copy
+
+
+class PretrainedTest(absltest.TestCase):
+    def setUp(self):
+        super().setUp()
+        ignore_array_copy()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+        self.logdir, self.entries = self.folder / "run", self.folder / "entries"
+        self.config = ClassificationConfig(
+            filters=4, data_dir="/secret/place", cache_dir="/secret/cache", step_sizes="layer", evaluation_steps=2
+        )
+        self.weights = [np.random.default_rng(0).random(w.shape) for w in build_learner(self.config).model.weights]
+        write_untrained(self.logdir, self.config, lambda network: network.set_weights(self.weights))
+        self.results = {"protocol": {"tasks": 600}, "rows": [{"mean": 0.9}], "versions": {"keras": "3"}}
+
+    def publish(self, **options):
+        (self.logdir / "results.json").write_text(json.dumps(self.results))
+        return pretrained.publish(self.logdir, "omniglot_tiny", self.entries, **options)
+
+    def test_a_published_entry_is_listed_and_loads_ready_to_adapt(self):
+        self.assertEqual(pretrained.available(self.entries), [])
+        self.publish()
+        self.assertEqual(pretrained.available(self.entries), ["omniglot_tiny"])
+        learner = pretrained.load("omniglot_tiny", self.entries)
+        for value, expected in zip(learner.model.get_weights(), self.weights, strict=True):
+            np.testing.assert_allclose(value, expected, rtol=1e-6)
+        self.assertEqual(learner.inner_steps, 2)
+        images = np.random.default_rng(1).random((5, 28, 28, 1), np.float32)
+        adapted = learner.adapt(images, np.arange(5))
+        self.assertFalse(np.array_equal(adapted.get_weights()[-1], learner.model.get_weights()[-1]))
+
+    def test_the_card_says_what_it_is_and_not_where_it_was_made(self):
+        other = self.folder / "other.json"
+        other.write_text(json.dumps({**self.results, "protocol": {"tasks": 7}}))
+        path = self.publish(results=[other])
+        self.assertNotIn("secret", path.read_text())
+        card = pretrained.card("omniglot_tiny", self.entries)
+        self.assertEqual([one["protocol"]["tasks"] for one in card["results"]], [600, 7])
+        self.assertEqual(card["config"]["step_sizes"], "layer")
+        self.assertIn("MIT", card["data_license"])
+        self.assertEqual(card["versions"], {"keras": "3"})
+
+    def test_every_entry_of_the_package_loads_and_is_small(self):
+        for name in pretrained.available():
+            card = pretrained.card(name)
+            self.assertEqual(card["name"], name)
+            self.assertNotEmpty(card["results"])
+            self.assertNotEmpty(card["data_license"])
+            pretrained.load(name)
+
+    def test_what_cannot_be_published_is_an_error(self):
+        with self.assertRaisesRegex(FileNotFoundError, "Expected a training that was evaluated.*no .*results"):
+            pretrained.publish(self.logdir, "omniglot_tiny", self.entries)
+        with self.assertRaisesRegex(ValueError, "Expected a name of lower-case letters.*Received: '../x'"):
+            pretrained.publish(self.logdir, "../x", self.entries)
+        (self.logdir / "best.weights.h5").write_bytes(bytes(1_000_001))
+        with self.assertRaisesRegex(ValueError, "Expected weights of at most 1,000,000 bytes. Received: 1,000,001"):
+            self.publish()
+
+    def test_an_unknown_entry_is_an_error(self):
+        self.publish()
+        with self.assertRaisesRegex(ValueError, r"Expected one of \['omniglot_tiny'\]. Received: 'omniglot'"):
+            pretrained.load("omniglot", self.entries)
+
+
+if __name__ == "__main__":
+    absltest.main()

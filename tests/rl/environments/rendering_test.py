@@ -1,0 +1,57 @@
+"""Tests of maml_tf.rl.environments.rendering, and of the environments' render."""
+
+import os
+from unittest import mock
+
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from tests.support import with_rl  # noqa: F401
+
+# isort: split
+from maml_tf.rl.environments import PointNavigation, rendering
+from maml_tf.rl.environments.half_cheetah import HalfCheetah
+
+
+class RenderingTest(parameterized.TestCase):
+    def test_draws_the_body_where_it_is(self):
+        environment = HalfCheetah(1)
+        environment.reset_batch()
+        snapshots = np.stack([environment.snapshot(0)] * 3)
+        snapshots[2, 3] += 1.0  # One joint.
+        try:
+            first, same, moved = environment.draw(snapshots, 96, 64)
+        except RuntimeError as error:
+            self.skipTest(str(error))
+        self.assertEqual((first.shape, first.dtype), ((64, 96, 3), np.uint8))
+        np.testing.assert_array_equal(first, same)
+        self.assertGreater(np.count_nonzero(first != moved), 50)
+
+    def test_navigation_renders_through_tf_agents_interface(self):
+        environment = PointNavigation(2)
+        environment.reset()
+        self.assertEqual(environment.render().shape, (240, 320, 3))
+        with self.assertRaisesRegex(ValueError, "Expected mode to be 'rgb_array'. Received: mode='human'"):
+            environment.render("human")
+
+    def test_says_what_to_install_where_nothing_can_draw(self):
+        environment = HalfCheetah(1)
+        environment.reset_batch()
+        without = {name: value for name, value in os.environ.items() if name != "MUJOCO_GL"}
+        with mock.patch.object(rendering, "_BACKENDS", ("nonsense",)), mock.patch.dict(os.environ, without, clear=True):
+            with self.assertRaisesRegex(
+                RuntimeError,
+                "Expected EGL or OSMesa.*apt-get install libegl1 or libosmesa6.*Received: nonsense: .*MUJOCO",
+            ):
+                environment.render()
+
+    def test_the_environment_variable_chooses(self):
+        environment = HalfCheetah(1)
+        environment.reset_batch()
+        with mock.patch.dict(os.environ, MUJOCO_GL="wrong"):
+            with self.assertRaisesRegex(RuntimeError, "Received: wrong: .*wrong"):
+                environment.render()
+
+
+if __name__ == "__main__":
+    absltest.main()
