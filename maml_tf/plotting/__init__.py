@@ -3,5 +3,14 @@
 from maml_tf.plotting.learning_curves import learning_curves
 from maml_tf.plotting.sinusoid import SinusoidFit, sinusoid_fits
 from maml_tf.plotting.style import figure_to_image, save
+from maml_tf.plotting.trajectories import Trajectories, trajectories
 
-__all__ = ["SinusoidFit", "figure_to_image", "learning_curves", "save", "sinusoid_fits"]
+__all__ = [
+    "SinusoidFit",
+    "Trajectories",
+    "figure_to_image",
+    "learning_curves",
+    "save",
+    "sinusoid_fits",
+    "trajectories",
+]
