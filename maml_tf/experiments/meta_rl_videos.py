@@ -33,7 +33,7 @@ def write_videos(
     directory: str | os.PathLike[str],
     ending: Literal["gif", "mp4"] = "gif",
 ) -> list[pathlib.Path]:
-    """Films a method's policy in two test tasks: before adaptation on the left, after its first gradient step on the right.
+    """Films a method's policy in two test tasks, before its first gradient step (left) and after it (right).
 
     The policy takes the mean of its actions, without noise. The tasks are those with the least and the greatest
     first number: the slowest and the fastest, backwards and forwards. Where the machine cannot draw, nothing is
