@@ -46,9 +46,30 @@ class ClassificationConfigTest(parameterized.TestCase):
         names = {field.name for field in dataclasses.fields(ClassificationConfig)}
         self.assertEqual(
             names - set(identity),
-            {"data_dir", "cache_dir", "iterations", "test_tasks", "steps_per_call", "parallel_tasks"},
+            {
+                "data_dir",
+                "cache_dir",
+                "iterations",
+                "test_tasks",
+                "steps_per_call",
+                "parallel_tasks",
+                "method",
+                "batch_size",
+            },
         )
         self.assertContainsSubset(EVALUATION_FIELDS, names)
+        self.assertEqual(ClassificationConfig(method="pretrained").identity()["batch_size"], 64)
+
+    def test_the_rows_name_the_method(self):
+        for fields, label in (
+            ({}, "maml"),
+            ({"first_order": True}, "maml_first_order"),
+            ({"adapted": "weights"}, "maml"),
+            ({"adapted": "head"}, "anil"),
+            ({"adapted": "context", "context": 1}, "context_vector"),
+            ({"method": "pretrained"}, "pretrained"),
+        ):
+            self.assertEqual(ClassificationConfig(**fields).label, label)
 
     def test_the_protocol_names_what_numbers_depend_on(self):
         protocol = ClassificationConfig(loss_scale="original", evaluation_queries=3).protocol()
