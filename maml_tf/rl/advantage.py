@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from maml_tf.rl.rollouts import Rollouts, continues
 
@@ -125,14 +126,18 @@ def fit_baseline(features: np.ndarray, targets: np.ndarray, valid: np.ndarray, r
     Raises:
         ValueError: If features or targets are not finite.
     """
-    tasks, size = features.shape[0], features.shape[-1]
-    flat = features.reshape(tasks, -1, size)
-    masked = np.swapaxes(flat * valid.reshape(tasks, -1, 1), 1, 2)
-    gram, moments = masked @ flat, masked @ targets.reshape(tasks, -1, 1)
-    if not (np.all(np.isfinite(gram)) and np.all(np.isfinite(moments))):
-        raise ValueError("Expected finite observations and returns. Received: numbers that are not")
-    weights = _solve(gram, moments, ridge)
-    return (flat @ weights).reshape(targets.shape)
+    predicted = np.empty(targets.shape)
+    # A task at a time its features stay in the processor's cache. TensorFlow's products: NumPy's have threads of
+    # their own, which wait for each other where the cores are busy.
+    for task, (of_task, target, counts) in enumerate(zip(features, targets, valid, strict=True)):
+        flat = of_task.reshape(-1, of_task.shape[-1])
+        masked = flat * counts.reshape(-1, 1)
+        gram = tf.matmul(masked, flat, transpose_a=True).numpy()
+        moments = tf.linalg.matvec(masked, target.reshape(-1), transpose_a=True).numpy()
+        if not (np.all(np.isfinite(gram)) and np.all(np.isfinite(moments))):
+            raise ValueError("Expected finite observations and returns. Received: numbers that are not")
+        predicted[task] = tf.linalg.matvec(flat, _solve(gram, moments, ridge)).numpy().reshape(target.shape)
+    return predicted
 
 
 def standardized(advantages: np.ndarray, valid: np.ndarray, epsilon: float = 1e-8) -> np.ndarray:

@@ -59,7 +59,8 @@ def collect(
         since = since + 1
 
     def by_task(values: np.ndarray) -> np.ndarray:
-        return np.moveaxis(values.reshape(horizon, tasks, simulations // tasks, *values.shape[2:]), 0, 2)
+        shaped = values.reshape(horizon, tasks, simulations // tasks, *values.shape[2:])
+        return np.ascontiguousarray(np.moveaxis(shaped, 0, 2))
 
     columns = map(by_task, (observations, actions, rewards, valid, elapsed, means))
     rollouts = Rollouts(*columns, np.asarray(log_std, np.float32))
