@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from typing import Literal
 
 from absl import logging
 
@@ -14,20 +15,26 @@ from maml_tf.experiments.meta_rl_config import METHODS, MetaRLConfig
 from maml_tf.experiments.meta_rl_evaluation import evaluate, tune_step_size
 from maml_tf.experiments.meta_rl_figures import write_figures
 from maml_tf.experiments.meta_rl_training import train
+from maml_tf.experiments.meta_rl_videos import write_videos
 from maml_tf.experiments.results import Row
 from maml_tf.training import save_atomically, writable_directory
 
 
 def run(
-    config: MetaRLConfig, methods: Sequence[str], logdir: str | os.PathLike[str], resume: bool = False
+    config: MetaRLConfig,
+    methods: Sequence[str],
+    logdir: str | os.PathLike[str],
+    resume: bool = False,
+    videos: Literal["gif", "mp4"] | None = None,
 ) -> list[Row]:
-    """Trains and evaluates methods; writes results.json, figures, policies and TensorBoard's events.
+    """Trains and evaluates methods; writes results.json, figures, videos, policies and TensorBoard's events.
 
     Args:
         config: The experiment's configuration.
         methods: Of `maml_tf.experiments.meta_rl_config.METHODS`.
         logdir: Directory for all that is written, created if need be.
         resume: Whether to go on from the checkpoints in it.
+        videos: Ending of videos to write, by default none.
 
     Returns:
         The rows of results.json: metric "return" after 0 to `evaluation_steps` steps.
@@ -67,4 +74,7 @@ def run(
         training_seconds=seconds,
     )
     write_figures(config, rows, policies, directory)
+    if videos:
+        for method, (policy, step_sizes) in policies.items():
+            write_videos(method, config, policy, step_sizes, directory / "videos", videos)
     return rows

@@ -10,6 +10,7 @@ from maml_tf.evaluation import Evaluation
 from maml_tf.experiments import meta_rl_config as streams
 from maml_tf.experiments.meta_rl_config import MetaRLConfig, make_environment
 from maml_tf.experiments.meta_rl_training import build_adaptation, build_sampler
+from maml_tf.rl.adaptation import Params
 from maml_tf.rl.meta_policy import Phase, Sampler
 from maml_tf.rl.policy import PurePolicy
 from maml_tf.rl.rollouts import mean_returns
@@ -85,6 +86,34 @@ def adapted_phases(
     sampler = _sampler(method, config, policy, len(tasks), step_sizes)
     phases, _ = sampler.adapt(policy.parameters(), tasks, steps, (seed, steps))
     return phases
+
+
+def adapted_params(
+    method: str,
+    config: MetaRLConfig,
+    policy: PurePolicy,
+    tasks: np.ndarray,
+    step_sizes: Sequence[float],
+    steps: int,
+    seed: int,
+) -> Params:
+    """Adapts a policy's parameters to tasks.
+
+    Args:
+        method: One of `METHODS`.
+        config: The experiment's configuration.
+        policy: The initial policy.
+        tasks: [tasks, task size].
+        step_sizes: Of each gradient step.
+        steps: Number of gradient steps, at least 1.
+        seed: Of initial states and actions.
+
+    Returns:
+        The parameters, each with a leading [tasks] axis.
+    """
+    sampler = _sampler(method, config, policy, len(tasks), step_sizes)
+    _, path = sampler.adapt(policy.parameters(), tasks, steps, (seed, steps))
+    return path[-1]
 
 
 def test_tasks(method: str, config: MetaRLConfig) -> np.ndarray:
