@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
+from maml_tf.experiments.config import check_at_least, check_multiple, check_positive
 from maml_tf.experiments.options import check_choices
 
 TRAINING, VALIDATION, TEST, SUMMARIES = range(4)
@@ -108,32 +109,21 @@ class ClassificationConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        for name in (
+        counts = [
             "iterations", "ways", "shots", "queries", "evaluation_queries", "meta_batch_size", "inner_steps",
             "evaluation_steps", "filters", "iterations_per_epoch", "validate_every", "validation_tasks", "test_tasks",
             "steps_per_call", "batch_size",
-        ):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise ValueError(f"Expected {name} to be at least 1. Received: {name}={getattr(self, name)}")
-        for whole, part in (
-            ("iterations", "validate_every"),
-            ("validate_every", "iterations_per_epoch"),
-            ("iterations_per_epoch", "steps_per_call"),
-        ):
-            if getattr(self, whole) % getattr(self, part):
-                raise ValueError(
-                    f"Expected {whole} to be a multiple of {part}={getattr(self, part)}. "
-                    f"Received: {whole}={getattr(self, whole)}"
-                )
+        ]  # fmt: skip
+        check_at_least(self, 1, counts)
+        check_positive(self, ["inner_learning_rate", "meta_learning_rate", "gradient_clip"])
+        check_multiple(self, "iterations", "validate_every")
+        check_multiple(self, "validate_every", "iterations_per_epoch")
+        check_multiple(self, "iterations_per_epoch", "steps_per_call")
         if self.context < 0 or (self.adapted == "context") > self.context:
             raise ValueError(
                 f"Expected context >= 0, and context >= 1 to adapt it. Received: context={self.context}, "
                 f"adapted={self.adapted!r}"
             )
-        for name in ("inner_learning_rate", "meta_learning_rate", "gradient_clip"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"Expected {name} > 0. Received: {name}={value}")
 
     @property
     def label(self) -> str:
