@@ -58,12 +58,10 @@ def save_atomically(path: str | os.PathLike[str], save: Callable[[pathlib.Path],
         The path.
 
     >>> import tempfile
-    >>> import keras
     >>> from maml_tf.training import save_atomically
-    >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     >>> with tempfile.TemporaryDirectory() as directory:
-    ...     save_atomically(f"{directory}/network.weights.h5", model.save_weights).name
-    'network.weights.h5'
+    ...     save_atomically(f"{directory}/note.txt", lambda path: path.write_text("new")).read_text()
+    'new'
     """
     path = pathlib.Path(path)
     # The suffixes stay at the end: Keras chooses the format by them.
