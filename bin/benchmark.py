@@ -1,4 +1,4 @@
-"""Times meta-iterations of the three workloads of supervised MAML: one JSON line each.
+"""Times meta-iterations of the three workloads of supervised MAML, and the sampling of rollouts: one JSON line each.
 
 Each workload runs in a process of its own, so that its peak memory is its own. Run it on an idle machine.
 """
@@ -28,14 +28,17 @@ from maml_tf.tasks import Sinusoids
 from maml_tf.training import InGraphTraining
 
 WORKLOADS = ("sinusoid", "omniglot", "mini_imagenet")
+# They need the extra rl.
+SAMPLING_WORKLOADS = ("half_cheetah_sampling", "ant_sampling")
 _SINUSOID_ITERATIONS_PER_CALL = 100
 # TensorFlow turns oneDNN on by itself only on processors with AVX-512. Its convolutions win on large maps everywhere.
 _ENVIRONMENT = {"mini_imagenet": {"TF_ENABLE_ONEDNN_OPTS": "1"}}
 
-flags.DEFINE_multi_enum("workload", list(WORKLOADS), WORKLOADS, "Workloads to time.")
+flags.DEFINE_multi_enum("workload", list(WORKLOADS), WORKLOADS + SAMPLING_WORKLOADS, "Workloads to time.")
 flags.DEFINE_multi_enum("order", ["exact", "first"], ["exact", "first"], "Exact meta-gradients, first-order ones.")
 flags.DEFINE_float("seconds", 8.0, "Least time to measure each.")
 flags.DEFINE_integer("calls", 200, "Most calls to measure.", lower_bound=5)
+flags.DEFINE_integer("rollouts", 800, "Rollouts at once of the sampling workloads.", lower_bound=1)
 flags.DEFINE_integer("intra_op", 1, "TensorFlow's threads within an operation; 0 for its default.")
 flags.DEFINE_integer("inter_op", 2, "TensorFlow's threads between operations; 0 for its default.")
 flags.DEFINE_enum("task_map", "auto", ["auto", *TASK_MAPS], "The way over tasks.")
@@ -109,13 +112,30 @@ def measure(workload: str, first_order: bool) -> dict[str, object]:
         "median_ms": round(statistics.median(times), 4),
         "min_ms": round(min(times), 4),
         "calls": len(times),
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "peak_mib": peak_mib(),
     }
+
+
+def measure_sampling(workload: str) -> dict[str, object]:
+    """Times rollouts with the policy in the loop, and the physics engine alone."""
+    from maml_tf.rl.sampling_speed import sampling_speed
+
+    values = flags.FLAGS
+    speeds = sampling_speed(workload.removesuffix("_sampling"), rollouts=values.rollouts, seconds=values.seconds)
+    return {"peer": "maml_tf", "workload": workload, **speeds, "peak_mib": peak_mib()}
+
+
+def peak_mib() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def main(argv: list[str]) -> None:
     """Prints a line for each workload and order."""
     values = flags.FLAGS
+    if values.in_this_process and values.workload[0] in SAMPLING_WORKLOADS:
+        # TensorFlow's own choice of threads: the policy's turn and the engine's alternate.
+        sys.stdout.write(json.dumps(measure_sampling(values.workload[0])) + "\n")
+        return
     if values.in_this_process:
         tf.config.threading.set_intra_op_parallelism_threads(values.intra_op)
         tf.config.threading.set_inter_op_parallelism_threads(values.inter_op)
@@ -123,11 +143,11 @@ def main(argv: list[str]) -> None:
         return
     shared = [
         f"--{name}={getattr(values, name)}"
-        for name in ("seconds", "calls", "intra_op", "inter_op", "task_map", "parallel_tasks")
+        for name in ("seconds", "calls", "rollouts", "intra_op", "inter_op", "task_map", "parallel_tasks")
         if getattr(values, name) is not None
     ]
     for workload in values.workload:
-        for order in values.order:
+        for order in values.order[:1] if workload in SAMPLING_WORKLOADS else values.order:
             command = [
                 sys.executable,
                 argv[0],

@@ -49,4 +49,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("checkpoint")
-    app.run(main)
+    app.run(main, flags_parser=options.flags_parser(app, flags))

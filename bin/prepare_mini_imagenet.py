@@ -10,6 +10,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from absl import app, flags, logging
 
+from maml_tf.experiments import options
 from maml_tf.tasks import mini_imagenet_import
 
 flags.DEFINE_string(
@@ -39,4 +40,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["imagenet_dir", "split_dir", "output_dir"])
-    app.run(main)
+    app.run(main, flags_parser=options.flags_parser(app, flags))

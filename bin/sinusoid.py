@@ -11,7 +11,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from absl import app, flags, logging
 
-from maml_tf.experiments import sinusoid
+from maml_tf.experiments import options, sinusoid
 from maml_tf.experiments.sinusoid_config import METHODS, SinusoidConfig
 
 _DEFAULTS = SinusoidConfig()
@@ -56,6 +56,9 @@ flags.DEFINE_integer("multi_task_networks", _DEFAULTS.multi_task_networks, "Netw
 flags.DEFINE_integer("multi_task_iterations", _DEFAULTS.multi_task_iterations, "Training iterations of each.")
 flags.DEFINE_integer("multi_task_points", _DEFAULTS.multi_task_points, "Points an iteration of each.")
 flags.DEFINE_float("multi_task_learning_rate", _DEFAULTS.multi_task_learning_rate, "Learning rate of Adam of each.")
+flags.DEFINE_string(
+    "multi_task_initializer", _DEFAULTS.multi_task_initializer, "Keras' name of their kernels' initializer."
+)
 flags.DEFINE_float("multi_task_l2", _DEFAULTS.multi_task_l2, "Weight of the l2 penalty.")
 flags.DEFINE_float("multi_task_mean", _DEFAULTS.multi_task_mean, "Weight of the penalty on the distance to the mean.")
 
@@ -91,4 +94,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=options.flags_parser(app, flags))

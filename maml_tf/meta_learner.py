@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from maml_tf.core import episode_checks, selection
+from maml_tf.core.finite_losses import FiniteTraining, require_finite
 from maml_tf.core.functional import FunctionalModel, clone
 from maml_tf.core.known_offenders import warn_of_offenders
 from maml_tf.core.meta_gradient import MetaGradient, check_task_map, meta_gradient, over_tasks
@@ -18,7 +19,7 @@ from maml_tf.core.update_rules import UpdateRule, as_update_rule
 
 
 @keras.saving.register_keras_serializable(package="maml_tf")
-class MAML(keras.Model):
+class MAML(FiniteTraining):
     """Model-agnostic meta-learning of any Keras model, Algorithms 1 and 2.
 
     Called on `(support_x, support_y, query_x)` it adapts the wrapped model to every task's support set and returns
@@ -154,7 +155,8 @@ class MAML(keras.Model):
         Raises:
             ValueError: If the data do not fit together, or a variable has no gradient.
             LookupError: If an operation of the model has no second derivative.
-            tf.errors.InvalidArgumentError: If a loss is not finite; the message holds the task and the step.
+            tf.errors.InvalidArgumentError: If a loss is not finite; the message holds the task and the step. In
+                a function of yours under XLA, which drops assertions, the loss returned is not finite either.
         """
         result = self._meta_gradient(data)
         return result.loss, self._in_order(result.gradients)
@@ -179,7 +181,7 @@ class MAML(keras.Model):
         params = self.tasks.parameters()
         adaptation = self.tasks.adapt(params, None, support, steps)
         if adaptation.losses:
-            episode_checks.require_finite(tf.stack(adaptation.losses)[tf.newaxis])
+            require_finite(tf.stack(adaptation.losses)[tf.newaxis])
         adapted = clone(self.model)
         for variable, value in zip(adapted.trainable_variables, {**params, **adaptation.params}.values(), strict=True):
             variable.assign(value)
@@ -187,18 +189,24 @@ class MAML(keras.Model):
         return adapted
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        inputs, targets = _without_sample_weight(data)
+        inputs, targets = episode_checks.without_sample_weight(data)
         result = self._meta_gradient((inputs, targets))
-        predictions, _, state = result.auxiliary
-        # So that nothing, such as the optimizer's count of iterations, advances after a loss that is not finite.
-        with tf.control_dependencies([result.loss]):
-            self.optimizer.apply(self._in_order(result.gradients), self.trainable_variables)
+        predictions, losses, state = result.auxiliary
+
+        def update():
+            # Keras' optimizers add up the replicas' gradients.
+            replicas = tf.distribute.get_strategy().num_replicas_in_sync
+            gradients = [gradient / replicas for gradient in self._in_order(result.gradients)]
+            self.optimizer.apply(gradients, self.trainable_variables)
             self.tasks.functional.assign_state(_merge_states(state))
+
+        # Neither the optimizer nor the moving statistics must see the result of a loss that is not finite.
+        self.update_if_finite(losses, update)
         self._loss_tracker.update_state(result.loss, sample_weight=tf.shape(result.task_losses)[0])
         return self.compute_metrics(inputs, targets, predictions, None)
 
     def test_step(self, data: Any) -> dict[str, Any]:
-        (support_x, support_y, query_x), targets = episode_checks.check_data(_without_sample_weight(data))
+        (support_x, support_y, query_x), targets = episode_checks.check_data(episode_checks.without_sample_weight(data))
         tasks, params, rates = self.tasks, self.tasks.parameters(), self.tasks.rule_values()
 
         def measure(task):
@@ -262,20 +270,13 @@ class MAML(keras.Model):
             task_map=self.task_map,
             parallel_tasks=self.parallel_tasks,
         )
-        # Neither the optimizer nor the moving statistics must see the result of a loss that is not finite.
-        with tf.control_dependencies(episode_checks.require_finite(result.auxiliary[1])):
+        # Whatever uses the gradients waits for the assertion.
+        with tf.control_dependencies(require_finite(result.auxiliary[1])):
             return tf.nest.map_structure(tf.identity, result)
 
     def _in_order(self, gradients) -> list[tf.Tensor]:
         theta, rates = gradients
         return [*(theta[name] for name in self.tasks.functional.names), *rates]
-
-
-def _without_sample_weight(data: Any) -> tuple[Any, Any]:
-    inputs, targets, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    if sample_weight is not None:
-        raise ValueError("Expected data ((support_x, support_y, query_x), query_y). Received: sample weights too")
-    return inputs, targets
 
 
 def _numbered(tasks: Any) -> tuple[tf.Tensor, Any]:

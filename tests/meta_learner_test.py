@@ -13,43 +13,11 @@ from absl.testing import absltest, parameterized
 import maml_tf
 from maml_tf import layers
 from maml_tf.models import mlp
-
-
-def draw(*shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-
-
-def make_data(features=2, tasks=3, shots=4, queries=5):
-    inputs = (draw(tasks, shots, features), draw(tasks, shots, 1, seed=1), draw(tasks, queries, features, seed=2))
-    return inputs, draw(tasks, queries, 1, seed=3)
+from tests.support.small_learner import Subclassed, assert_same, draw, make_data
 
 
 def sequential(*model_layers, shape=(2,)):
     return keras.Sequential([keras.Input(shape), *model_layers])
-
-
-def assert_same(result, expected, rtol=2e-5):
-    for value, other in zip(tf.nest.flatten(result), tf.nest.flatten(expected), strict=True):
-        np.testing.assert_allclose(value, other, rtol=rtol, atol=1e-6)
-
-
-class Subclassed(keras.Model):
-    """Without a `training` argument, which Keras does not ask for."""
-
-    def __init__(self, units=3):
-        super().__init__()
-        self.units = units
-        self.hidden, self.out = keras.layers.Dense(units), keras.layers.Dense(1)
-
-    def build(self, input_shape):
-        self.hidden.build(input_shape)
-        self.out.build((None, self.units))
-
-    def call(self, x):
-        return self.out(keras.ops.tanh(self.hidden(x)))
-
-    def get_config(self):
-        return {"units": self.units}
 
 
 class MetaGradientsTest(parameterized.TestCase):
@@ -407,21 +375,48 @@ class NotFiniteTest(parameterized.TestCase):
         with self.assertRaisesRegex(tf.errors.InvalidArgumentError, r"query loss \(2 here\): \[\[0, 2\]\]"):
             learner.meta_gradients((inputs, query_y))
 
-    @parameterized.product(run_eagerly=(False, True), steps_per_execution=(1, 2))
-    def test_weights_and_optimizer_are_unchanged_after_a_failed_train_step(self, run_eagerly, steps_per_execution):
-        if run_eagerly and steps_per_execution > 1:
-            steps_per_execution = 1
-        model = sequential(layers.BatchNormalization(), keras.layers.Dropout(0.1), keras.layers.Dense(1))
+    def assert_a_failed_fit_keeps_what_came_before(self, learner, message):
+        """Of four batches the second is at fault: what the first one did must stay, and no more be done."""
+        inputs, query_y = make_data(tasks=12)
+        inputs[1][5, 0] = np.nan
+        variables = [v for v in [*learner.variables, *learner.optimizer.variables] if "loss" not in v.path]
+        values = lambda: [variable.numpy() for variable in variables]  # noqa: E731
+        start = values()
+        with self.assertRaisesRegex(tf.errors.InvalidArgumentError, message):
+            learner.fit(inputs, query_y, batch_size=3, shuffle=False, verbose=0)
+        after_failure = values()
+        for variable, value in zip(variables, start, strict=True):
+            variable.assign(value)
+        learner.fit(*tf.nest.map_structure(lambda leaf: leaf[:3], (inputs, query_y)), batch_size=3, verbose=0)
+        assert_same(after_failure, values(), rtol=0)
+
+    @parameterized.parameters({"run_eagerly": True}, {}, {"steps_per_execution": 2}, {"steps_per_execution": 4})
+    def test_weights_and_optimizer_are_those_before_the_failed_train_step(self, **options):
+        model = sequential(layers.BatchNormalization(), keras.layers.Dropout(0.1, seed=1), keras.layers.Dense(1))
         learner = maml_tf.MAML(model, "mse")
-        learner.compile("adam", run_eagerly=run_eagerly, steps_per_execution=steps_per_execution, jit_compile=False)
-        learner.optimizer.build(learner.trainable_variables)
-        variables = [*learner.variables, *learner.optimizer.variables]
-        before = [variable.numpy() for variable in variables if "loss" not in variable.path]
-        inputs, query_y = self.data_with_nan()
-        with self.assertRaisesRegex(tf.errors.InvalidArgumentError, "Expected finite losses"):
-            learner.fit(inputs, query_y, batch_size=3, verbose=0)
-        after = [variable.numpy() for variable in variables if "loss" not in variable.path]
-        assert_same(after, before, rtol=0)
+        learner.compile("adam", jit_compile=False, **options)
+        message = r"(?s)Expected finite losses.*\[\[2,? 0\]\s*,?\s*\[2,? 1\]\]"
+        self.assert_a_failed_fit_keeps_what_came_before(learner, message)
+
+    @parameterized.parameters(1, 2, 4)
+    def test_xla_names_task_and_step_and_leaves_weights_and_optimizer(self, steps_per_execution):
+        learner = maml_tf.MAML(mlp((2,), (3,)), "mse")
+        learner.compile("adam", steps_per_execution=steps_per_execution)
+        self.assertTrue(learner.jit_compile)
+        message = r"in iteration 1 at \[task, inner step\] \[2, 0\], .*\(1 here\); 1 of 3 tasks"
+        self.assert_a_failed_fit_keeps_what_came_before(learner, message)
+
+    def test_xla_in_train_on_batch(self):
+        learner = maml_tf.MAML(mlp((2,), (3,)), "mse")
+        learner.compile("adam")
+        with self.assertRaisesRegex(ValueError, r"in iteration 0 at \[task, inner step\] \[2, 0\]"):
+            learner.train_on_batch(*self.data_with_nan())
+        self.assertTrue(np.isfinite(learner.train_on_batch(*make_data())))
+
+    def test_a_function_under_xla_returns_the_loss_that_is_not_finite(self):
+        learner = maml_tf.MAML(mlp((2,), (3,)), "mse")
+        loss, _ = tf.function(learner.meta_gradients, jit_compile=True)(self.data_with_nan())
+        self.assertTrue(np.isnan(loss))
 
 
 if __name__ == "__main__":

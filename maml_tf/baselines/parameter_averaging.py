@@ -18,6 +18,7 @@ class AnchoredRegression(keras.Model):
 
     Attributes:
         anchor: Variables of the model's trainable variables' shapes, zero at first: plain l2 regularisation.
+        strength: The penalty's weight, a scalar variable.
     """
 
     def __init__(self, model: keras.Model, strength: float):
@@ -25,7 +26,8 @@ class AnchoredRegression(keras.Model):
         if not strength >= 0:
             raise ValueError(f"Expected strength >= 0. Received: strength={strength}")
         self.model = model
-        self.strength = float(strength)
+        self._penalised = strength > 0
+        self.strength = tf.Variable(strength, dtype=tf.float32, trainable=False)
         self.anchor = [tf.Variable(tf.zeros_like(variable), trainable=False) for variable in model.trainable_variables]
         self.built = True
 
@@ -34,10 +36,12 @@ class AnchoredRegression(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
-        if not self.strength:
+        if not self._penalised:
             return loss
         pairs = zip(self.model.trainable_variables, self.anchor, strict=True)
-        return loss + self.strength * tf.add_n([tf.reduce_sum((value - anchor) ** 2) for value, anchor in pairs])
+        return loss + tf.cast(self.strength, loss.dtype) * tf.add_n(
+            [tf.reduce_sum((value - anchor) ** 2) for value, anchor in pairs]
+        )
 
 
 class ParameterAveraging(keras.callbacks.Callback):
@@ -50,12 +54,13 @@ class ParameterAveraging(keras.callbacks.Callback):
     Args:
         anchored: The model in training, compiled, its optimizer built.
         initial_weights: Function of a network's number that returns initial values of the trainable variables.
-        move_anchor: Whether to penalise the distance to the mean so far instead of to zero.
+        move_anchor: Whether to penalise the distance to the mean so far instead of to zero. The first network, before
+            which there is no mean, then has no penalty.
         error: Function of a network's number that measures the network in training, or None. It is added to the
             logs as "network_error".
 
     Attributes:
-        state: The mean, the number of networks in it and the anchor, to be checkpointed.
+        state: The mean, the number of networks in it and the penalty, to be checkpointed.
 
     Source: Finn, Abbeel and Levine (2017), Appendix C.1.
     """
@@ -78,6 +83,10 @@ class ParameterAveraging(keras.callbacks.Callback):
         self.state.mean = [tf.Variable(tf.zeros_like(variable), trainable=False) for variable in self._variables]
         # A list of its own: that of a Keras model is not followed by a checkpoint.
         self.state.anchor = list(anchored.anchor)
+        self.state.strength = anchored.strength
+        self._strength = float(anchored.strength)
+        if move_anchor:
+            anchored.strength.assign(0.0)
 
     @property
     def _variables(self):
@@ -105,6 +114,7 @@ class ParameterAveraging(keras.callbacks.Callback):
         for mean, variable in zip(self.state.mean, self._variables, strict=True):
             mean.assign_add((tf.convert_to_tensor(variable) - mean) / tf.cast(count, mean.dtype))
         if self.move_anchor:
+            self.anchored.strength.assign(self._strength)
             for anchor, mean in zip(self.anchored.anchor, self.state.mean, strict=True):
                 anchor.assign(mean)
         self._restart()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 _FORM = "((support_x, support_y, query_x), query_y), each with a leading task axis"
@@ -72,29 +73,22 @@ def check_support(support_x: Any, support_y: Any) -> tuple[Any, Any]:
     return support
 
 
-def require_finite(losses: tf.Tensor) -> list[tf.Operation]:
-    """Stops the computation where a loss is not finite (not inside XLA, which drops assertions).
+def without_sample_weight(data: Any) -> Any:
+    """Checks that Keras' data of a step hold no sample weights.
 
     Args:
-        losses: [tasks, steps + 1]: the loss before each inner step, then the query loss.
+        data: What Keras passes to `train_step`.
 
     Returns:
-        The assertion, for `tf.control_dependencies`; empty when run eagerly.
+        `((support_x, support_y, query_x), query_y)`.
 
     Raises:
-        InvalidArgumentError: If a loss is NaN or infinite: at once when run eagerly, else when the
-            assertion runs.
+        ValueError: If there are sample weights.
     """
-    wrong = tf.where(~tf.math.is_finite(losses))
-    message = (
-        "Expected finite losses. Received: a loss that is NaN or infinite at these [task, inner step], the last "
-        f"step being the query loss ({losses.shape[1] - 1} here):"
-    )
-    if not tf.executing_eagerly():
-        return [tf.debugging.Assert(tf.equal(tf.size(wrong), 0), [message, wrong], summarize=20)]
-    if tf.size(wrong) > 0:
-        raise tf.errors.InvalidArgumentError(None, None, f"{message} {wrong.numpy().tolist()}")
-    return []
+    inputs, targets, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    if sample_weight is not None:
+        raise ValueError("Expected data ((support_x, support_y, query_x), query_y). Received: sample weights too")
+    return inputs, targets
 
 
 def _check_examples(kind: str, inputs: Any, targets: Any, axis: int) -> None:

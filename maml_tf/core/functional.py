@@ -187,7 +187,8 @@ def clone(model: keras.Model) -> keras.Model:
     Raises:
         TypeError: If a subclassed model cannot be made again from its configuration.
     """
-    if isinstance(model, keras.Sequential) or type(model) is keras.Model:
+    if is_layer_graph(model):
+        # Takes the layers' classes as they are: from_config would look them up by name.
         copy = keras.models.clone_model(model)
     else:
         try:
@@ -206,6 +207,19 @@ def clone(model: keras.Model) -> keras.Model:
     for target, source in zip(copy.variables, model.variables, strict=True):
         target.assign(source)
     return copy
+
+
+def is_layer_graph(layer: keras.layers.Layer) -> bool:
+    """Tells models that are made of layers alone from layers, and from models with code of their own.
+
+    Args:
+        layer: A model or layer.
+
+    Returns:
+        True for a sequential or functional model, not for a subclassed one.
+    """
+    # Keras does not export the class of functional models.
+    return isinstance(layer, keras.Sequential) or type(layer).__name__ == "Functional"
 
 
 def leaf_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:

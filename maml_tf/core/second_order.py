@@ -6,14 +6,14 @@ tested on the inputs it meets in the model: its Hessian-vector product against c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
-from maml_tf.core.functional import FunctionalModel, training_argument
+from maml_tf.core.functional import FunctionalModel, is_layer_graph, training_argument
 from maml_tf.core.known_offenders import known_offenders
 
 _ATTEMPTS = 2
@@ -46,13 +46,28 @@ class Finding(NamedTuple):
     relative_error: float
 
 
+class Findings(list):
+    """The findings of `check_second_order`, a list, and what was checked.
+
+    Args:
+        findings: The list.
+        precisions: From the name of each layer or operation that was checked to the precision it was checked in:
+            "float64", or "float32" for a layer that cannot be made again in float64, where only errors above some
+            percent show.
+    """
+
+    def __init__(self, findings: Iterable[Finding], precisions: dict[str, str]):
+        super().__init__(findings)
+        self.precisions = precisions
+
+
 class _Call(NamedTuple):
     layer: Any
     args: tuple
     kwargs: dict
 
 
-def check_second_order(model: keras.Model, sample_input: Any, *, seed: int = 0) -> list[Finding]:
+def check_second_order(model: keras.Model, sample_input: Any, *, seed: int = 0) -> Findings:
     """Compares each layer's Hessian-vector products with finite differences.
 
     The Hessian of a random quadratic function of the layer's outputs is taken with respect to its inputs and trainable
@@ -64,7 +79,8 @@ def check_second_order(model: keras.Model, sample_input: Any, *, seed: int = 0) 
         seed: Of the random projections and directions.
 
     Returns:
-        A `Finding` for each offending layer, in the order of their calls; empty if all is exact.
+        A `Finding` for each offending layer, in the order of their calls; empty if all is exact. Its attribute
+        `precisions` says what was checked, and how finely.
 
     Raises:
         ValueError: If the model is not built.
@@ -76,22 +92,25 @@ def check_second_order(model: keras.Model, sample_input: Any, *, seed: int = 0) 
     >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4), norm])
     >>> [finding.layer for finding in maml_tf.check_second_order(model, keras.random.normal((8, 4), seed=0))]
     ['norm']
+    >>> maml_tf.check_second_order(model, keras.random.normal((8, 4), seed=0)).precisions["norm"]
+    'float64'
     """
     FunctionalModel(model)
     findings: dict[int, Finding] = {}
+    precisions: dict[str, str] = {}
     for call in _recorded_calls(model, sample_input):
         inside = {id(layer) for layer in _operations(call.layer)} - {id(call.layer)}
         if id(call.layer) in findings or inside & set(findings):
             continue
-        finding = _check(call, seed)
+        twin, dtype = _in_float64(call)
+        precisions[call.layer.name] = dtype
+        finding = _check(call._replace(layer=twin), dtype, seed)
         if finding is not None:
             findings[id(call.layer)] = finding
     named = {finding.layer for finding in findings.values()}
     untestable_here = [offender for offender in known_offenders(model) if offender.layer not in named]
-    return [
-        *findings.values(),
-        *(Finding(offender.layer, offender.reason, float("nan")) for offender in untestable_here),
-    ]
+    by_name = [Finding(offender.layer, offender.reason, float("nan")) for offender in untestable_here]
+    return Findings([*findings.values(), *by_name], precisions)
 
 
 def _recorded_calls(model: keras.Model, sample_input: Any) -> list[_Call]:
@@ -109,14 +128,10 @@ def _operations(layer: Any) -> list[Any]:
     if not isinstance(layer, keras.layers.Layer):
         return [layer]
     nested = [layer, *layer._flatten_layers(include_self=False)]
-    graphs = [inner for inner in nested if _is_container(inner)]
+    graphs = [inner for inner in nested if is_layer_graph(inner)]
     operations = [operation for graph in graphs for operation in getattr(graph, "operations", [])]
     everything = {id(operation): operation for operation in [*operations, *nested]}.values()
-    return [op for op in everything if not _is_container(op) and not isinstance(op, keras.layers.InputLayer)]
-
-
-def _is_container(layer: Any) -> bool:
-    return isinstance(layer, keras.Sequential) or type(layer).__name__ == "Functional"
+    return [op for op in everything if not is_layer_graph(op) and not isinstance(op, keras.layers.InputLayer)]
 
 
 @contextmanager
@@ -138,9 +153,7 @@ def _recording(operations: list[Any], calls: dict[int, _Call]) -> Iterator[None]
             object.__delattr__(operation, "call")
 
 
-def _check(call: _Call, seed: int) -> Finding | None:
-    layer, dtype = _in_float64(call)
-    call = call._replace(layer=layer)
+def _check(call: _Call, dtype: str, seed: int) -> Finding | None:
     precision = _PRECISION[dtype]
     # A kink (ReLU, max-pooling) between the two points of a difference fails one attempt, an offender every one.
     for attempt in range(_ATTEMPTS):

@@ -35,7 +35,7 @@ def choose_task_map(model: keras.Model) -> str:
 
 
 def choose_jit_compile(model: keras.Model) -> bool:
-    """Chooses whether to compile training with XLA: for models of dense layers alone.
+    """Chooses whether to compile training with XLA: for models of dense layers alone, on one replica.
 
     Args:
         model: A built Keras model.
@@ -43,7 +43,8 @@ def choose_jit_compile(model: keras.Model) -> bool:
     Returns:
         True or False.
     """
-    return _is_dense(model)
+    # XLA cannot reach the variables of another replica's device.
+    return _is_dense(model) and tf.distribute.get_strategy().num_replicas_in_sync == 1
 
 
 def _is_dense(model: keras.Model) -> bool:

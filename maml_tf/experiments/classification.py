@@ -13,7 +13,8 @@ import keras
 from absl import logging
 
 from maml_tf.experiments import results
-from maml_tf.experiments.classification_config import TEST, TRAINING, VALIDATION, ClassificationConfig
+from maml_tf.experiments.classification_baselines import build_classifier, evaluate_baselines
+from maml_tf.experiments.classification_config import SUMMARIES, TEST, TRAINING, VALIDATION, ClassificationConfig
 from maml_tf.experiments.classification_files import (
     TRAINING_RECORD,
     load_config,
@@ -21,12 +22,14 @@ from maml_tf.experiments.classification_files import (
     write_config,
     write_weights,
 )
-from maml_tf.experiments.classification_learner import build_evaluator, build_learner, compile_learner
-from maml_tf.experiments.image_data import evaluation_episodes, open_data, training_episodes
+from maml_tf.experiments.classification_learner import build_evaluator, build_learner, compile_model
+from maml_tf.experiments.classification_record import TrainingRecord
+from maml_tf.experiments.classification_summaries import ClassificationSummaries
+from maml_tf.experiments.image_data import evaluation_episodes, open_data, training_episodes, training_images
 from maml_tf.experiments.logdir import open_logdir
 from maml_tf.experiments.results import Row
-from maml_tf.plotting import learning_curves, save
-from maml_tf.training import AtomicCheckpoint, BestWeights, Progress, TerminateOnNonFinite, write_atomically
+from maml_tf.plotting import learning_curves, save, training_curves
+from maml_tf.training import AtomicCheckpoint, BestWeights, DataWait, Progress, TerminateOnNonFinite
 from maml_tf.training.validation import AdaptationValidation
 
 
@@ -41,24 +44,30 @@ def train(config: ClassificationConfig, logdir: str | os.PathLike[str], resume: 
         resume: Whether to go on from the checkpoints in it.
 
     Returns:
-        What training.json holds: the iteration of the best weights, their validation accuracy, wall-clock times.
+        What training.json holds: the iteration of the best weights, their validation accuracy, wall-clock times and
+        every validation; nothing where there is nothing to train.
 
     Raises:
         FileNotFoundError: If the data are not there.
         ValueError: If the data are broken, too few for the tasks, or the directory is another run's.
     """
     directory = open_logdir(logdir, ["checkpoints"], resume)
-    data = open_data(config)
-    validation_tasks = list(evaluation_episodes(data, config, "validation", VALIDATION, config.validation_tasks))
     keras.utils.set_random_seed(config.seed)
     learner = build_learner(config)
-    compile_learner(learner, config)
+    if config.method == "random":
+        write_config(directory, config)
+        write_weights(directory, learner)
+        return {}
+    data = open_data(config)
+    validation_tasks = list(evaluation_episodes(data, config, "validation", VALIDATION, config.validation_tasks))
+    trained = learner if config.method == "maml" else build_classifier(learner, data, config)
+    compile_model(trained, config)
     per_epoch = config.iterations_per_epoch
     monitor = f"val_accuracy_step_{config.evaluation_steps}"
     best = BestWeights(learner, monitor, per_epoch, mode="max")
     checkpoint = AtomicCheckpoint(
         directory / "checkpoints", per_epoch, config.identity(),
-        model=learner, optimizer=learner.optimizer, best=best.state,
+        model=trained, optimizer=trained.optimizer, best=best.state,
     )  # fmt: skip
     first = checkpoint.restore() if resume else 0
     write_config(directory, config)
@@ -69,10 +78,24 @@ def train(config: ClassificationConfig, logdir: str | os.PathLike[str], resume: 
         every_epochs=config.validate_every // per_epoch,
         shown_steps=tuple(range(config.evaluation_steps + 1)),
     )
-    start = time.monotonic()
+    record = TrainingRecord(
+        directory, best, metric="accuracy", steps=config.evaluation_steps, iterations_per_epoch=per_epoch, first=first
+    )
+    wait = DataWait()
+    summaries = []
+    if config.method == "maml":
+        meta_batch = next(iter(training_episodes(data, config, SUMMARIES)))
+        summaries.append(
+            ClassificationSummaries(
+                learner, meta_batch, validation_tasks[0], directory,
+                steps=config.evaluation_steps, iterations_per_epoch=per_epoch,
+                every_epochs=config.validate_every // per_epoch,
+            )
+        )  # fmt: skip
     if first < config.iterations:
-        learner.fit(
-            training_episodes(data, config, TRAINING, first),
+        draw = training_episodes if config.method == "maml" else training_images
+        trained.fit(
+            wait.watch(draw(data, config, TRAINING, first)),
             epochs=config.iterations // per_epoch,
             initial_epoch=first // per_epoch,
             steps_per_epoch=per_epoch,
@@ -80,17 +103,22 @@ def train(config: ClassificationConfig, logdir: str | os.PathLike[str], resume: 
             shuffle=False,
             callbacks=[
                 TerminateOnNonFinite(per_epoch),
+                wait,
                 validation,
                 best,
                 _WriteBest(best, config, directory),
+                record,
                 checkpoint,
-                Progress(config.iterations, per_epoch, metrics=("loss", "accuracy", monitor)),
-                keras.callbacks.TensorBoard(str(directory), write_graph=False),
+                Progress(config.iterations, per_epoch, metrics=("loss", "accuracy", "data_wait", monitor)),
+                keras.callbacks.TensorBoard(str(directory), write_graph=False, write_steps_per_second=True),
+                *summaries,
             ],
         )
-    record = _record(directory / TRAINING_RECORD, config, best, first, time.monotonic() - start)
     logging.info("best weights: iteration %d, validation accuracy %.4f", best.iteration, best.value)
-    return record
+    validations = record.content["validation"]
+    curves = training_curves([one["iteration"] for one in validations], [one["accuracy"] for one in validations])
+    save(curves, directory / "training.png")
+    return record.content
 
 
 def evaluate(
@@ -118,10 +146,19 @@ def evaluate(
     config = load_config(directory, overrides)
     learner = load_learner(directory, config)
     directory = open_logdir(output or directory, [], resume=True)
-    episodes = evaluation_episodes(open_data(config), config, "test", TEST, config.test_tasks)
+    data = open_data(config)
+    episodes = evaluation_episodes(data, config, "test", TEST, config.test_tasks)
     logging.info("evaluating on %d tasks of test classes", config.test_tasks)
-    evaluation = build_evaluator(learner, config)(episodes, config.evaluation_steps)
-    rows = [Row.of(config.method, config.shots, summary, ways=config.ways) for summary in evaluation.summaries()]
+    if config.method == "maml":
+        evaluations, protocol = {config.label: build_evaluator(learner, config)(episodes, config.evaluation_steps)}, {}
+    else:
+        validation = evaluation_episodes(data, config, "validation", VALIDATION, config.validation_tasks)
+        evaluations, protocol = evaluate_baselines(learner, config, list(validation), episodes)
+    rows = [
+        Row.of(method, config.shots, summary, ways=config.ways)
+        for method, evaluation in evaluations.items()
+        for summary in evaluation.summaries()
+    ]
     record = pathlib.Path(logdir) / TRAINING_RECORD
     results.write_results(
         directory / "results.json",
@@ -129,7 +166,7 @@ def evaluate(
         config=config,
         rows=rows,
         seconds=round(time.monotonic() - began, 1),
-        protocol=config.protocol(),
+        protocol={**config.protocol(), **protocol},
         training=json.loads(record.read_text()) if record.exists() else None,
     )
     save(learning_curves(rows, metric="accuracy", log_scale=False), directory / "accuracy.png")
@@ -151,17 +188,3 @@ class _WriteBest(keras.callbacks.Callback):
             for variable, kept in zip(learner.weights, self.best.state.weights, strict=True):
                 variable.assign(kept)
             write_weights(self.directory, learner)
-
-
-def _record(path: pathlib.Path, config: ClassificationConfig, best: BestWeights, first: int, seconds: float) -> dict:
-    """Writes how the training went; a resumed one adds its part to those before it."""
-    parts = json.loads(path.read_text())["parts"] if first and path.exists() else []
-    parts.append({"iterations": [first, config.iterations], "seconds": round(seconds, 1)})
-    record = {
-        "best_iteration": best.iteration,
-        "best_validation_accuracy": best.value,
-        "seconds": round(sum(part["seconds"] for part in parts), 1),
-        "parts": parts,
-    }
-    write_atomically(path, json.dumps(record, indent=1) + "\n")
-    return record

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
+from maml_tf.experiments.config import check_at_least, check_multiple, check_positive
 from maml_tf.experiments.options import check_choices
 
 TRAINING, VALIDATION, TEST, SUMMARIES = range(4)
@@ -36,6 +37,9 @@ class ClassificationConfig:
         queries: Query examples of a class in training. (The paper's: K on Omniglot, 15 on mini-ImageNet.)
         evaluation_queries: Query examples of a class in validation and test. (The paper's: K.)
         meta_batch_size: Tasks an iteration.
+        method: maml; or a baseline: pretrained, a classifier of all training classes, of which the test fine-tunes the
+            network and compares features (nearest neighbour); random, the same with the initial weights.
+        batch_size: Images of an iteration in pretraining.
         inner_steps: Inner steps in training.
         evaluation_steps: Inner steps in validation and test.
         loss_scale: The loss that step sizes and gradient_clip are meant for. mean: the mean cross-entropy of a task's
@@ -80,6 +84,8 @@ class ClassificationConfig:
     queries: int = 1
     evaluation_queries: int = 1
     meta_batch_size: int = 32
+    method: Literal["maml", "pretrained", "random"] = "maml"
+    batch_size: int = 64
     inner_steps: int = 1
     evaluation_steps: int = 3
     loss_scale: Literal["mean", "original"] = "mean"
@@ -103,36 +109,27 @@ class ClassificationConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        for name in (
+        counts = [
             "iterations", "ways", "shots", "queries", "evaluation_queries", "meta_batch_size", "inner_steps",
             "evaluation_steps", "filters", "iterations_per_epoch", "validate_every", "validation_tasks", "test_tasks",
-            "steps_per_call",
-        ):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise ValueError(f"Expected {name} to be at least 1. Received: {name}={getattr(self, name)}")
-        for whole, part in (
-            ("iterations", "validate_every"),
-            ("validate_every", "iterations_per_epoch"),
-            ("iterations_per_epoch", "steps_per_call"),
-        ):
-            if getattr(self, whole) % getattr(self, part):
-                raise ValueError(
-                    f"Expected {whole} to be a multiple of {part}={getattr(self, part)}. "
-                    f"Received: {whole}={getattr(self, whole)}"
-                )
+            "steps_per_call", "batch_size",
+        ]  # fmt: skip
+        check_at_least(self, 1, counts)
+        check_positive(self, ["inner_learning_rate", "meta_learning_rate", "gradient_clip"])
+        check_multiple(self, "iterations", "validate_every")
+        check_multiple(self, "validate_every", "iterations_per_epoch")
+        check_multiple(self, "iterations_per_epoch", "steps_per_call")
         if self.context < 0 or (self.adapted == "context") > self.context:
             raise ValueError(
                 f"Expected context >= 0, and context >= 1 to adapt it. Received: context={self.context}, "
                 f"adapted={self.adapted!r}"
             )
-        for name in ("inner_learning_rate", "meta_learning_rate", "gradient_clip"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"Expected {name} > 0. Received: {name}={value}")
 
     @property
-    def method(self) -> str:
-        """What the rows of the results call it."""
+    def label(self) -> str:
+        """What the rows of the results call the method."""
+        if self.method != "maml":
+            return self.method
         name = {"everything": "maml", "weights": "maml", "head": "anil", "context": "context_vector"}[self.adapted]
         return f"{name}_first_order" if self.first_order else name
 
@@ -165,7 +162,8 @@ class ClassificationConfig:
         Returns:
             From field name to value.
         """
-        return {key: value for key, value in dataclasses.asdict(self).items() if key not in _RESUME_FIELDS}
+        left_out = (*_RESUME_FIELDS, *(("method", "batch_size") if self.method == "maml" else ()))
+        return {key: value for key, value in dataclasses.asdict(self).items() if key not in left_out}
 
     def protocol(self) -> dict[str, Any]:
         """Says how the test is done.

@@ -14,7 +14,7 @@ from maml_tf.models import mini_imagenet_conv, omniglot_conv, omniglot_dense
 
 IMAGE_SHAPES = {"omniglot": (28, 28, 1), "mini_imagenet": (84, 84, 3)}
 _BATCH_STATISTICS = {"transductive": "always", "support": "support", "running": "training"}
-_ADAPTED = {
+ADAPTED = {
     "everything": selection.everything,
     "weights": selection.matching("(kernel|bias)$"),
     "head": selection.head,
@@ -72,13 +72,22 @@ def build_learner(config: ClassificationConfig) -> MAML:
         rule = LearnedStepSizes(rule, granularity=config.step_sizes, steps=config.inner_steps)
     return MAML(
         build_network(config),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        task_loss(),
         rule,
         config.inner_steps,
         config.first_order,
-        adapted=_ADAPTED[config.adapted],
+        adapted=ADAPTED[config.adapted],
         parallel_tasks=config.parallel_tasks,
     )
+
+
+def task_loss() -> keras.losses.Loss:
+    """Makes the loss of a task, Equation 3: the mean cross-entropy of logits and integer labels.
+
+    Returns:
+        A Keras loss.
+    """
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 def build_evaluator(learner: MAML, config: ClassificationConfig) -> Evaluator:
@@ -94,15 +103,19 @@ def build_evaluator(learner: MAML, config: ClassificationConfig) -> Evaluator:
     return Evaluator(learner, {"accuracy": accuracy}, support_statistics=config.batch_statistics == "support")
 
 
-def compile_learner(learner: MAML, config: ClassificationConfig) -> None:
-    """Compiles a learner for training.
+def compile_model(model: keras.Model, config: ClassificationConfig) -> None:
+    """Compiles a learner, or a baseline's classifier, for training.
 
     Args:
-        learner: From `build_learner`.
+        model: The model.
         config: The experiment's configuration.
     """
-    learner.compile(
+    # A learner has its loss already.
+    loss = {} if isinstance(model, MAML) else {"loss": task_loss(), "jit_compile": False}
+    model.compile(
         keras.optimizers.Adam(config.meta_learning_rate, clipvalue=config.mean_gradient_clip),
         metrics=["accuracy"],
         steps_per_execution=config.steps_per_call,
+        **loss,
     )
+    model.optimizer.build(model.trainable_variables)

@@ -68,6 +68,10 @@ for _ways in (5, 20):
         ):
             _PRESETS["omniglot"] |= _named(f"{_ways}way_{_shots}shot{_suffix}", _omniglot(_ways, _shots, **_options))
 for _shots in (1, 5):
+    for _baseline in ("pretrained", "random"):
+        _options = {"method": _baseline, "inner_learning_rate": 0.05, "head": "zeros", "evaluation_steps": 10}
+        for _dataset, _make in (("omniglot", _omniglot(5, _shots)), ("mini_imagenet", _mini_imagenet(_shots))):
+            _PRESETS[_dataset][f"5way_{_shots}shot_{_baseline}"] = {**_make[""], **_options}
     for _suffix, _options in (("", {}), ("_first_order", {"first_order": True})):
         _PRESETS["mini_imagenet"] |= _named(f"5way_{_shots}shot{_suffix}", _mini_imagenet(_shots, **_options))
 

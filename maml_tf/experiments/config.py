@@ -6,7 +6,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 Config = TypeVar("Config")
@@ -76,7 +76,7 @@ def check_at_least(config: Any, minimum: float, names: Iterable[str]) -> None:
 
 
 def check_positive(config: Any, names: Iterable[str]) -> None:
-    """Checks that fields are finite numbers greater than 0.
+    """Checks that fields are finite numbers greater than 0, or None.
 
     Args:
         config: An instance of a dataclass.
@@ -87,24 +87,8 @@ def check_positive(config: Any, names: Iterable[str]) -> None:
     """
     for name in names:
         value = getattr(config, name)
-        if not (value > 0 and math.isfinite(value)):
+        if value is not None and not (value > 0 and math.isfinite(value)):
             raise ValueError(f"Expected {name} to be greater than 0. Received: {name}={value}")
-
-
-def check_one_of(config: Any, name: str, options: Collection[Any]) -> None:
-    """Checks that a field is one of its options.
-
-    Args:
-        config: An instance of a dataclass.
-        name: The field.
-        options: Allowed values.
-
-    Raises:
-        ValueError: If it is another.
-    """
-    value = getattr(config, name)
-    if value not in options:
-        raise ValueError(f"Expected {name} to be one of {options}. Received: {name}={value!r}")
 
 
 def check_multiple(config: Any, name: str, of: str) -> None:

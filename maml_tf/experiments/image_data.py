@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 from absl import logging
 
+from maml_tf.baselines import labelled_batches
 from maml_tf.experiments.classification_config import ClassificationConfig
 from maml_tf.tasks import MiniImagenet, Omniglot
 from maml_tf.tasks.split_classes import SplitClasses
@@ -53,6 +54,36 @@ def training_episodes(
         config.stream(purpose), config.ways, config.shots, config.queries,
         meta_batch_size=config.meta_batch_size, first=first,
     )  # fmt: skip
+
+
+def training_images(data: SplitClasses, config: ClassificationConfig, purpose: int, first: int = 0) -> tf.data.Dataset:
+    """Draws the endless stream of labelled training images, on which the baselines' classifier is trained.
+
+    Args:
+        data: From `open_data`.
+        config: The experiment's configuration.
+        purpose: Which stream, of those in `maml_tf.experiments.classification_config`.
+        first: Index of the first batch: a resumed training passes the iterations done.
+
+    Returns:
+        Batches of images and labels; a turned character of Omniglot is a class of its own.
+    """
+    return labelled_batches(
+        data.pool("train"), config.stream(purpose), config.batch_size,
+        rotations=turned_classes(config) > 1, first=first,
+    )  # fmt: skip
+
+
+def turned_classes(config: ClassificationConfig) -> int:
+    """Tells how many classes a class makes when turned, for the baselines' classifier.
+
+    Args:
+        config: The experiment's configuration.
+
+    Returns:
+        4 for Omniglot, whose tasks turn their classes, and 1 otherwise.
+    """
+    return 4 if config.dataset == "omniglot" else 1
 
 
 def evaluation_episodes(

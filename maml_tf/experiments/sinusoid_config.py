@@ -46,7 +46,8 @@ class SinusoidConfig:
         multi_task_networks: Networks, each of one task, of the multi-task baselines.
         multi_task_iterations: Training iterations of each.
         multi_task_points: Points an iteration of each.
-        multi_task_learning_rate: Learning rate of Adam of each.
+        multi_task_learning_rate: Learning rate of Adam of each, at its start: it falls to 0 as a cosine.
+        multi_task_initializer: Keras' name of their kernels' initializer.
         multi_task_l2: Weight of the l2 penalty of "multi_task_l2".
         multi_task_mean: Weight of the penalty on the distance to the mean network of "multi_task_mean".
     """
@@ -70,11 +71,12 @@ class SinusoidConfig:
     iterations_per_call: int = 1000
     checkpoint_seconds: float = 10.0
     multi_task_networks: int = 500
-    multi_task_iterations: int = 2000
+    multi_task_iterations: int = 3000
     multi_task_points: int = 100
     multi_task_learning_rate: float = 5e-3
-    multi_task_l2: float = 1e-4
-    multi_task_mean: float = 1e-4
+    multi_task_initializer: str = "he_normal"
+    multi_task_l2: float = 1e-3
+    multi_task_mean: float = 0.1
 
     def __post_init__(self) -> None:
         unknown = [method for method in self.methods if method not in METHODS]

@@ -203,7 +203,8 @@ def _average_networks(network, method, config, directory, resume) -> None:
 def _fresh_weights(config: SinusoidConfig, number: int) -> list[tf.Tensor]:
     """Draws a network's initial weights as a function of its number alone, so that a resume draws the same."""
     keras.utils.set_random_seed(config.stream(streams.NETWORKS) * 100_000 + number)
-    return [tf.convert_to_tensor(variable) for variable in build_network(config).trainable_variables]
+    network = build_network(dataclasses.replace(config, initializer=config.multi_task_initializer))
+    return [tf.convert_to_tensor(variable) for variable in network.trainable_variables]
 
 
 def _error(network: keras.Model, config: SinusoidConfig, number: int) -> float:

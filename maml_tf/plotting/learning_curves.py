@@ -31,6 +31,7 @@ def learning_curves(
     metric: str = "mean squared error",
     labels: Mapping[str, str] | None = None,
     log_scale: bool = True,
+    shots_label: str = "K = {shots}",
     title: str | None = None,
 ) -> Figure:
     """Draws the mean over tasks after each inner step, with a band of the 95 % confidence interval.
@@ -44,6 +45,7 @@ def learning_curves(
         log_scale: Whether the vertical axis is logarithmic. The squared error of the sinusoids falls by two
             orders of magnitude, which a linear axis presses into its lowest tenth; accuracies are better
             linear.
+        shots_label: Title of a panel, with the number of shots as {shots}.
         title: Title of the figure.
 
     Returns:
@@ -71,7 +73,7 @@ def learning_curves(
                 of_method = [row for row in rows if (row.method, row.shots) == (method, of_shots)]
                 if of_method:
                     _draw(panel, of_method, styles[method], (labels or {}).get(method, method), log_scale)
-            panel.set_title(f"K = {of_shots}")
+            panel.set_title(shots_label.format(shots=of_shots))
             panel.set_xlabel("gradient steps")
             panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         if log_scale:

@@ -8,8 +8,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from maml_tf.core.finite_losses import FiniteTraining
 
-class InGraphTraining(keras.Model):
+
+class InGraphTraining(FiniteTraining):
     """Trains a compiled Keras model, running many of its train steps in one call.
 
     Where an iteration takes microseconds, starting it from Python and feeding it from a data set takes longer
@@ -99,6 +101,10 @@ class InGraphTraining(keras.Model):
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         return self.model.metrics
+
+    def require_finite_training(self) -> None:
+        if isinstance(self.model, FiniteTraining):
+            self.model.require_finite_training()
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         return self.model(inputs, training=training)

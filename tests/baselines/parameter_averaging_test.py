@@ -107,6 +107,20 @@ class ParameterAveragingTest(parameterized.TestCase):
             expected = np.mean(recorder.ends, axis=0) if move_anchor else np.zeros(2)
             np.testing.assert_allclose(anchor, expected, rtol=1e-5)
 
+    def test_the_first_network_has_no_penalty_on_the_distance_to_a_mean(self):
+        start, ends = lambda number: fresh(number + 1), {}
+        for name, strength, move_anchor in (("none", 0.0, False), ("mean", 0.1, True), ("l2", 0.1, False)):
+            anchored = anchored_line(strength)
+            recorder, averaging = Recorder(anchored), ParameterAveraging(anchored, start, move_anchor=move_anchor)
+            averaging.start()
+            anchored.fit(X, Y, epochs=2, batch_size=4, verbose=0, callbacks=[recorder, averaging])
+            ends[name] = recorder.ends
+        np.testing.assert_array_equal(ends["mean"][0], ends["none"][0])
+        self.assertFalse(np.array_equal(ends["l2"][0], ends["none"][0]))
+        # The second is drawn to the first by the gradient 2 * 0.1 * (theta - mean), times the step size 0.1.
+        pull = 0.1 * 0.2 * (np.array([2.0, -2.0]) - ends["none"][0])
+        np.testing.assert_allclose(ends["mean"][1], ends["none"][1] - pull, rtol=1e-5)
+
     def test_a_restored_state_goes_on_where_it_was(self):
         path = self.create_tempdir().full_path
         whole = anchored_line(0.1)

@@ -1,6 +1,8 @@
 """Tests of bin/benchmark.py, run as a process."""
 
+import importlib.util
 import json
+import sys
 
 from absl.testing import absltest
 
@@ -29,6 +31,17 @@ class BenchmarkTest(absltest.TestCase):
         )
         self.assertEqual(finished.code, 0, finished.stderr)
         self.assertEqual(json.loads(finished.stdout)["workload"], "omniglot")
+
+    def test_times_sampling_beside_the_engine(self):
+        if sys.version_info >= (3, 12) and importlib.util.find_spec("tf_agents") is None:
+            self.skipTest("the extra rl installs on Python 3.10 and 3.11 alone")
+        finished = binary.run("benchmark", "--workload=half_cheetah_sampling", "--seconds=0", "--rollouts=4")
+        self.assertEqual(finished.code, 0, finished.stderr)
+        (line,) = (json.loads(line) for line in finished.stdout.splitlines())
+        self.assertEqual(line["calls"], 3)
+        self.assertGreater(line["control_steps_per_second"], 0)
+        share = line["control_steps_per_second"] / line["engine_steps_per_second"]
+        self.assertAlmostEqual(line["share_of_engine"], share, places=2)
 
     def test_refuses_an_unknown_workload(self):
         finished = binary.run("benchmark", "--workload=cartpole")

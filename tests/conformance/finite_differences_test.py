@@ -16,6 +16,15 @@ _CASES = [
     for rule in registry.RULES
     for steps in registry.STEPS
 ]
+_CASES += [
+    (
+        f"{registry.MINI_IMAGENET_FULL_SIZE.name}_{steps}_steps",
+        registry.MINI_IMAGENET_FULL_SIZE,
+        registry.RULES[0],
+        steps,
+    )
+    for steps in registry.STEPS
+]
 
 
 def mean_query_loss(learner, data):

@@ -11,15 +11,12 @@ from absl.testing import absltest, parameterized
 import maml_tf
 from maml_tf import layers
 from maml_tf.models import mlp
-
-
-def draw(*shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+from tests.support import small_learner
+from tests.support.small_learner import Subclassed, assert_same, draw
 
 
 def make_data(tasks=4, shots=4, queries=3):
-    inputs = (draw(tasks, shots, 2), draw(tasks, shots, 1, seed=1), draw(tasks, queries, 2, seed=2))
-    return inputs, draw(tasks, queries, 1, seed=3)
+    return small_learner.make_data(tasks, shots, queries)
 
 
 def make_learner(rule=0.1, optimizer=None, model=None, **options):
@@ -39,32 +36,9 @@ def values(variables):
     return [variable.numpy() for variable in variables]
 
 
-def assert_same(result, expected, rtol=1e-5):
-    for value, other in zip(tf.nest.flatten(result), tf.nest.flatten(expected), strict=True):
-        np.testing.assert_allclose(value, other, rtol=rtol, atol=1e-6)
-
-
 @keras.saving.register_keras_serializable(package="keras_model_test")
 def absolute_error(y_true, y_pred):
     return tf.reduce_mean(tf.abs(y_true - y_pred), axis=-1)
-
-
-@keras.saving.register_keras_serializable(package="keras_model_test")
-class Subclassed(keras.Model):
-    def __init__(self, units=3, **kwargs):
-        super().__init__(**kwargs)
-        self.units = units
-        self.hidden, self.out = keras.layers.Dense(units), keras.layers.Dense(1)
-
-    def build(self, input_shape):
-        self.hidden.build(input_shape)
-        self.out.build((None, self.units))
-
-    def call(self, x):
-        return self.out(keras.ops.tanh(self.hidden(x)))
-
-    def get_config(self):
-        return {"units": self.units}
 
 
 class FitTest(parameterized.TestCase):

@@ -74,7 +74,7 @@ def _batch_normalization(**options):
 SHIPPED_MODELS = (
     ModelEntry("mlp", lambda: models.mlp((2,), (5, 4), dtype="float64"), (2,), None),
     ModelEntry("omniglot_conv", lambda: models.omniglot_conv(WAYS, filters=2, dtype="float64"), (28, 28, 1), WAYS),
-    # On smaller images: the pooled maps of 84 x 84 pixels have a kink within any difference's reach.
+    # On smaller images, which are faster; finite_differences_test.py takes those of 84 x 84 pixels too.
     ModelEntry(
         "mini_imagenet_conv",
         lambda: models.conv_net((16, 16, 3), WAYS, filters=2, downsampling="pool", readout="flatten", dtype="float64"),
@@ -83,6 +83,13 @@ SHIPPED_MODELS = (
     ),
     ModelEntry("omniglot_dense", lambda: models.omniglot_dense(WAYS, dtype="float64"), (28, 28, 1), WAYS),
     ModelEntry("gru_regressor", lambda: models.gru_regressor((2, 2), (3,), dtype="float64"), (2, 2), None),
+)
+
+MINI_IMAGENET_FULL_SIZE = ModelEntry(
+    "mini_imagenet_conv_84x84",
+    lambda: models.mini_imagenet_conv(WAYS, filters=2, dtype="float64"),
+    (84, 84, 3),
+    WAYS,
 )
 
 NORMALIZED_MODELS = (

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
-from maml_tf.core.episode_checks import check_data, check_inputs, check_support, require_finite
+from maml_tf.core.episode_checks import check_data, check_inputs, check_support
 
 
 def ones(*shape):
@@ -101,29 +101,6 @@ class CheckSupportTest(parameterized.TestCase):
     def test_scalars(self):
         with self.assertRaisesRegex(ValueError, r"axes \[examples, ...\]. Received: support_x shape \[\]"):
             check_support(1.0, 1.0)
-
-
-class RequireFiniteTest(parameterized.TestCase):
-    def test_finite_passes(self):
-        self.assertEqual(require_finite(tf.ones((2, 3))), [])
-
-    @parameterized.parameters(float("nan"), float("inf"))
-    def test_names_tasks_and_steps(self, bad):
-        losses = tf.constant([[1.0, 1.0, 1.0], [1.0, bad, bad]])
-        message = r"Expected finite losses.*the last step being the query loss \(2 here\): \[\[1, 1\], \[1, 2\]\]"
-        with self.assertRaisesRegex(tf.errors.InvalidArgumentError, message):
-            require_finite(losses)
-
-        @tf.function
-        def checked(losses):
-            with tf.control_dependencies(require_finite(losses)):
-                return tf.identity(losses)
-
-        with self.assertRaisesRegex(
-            tf.errors.InvalidArgumentError, r"(?s)Expected finite losses.*\[\[1 1\]\s*\[1 2\]\]"
-        ):
-            checked(losses)
-        np.testing.assert_array_equal(checked(tf.ones((2, 3))), ones(2, 3))
 
 
 if __name__ == "__main__":

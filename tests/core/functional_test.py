@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
-from maml_tf.core.functional import FunctionalModel, bind, clone, leaf_layers, unique_names
+from maml_tf.core.functional import FunctionalModel, bind, clone, is_layer_graph, leaf_layers, unique_names
 
 
 def sequential(*layers, features=3):
@@ -205,11 +205,28 @@ class CloneTest(parameterized.TestCase):
         self.assertEqual([layer.trainable for layer in copy.layers], [False, True])
         self.assertLen(copy.trainable_variables, 2)
 
+    def test_layers_that_keras_could_not_find_by_name(self):
+        class Local(keras.layers.Dense):
+            pass
+
+        inputs = keras.Input((3,))
+        copy = clone(keras.Model(inputs, Local(1)(inputs)))
+        self.assertIs(type(copy.layers[-1]), Local)
+
     def test_model_that_cannot_be_made_again(self):
         model = Inflexible(keras.layers.Dense(1))
         model(tf.ones((1, 3)))
         with self.assertRaisesRegex(TypeError, "Expected a subclassed model that can be made again.*Inflexible"):
             clone(model)
+
+
+class IsLayerGraphTest(absltest.TestCase):
+    def test_models_with_code_of_their_own_are_none(self):
+        inputs = keras.Input((3,))
+        self.assertTrue(is_layer_graph(sequential()))
+        self.assertTrue(is_layer_graph(keras.Model(inputs, keras.layers.Dense(1)(inputs))))
+        for layer in (TwoDense(), keras.layers.Dense(1)):
+            self.assertFalse(is_layer_graph(layer))
 
 
 class LeafLayersTest(absltest.TestCase):

@@ -106,6 +106,19 @@ class CheckSecondOrderTest(parameterized.TestCase):
         model = keras.Model(inputs, keras.layers.Dense(1)(x))
         self.assertEmpty(check_second_order(model, np.array([[0, 1, 4], [2, 2, 3]])))
 
+    def test_says_what_was_checked_and_in_which_precision(self):
+        class Single(keras.layers.Layer):
+            """Takes no dtype, so that it cannot be made again in float64."""
+
+            def __init__(self):
+                super().__init__(name="single")
+
+            def call(self, x):
+                return keras.ops.tanh(x)
+
+        model = sequential(keras.layers.Dense(4, name="dense"), Single())
+        self.assertEqual(check_second_order(model, sample(6, 4)).precisions, {"dense": "float64", "single": "float32"})
+
     def test_model_stays_as_it_is(self):
         model = sequential(keras.layers.Dense(4), keras.layers.BatchNormalization(), keras.layers.Dropout(0.5))
         before = [variable.numpy() for variable in model.variables]

@@ -14,8 +14,8 @@ class ClassificationConfigTest(parameterized.TestCase):
         ({"iterations": 700}, "iterations to be a multiple of validate_every=500. Received: iterations=700"),
         ({"validate_every": 150}, "validate_every to be a multiple of iterations_per_epoch=100"),
         ({"steps_per_call": 3}, "iterations_per_epoch to be a multiple of steps_per_call=3"),
-        ({"gradient_clip": 0.0}, "Expected gradient_clip > 0. Received: gradient_clip=0.0"),
-        ({"inner_learning_rate": -1.0}, "Expected inner_learning_rate > 0"),
+        ({"gradient_clip": 0.0}, "Expected gradient_clip to be greater than 0. Received: gradient_clip=0.0"),
+        ({"inner_learning_rate": -1.0}, "Expected inner_learning_rate to be greater than 0"),
         ({"adapted": "context"}, "Expected context >= 0, and context >= 1 to adapt it. Received: context=0"),
         ({"context": -1}, "Received: context=-1"),
         ({"loss_scale": "sum"}, "Expected loss_scale to be one of"),
@@ -46,9 +46,30 @@ class ClassificationConfigTest(parameterized.TestCase):
         names = {field.name for field in dataclasses.fields(ClassificationConfig)}
         self.assertEqual(
             names - set(identity),
-            {"data_dir", "cache_dir", "iterations", "test_tasks", "steps_per_call", "parallel_tasks"},
+            {
+                "data_dir",
+                "cache_dir",
+                "iterations",
+                "test_tasks",
+                "steps_per_call",
+                "parallel_tasks",
+                "method",
+                "batch_size",
+            },
         )
         self.assertContainsSubset(EVALUATION_FIELDS, names)
+        self.assertEqual(ClassificationConfig(method="pretrained").identity()["batch_size"], 64)
+
+    def test_the_rows_name_the_method(self):
+        for fields, label in (
+            ({}, "maml"),
+            ({"first_order": True}, "maml_first_order"),
+            ({"adapted": "weights"}, "maml"),
+            ({"adapted": "head"}, "anil"),
+            ({"adapted": "context", "context": 1}, "context_vector"),
+            ({"method": "pretrained"}, "pretrained"),
+        ):
+            self.assertEqual(ClassificationConfig(**fields).label, label)
 
     def test_the_protocol_names_what_numbers_depend_on(self):
         protocol = ClassificationConfig(loss_scale="original", evaluation_queries=3).protocol()

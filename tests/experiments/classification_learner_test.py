@@ -4,7 +4,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from maml_tf.experiments.classification_config import ClassificationConfig
-from maml_tf.experiments.classification_learner import build_evaluator, build_learner, compile_learner
+from maml_tf.experiments.classification_learner import build_evaluator, build_learner, compile_model
 
 
 def small(**fields):
@@ -28,7 +28,7 @@ class BuildLearnerTest(parameterized.TestCase):
             inner_learning_rate=0.1, parallel_tasks=2,
         )  # fmt: skip
         learner = build_learner(config)
-        compile_learner(learner, config)
+        compile_model(learner, config)
         self.assertEqual((learner.inner_steps, learner.first_order, learner.parallel_tasks), (3, True, 2))
         self.assertEqual(learner.update_rule.learning_rates, (0.5,))
         self.assertAlmostEqual(float(learner.optimizer.learning_rate), 0.5)
@@ -36,7 +36,7 @@ class BuildLearnerTest(parameterized.TestCase):
 
     @parameterized.parameters(
         ({}, (None, 28, 28, 1), "conv4"),
-        ({"dataset": "mini_imagenet"}, (None, 84, 84, 3), "pool4"),
+        ({"dataset": "mini_imagenet"}, (None, 84, 84, 3), "flatten"),
         ({"network": "dense"}, (None, 28, 28, 1), "hidden4"),
     )
     def test_networks(self, fields, input_shape, layer):

@@ -40,6 +40,13 @@ class PresetsTest(parameterized.TestCase):
         for shots in (1, 5):
             self.assertEqual(make_config("omniglot", f"5way_{shots}shot_dense").network, "dense")
 
+    def test_baselines(self):
+        for dataset in ("omniglot", "mini_imagenet"):
+            for shots in (1, 5):
+                for method in ("pretrained", "random"):
+                    config = make_config(dataset, f"5way_{shots}shot_{method}")
+                    self.assertEqual((config.method, config.shots, config.evaluation_queries), (method, shots, shots))
+
     def test_what_is_given_takes_the_presets_place(self):
         config = make_config("omniglot", "20way_1shot", ways=7, seed=5)
         self.assertEqual((config.ways, config.seed, config.inner_steps), (7, 5, 5))

@@ -1,5 +1,6 @@
 """Tests of maml_tf.experiments.classification."""
 
+import dataclasses
 import json
 import pathlib
 from unittest import mock
@@ -7,8 +8,9 @@ from unittest import mock
 import numpy as np
 from absl.testing import absltest
 
-from maml_tf.experiments import classification, classification_files, image_data
+from maml_tf.experiments import classification, classification_baselines, classification_files, image_data
 from maml_tf.experiments.classification_config import ClassificationConfig
+from maml_tf.experiments.classification_learner import build_learner
 from maml_tf.experiments.results import read_rows
 from maml_tf.tasks import Omniglot
 from tests.support.keras_warnings import ignore_array_copy
@@ -25,7 +27,7 @@ class ClassificationTest(absltest.TestCase):
         values = {
             "data_dir": str(PROJECT / "testdata" / "alphabet"), "cache_dir": str(self.folder / "cache"),
             "split": "alphabets", "iterations": 2, "iterations_per_epoch": 2, "validate_every": 2, "filters": 4,
-            "meta_batch_size": 2, "validation_tasks": 3, "test_tasks": 3, "evaluation_steps": 1,
+            "meta_batch_size": 2, "validation_tasks": 3, "test_tasks": 3, "evaluation_steps": 1, "first_order": True,
         }  # fmt: skip
         return ClassificationConfig(**{**values, **fields})
 
@@ -34,16 +36,19 @@ class ClassificationTest(absltest.TestCase):
         parts = []
         pool = Omniglot.pool
         with mock.patch.object(Omniglot, "pool", lambda data, part: parts.append(part) or pool(data, part)):
-            classification.train(self.small(first_order=True), logdir)
-            record = classification.train(self.small(first_order=True, iterations=4), logdir, resume=True)
+            classification.train(self.small(), logdir)
+            record = classification.train(self.small(iterations=4), logdir, resume=True)
         self.assertEqual(set(parts), {"train", "validation"})
         self.assertTrue((logdir / "checkpoints" / "checkpoint-4.index").exists())
+        self.assertEqual([one["iteration"] for one in record["validation"]], [2, 4])
+        self.assertLen(record["validation"][0]["accuracy"], 2)
+        self.assertTrue((logdir / "training.png").exists())
         self.assertEqual([part["iterations"] for part in record["parts"]], [[0, 2], [2, 4]])
         self.assertIn(record["best_iteration"], (2, 4))
         with self.assertRaisesRegex(ValueError, "differs in filters: stored 4, given 5"):
-            classification.train(self.small(first_order=True, iterations=4, filters=5), logdir, resume=True)
+            classification.train(self.small(iterations=4, filters=5), logdir, resume=True)
         with self.assertRaisesRegex(ValueError, "with checkpoints in 'checkpoints'"):
-            classification.train(self.small(first_order=True), logdir)
+            classification.train(self.small(), logdir)
 
         rows = classification.evaluate(logdir)
         self.assertEqual(
@@ -69,7 +74,7 @@ class ClassificationTest(absltest.TestCase):
         accuracies = iter((0.25, 0.75, 0.5))
 
         def validate(callback, epoch, logs):
-            logs["val_accuracy_step_1"] = next(accuracies)
+            logs.update(val_accuracy_step_0=0.2, val_accuracy_step_1=next(accuracies))
             kept.append(callback.model.get_weights())
 
         kept: list = []
@@ -96,7 +101,7 @@ class ClassificationTest(absltest.TestCase):
                 kept[run, statistics] = learner.model.get_layer("conv1").get_weights()
         for statistics in ("transductive", "support"):
             # Training is the same: only inference uses the moving averages.
-            np.testing.assert_array_equal(kept["batch", statistics], kept["running", statistics])
+            np.testing.assert_allclose(*(kept[run, statistics] for run in ("batch", "running")), rtol=1e-4, atol=1e-6)
         config = classification_files.load_config(self.folder / "running")
         averages = (
             classification_files.load_learner(self.folder / "running", config).model.get_layer("norm1").moving_mean
@@ -104,6 +109,32 @@ class ClassificationTest(absltest.TestCase):
         self.assertGreater(np.max(np.abs(averages)), 0)
         with self.assertRaisesRegex(ValueError, "Expected a training with batch_statistics='running'.*transductive"):
             classification.evaluate(self.folder / "batch", {"batch_statistics": "running"})
+
+    def test_a_pretrained_classifier_is_fine_tuned_and_its_features_are_compared(self):
+        logdir = self.folder / "pretrained"
+        config = self.small(method="pretrained", batch_size=6, evaluation_steps=2, iterations=4)
+        classification.train(config, logdir)
+        untrained = build_learner(config).model.get_weights()
+        with mock.patch.object(classification_baselines, "STEP_SIZES", (0.01, 0.1)):
+            rows = classification.evaluate(logdir)
+        self.assertEqual(
+            [(row.method, row.step, row.tasks) for row in rows],
+            [*(("pretrained", step, 3) for step in range(3)), ("nearest_neighbour", 0, 3)],
+        )
+        protocol = json.loads((logdir / "results.json").read_text())["protocol"]
+        self.assertIn(protocol["inner_learning_rate_on_the_mean"], (0.01, 0.1))
+        weights = classification_files.load_learner(logdir, config).model.get_weights()
+        self.assertFalse(np.array_equal(weights[0], untrained[0]))
+        np.testing.assert_array_equal(weights[-2], np.zeros([4, 5]))
+        with self.assertRaisesRegex(ValueError, "differs in batch_size: stored 6, given 7"):
+            classification.train(dataclasses.replace(config, batch_size=7), logdir, resume=True)
+
+    def test_the_random_baseline_has_nothing_to_train(self):
+        config = self.small(method="random")
+        self.assertEqual(classification.train(config, self.folder / "random"), {})
+        with mock.patch.object(classification_baselines, "STEP_SIZES", (0.1,)):
+            rows = classification.evaluate(self.folder / "random")
+        self.assertEqual([row.method for row in rows], ["random", "random", "nearest_neighbour_random"])
 
     def test_tasks_that_the_characters_cannot_give_are_an_error_before_the_training(self):
         # The alphabet has 5 validation characters and 10 to train on.

@@ -27,6 +27,12 @@ class ImageDataTest(absltest.TestCase):
         self.assertEqual((support_y.shape, query_y.shape), ((2, 10), (2, 15)))
         self.assertEqual(query_x.shape[1], 15)
 
+    def test_turned_characters_are_classes_to_the_baselines_classifier(self):
+        images, labels = next(iter(image_data.training_images(self.data, self.config, TRAINING)))
+        self.assertEqual(images.shape, (64, 28, 28, 1))
+        self.assertBetween(int(np.max(labels)), 10, 39)
+        self.assertEqual(image_data.turned_classes(self.config), 4)
+
     def test_evaluation_ends_after_the_tasks(self):
         batches = list(image_data.evaluation_episodes(self.data, self.config, "validation", VALIDATION, 3))
         self.assertEqual([len(query_y) for _, query_y in batches], [2, 1])

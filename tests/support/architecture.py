@@ -43,6 +43,8 @@ GRADIENT_MODULES = (
     "maml_tf.core.adaptation",
     "maml_tf.core.meta_gradient",
     "maml_tf.core.second_order",
+    # Forward mode and the shared primal pass of Fisher-vector products: no inner or outer gradient.
+    "maml_tf.rl.hessian_products",
 )
 GRADIENT_NAMES = ("GradientTape", "ForwardAccumulator", "gradients", "hessians")
 

@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
+from maml_tf.meta_learner import MAML
 from maml_tf.tasks.sinusoid import Sinusoids, pooled
 from maml_tf.training.in_graph import InGraphTraining
 
@@ -88,6 +89,26 @@ class InGraphTrainingTest(parameterized.TestCase):
             return (x, 2 * x), y
 
         self.assertLen(InGraphTraining(model, draw_two, iterations_per_call=3).fit_iterations(6).history["loss"], 2)
+
+    @parameterized.parameters(
+        (True, r"in iteration 24 at .* \[2, 0\]"), (False, r"(?s)Expected finite losses.*\[2 0\]")
+    )
+    def test_a_learners_loss_that_is_not_finite_stops_it_at_that_iteration(self, jit_compile, message):
+        def draw_tasks(index):
+            (support_x, support_y, query_x), query_y = (
+                Sinusoids().draw(3, index, tasks=4, shots=5, queries=5).episode.keras_data()
+            )
+            at_fault = tf.reshape(tf.range(4) == 2, [4, 1, 1]) & (index == 24)
+            return (support_x, tf.where(at_fault, np.nan, support_y), query_x), query_y
+
+        stopped, healthy = (MAML(small_model(), "mse") for _ in range(2))
+        for learner in (stopped, healthy):
+            learner.compile(keras.optimizers.Adam(), jit_compile=jit_compile)
+        with self.assertRaisesRegex(tf.errors.InvalidArgumentError, message):
+            InGraphTraining(stopped, draw_tasks, iterations_per_call=10).fit_iterations(90)
+        InGraphTraining(healthy, draw_tasks, iterations_per_call=8).fit_iterations(24)
+        self.assertEqual(int(stopped.optimizer.iterations), 24)
+        assert_same_state(stopped, healthy, rtol=1e-5, atol=1e-7)
 
     def test_an_uncompiled_model_is_refused(self):
         model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])

@@ -1,0 +1,86 @@
+"""A classifier of all training classes, whose features the pretraining baselines adapt or compare."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from maml_tf.tasks import ClassPool, unit_range
+from maml_tf.tasks.drawn_images import rotate_quarter_turns
+from maml_tf.tasks.image_store import ImageStore
+
+
+def feature_model(network: keras.Model) -> keras.Model:
+    """Returns what comes before the output layer, called head.
+
+    Args:
+        network: One of `maml_tf.models`.
+
+    Returns:
+        A model of the network's own layers, from inputs to features [examples, features].
+    """
+    return keras.Model(network.input, network.get_layer("head").input, name=f"{network.name}_features")
+
+
+def classifier(network: keras.Model, classes: int) -> keras.Model:
+    """Puts another output layer on a network: training it trains the network's own layers but for the head.
+
+    Args:
+        network: One of `maml_tf.models`.
+        classes: Number of classes to tell apart.
+
+    Returns:
+        A model from inputs to logits [examples, classes].
+
+    Raises:
+        ValueError: If `classes` is below 2.
+
+    Example:
+    >>> from maml_tf.baselines import classifier
+    >>> from maml_tf.models import omniglot_conv
+    >>> classifier(omniglot_conv(5, filters=8), 1100).output_shape
+    (None, 1100)
+    """
+    if classes < 2:
+        raise ValueError(f"Expected classes of at least 2. Received: classes={classes}")
+    features = feature_model(network)
+    outputs = keras.layers.Dense(classes, name="class_head")(features.output)
+    return keras.Model(network.input, outputs, name=f"{network.name}_classifier")
+
+
+def labelled_batches(
+    pool: ClassPool, seed: int, batch_size: int, *, rotations: bool = False, first: int = 0
+) -> tf.data.Dataset:
+    """Draws endless batches of labelled images; element i is a function of (seed, i) alone.
+
+    Args:
+        pool: The classes; its images are copied.
+        seed: Names the stream.
+        batch_size: Images of an element.
+        rotations: Whether each class turned by 90, 180 and 270 degrees makes three classes more.
+        first: Index of the first element: a resumed training passes the iterations done.
+
+    Returns:
+        Elements of images [batch, height, width, channels], float32 in [0, 1], and labels [batch], of
+        `len(pool)` classes, or of four times as many.
+
+    Raises:
+        ValueError: If `batch_size` is not positive, or `first` is negative.
+    """
+    if batch_size < 1 or first < 0:
+        raise ValueError(f"Expected batch_size >= 1 and first >= 0. Received: batch_size={batch_size}, first={first}")
+    images = ImageStore(np.concatenate([pool.images_of(name) for name in pool.class_names])).tensor
+    labels = tf.constant(np.repeat(np.arange(len(pool)), pool.class_sizes), tf.int32)
+
+    def draw(index):
+        uniform = tf.random.stateless_uniform([2, batch_size], tf.stack([tf.cast(seed, tf.int64), index]), alg="philox")
+        chosen = tf.cast(uniform[0] * float(len(labels)), tf.int32)
+        batch, label = tf.gather(images, chosen), tf.gather(labels, chosen)
+        if rotations:
+            turns = tf.cast(uniform[1] * 4.0, tf.int32)
+            batch, label = rotate_quarter_turns(batch, turns), 4 * label + turns
+        return unit_range(batch), label
+
+    indices = tf.data.Dataset.counter(first, dtype=tf.int64)
+    return indices.map(draw, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)

@@ -1,0 +1,57 @@
+"""The baselines of few-shot classification: a classifier fine-tuned, its features compared, random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import keras
+from absl import logging
+
+from maml_tf.baselines import classifier, feature_model, nearest_neighbour, tune_step_size
+from maml_tf.evaluation import Evaluation
+from maml_tf.experiments.classification_config import ClassificationConfig
+from maml_tf.experiments.classification_learner import ADAPTED, build_evaluator, task_loss
+from maml_tf.experiments.image_data import turned_classes
+from maml_tf.meta_learner import MAML
+from maml_tf.tasks.split_classes import SplitClasses
+
+STEP_SIZES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+
+
+def build_classifier(learner: MAML, data: SplitClasses, config: ClassificationConfig) -> keras.Model:
+    """Builds the classifier of all training classes that shares the learner's network, but for the output layer.
+
+    Args:
+        learner: Of the configuration.
+        data: The classes.
+        config: The experiment's configuration.
+
+    Returns:
+        A model from images to logits of the classes, as `training_images` numbers them.
+    """
+    return classifier(learner.model, turned_classes(config) * len(data.pool("train")))
+
+
+def evaluate_baselines(
+    learner: MAML, config: ClassificationConfig, validation: Sequence[Any], episodes: Iterable[Any]
+) -> tuple[dict[str, Evaluation], dict[str, Any]]:
+    """Measures fine-tuning, with a step size tuned on validation tasks, and nearest neighbours on the features.
+
+    Args:
+        learner: With the weights to measure.
+        config: The experiment's configuration.
+        validation: Meta-batches of validation tasks.
+        episodes: Meta-batches of test tasks.
+
+    Returns:
+        An evaluation for each row's method, and what the protocol says beside the configuration's.
+    """
+    network = learner.model
+    [(step_size, losses)] = tune_step_size(network, task_loss(), [validation], config.evaluation_steps, STEP_SIZES)
+    logging.info("step size %g, of validation losses %s", step_size, dict(zip(STEP_SIZES, losses, strict=True)))
+    tuned = MAML(network, task_loss(), step_size, first_order=True, adapted=ADAPTED[config.adapted])
+    evaluations = {config.label: build_evaluator(tuned, config)(episodes, config.evaluation_steps)}
+    suffix = "" if config.method == "pretrained" else f"_{config.method}"
+    evaluations[f"nearest_neighbour{suffix}"] = nearest_neighbour(feature_model(network), episodes)
+    return evaluations, {"loss_scale": "mean", "inner_learning_rate_on_the_mean": step_size}

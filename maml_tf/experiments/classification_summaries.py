@@ -1,0 +1,79 @@
+"""What TensorBoard shows of a classification training beside Keras' own: gradients, step sizes, an episode."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from maml_tf.evaluation import Evaluator
+from maml_tf.meta_learner import MAML
+from maml_tf.plotting import episode_predictions, figure_to_image
+
+
+class ClassificationSummaries(keras.callbacks.Callback):
+    """Writes summaries at every validation, from data of its own that stay the same.
+
+    They are the norm of the meta-gradient, of all variables and of each; the learned step sizes; and the images of an
+    episode with the predictions before and after adaptation.
+
+    Args:
+        learner: The learner in training.
+        batch: A meta-batch of training tasks, whose meta-gradient is taken.
+        episodes: A meta-batch of validation tasks, of which the first is shown.
+        directory: Of the training; the events go to a folder in it.
+        steps: Inner steps of the adaptation that is shown.
+        iterations_per_epoch: Iterations of an epoch.
+        every_epochs: Write after so many epochs.
+    """
+
+    def __init__(
+        self,
+        learner: MAML,
+        batch: Any,
+        episodes: Any,
+        directory: str | os.PathLike[str],
+        *,
+        steps: int,
+        iterations_per_epoch: int,
+        every_epochs: int,
+    ):
+        super().__init__()
+        self.learner = learner
+        self.batch = batch
+        self.episode = tf.nest.map_structure(lambda leaf: leaf[:1], episodes)
+        self.steps = steps
+        self.iterations_per_epoch = iterations_per_epoch
+        self.every_epochs = every_epochs
+        self._evaluator = Evaluator(learner, {"prediction": lambda targets, logits: tf.argmax(logits, axis=-1)})
+        self._gradients = tf.function(lambda data: learner.meta_gradients(data)[1])
+        self._writer = tf.summary.create_file_writer(str(pathlib.Path(directory) / "summaries"))
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if (epoch + 1) % self.every_epochs:
+            return
+        with self._writer.as_default(step=(epoch + 1) * self.iterations_per_epoch):
+            self._write_gradient_norms()
+            for variable in self.learner.update_rule.trainable_variables:
+                value = tf.convert_to_tensor(variable)
+                tf.summary.scalar(f"step_size/{variable.path}", tf.reduce_mean(value))
+                if value.shape.num_elements() > 1:
+                    tf.summary.histogram(f"step_sizes/{variable.path}", value)
+            self._write_episode()
+        self._writer.flush()
+
+    def _write_gradient_norms(self) -> None:
+        gradients = self._gradients(self.batch)
+        tf.summary.scalar("gradient_norm", tf.linalg.global_norm(gradients))
+        for variable, gradient in zip(self.learner.trainable_variables, gradients, strict=True):
+            tf.summary.scalar(f"gradient_norm/{variable.path}", tf.norm(gradient))
+
+    def _write_episode(self) -> None:
+        (support_x, support_y, query_x), query_y = tf.nest.map_structure(lambda leaf: leaf[0].numpy(), self.episode)
+        predictions = self._evaluator([self.episode], self.steps).values["prediction"][:, 0].astype(np.int64)
+        figure = episode_predictions(support_x, support_y, query_x, query_y, predictions[0], predictions[-1])
+        tf.summary.image("episode", figure_to_image(figure))

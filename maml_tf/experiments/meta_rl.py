@@ -1,0 +1,80 @@
+"""Meta-reinforcement learning: Section 5.3, Figures 4 and 5, Tables 4 and 5. Training, evaluation, figures."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+from absl import logging
+
+from maml_tf.experiments import results
+from maml_tf.experiments.logdir import open_logdir
+from maml_tf.experiments.meta_rl_config import METHODS, MetaRLConfig
+from maml_tf.experiments.meta_rl_evaluation import evaluate, tune_step_size
+from maml_tf.experiments.meta_rl_figures import write_figures
+from maml_tf.experiments.meta_rl_training import train
+from maml_tf.experiments.meta_rl_videos import write_videos
+from maml_tf.experiments.results import Row
+from maml_tf.training import save_atomically, writable_directory
+
+
+def run(
+    config: MetaRLConfig,
+    methods: Sequence[str],
+    logdir: str | os.PathLike[str],
+    resume: bool = False,
+    videos: Literal["gif", "mp4"] | None = None,
+) -> list[Row]:
+    """Trains and evaluates methods; writes results.json, figures, videos, policies and TensorBoard's events.
+
+    Args:
+        config: The experiment's configuration.
+        methods: Of `maml_tf.experiments.meta_rl_config.METHODS`.
+        logdir: Directory for all that is written, created if need be.
+        resume: Whether to go on from the checkpoints in it.
+        videos: Ending of videos to write, by default none.
+
+    Returns:
+        The rows of results.json: metric "return" after 0 to `evaluation_steps` steps.
+
+    Raises:
+        ValueError: If a method is unknown, the directory cannot be written, or it holds checkpoints of another
+            configuration, or any without `resume`.
+    """
+    unknown = [method for method in methods if method not in METHODS]
+    if unknown or not methods:
+        raise ValueError(f"Expected methods of {METHODS}. Received: {tuple(methods)}")
+    began = time.monotonic()
+    directory = open_logdir(logdir, [f"{method}/checkpoints" for method in methods], resume)
+    rows: list[Row] = []
+    policies, seconds = {}, {}
+    for method in methods:
+        logging.info("%s: training", method)
+        start = time.monotonic()
+        policy = train(method, config, writable_directory(directory / method), resume)
+        seconds[method] = round(time.monotonic() - start, 1)
+        save_atomically(directory / method / "policy.keras", policy.policy.save)
+        tuned = config.tune_step_size and method in ("pretrained", "random")
+        step_sizes = config.step_sizes(tune_step_size(method, config, policy) if tuned else None)
+        logging.info("%s: evaluating on %d test tasks, step sizes %s", method, config.test_tasks, step_sizes)
+        evaluation = evaluate(method, config, policy, step_sizes)
+        rows += [
+            Row.of(method, config.evaluation_rollouts, summary, step_sizes=list(step_sizes))
+            for summary in evaluation.summaries()
+        ]
+        policies[method] = (policy, step_sizes)
+    results.write_results(
+        directory / "results.json",
+        experiment=config.environment,
+        config=config,
+        rows=rows,
+        seconds=time.monotonic() - began,
+        training_seconds=seconds,
+    )
+    write_figures(config, rows, policies, directory)
+    if videos:
+        for method, (policy, step_sizes) in policies.items():
+            write_videos(method, config, policy, step_sizes, directory / "videos", videos)
+    return rows

@@ -1,0 +1,137 @@
+"""Evaluation of initial policies: returns after each number of gradient steps on new tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from maml_tf.evaluation import Evaluation
+from maml_tf.experiments import meta_rl_config as streams
+from maml_tf.experiments.meta_rl_config import MetaRLConfig, make_environment
+from maml_tf.experiments.meta_rl_training import build_adaptation, build_sampler
+from maml_tf.rl.adaptation import Params
+from maml_tf.rl.meta_policy import Phase, Sampler
+from maml_tf.rl.policy import PurePolicy
+from maml_tf.rl.rollouts import mean_returns
+
+# First step sizes that the baselines choose from; later steps take half of it.
+CANDIDATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+
+
+def evaluate(method: str, config: MetaRLConfig, policy: PurePolicy, step_sizes: Sequence[float]) -> Evaluation:
+    """Measures a policy on the test tasks, those that the paper's authors used.
+
+    Args:
+        method: One of `METHODS`; an "oracle", which is told the task, takes no step.
+        config: The experiment's configuration.
+        policy: The initial policy.
+        step_sizes: Of each gradient step; the last one serves all later steps.
+
+    Returns:
+        Metric "return", the mean over a task's rollouts.
+    """
+    tasks = test_tasks(method, config)
+    steps = 0 if method == "oracle" else config.evaluation_steps
+    phases = adapted_phases(method, config, policy, tasks, step_sizes, steps, config.stream(streams.TEST))
+    return Evaluation({"return": np.stack([mean_returns(phase.rollouts) for phase in phases])})
+
+
+def tune_step_size(method: str, config: MetaRLConfig, policy: PurePolicy) -> float:
+    """Chooses a policy's first step size: that with the best return after the last step on tuning tasks.
+
+    Args:
+        method: One of `METHODS`.
+        config: The experiment's configuration.
+        policy: The initial policy.
+
+    Returns:
+        One of `CANDIDATES`.
+    """
+    seed, steps = config.stream(streams.TUNING), config.evaluation_steps
+    # One schedule of all candidates', so that one compiled step serves them.
+    schedule = [config.step_sizes(candidate)[min(step, 1)] for candidate in CANDIDATES for step in range(steps)]
+    sampler = _sampler(method, config, policy, config.tuning_tasks, schedule)
+    tasks = sampler.environment.sample_tasks(config.tuning_tasks, (seed, config.tuning_tasks))
+    returns = []
+    for number in range(len(CANDIDATES)):
+        phases, _ = sampler.adapt(policy.parameters(), tasks, steps, (seed, steps), first_step=number * steps)
+        returns.append(float(np.nanmean(mean_returns(phases[-1].rollouts))))
+    return CANDIDATES[int(np.nanargmax(returns))]
+
+
+def adapted_phases(
+    method: str,
+    config: MetaRLConfig,
+    policy: PurePolicy,
+    tasks: np.ndarray,
+    step_sizes: Sequence[float],
+    steps: int,
+    seed: int,
+) -> list[Phase]:
+    """Lets a policy adapt to tasks.
+
+    Args:
+        method: One of `METHODS`.
+        config: The experiment's configuration.
+        policy: The initial policy.
+        tasks: [tasks, task size].
+        step_sizes: Of each gradient step.
+        steps: Number of gradient steps.
+        seed: Of initial states and actions.
+
+    Returns:
+        The rollouts before the first step and after each: `steps + 1` phases.
+    """
+    sampler = _sampler(method, config, policy, len(tasks), step_sizes)
+    phases, _ = sampler.adapt(policy.parameters(), tasks, steps, (seed, steps))
+    return phases
+
+
+def adapted_params(
+    method: str,
+    config: MetaRLConfig,
+    policy: PurePolicy,
+    tasks: np.ndarray,
+    step_sizes: Sequence[float],
+    steps: int,
+    seed: int,
+) -> Params:
+    """Adapts a policy's parameters to tasks.
+
+    Args:
+        method: One of `METHODS`.
+        config: The experiment's configuration.
+        policy: The initial policy.
+        tasks: [tasks, task size].
+        step_sizes: Of each gradient step.
+        steps: Number of gradient steps, at least 1.
+        seed: Of initial states and actions.
+
+    Returns:
+        The parameters, each with a leading [tasks] axis.
+    """
+    sampler = _sampler(method, config, policy, len(tasks), step_sizes)
+    _, path = sampler.adapt(policy.parameters(), tasks, steps, (seed, steps))
+    return path[-1]
+
+
+def test_tasks(method: str, config: MetaRLConfig) -> np.ndarray:
+    """Draws the test tasks, those that the paper's authors used.
+
+    Args:
+        method: One of `METHODS`.
+        config: The experiment's configuration.
+
+    Returns:
+        [tasks, task size].
+    """
+    environment = make_environment(config.environment, 1, task_in_observation=method == "oracle")
+    return environment.distribution.original_test_tasks(config.test_tasks, config.test_seed)
+
+
+def _sampler(method: str, config: MetaRLConfig, policy: PurePolicy, tasks: int, step_sizes: Sequence[float]) -> Sampler:
+    environment = make_environment(
+        config.environment, tasks * config.evaluation_rollouts, task_in_observation=method == "oracle"
+    )
+    return build_sampler(config, environment, build_adaptation(method, config, policy, tuple(step_sizes)))

@@ -1,0 +1,83 @@
+"""The figures of meta-reinforcement learning: Figures 4 and 5 of the paper."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from maml_tf.experiments import meta_rl_config as streams
+from maml_tf.experiments.meta_rl_config import MetaRLConfig
+from maml_tf.experiments.meta_rl_evaluation import adapted_phases, test_tasks
+from maml_tf.experiments.results import Row
+from maml_tf.plotting import Trajectories, figure_to_image, learning_curves, save, trajectories
+from maml_tf.rl.policy import PurePolicy
+
+LABELS = {
+    "maml": "MAML",
+    "pretrained": "pretrained",
+    "random": "random",
+    "oracle": "oracle",
+    "context_vector": "context vector",
+}
+_ROLLOUTS_SHOWN = 6
+_TASKS_SHOWN = 3
+
+
+def write_figures(
+    config: MetaRLConfig,
+    rows: Sequence[Row],
+    policies: Mapping[str, tuple[PurePolicy, Sequence[float]]],
+    logdir: pathlib.Path,
+) -> list[pathlib.Path]:
+    """Draws the figures as PNG files and as TensorBoard images.
+
+    Args:
+        config: The experiment's configuration.
+        rows: The results.
+        policies: For each method, its policy and its step sizes.
+        logdir: Where they go.
+
+    Returns:
+        The files: the returns over gradient steps, and in 2D navigation paths before and after the first step.
+    """
+    figures: dict[str, Any] = {
+        "returns": learning_curves(
+            rows, metric="return", labels=LABELS, log_scale=False, shots_label="{shots} rollouts a step"
+        )
+    }
+    shown = [method for method in ("maml", "pretrained") if method in policies]
+    if config.environment.startswith("point_navigation") and shown:
+        figures["trajectories"] = trajectories(
+            {LABELS[method]: _paths(method, config, *policies[method]) for method in shown}
+        )
+    writer = tf.summary.create_file_writer(str(logdir / "figures"))
+    files = []
+    for name, figure in figures.items():
+        files.append(save(figure, logdir / f"{name}.png"))
+        with writer.as_default(step=0):
+            tf.summary.image(name, figure_to_image(figure))
+    writer.close()
+    return files
+
+
+def _paths(method: str, config: MetaRLConfig, policy: PurePolicy, step_sizes: Sequence[float]) -> list[Trajectories]:
+    """Lets a policy adapt by one step to some test tasks, goals in different directions."""
+    tasks = test_tasks(method, config)
+    order = np.argsort(np.arctan2(tasks[:, 1], tasks[:, 0]))
+    chosen = tasks[order[np.linspace(0, len(tasks) - 1, min(_TASKS_SHOWN, len(tasks)), dtype=int)]]
+    phases = adapted_phases(method, config, policy, chosen, step_sizes, 1, config.stream(streams.FIGURES))
+    shown = []
+    for number, goal in enumerate(chosen):
+        before, after = (
+            [
+                phase.rollouts.observations[number, row][phase.rollouts.valid[number, row] > 0]
+                for row in range(min(_ROLLOUTS_SHOWN, config.evaluation_rollouts))
+            ]
+            for phase in phases
+        )
+        shown.append(Trajectories(goal, before, after))
+    return shown

@@ -1,0 +1,108 @@
+"""Videos of meta-reinforcement learning: a policy before and after its adaptation to a task, side by side."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from maml_tf.experiments import meta_rl_config as streams
+from maml_tf.experiments.meta_rl_config import MetaRLConfig, make_environment
+from maml_tf.experiments.meta_rl_evaluation import adapted_params, test_tasks
+from maml_tf.rl.environments import TaskEnvironment
+from maml_tf.rl.policy import PurePolicy
+from maml_tf.rl.video import film, write_video
+from maml_tf.training import writable_directory
+
+_FRAMES_PER_SECOND = 25
+# Steps of navigation have no duration.
+_NAVIGATION_STEPS_PER_FRAME, _NAVIGATION_FRAMES_PER_SECOND = 4, 8
+_GAP = 4
+
+
+def write_videos(
+    method: str,
+    config: MetaRLConfig,
+    policy: PurePolicy,
+    step_sizes: Sequence[float],
+    directory: str | os.PathLike[str],
+    ending: Literal["gif", "mp4"] = "gif",
+) -> list[pathlib.Path]:
+    """Films a method's policy in two test tasks, before its first gradient step (left) and after it (right).
+
+    The policy takes the mean of its actions, without noise. The tasks are those with the least and the greatest
+    first number: the slowest and the fastest, backwards and forwards. Where the machine cannot draw, nothing is
+    written and a warning says what to install.
+
+    Args:
+        method: One of `METHODS`; an "oracle" does not adapt.
+        config: The experiment's configuration.
+        policy: The initial policy.
+        step_sizes: Of each gradient step.
+        directory: Where they go.
+        ending: "gif" or "mp4".
+
+    Returns:
+        The files.
+    """
+    tasks = test_tasks(method, config)
+    order = np.argsort(tasks[:, 0], kind="stable")
+    tasks = tasks[[order[0], order[-1]]]
+    initial = policy.parameters()
+    phases = [[initial] * len(tasks)]
+    if method != "oracle":
+        adapted = adapted_params(method, config, policy, tasks, step_sizes, 1, config.stream(streams.FIGURES))
+        phases.append([{name: value[number] for name, value in adapted.items()} for number in range(len(tasks))])
+    environment = make_environment(config.environment, 1, task_in_observation=method == "oracle")
+    every, speed = _pace(environment)
+    mean = tf.function(lambda params, observations: policy(params, observations).mean, autograph=False)
+    files = []
+    for number, task in enumerate(tasks):
+        environment.set_tasks(task[np.newaxis])
+        try:
+            films = []
+            for of_phase in phases:
+                environment.seed(config.stream(streams.FIGURES))
+                films.append(film(environment, _acting(mean, of_phase[number]), every=every))
+        except RuntimeError as error:
+            logging.warning("%s: no video: %s", method, error)
+            return []
+        name = f"{method}_task_{'_'.join(f'{value:.2f}' for value in task)}.{ending}"
+        files.append(write_video(writable_directory(directory) / name, side_by_side(films), speed))
+    return files
+
+
+def side_by_side(films: Sequence[np.ndarray]) -> np.ndarray:
+    """Joins films; one that ends early stands still at its last picture.
+
+    Args:
+        films: uint8 [frames, height, width, 3] each, of the same height.
+
+    Returns:
+        uint8 [most frames, height, all widths and gaps, 3].
+    """
+    length = max(map(len, films))
+    columns = []
+    for pictures in films:
+        rest = np.repeat(pictures[-1:], length - len(pictures), axis=0)
+        gap = np.full([length, pictures.shape[1], _GAP, 3], 255, np.uint8)
+        columns += [gap, np.concatenate([pictures, rest])]
+    return np.concatenate(columns[1:], axis=2)
+
+
+def _pace(environment: TaskEnvironment) -> tuple[int, float]:
+    """Returns the steps of a picture, and pictures a second: in real time where there is one."""
+    dt = getattr(environment, "dt", None)
+    if dt is None:
+        return _NAVIGATION_STEPS_PER_FRAME, _NAVIGATION_FRAMES_PER_SECOND
+    every = max(1, round(1 / (_FRAMES_PER_SECOND * dt)))
+    return every, 1 / (every * dt)
+
+
+def _acting(mean: Callable[..., tf.Tensor], params: dict[str, tf.Tensor]) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda observations: mean(params, observations).numpy()

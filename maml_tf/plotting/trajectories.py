@@ -1,0 +1,71 @@
+"""Paths in the plane before and after a policy's update (Figure 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from maml_tf.plotting import style
+
+
+class Trajectories(NamedTuple):
+    """Paths towards one goal.
+
+    Attributes:
+        goal: [2].
+        before: Paths before the update, each [steps, 2].
+        after: Paths after it, each [steps, 2].
+    """
+
+    goal: np.ndarray
+    before: Sequence[np.ndarray]
+    after: Sequence[np.ndarray]
+
+
+def trajectories(of_methods: Mapping[str, Sequence[Trajectories]], *, half_width: float = 0.7) -> Figure:
+    """Draws paths before and after an update, a row a method, a column a task.
+
+    Args:
+        of_methods: From a method's label to its paths of each task.
+        half_width: Half the side of the square that is shown around the start.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If there are no paths.
+
+    Source: Finn, Abbeel and Levine, 2017, Figure 4.
+    """
+    if not of_methods or not all(of_methods.values()):
+        raise ValueError("Expected paths of at least one method and task. Received: none")
+    columns = max(map(len, of_methods.values()))
+    with style.styled():
+        figure = style.new_figure(0.6 + 2.4 * columns, 0.7 + 2.4 * len(of_methods))
+        panels = figure.subplots(len(of_methods), columns, sharex=True, sharey=True, squeeze=False)
+        for of_row, (method, shown) in zip(panels, of_methods.items(), strict=True):
+            of_row[0].set_ylabel(method)
+            for panel, paths in zip(of_row, shown, strict=False):
+                for color, line, of_phase in (
+                    (style.GREY, (0, (2, 1)), paths.before),
+                    (style.GREEN, "-", paths.after),
+                ):
+                    for path in of_phase:
+                        panel.plot(path[:, 0], path[:, 1], color=color, linestyle=line, linewidth=0.9, alpha=0.8)
+                panel.plot(0.0, 0.0, marker="s", color=style.BLACK, markersize=4, linestyle="none")
+                panel.plot(*paths.goal, marker="*", color=style.VERMILION, markersize=12, linestyle="none", zorder=3)
+                panel.set_xlim(-half_width, half_width)
+                panel.set_ylim(-half_width, half_width)
+                panel.set_aspect("equal")
+        first = panels[0][0]
+        handles = [
+            *first.plot([], [], color=style.GREY, linestyle=(0, (2, 1)), label="before the update"),
+            *first.plot([], [], color=style.GREEN, label="after one gradient step"),
+            *first.plot([], [], marker="s", color=style.BLACK, linestyle="none", markersize=4, label="start"),
+            *first.plot([], [], marker="*", color=style.VERMILION, linestyle="none", markersize=10, label="goal"),
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(4, 2 * columns))
+    return figure

@@ -1,0 +1,163 @@
+"""A policy's adaptation to a task by policy gradients: `maml_tf.adapt`, a batch of rollouts a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from maml_tf.core.adaptation import adapt, inner_step
+from maml_tf.core.meta_gradient import over_tasks
+from maml_tf.core.selection import everything
+from maml_tf.core.update_rules import SGD
+from maml_tf.rl.gaussian import Gaussian, fisher
+from maml_tf.rl.hessian_products import Problem
+from maml_tf.rl.objectives import Experience, PolicyObjective, likelihood_ratio, mean_divergence, reinforce
+from maml_tf.rl.policy import PurePolicy
+
+Params = dict[str, tf.Tensor]
+
+
+class TaskExperience(NamedTuple):
+    """What the outer loss needs of a task, or of several with a leading [tasks] axis.
+
+    Attributes:
+        inner: The experience of each inner step.
+        outer: The experience of the adapted policy.
+    """
+
+    inner: tuple[Experience, ...]
+    outer: Experience
+
+
+class PolicyAdaptation:
+    """How a policy adapts to a task: which parameters, by which objective, with which step sizes.
+
+    Args:
+        policy: The policy.
+        step_sizes: Inner step size, or one for each step; the last one serves all later steps.
+        objective: The inner loss, `reinforce` as in the paper or `likelihood_ratio`.
+        adapted: Selection of the parameters that the inner steps change, such as `maml_tf.matching("context")`.
+        first_order: Whether to drop second derivatives.
+
+    Attributes:
+        policy: The policy as a pure function.
+        adapted: Names of the parameters that the inner steps change.
+    """
+
+    def __init__(
+        self,
+        policy: PurePolicy,
+        step_sizes: float | Sequence[float] = 0.1,
+        *,
+        objective: PolicyObjective = reinforce,
+        adapted: Callable[[keras.Model], Sequence[str]] = everything,
+        first_order: bool = False,
+    ):
+        self.policy = policy
+        self.adapted = list(adapted(policy.policy))
+        self._rule = SGD(list(step_sizes) if isinstance(step_sizes, (list, tuple)) else step_sizes)
+        self._objective = objective
+        self._first_order = first_order
+        self._compiled_step = tf.function(self._step_of_tasks, autograph=False)
+
+    def adapt(self, params: Params, batches: Sequence[Experience]) -> Params:
+        """Adapts parameters to one task, a step on each batch, differentiably.
+
+        Args:
+            params: The parameters.
+            batches: The experience of each step, sampled with the parameters before it.
+
+        Returns:
+            The adapted parameters, with those that are not adapted as they were.
+        """
+        changing = {name: params[name] for name in self.adapted}
+        loss = self._loss(params)
+        adapted = adapt(loss, changing, batches, self._rule, first_order=self._first_order).params
+        return {**params, **adapted}
+
+    def step(self, params: Params, batches: Experience, step: int) -> Params:
+        """Takes one inner step in each of several tasks; compiled.
+
+        Args:
+            params: The parameters, each with a leading [tasks] axis.
+            batches: The experience of the step, with a leading [tasks] axis.
+            step: Number of the inner step, from 0.
+
+        Returns:
+            The new parameters, each with a leading [tasks] axis.
+        """
+        return self._compiled_step(params, batches, tf.constant(step))
+
+    def problem(self, outer: PolicyObjective = likelihood_ratio) -> Problem:
+        """States the meta-optimisation of the policy: the loss after adaptation, and its trust region.
+
+        `min_theta mean_i L(pi_theta_i')` under `mean_i KL(pi_sampling || pi_theta_i') <= delta`, Algorithm 3 (Section
+        5.3). Blocks are `TaskExperience`; with no inner step it is plain TRPO.
+
+        Args:
+            outer: The outer loss.
+
+        Returns:
+            A problem for `TrustRegion`.
+        """
+
+        def outputs(params: Params, task: TaskExperience) -> Gaussian:
+            return self.policy(self.adapt(params, task.inner), task.outer.observations)
+
+        def curvature(gaussian: Gaussian, tangent: Gaussian, task: TaskExperience) -> Gaussian:
+            product = fisher(gaussian, tangent)
+            weights = task.outer.weights
+            # The standard deviation is one for all steps, whose weights add up.
+            return Gaussian(weights[:, tf.newaxis] * product.mean, tf.reduce_sum(weights) * product.log_std)
+
+        return Problem(
+            outputs,
+            lambda gaussian, task: outer(gaussian, task.outer),
+            lambda gaussian, task: mean_divergence(gaussian, task.outer),
+            curvature,
+        )
+
+    def _loss(self, params: Params) -> Callable[[Params, Experience, Any], tf.Tensor]:
+        def loss(changing, batch, step):
+            return self._objective(self.policy({**params, **changing}, batch.observations), batch)
+
+        return loss
+
+    def _step_of_tasks(self, params: Params, batches: Experience, step: tf.Tensor) -> Params:
+        def of_task(task):
+            params, batch = task
+            changing = {name: params[name] for name in self.adapted}
+            return {**params, **inner_step(self._loss(params), changing, batch, self._rule, step=step).params}
+
+        return over_tasks(of_task, (params, batches))
+
+
+def thinned(task: TaskExperience, stride: int) -> TaskExperience:
+    """Keeps every stride-th time step of a task's experience: a smaller sample for the curvature.
+
+    Successive states of a rollout are nearly the same, so little is lost.
+
+    Args:
+        task: The experience, without a leading axis of tasks.
+        stride: Of the steps kept.
+
+    Returns:
+        The experience of the steps kept, whose weights sum to what they did.
+    """
+
+    def thin(batch: Experience) -> Experience:
+        weights = batch.weights[::stride]
+        total = tf.reduce_sum(batch.weights) / tf.maximum(tf.reduce_sum(weights), 1e-12)
+        return Experience(
+            batch.observations[::stride],
+            batch.actions[::stride],
+            batch.advantages[::stride],
+            weights * total,
+            batch.mean[::stride],
+            batch.log_std,
+        )
+
+    return TaskExperience(tuple(map(thin, task.inner)), thin(task.outer))

@@ -1,0 +1,61 @@
+"""Trained policies as tf-agents policies, before and after adaptation."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+from tf_agents.environments import py_environment
+from tf_agents.policies import tf_policy
+from tf_agents.specs import tensor_spec
+from tf_agents.trajectories import policy_step
+from tf_agents.trajectories import time_step as ts
+
+from maml_tf.rl.policy import GaussianPolicy, PurePolicy
+
+
+class AgentsPolicy(tf_policy.TFPolicy):
+    """A Gaussian policy with the interface of tf-agents: its drivers and its `PolicySaver` take it.
+
+    Its actions are clipped to the environment's bounds, as the environment would; its distribution is not.
+
+    Args:
+        policy: The policy; later changes of its weights count.
+        environment: For the specifications of observations and actions.
+        name: The policy's name.
+
+    Example:
+    >>> from maml_tf.rl.environments import PointNavigation
+    >>> from maml_tf.rl.export import AgentsPolicy
+    >>> from maml_tf.rl.policy import gaussian_mlp_policy
+    >>> environment = PointNavigation(batch_size=4)
+    >>> policy = AgentsPolicy(gaussian_mlp_policy(2, 2), environment)
+    >>> policy.action(environment.reset()).action.shape
+    TensorShape([4, 2])
+    """
+
+    def __init__(self, policy: GaussianPolicy, environment: py_environment.PyEnvironment, name: str = "AgentsPolicy"):
+        observation = tensor_spec.from_spec(environment.observation_spec())
+        super().__init__(ts.time_step_spec(observation), tensor_spec.from_spec(environment.action_spec()), name=name)
+        self._policy = policy
+        # tf.Module, which lists them, does not look into Keras' models.
+        self._weights = [variable.value for variable in policy.variables]
+
+    def _distribution(self, time_step: ts.TimeStep, policy_state: tuple) -> policy_step.PolicyStep:
+        return policy_step.PolicyStep(self._policy.distribution(time_step.observation), policy_state)
+
+    def _variables(self) -> list[tf.Variable]:
+        return self._weights
+
+
+def with_parameters(policy: GaussianPolicy, params: dict[str, tf.Tensor]) -> GaussianPolicy:
+    """Copies a policy and gives the copy other parameters, such as those adapted to a task.
+
+    Args:
+        policy: The policy; it stays as it is.
+        params: A tensor for each parameter, as `PolicyAdaptation.adapt` returns them.
+
+    Returns:
+        A policy of its own.
+    """
+    copy = GaussianPolicy.from_config(policy.get_config())
+    PurePolicy(copy).assign(params)
+    return copy

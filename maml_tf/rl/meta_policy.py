@@ -1,0 +1,213 @@
+"""The meta-policy iteration (Algorithm 3): sample tasks, act, adapt, act again, step the initial parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from maml_tf.rl.adaptation import PolicyAdaptation, TaskExperience
+from maml_tf.rl.advantage import estimate_advantages
+from maml_tf.rl.environments import TaskEnvironment
+from maml_tf.rl.gaussian import Gaussian, entropy
+from maml_tf.rl.hessian_products import Params
+from maml_tf.rl.objectives import Experience, experience
+from maml_tf.rl.rollouts import Rollouts, mean_returns, pooled
+from maml_tf.rl.sampling import Actor, collect
+from maml_tf.rl.trust_region import Step
+
+# Streams of random numbers that no two purposes share.
+TASKS, STATES, ACTIONS = range(3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimation:
+    """How rollouts become advantages.
+
+    Attributes:
+        discount: Of later rewards.
+        gae_lambda: Between 0 and 1; see `maml_tf.rl.advantage.generalized_advantages`.
+        budget: Whether rollouts are counted in steps; see `maml_tf.rl.sampling.collect`.
+    """
+
+    discount: float = 0.99
+    gae_lambda: float = 1.0
+    budget: bool = False
+
+
+class Phase(NamedTuple):
+    """Rollouts with the parameters before an inner step, or after the last.
+
+    Attributes:
+        rollouts: The rollouts.
+        batch: Their experience.
+        baseline_error: The baselines' squared error as a share of the returns' variance, mean over tasks.
+    """
+
+    rollouts: Rollouts
+    batch: Experience
+    baseline_error: float
+
+
+class Sampler:
+    """Collects rollouts phase by phase and estimates their advantages; a function of its seed.
+
+    Args:
+        environment: The environment.
+        adaptation: The policy and its adaptation.
+        estimation: How rollouts become advantages.
+    """
+
+    def __init__(self, environment: TaskEnvironment, adaptation: PolicyAdaptation, estimation: Estimation):
+        self.environment, self.adaptation, self.estimation = environment, adaptation, estimation
+        self._actor = Actor(adaptation.policy)
+
+    def adapt(
+        self, params: Params, tasks: np.ndarray, steps: int, seed: tuple[int, ...], *, first_step: int = 0
+    ) -> tuple[list[Phase], list[Params]]:
+        """Acts and adapts in turn, and acts with the last parameters.
+
+        Args:
+            params: The initial parameters.
+            tasks: [tasks, task size].
+            steps: Inner steps.
+            seed: Of the initial states and of the actions.
+            first_step: Number of the first inner step, which chooses its step size.
+
+        Returns:
+            `steps + 1` phases, and the parameters after each step with a leading [tasks] axis, `steps` of them.
+        """
+        self.environment.set_tasks(tasks)
+        phases, path = [], []
+        for step in range(steps + 1):
+            if step:
+                current = path[-1] if path else tf.nest.map_structure(lambda v: _repeated(v, len(tasks)), params)
+                path.append(self.adaptation.step(current, phases[-1].batch, first_step + step - 1))
+            acting = self._actor.own(path[-1]) if path else self._actor.shared(params, len(tasks))
+            phases.append(self._phase(self._collect(acting, (*seed, step))))
+        return phases, path
+
+    def pool(self, params: Params, tasks: np.ndarray, blocks: int, seed: tuple[int, ...]) -> Phase:
+        """Acts in many tasks with the same parameters, and takes all rollouts as one task's.
+
+        Args:
+            params: The parameters.
+            tasks: [tasks, task size].
+            blocks: Parts to cut the experience into.
+            seed: Of the initial states and of the actions.
+
+        Returns:
+            A phase whose experience has a leading [blocks] axis.
+        """
+        self.environment.set_tasks(tasks)
+        rollouts = self._collect(self._actor.shared(params, len(tasks)), (*seed, 0))
+        return self._phase(pooled(rollouts), blocks)
+
+    def _collect(self, acting: Any, seed: tuple[int, ...]) -> Rollouts:
+        self.environment.seed((*seed, STATES))
+        random = np.random.default_rng((*seed, ACTIONS))
+        return collect(self.environment, *acting, random, budget=self.estimation.budget)
+
+    def _phase(self, rollouts: Rollouts, blocks: int = 1) -> Phase:
+        estimated = estimate_advantages(rollouts, self.estimation.discount, self.estimation.gae_lambda)
+        batch = tf.nest.map_structure(tf.convert_to_tensor, experience(rollouts, estimated.values, blocks))
+        return Phase(rollouts, batch, float(np.mean(estimated.baseline_error)))
+
+
+class MetaPolicyIteration:
+    """One iteration of the training of a policy's initial parameters.
+
+    With no inner step it is plain policy optimisation on rollouts of many tasks, a task each: the pretrained
+    baseline, and with the task in the observation the oracle.
+
+    Args:
+        sampler: Of rollouts, with the training environment.
+        outer: `(params, blocks) -> Step`, such as a `TrustRegion` of `sampler.adaptation.problem()`.
+        tasks: Tasks of an iteration; they share the environment's simulations.
+        inner_steps: Inner steps; 0 for plain policy optimisation.
+        seed: Of tasks, initial states and actions.
+
+    Raises:
+        ValueError: If a number is out of range, or `tasks` does not divide the simulations.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        outer: Callable[[Params, Any], Step],
+        *,
+        tasks: int,
+        inner_steps: int = 1,
+        seed: int = 0,
+    ):
+        simulations = sampler.environment.batch_size
+        if tasks < 1 or inner_steps < 0 or simulations % tasks:
+            raise ValueError(
+                f"Expected inner_steps >= 0 and tasks to divide the {simulations} simulations. Received: "
+                f"tasks={tasks}, inner_steps={inner_steps}"
+            )
+        self.sampler, self.outer, self.tasks, self.inner_steps, self.seed = sampler, outer, tasks, inner_steps, seed
+
+    def __call__(self, params: Params, number: int) -> tuple[Params, dict[str, float]]:
+        """Does iteration `number`, a function of its arguments.
+
+        Args:
+            params: The initial parameters.
+            number: Of the iteration, from 0.
+
+        Returns:
+            The new initial parameters, and named measurements.
+        """
+        began = time.perf_counter()
+        environment, seed = self.sampler.environment, (self.seed, number)
+        diverged = environment.diverged
+        if self.inner_steps:
+            tasks = environment.sample_tasks(self.tasks, (*seed, TASKS))
+            phases, _ = self.sampler.adapt(params, tasks, self.inner_steps, seed)
+        else:
+            tasks = environment.sample_tasks(environment.batch_size, (*seed, TASKS))
+            phases = [self.sampler.pool(params, tasks, self.tasks, seed)]
+        sampled = time.perf_counter()
+        blocks = TaskExperience(tuple(phase.batch for phase in phases[:-1]), phases[-1].batch)
+        step = self.outer(params, blocks)
+        logs = {**_measurements(phases), **_of_step(step), "diverged": environment.diverged - diverged}
+        now = time.perf_counter()
+        steps = sum(phase.rollouts.steps for phase in phases)
+        times = {
+            "seconds_sampling": sampled - began,
+            "seconds_update": now - sampled,
+            "control_steps": steps,
+            "control_steps_per_second": steps / (sampled - began),
+        }
+        return step.params, {**logs, **times}
+
+
+def _measurements(phases: list[Phase]) -> dict[str, float]:
+    returns = [float(np.nanmean(mean_returns(phase.rollouts))) for phase in phases]
+    last = phases[-1]
+    return {
+        **{f"return_step_{step}": value for step, value in enumerate(returns)},
+        "return": returns[-1],
+        "baseline_error": last.baseline_error,
+        "entropy": float(tf.reduce_mean(entropy(Gaussian(last.batch.mean, last.batch.log_std)))),
+        "episode_steps": last.rollouts.steps / max(1, int(((last.rollouts.elapsed == 0) * last.rollouts.valid).sum())),
+    }
+
+
+def _of_step(step: Step) -> dict[str, float]:
+    return {
+        "surrogate_before": float(step.loss_before),
+        "surrogate": float(step.loss),
+        "kl": float(step.divergence),
+        "line_search_steps": int(step.searches),
+        "accepted": float(step.accepted),
+        "conjugate_gradient_residual": float(step.residual),
+    }
+
+
+def _repeated(value: tf.Tensor, tasks: int) -> tf.Tensor:
+    return tf.repeat(value[tf.newaxis], tasks, axis=0)

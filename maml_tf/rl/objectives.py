@@ -1,0 +1,178 @@
+"""Policy-gradient objectives: pure functions of a distribution and the experience of one task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from maml_tf.rl.gaussian import Gaussian, kl_divergence, log_probability
+from maml_tf.rl.rollouts import Rollouts
+
+
+class Experience(NamedTuple):
+    """What an objective needs of the steps of one task, or of several with a leading [tasks] axis.
+
+    Attributes:
+        observations: [steps, observation].
+        actions: [steps, action].
+        advantages: [steps].
+        weights: What each step counts, [steps]: a mean over the task's steps is the sum of weights times values.
+            They are 0 at padding and sum to 1.
+        mean: The sampling policy's means, [steps, action].
+        log_std: The sampling policy's log standard deviation, [action].
+    """
+
+    observations: tf.Tensor
+    actions: tf.Tensor
+    advantages: tf.Tensor
+    weights: tf.Tensor
+    mean: tf.Tensor
+    log_std: tf.Tensor
+
+
+# (distributions of the actions, experience) -> scalar loss.
+PolicyObjective = Callable[[Gaussian, Experience], tf.Tensor]
+
+
+def experience(rollouts: Rollouts, advantages: np.ndarray, blocks: int = 1) -> Experience:
+    """Lays out rollouts as objectives take them, the steps of a task along one axis.
+
+    Args:
+        rollouts: The rollouts.
+        advantages: [tasks, rollouts, time].
+        blocks: Cut each task's rollouts into so many parts, with weights such that the mean over the parts is
+            the mean over the task's steps. It must divide the number of rollouts.
+
+    Returns:
+        Float32 experience with a leading axis [tasks * blocks].
+
+    Raises:
+        ValueError: If a task has no step that counts, or `blocks` does not divide the rollouts.
+    """
+    tasks, rows = rollouts.valid.shape[:2]
+    count = rollouts.valid.sum((1, 2), dtype=np.float64)
+    if not np.all(count > 0):
+        raise ValueError(f"Expected steps that count in every task. Received: none in {np.flatnonzero(count == 0)}")
+    weights = rollouts.valid / count[:, np.newaxis, np.newaxis]
+    if rows % blocks:
+        raise ValueError(f"Expected blocks to divide the {rows} rollouts of a task. Received: blocks={blocks}")
+
+    def flat(values: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(values.reshape(tasks * blocks, -1, *values.shape[3:]), np.float32)
+
+    return Experience(
+        flat(rollouts.observations),
+        flat(rollouts.actions),
+        flat(advantages),
+        flat(weights * blocks),
+        flat(rollouts.mean),
+        np.repeat(np.asarray(rollouts.log_std, np.float32), blocks, axis=0),
+    )
+
+
+def reinforce(gaussian: Gaussian, batch: Experience) -> tf.Tensor:
+    """Computes the policy-gradient loss, `-mean(log pi(a | s) A)` (Equation 4 with its gradient by Williams, 1992).
+
+    Its gradient at the sampling parameters is unbiased; its second derivative, as the paper's code has it, is not.
+
+    Args:
+        gaussian: The distributions of the actions.
+        batch: The experience.
+
+    Returns:
+        A scalar.
+    """
+    return -tf.reduce_sum(log_probability(gaussian, batch.actions) * batch.advantages * batch.weights)
+
+
+def likelihood_ratio(gaussian: Gaussian, batch: Experience) -> tf.Tensor:
+    """Computes the surrogate loss, `-mean(pi(a | s) / pi_sampling(a | s) A)`.
+
+    The outer loss of TRPO; as an inner loss its gradient equals that of `reinforce` at the sampling parameters,
+    and its second derivative holds the term that makes it unbiased.
+
+    Args:
+        gaussian: The distributions of the actions.
+        batch: The experience, sampled from `batch.mean` and `batch.log_std`.
+
+    Returns:
+        A scalar.
+
+    Source: Schulman et al., Trust region policy optimization, 2015, Equation 14.
+    """
+    return -tf.reduce_sum(ratio(gaussian, batch) * batch.advantages * batch.weights)
+
+
+class ClippedSurrogate:
+    """The loss of proximal policy optimisation, `-mean(min(rho A, clip(rho, 1 - epsilon, 1 + epsilon) A))`.
+
+    Args:
+        epsilon: How far the ratio rho may leave 1 to the loss' advantage.
+
+    Raises:
+        ValueError: If epsilon is not positive.
+
+    Source: Schulman et al., Proximal policy optimization algorithms, 2017, Equation 7.
+    """
+
+    def __init__(self, epsilon: float = 0.2):
+        if not epsilon > 0:
+            raise ValueError(f"Expected epsilon > 0. Received: epsilon={epsilon}")
+        self.epsilon = epsilon
+
+    def __call__(self, gaussian: Gaussian, batch: Experience) -> tf.Tensor:
+        """Computes the loss.
+
+        Args:
+            gaussian: The distributions of the actions.
+            batch: The experience.
+
+        Returns:
+            A scalar.
+        """
+        rho = ratio(gaussian, batch)
+        clipped = tf.clip_by_value(rho, 1.0 - self.epsilon, 1.0 + self.epsilon)
+        return -tf.reduce_sum(tf.minimum(rho * batch.advantages, clipped * batch.advantages) * batch.weights)
+
+
+def ratio(gaussian: Gaussian, batch: Experience) -> tf.Tensor:
+    """Computes the likelihood ratio of the actions, `pi(a | s) / pi_sampling(a | s)`, 1 at the sampling parameters.
+
+    Args:
+        gaussian: The distributions of the actions.
+        batch: The experience.
+
+    Returns:
+        [steps].
+    """
+    difference = log_probability(gaussian, batch.actions) - log_probability(sampling(batch), batch.actions)
+    # At padding the states are arbitrary: an overflow there would make 0 * inf of a loss.
+    return tf.exp(tf.where(batch.weights > 0, difference, tf.zeros_like(difference)))
+
+
+def mean_divergence(gaussian: Gaussian, batch: Experience) -> tf.Tensor:
+    """Computes `mean KL(pi_sampling(. | s) || pi(. | s))`, what the trust region bounds.
+
+    Args:
+        gaussian: The distributions of the actions.
+        batch: The experience.
+
+    Returns:
+        A scalar.
+    """
+    return tf.reduce_sum(kl_divergence(sampling(batch), gaussian) * batch.weights)
+
+
+def sampling(batch: Experience) -> Gaussian:
+    """Returns the distributions that the actions were drawn from.
+
+    Args:
+        batch: The experience.
+
+    Returns:
+        Mean [steps, action] and log standard deviation [action].
+    """
+    return Gaussian(batch.mean, batch.log_std)

@@ -1,0 +1,104 @@
+"""A function in two stages: what does not depend on the late arguments is computed once and kept.
+
+Conjugate gradient multiplies one Jacobian by many vectors. Automatic differentiation writes each product as one
+function of the parameters and the vector; split, all products of a step share its first stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+
+class TwoStages:
+    """Splits `function(early, late)` into `first(early) -> kept` and `second(late, kept) -> function(early, late)`.
+
+    The function is traced once into a graph, which is cut where operations that depend on the late arguments take
+    tensors that do not. Both stages are then called in graphs of the caller's.
+
+    Args:
+        function: `(early, late) -> nest of tensors`, of tensors alone: it must read no variable.
+        early: Nest of `tf.TensorSpec`.
+        late: Nest of `tf.TensorSpec`.
+
+    Attributes:
+        kept: Specifications of the tensors that the first stage hands to the second.
+        results: Nest of the specifications of the results.
+
+    Example:
+    >>> import tensorflow as tf
+    >>> from maml_tf.rl.partial_evaluation import TwoStages
+    >>> scalar = tf.TensorSpec([], tf.float32)
+    >>> stages = TwoStages(lambda early, late: tf.exp(early) * late, scalar, scalar)
+    >>> kept = stages.first(tf.constant(0.0))
+    >>> [float(stages.second(tf.constant(late), kept)) for late in (2.0, 3.0)]
+    [2.0, 3.0]
+    """
+
+    def __init__(self, function: Callable[[Any, Any], Any], early: Any, late: Any):
+        specs = [*tf.nest.flatten(early), *tf.nest.flatten(late)]
+        count = len(tf.nest.flatten(early))
+
+        def flat(*values):
+            return function(
+                tf.nest.pack_sequence_as(early, values[:count]), tf.nest.pack_sequence_as(late, values[count:])
+            )
+
+        whole = tf.compat.v1.wrap_function(flat, specs)
+        arguments = whole.inputs[: len(specs)]
+        results = tf.nest.flatten(whole.structured_outputs)
+        cut = _cut(whole.graph, arguments[count:], results)
+        self._first = whole.prune(arguments[:count], cut)
+        self._second = whole.prune([*arguments[count:], *cut], results)
+        self.kept = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in cut]
+        self.results = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), whole.structured_outputs)
+
+    def first(self, early: Any) -> list[tf.Tensor]:
+        """Computes what does not depend on the late arguments.
+
+        Args:
+            early: Nest of tensors.
+
+        Returns:
+            The tensors to keep.
+        """
+        return list(self._first(*tf.nest.flatten(early)))
+
+    def second(self, late: Any, kept: Sequence[tf.Tensor]) -> Any:
+        """Computes the rest.
+
+        Args:
+            late: Nest of tensors.
+            kept: What `first` returned.
+
+        Returns:
+            The function's results.
+        """
+        return tf.nest.pack_sequence_as(self.results, self._second(*tf.nest.flatten(late), *kept))
+
+
+def _cut(graph: tf.Graph, late: Iterable[tf.Tensor], results: Iterable[tf.Tensor]) -> list[tf.Tensor]:
+    """Finds the tensors that cross from the operations that do not depend on `late` to those that do."""
+    dependent = {tensor.op for tensor in late}
+    for operation in graph.get_operations():  # In an order in which they can be computed.
+        if any(tensor.op in dependent for tensor in operation.inputs):
+            dependent.add(operation)
+    needed: set[tf.Operation] = set()
+    waiting = [tensor.op for tensor in results]
+    while waiting:
+        operation = waiting.pop()
+        if operation not in needed:
+            needed.add(operation)
+            waiting += [tensor.op for tensor in operation.inputs]
+    crossing = {
+        tensor.ref(): tensor
+        for operation in graph.get_operations()
+        if operation in needed and operation in dependent
+        for tensor in operation.inputs
+        if tensor.op not in dependent and tensor.op.type != "Const"
+    }
+    # A result that does not depend on `late` at all crosses as it is.
+    crossing |= {tensor.ref(): tensor for tensor in results if tensor.op not in dependent}
+    return list(crossing.values())

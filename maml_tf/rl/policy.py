@@ -1,0 +1,154 @@
+"""Gaussian policies over any Keras network."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from maml_tf.core.functional import FunctionalModel
+from maml_tf.models import mlp
+from maml_tf.rl.gaussian import Gaussian
+
+_register = keras.saving.register_keras_serializable(package="maml_tf")
+
+
+@_register
+class GaussianPolicy(keras.Model):
+    """A policy `pi(a | s) = N(a; mu(s), sigma)` whose log standard deviation is a parameter, the same in all states.
+
+    Args:
+        network: A built Keras model from observations [batch, observation] to means [batch, action], without
+            state of its own (no batch statistics, no dropout).
+        initial_log_std: Initial log standard deviation of every action dimension.
+        min_std: Least standard deviation; below it the parameter has no effect.
+
+    Raises:
+        ValueError: If the network has state, or `min_std` is not positive.
+
+    Source: Section 5.3; the original's policies.
+
+    Example:
+    >>> import keras
+    >>> from maml_tf.rl.policy import gaussian_mlp_policy
+    >>> policy = gaussian_mlp_policy(observation_size=2, action_size=2)
+    >>> policy.distribution(keras.ops.zeros((5, 2))).batch_shape
+    TensorShape([5])
+    """
+
+    def __init__(self, network: keras.Model, initial_log_std: float = 0.0, min_std: float = 1e-6, **kwargs):
+        FunctionalModel(network)
+        super().__init__(**{"dtype": network.trainable_variables[-1].dtype, **kwargs})
+        if network.non_trainable_variables:
+            names = [variable.path for variable in network.non_trainable_variables]
+            raise ValueError(f"Expected a network whose variables are all trainable. Received: {names} that are not")
+        if not min_std > 0:
+            raise ValueError(f"Expected min_std > 0. Received: min_std={min_std}")
+        self.network = network
+        self.initial_log_std = float(initial_log_std)
+        self.min_std = float(min_std)
+        self.log_std = self.add_weight(
+            shape=(network.output_shape[-1],),
+            initializer=keras.initializers.Constant(self.initial_log_std),
+            name="log_std",
+        )
+        self.built = True
+
+    def call(self, observations):
+        """Computes the mean [batch, action] and the log standard deviation [action]."""
+        return self.network(observations), keras.ops.maximum(self.log_std, math.log(self.min_std))
+
+    def distribution(self, observations: tf.Tensor) -> tfp.distributions.Distribution:
+        """Returns the distribution of the actions.
+
+        Args:
+            observations: [batch, observation].
+
+        Returns:
+            A `MultivariateNormalDiag` of batch shape [batch] and event shape [action].
+        """
+        mean, log_std = self(observations)
+        return tfp.distributions.MultivariateNormalDiag(mean, tf.exp(log_std))
+
+    def get_config(self):
+        return {
+            "network": keras.saving.serialize_keras_object(self.network),
+            "initial_log_std": self.initial_log_std,
+            "min_std": self.min_std,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        network = keras.saving.deserialize_keras_object(config.pop("network"))
+        return cls(network, **config)
+
+
+def gaussian_mlp_policy(
+    observation_size: int,
+    action_size: int,
+    hidden: tuple[int, ...] = (100, 100),
+    name: str = "policy",
+) -> GaussianPolicy:
+    """Builds the paper's policy: two hidden layers of 100 ReLU units, Glorot-uniform kernels, standard deviation 1.
+
+    Args:
+        observation_size: Numbers in an observation.
+        action_size: Numbers in an action.
+        hidden: Units of the hidden layers.
+        name: The policy's name.
+
+    Returns:
+        A policy.
+
+    Raises:
+        ValueError: If a size is below 1.
+    """
+    return GaussianPolicy(mlp((observation_size,), hidden, action_size, name="network"), name=name)
+
+
+class PurePolicy:
+    """A policy as a pure function of its parameters, which may be those of one task.
+
+    Args:
+        policy: The policy.
+
+    Attributes:
+        policy: The policy.
+    """
+
+    def __init__(self, policy: GaussianPolicy):
+        self.policy = policy
+        self._model = FunctionalModel(policy)
+
+    def parameters(self) -> dict[str, tf.Tensor]:
+        """Reads the trainable variables.
+
+        Returns:
+            A dictionary from path to tensor.
+        """
+        return self._model.parameters()
+
+    def assign(self, params: dict[str, tf.Tensor]) -> None:
+        """Writes parameters into the policy's variables.
+
+        Args:
+            params: A tensor for each of `parameters()`.
+        """
+        for name, variable in zip(self._model.names, self.policy.trainable_variables, strict=True):
+            variable.assign(params[name])
+
+    def __call__(self, params: dict[str, tf.Tensor], observations: tf.Tensor) -> Gaussian:
+        """Computes the distribution of the actions.
+
+        Args:
+            params: A tensor for each of `parameters()`.
+            observations: [batch, observation].
+
+        Returns:
+            Mean [batch, action] and log standard deviation [action].
+        """
+        mean, log_std = self._model(params, [], observations, training=False).outputs
+        return Gaussian(mean, log_std)

@@ -1,0 +1,125 @@
+"""Collection of rollouts: policies act, environments answer, nothing is differentiated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from maml_tf.core.meta_gradient import over_tasks
+from maml_tf.rl.environments import TaskEnvironment
+from maml_tf.rl.gaussian import Gaussian
+from maml_tf.rl.policy import PurePolicy
+from maml_tf.rl.rollouts import Rollouts, continues
+
+# Observations [B, observation] -> means [B, action].
+Act = Callable[[np.ndarray], np.ndarray]
+
+
+def collect(
+    environment: TaskEnvironment, act: Act, log_std: np.ndarray, random: np.random.Generator, *, budget: bool = False
+) -> Rollouts:
+    """Lets a policy act in all simulations for the environment's horizon.
+
+    Args:
+        environment: Its tasks are set.
+        act: Computes the means of the actions of all simulations.
+        log_std: The policy's log standard deviation in each task, [tasks, action].
+        random: Source of the actions' noise.
+        budget: How rollouts that end early are read. False: each simulation makes one rollout, padded to the
+            horizon. True: each simulation makes as many steps as the horizon has, over several rollouts, of which
+            one that the last step cuts short does not count; the paper's code counts rollouts in such steps.
+
+    Returns:
+        The rollouts, [tasks, simulations of a task, horizon, ...].
+    """
+    tasks, horizon, simulations = len(log_std), environment.horizon, environment.batch_size
+    size, actions_size = environment.observation_spec().shape[0], environment.action_spec().shape[0]
+    std = np.repeat(np.exp(log_std), simulations // tasks, axis=0)
+    noise = random.standard_normal((horizon, simulations, actions_size), np.float32)
+    observations = np.zeros((horizon, simulations, size), np.float32)
+    means, actions = np.zeros_like(noise), np.zeros_like(noise)
+    rewards, valid = np.zeros((2, horizon, simulations), np.float32)
+    elapsed = np.zeros((horizon, simulations), np.int32)
+
+    now, done = environment.reset_batch(), np.zeros(simulations, bool)
+    since = np.zeros(simulations, np.int32)
+    for time in range(horizon):
+        if budget and done.any():
+            now, since = environment.reset_batch(done), np.where(done, 0, since)
+            done = np.zeros(simulations, bool)
+        if done.all():
+            break
+        observations[time], valid[time], elapsed[time] = now, ~done, since
+        means[time] = act(now)
+        actions[time] = means[time] + std * noise[time]
+        now, rewards[time], done = environment.step_batch(actions[time])
+        since = since + 1
+
+    def by_task(values: np.ndarray) -> np.ndarray:
+        shaped = values.reshape(horizon, tasks, simulations // tasks, *values.shape[2:])
+        return np.ascontiguousarray(np.moveaxis(shaped, 0, 2))
+
+    columns = map(by_task, (observations, actions, rewards, valid, elapsed, means))
+    rollouts = Rollouts(*columns, np.asarray(log_std, np.float32))
+    return _without_unfinished(rollouts, done.reshape(tasks, -1)) if budget else rollouts
+
+
+def _without_unfinished(rollouts: Rollouts, done: np.ndarray) -> Rollouts:
+    """Masks the last rollout of each row, [tasks, rollouts], that is not done."""
+    goes_on = continues(rollouts)
+    # From the end back, a step belongs to the row's last rollout while the next one continues it.
+    last = np.ones(rollouts.valid.shape, bool)
+    last[..., :-1] = np.flip(np.logical_and.accumulate(np.flip(goes_on[..., :-1], -1), axis=-1), -1)
+    return rollouts._replace(valid=np.where(last & ~done[..., np.newaxis], 0.0, rollouts.valid).astype(np.float32))
+
+
+class Actor:
+    """Computes a policy's means for simulations of several tasks, compiled once.
+
+    Args:
+        policy: The policy.
+    """
+
+    def __init__(self, policy: PurePolicy):
+        self._policy = policy
+        self._shared = tf.function(policy, autograph=False)
+        self._own = tf.function(self._of_tasks, autograph=False)
+
+    def shared(self, params: dict[str, tf.Tensor], tasks: int) -> tuple[Act, np.ndarray]:
+        """Lets all tasks act with the same parameters.
+
+        Args:
+            params: The parameters.
+            tasks: Number of tasks.
+
+        Returns:
+            What `collect` takes: the function of the observations, and the log standard deviations.
+        """
+        size = self._policy.policy.network.input_shape[-1]
+        log_std = self._shared(params, tf.zeros([1, size])).log_std.numpy()
+        return lambda observations: self._shared(params, observations).mean.numpy(), np.tile(log_std, (tasks, 1))
+
+    def own(self, params: dict[str, tf.Tensor]) -> tuple[Act, np.ndarray]:
+        """Lets each task act with parameters of its own.
+
+        Args:
+            params: The parameters, each with a leading [tasks] axis.
+
+        Returns:
+            What `collect` takes: the function of the observations, and the log standard deviations.
+        """
+        tasks = next(iter(params.values())).shape[0]
+        size = self._policy.policy.network.input_shape[-1]
+        log_std = self._own(params, tf.zeros([tasks, 1, size])).log_std.numpy()
+
+        def act(observations: np.ndarray) -> np.ndarray:
+            means = self._own(params, observations.reshape(tasks, -1, size)).mean.numpy()
+            return means.reshape(-1, means.shape[-1])
+
+        return act, log_std
+
+    def _of_tasks(self, params: Any, observations: tf.Tensor) -> Gaussian:
+        return over_tasks(lambda task: self._policy(*task), (params, observations), task_map="vectorized")

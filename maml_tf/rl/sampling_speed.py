@@ -1,0 +1,66 @@
+"""How fast rollouts are collected, beside how fast the physics engine could at most."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from maml_tf.models import mlp
+from maml_tf.rl.environments.ant import Ant
+from maml_tf.rl.environments.half_cheetah import HalfCheetah
+from maml_tf.rl.environments.physics import engine_loop
+
+BODIES = {"half_cheetah": HalfCheetah, "ant": Ant}
+# Few enough for a processor's caches.
+_ENGINE_SIMULATIONS = 32
+
+
+def sampling_speed(body: str, *, rollouts: int = 800, seconds: float = 8.0, least: int = 3) -> dict[str, float]:
+    """Times rollouts with the paper's policy in the loop and, in turn with them, the engine alone.
+
+    The policy is a compiled network of two hidden layers of 100 units, whose actions have a standard deviation of
+    1; the environment is used through `step_batch`. The engine's loop is mj_step and mj_forward over few simulations,
+    in C on as many threads.
+
+    Args:
+        body: "half_cheetah" or "ant".
+        rollouts: Simulations at once.
+        seconds: Least time to measure.
+        least: Least number of measurements of each.
+
+    Returns:
+        "control_steps_per_second" (median) and "best_control_steps_per_second" with the policy,
+        "engine_steps_per_second" (median), "share_of_engine", and "calls", the number of measurements.
+    """
+    environment = BODIES[body](rollouts)
+    size, actions = environment.observation_spec().shape[0], environment.action_spec().shape[0]
+    network = mlp((size,), (100, 100), actions)
+    policy = tf.function(lambda observations: network(observations), autograph=False)
+    noise = np.random.default_rng(0).standard_normal((environment.horizon, rollouts, actions), np.float32)
+    engine = engine_loop(environment.simulations.model, min(_ENGINE_SIMULATIONS, rollouts))
+
+    def sample() -> float:
+        observations, steps = environment.reset_batch(), 0
+        done = np.zeros(rollouts, bool)
+        start = time.perf_counter()
+        for of_step in noise:
+            steps += rollouts - np.count_nonzero(done)
+            observations, _, done = environment.step_batch(policy(observations).numpy() + of_step)
+        return steps / (time.perf_counter() - start)
+
+    sample()
+    speeds, of_engine, start = [], [], time.perf_counter()
+    while len(speeds) < least or time.perf_counter() - start < seconds:
+        speeds.append(sample())
+        of_engine.append(engine(noise))
+    speed, limit = statistics.median(speeds), statistics.median(of_engine)
+    return {
+        "control_steps_per_second": round(speed),
+        "best_control_steps_per_second": round(max(speeds)),
+        "engine_steps_per_second": round(limit),
+        "share_of_engine": round(speed / limit, 3),
+        "calls": len(speeds),
+    }

@@ -1,0 +1,258 @@
+"""Trust region policy optimisation: conjugate gradient and line search under a bound on a divergence.
+
+It knows nothing of tasks or adaptation: a `Problem`'s blocks may hold anything, and what adapts inside its `outputs`
+makes it MAML's outer step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from maml_tf.core.meta_gradient import meta_gradient, over_tasks
+from maml_tf.rl.hessian_products import (
+    FisherProducts,
+    Params,
+    Problem,
+    Product,
+    divergence_gradient,
+    finite_difference_product,
+)
+
+
+class Step(NamedTuple):
+    """The outcome of a step.
+
+    Attributes:
+        params: The new parameters, or the old ones where no step was accepted.
+        loss_before: The mean loss at the old parameters.
+        loss: The mean loss at the new ones.
+        divergence: The mean divergence of the new ones from the old.
+        searches: Steps of the line search, the accepted one included.
+        accepted: Whether a step was accepted.
+        residual: Norm of the conjugate gradient's last residual, relative to the gradient's.
+    """
+
+    params: Params
+    loss_before: tf.Tensor
+    loss: tf.Tensor
+    divergence: tf.Tensor
+    searches: tf.Tensor
+    accepted: tf.Tensor
+    residual: tf.Tensor
+
+
+class Solution(NamedTuple):
+    """What conjugate gradient found.
+
+    Attributes:
+        solution: x, [size].
+        residual: `b - A x`, [size].
+    """
+
+    solution: tf.Tensor
+    residual: tf.Tensor
+
+
+def conjugate_gradient(product: Product, target: tf.Tensor, iterations: int = 10, tolerance: float = 1e-10) -> Solution:
+    """Solves `A x = b` for a symmetric positive definite A known by its products.
+
+    Args:
+        product: `v -> A v`.
+        target: b, [size].
+        iterations: How many, at most.
+        tolerance: Stop where the residual's squared norm is below it.
+
+    Returns:
+        A `Solution`.
+
+    Source: Hestenes and Stiefel, 1952.
+
+    Example:
+    >>> import tensorflow as tf
+    >>> from maml_tf.rl.trust_region import conjugate_gradient
+    >>> conjugate_gradient(lambda v: tf.constant([2.0, 4.0]) * v, tf.constant([2.0, 2.0])).solution.numpy().round(3)
+    array([1. , 0.5], dtype=float32)
+    """
+
+    def iterate(iteration, solution, residual, direction, squares):
+        along = product(direction)
+        size = squares / tf.reduce_sum(direction * along)
+        solution, residual = solution + size * direction, residual - size * along
+        now = tf.reduce_sum(residual**2)
+        return iteration + 1, solution, residual, residual + now / squares * direction, now
+
+    start = (tf.constant(0), tf.zeros_like(target), target, target, tf.reduce_sum(target**2))
+    _, solution, residual, _, _ = tf.while_loop(
+        lambda iteration, s, r, d, squares: (iteration < iterations) & (squares > tolerance), iterate, start
+    )
+    return Solution(solution, residual)
+
+
+class TrustRegion:
+    """Steps that minimise a loss under a bound on a divergence (TRPO), compiled once.
+
+    The direction is conjugate gradient's solution of `(H + damping I) d = g`, its length `sqrt(2 delta / d'(H +
+    damping I)d)`; the line search shrinks it until the loss falls and the divergence keeps its bound.
+
+    Args:
+        problem: What is minimised and bounded.
+        bound: delta, the most that the mean divergence may be.
+        iterations: Of conjugate gradient.
+        damping: Added to the Hessian's diagonal.
+        products: "fisher", exact, or "finite_differences", the paper's.
+        thin: Makes a smaller block for the Hessian's products from a block, or None for the block itself.
+        shrink: Factor of a line search's step.
+        searches: Most steps of the line search.
+        parallel_blocks: How many blocks to compute at once.
+
+    Raises:
+        ValueError: If `products` is unknown, or a number is out of range.
+
+    Source: Schulman et al., Trust region policy optimization, 2015, Appendix C.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        bound: float = 0.01,
+        *,
+        iterations: int = 10,
+        damping: float = 1e-5,
+        products: str = "fisher",
+        thin: Callable[[Any], Any] | None = None,
+        shrink: float = 0.8,
+        searches: int = 15,
+        parallel_blocks: int = 2,
+    ):
+        if products not in ("fisher", "finite_differences"):
+            raise ValueError(f'Expected products of "fisher" or "finite_differences". Received: {products!r}')
+        if not bound > 0 or not damping >= 0 or not 0 < shrink < 1 or min(iterations, searches, parallel_blocks) < 1:
+            raise ValueError(
+                "Expected bound > 0, damping >= 0, 0 < shrink < 1 and counts of at least 1. Received: "
+                f"bound={bound}, damping={damping}, shrink={shrink}, iterations={iterations}, searches={searches}, "
+                f"parallel_blocks={parallel_blocks}"
+            )
+        self.problem, self.bound, self.iterations, self.damping = problem, bound, iterations, damping
+        self.products, self.thin, self.shrink, self.searches = products, thin, shrink, searches
+        self.parallel_blocks = parallel_blocks
+        self._fisher: dict[Any, FisherProducts] = {}
+        self._compiled = tf.function(self._step, autograph=False)
+
+    def __call__(self, params: Params, blocks: Any) -> Step:
+        """Takes a step.
+
+        Args:
+            params: Nest of float tensors, at which the divergence is 0.
+            blocks: Nest of tensors with a leading [blocks] axis.
+
+        Returns:
+            A `Step`.
+        """
+        if self.products == "fisher":
+            shapes = _shapes((params, blocks))
+            # Made here and not while the step is traced, whose graph theirs would be part of.
+            if shapes not in self._fisher:
+                self._fisher[shapes] = FisherProducts(self.problem, params, self._thinned(blocks), self.parallel_blocks)
+        return self._compiled(params, blocks)
+
+    def _step(self, params: Params, blocks: Any) -> Step:
+        flat, unflatten = flattened(params)
+
+        def loss_of_block(params, block):
+            return self.problem.loss(self.problem.outputs(params, block), block), ()
+
+        objective = meta_gradient(loss_of_block, params, blocks, parallel_tasks=self.parallel_blocks)
+        gradient = flatten(objective.gradients)
+        product = self._product(params, blocks)
+        direction, residual = conjugate_gradient(lambda v: product(v) + self.damping * v, gradient, self.iterations)
+        # d'(H + damping I)d, without another product.
+        curved = tf.reduce_sum(direction * (gradient - residual))
+        full = tf.sqrt(2.0 * self.bound / tf.maximum(curved, np.finfo(np.float32).tiny)) * direction
+
+        def evaluate(candidate):
+            values = over_tasks(
+                lambda block: self._loss_and_divergence(unflatten(candidate), block), blocks,
+                parallel_tasks=self.parallel_blocks,
+            )  # fmt: skip
+            return tuple(tf.reduce_mean(value) for value in values)
+
+        new, loss, divergence, searches, accepted = self._search(evaluate, flat, full, objective.loss)
+        relative = tf.norm(residual) / tf.maximum(tf.norm(gradient), np.finfo(np.float32).tiny)
+        return Step(unflatten(new), objective.loss, loss, divergence, searches, accepted, relative)
+
+    def _thinned(self, blocks: Any) -> Any:
+        return tf.vectorized_map(self.thin, blocks) if self.thin else blocks
+
+    def _product(self, params: Params, blocks: Any) -> Product:
+        flat, unflatten = flattened(params)
+        thinned = self._thinned(blocks)
+        if self.products == "fisher":
+            product = self._fisher[_shapes((params, blocks))].at(params, thinned)
+            return lambda vector: flatten(product(unflatten(vector)))
+
+        def gradient(at):
+            return flatten(divergence_gradient(self.problem, unflatten(at), thinned, self.parallel_blocks))
+
+        return finite_difference_product(gradient, flat)
+
+    def _loss_and_divergence(self, params: Params, block: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        outputs = self.problem.outputs(params, block)
+        return self.problem.loss(outputs, block), self.problem.divergence(outputs, block)
+
+    def _search(self, evaluate, start, full, loss_before):
+        """Shrinks the step until it is acceptable; where none is, stays at the start."""
+
+        def attempt(number, *_):
+            candidate = start - self.shrink ** tf.cast(number, full.dtype) * full
+            loss, divergence = evaluate(candidate)
+            # Comparisons with NaN are false: a diverged candidate is never accepted.
+            return number + 1, candidate, loss, divergence, (loss < loss_before) & (divergence <= self.bound)
+
+        zero = tf.zeros_like(loss_before)
+        searches, candidate, loss, divergence, accepted = tf.while_loop(
+            lambda number, _candidate, _loss, _divergence, accepted: (number < self.searches) & ~accepted,
+            attempt,
+            (tf.constant(0), start, loss_before, zero, tf.constant(False)),
+        )
+        new = tf.where(accepted, candidate, start)
+        return new, tf.where(accepted, loss, loss_before), tf.where(accepted, divergence, zero), searches, accepted
+
+
+def flatten(nest: Any) -> tf.Tensor:
+    """Joins a nest's tensors in one vector.
+
+    Args:
+        nest: Nest of tensors of one dtype.
+
+    Returns:
+        [size].
+    """
+    return tf.concat([tf.reshape(leaf, [-1]) for leaf in tf.nest.flatten(nest)], axis=0)
+
+
+def flattened(params: Params) -> tuple[tf.Tensor, Callable[[tf.Tensor], Params]]:
+    """Joins parameters in one vector, and makes the way back.
+
+    Args:
+        params: Nest of tensors of static shapes and one dtype.
+
+    Returns:
+        [size], and a function from [size] to the nest.
+    """
+    leaves = tf.nest.flatten(params)
+    sizes = [int(np.prod(leaf.shape)) for leaf in leaves]
+
+    def unflatten(vector):
+        parts = tf.split(vector, sizes)
+        shaped = [tf.reshape(part, leaf.shape) for part, leaf in zip(parts, leaves, strict=True)]
+        return tf.nest.pack_sequence_as(params, shaped)
+
+    return flatten(params), unflatten
+
+
+def _shapes(nest: Any) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(leaf.shape) for leaf in tf.nest.flatten(nest))

@@ -1,0 +1,32 @@
+"""Tests of maml_tf.baselines.nearest_neighbour."""
+
+import keras
+import numpy as np
+from absl.testing import absltest
+
+from maml_tf.baselines import nearest_neighbour
+
+
+class NearestNeighbourTest(absltest.TestCase):
+    def test_it_agrees_with_a_search_over_all_pairs(self):
+        rng = np.random.default_rng(0)
+        support_x, query_x = rng.normal(size=(3, 6, 4)).astype("f"), rng.normal(size=(3, 8, 4)).astype("f")
+        support_y, query_y = rng.integers(0, 3, (3, 6)), rng.integers(0, 3, (3, 8))
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(5)])
+        [values] = nearest_neighbour(model, [((support_x, support_y, query_x), query_y)]).values["accuracy"]
+        for task in range(3):
+            support, query = np.asarray(model(support_x[task])), np.asarray(model(query_x[task]))
+            right = 0
+            for example, label in zip(query, query_y[task], strict=True):
+                cosines = [example @ s / np.linalg.norm(example) / np.linalg.norm(s) for s in support]
+                right += support_y[task][int(np.argmax(cosines))] == label
+            self.assertAlmostEqual(values[task], right / 8, places=6)
+
+    def test_no_episode_is_an_error(self):
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(5)])
+        with self.assertRaisesRegex(ValueError, "Expected at least one meta-batch"):
+            nearest_neighbour(model, [])
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,75 @@
+"""Tests of maml_tf.baselines.pretrained_classifier."""
+
+import keras
+import numpy as np
+from absl.testing import absltest
+
+from maml_tf.baselines import classifier, labelled_batches
+from maml_tf.baselines.pretrained_classifier import feature_model
+from maml_tf.models import conv_net
+from maml_tf.tasks import ClassPool
+from tests.support.keras_warnings import ignore_array_copy
+
+
+def pool():
+    """Returns three classes of 2, 3 and 4 images, each its own byte everywhere but for a mark in a corner."""
+    values = np.arange(9, dtype=np.uint8) + 10
+    images = np.tile(values[:, None, None, None], (1, 4, 4, 1))
+    images[:, 0, 0] = 255
+    return ClassPool(images, ["a", "a", "b", "b", "b", "c", "c", "c", "c"])
+
+
+class ClassifierTest(absltest.TestCase):
+    def test_training_it_trains_the_networks_own_features(self):
+        ignore_array_copy()
+        network = conv_net((4, 4, 1), ways=2, filters=3, blocks=2)
+        before = [value.copy() for value in network.get_weights()]
+        model = classifier(network, 3)
+        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        model.fit(labelled_batches(pool(), 0, 6), steps_per_epoch=2, shuffle=False, verbose=0)
+        after = network.get_weights()
+        for index in (0, 1, 2, 3):  # Kernels and offsets.
+            self.assertFalse(np.array_equal(before[index], after[index]))
+        for index in (4, 5):  # The few-shot head.
+            np.testing.assert_array_equal(before[index], after[index])
+        images = np.random.default_rng(0).random((3, 4, 4, 1), np.float32)
+        features, head = feature_model(network)(images), model.get_layer("class_head")
+        np.testing.assert_allclose(model(images), head(features), rtol=1e-6)
+
+    def test_one_class_is_an_error(self):
+        with self.assertRaisesRegex(ValueError, "Expected classes of at least 2. Received: classes=1"):
+            classifier(conv_net((4, 4, 1), filters=2, blocks=1), 1)
+
+
+class LabelledBatchesTest(absltest.TestCase):
+    def test_labels_are_the_images_and_all_are_drawn(self):
+        seen = set()
+        for images, labels in labelled_batches(pool(), 1, 50).take(4):
+            number = np.round(images.numpy()[:, 2, 2, 0] * 255).astype(int) - 10
+            np.testing.assert_array_equal(labels, np.repeat([0, 1, 2], [2, 3, 4])[number])
+            seen |= set(number)
+        self.assertEqual(seen, set(range(9)))
+
+    def test_turned_classes_are_classes_of_their_own(self):
+        for images, labels in labelled_batches(pool(), 1, 50, rotations=True).take(2):
+            marked = images.numpy()[..., 0] == 1.0
+            # The mark in the corner, turned counterclockwise.
+            corners = {0: (0, 0), 1: (3, 0), 2: (3, 3), 3: (0, 3)}
+            for image, label in zip(marked, labels.numpy(), strict=True):
+                self.assertEqual(tuple(np.argwhere(image)[0]), corners[label % 4])
+            self.assertEqual(set(labels.numpy() // 4), {0, 1, 2})
+
+    def test_an_element_is_a_function_of_its_index(self):
+        whole = list(labelled_batches(pool(), 3, 5).take(3))
+        [third] = labelled_batches(pool(), 3, 5, first=2).take(1)
+        for one, other in zip(whole[2], third, strict=True):
+            np.testing.assert_array_equal(one, other)
+        self.assertFalse(np.array_equal(whole[0][1], whole[1][1]))
+
+    def test_bad_numbers_are_errors(self):
+        with self.assertRaisesRegex(ValueError, "Received: batch_size=0, first=0"):
+            labelled_batches(pool(), 1, 0)
+
+
+if __name__ == "__main__":
+    absltest.main()

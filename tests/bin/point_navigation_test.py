@@ -1,0 +1,106 @@
+"""Tests of bin/point_navigation.py, run as a process."""
+
+import json
+import pathlib
+import tempfile
+
+import tensorflow as tf
+from absl.testing import absltest, parameterized
+
+from tests.support import binary, with_rl  # noqa: F401
+
+# isort: split
+from maml_tf.experiments.meta_rl_config import METHODS
+
+SETTINGS = (
+    "--meta_batch_size=3",
+    "--rollouts=4",
+    "--hidden=8",
+    "--conjugate_gradient_iterations=2",
+    "--evaluation_steps=2",
+    "--evaluation_rollouts=3",
+    "--test_tasks=2",
+    "--tuning_tasks=2",
+    "--checkpoint_seconds=0",
+)
+
+
+def tensors(folder):
+    """Returns all that the newest checkpoint holds but how often it was saved."""
+    reader = tf.train.load_checkpoint(str(folder))
+    names = [n for n in reader.get_variable_to_shape_map() if not n.startswith(("save_counter", "_CHECKPOINTABLE"))]
+    return {name: reader.get_tensor(name).tolist() for name in names}
+
+
+class AllMethodsTest(absltest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        cls.whole, cls.broken = pathlib.Path(folder.name, "whole"), pathlib.Path(folder.name, "broken")
+        whole = binary.start("point_navigation", "--method=all", "--iterations=3", f"--logdir={cls.whole}", *SETTINGS)
+        cls.addClassCleanup(whole.kill)
+        arguments = ("point_navigation", f"--logdir={cls.broken}", *SETTINGS)
+        cls.first = binary.run(*arguments, "--iterations=2")
+        cls.refused = binary.run(*arguments, "--iterations=3")
+        cls.resumed = binary.run(*arguments, "--iterations=3", "--resume")
+        cls.finished = binary.finish(whole)
+        if cls.finished.code:
+            raise RuntimeError(cls.finished.stderr)
+        cls.results = json.loads((cls.whole / "results.json").read_text())
+
+    def test_rows_are_all_there_in_the_common_form(self):
+        self.assertEqual(
+            [(row["method"], row["shots"], row["metric"], row["step"]) for row in self.results["rows"]],
+            [
+                (method, 3, "return", step)
+                for method in METHODS
+                for step in range(1 if method == "oracle" else 3)
+            ],
+        )  # fmt: skip
+        for row in self.results["rows"]:
+            self.assertEqual(row["tasks"], 2)
+            self.assertLess(row["mean"], 0.0)
+        self.assertEqual(self.results["experiment"], "point_navigation")
+        self.assertEqual(set(self.results["training_seconds"]), set(METHODS))
+
+    def test_figures_policies_and_events_are_written(self):
+        for name in ("returns.png", "trajectories.png"):
+            self.assertTrue(binary.is_png(self.whole / name), name)
+        for method in METHODS:
+            self.assertTrue((self.whole / method / "policy.keras").exists())
+        self.assertNotEmpty(list((self.whole / "maml" / "train").glob("events.out.tfevents.*")))
+
+    def test_a_resumed_run_equals_one_that_never_stopped(self):
+        self.assertEqual((self.first.code, self.resumed.code), (0, 0), self.resumed.stderr)
+        whole, resumed = (tensors(folder / "maml" / "checkpoints") for folder in (self.whole, self.broken))
+        self.assertEqual(whole, resumed)
+        rows = json.loads((self.broken / "results.json").read_text())["rows"]
+        self.assertEqual(rows, [row for row in self.results["rows"] if row["method"] == "maml"])
+
+    def test_checkpoints_are_not_trained_over_without_resume(self):
+        self.assertEqual(self.refused.code, 1)
+        self.assertIn("Expected a directory without checkpoints, or to resume from them", self.refused.errors[0])
+
+    def test_the_table_is_on_stdout(self):
+        self.assertIn("after 0 steps", self.finished.stdout)
+        self.assertIn(f"Written to {self.whole}", self.finished.stdout)
+
+
+class CommandLineTest(parameterized.TestCase):
+    @parameterized.named_parameters(
+        ("unknown_method", "--method=reptile", "Expected methods of ('maml', "),
+        ("out_of_range", "--rollouts=0", "Expected rollouts to be at least 1"),
+    )
+    def test_a_bad_flag_is_one_clear_error(self, flag, message):
+        with tempfile.TemporaryDirectory() as folder:
+            finished = binary.run("point_navigation", flag, f"--logdir={folder}/run")
+            self.assertFalse(pathlib.Path(folder, "run").exists())
+        self.assertEqual(finished.code, 1)
+        self.assertLen(finished.errors, 1, finished.stderr)
+        self.assertIn(message, finished.errors[0])
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,100 @@
+"""The meta-gradient of tasks shared out among replicas is that of all tasks; `fit` under a strategy is `fit`."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+from absl.testing import absltest
+
+from tests.support.source_tree import PROJECT
+
+# In a process of its own: a device can be divided only before TensorFlow's first operation.
+_ON_TWO_REPLICAS = """
+import json, sys
+import keras
+import numpy as np
+import tensorflow as tf
+
+[cpu] = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+import maml_tf
+from maml_tf.models import mlp
+from tests.support.small_learner import make_data
+
+data = make_data(tasks=4)
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+def build():
+    keras.utils.set_random_seed(0)
+    learner = maml_tf.MAML(mlp((2,), (5,), activation="tanh"), "mse", maml_tf.LearnedStepSizes(0.1), inner_steps=2)
+    learner.compile(keras.optimizers.SGD(0.1))
+    return learner
+
+
+def gradients_on_replicas(learner):
+    def shares(leaf):
+        return strategy.experimental_distribute_values_from_function(
+            lambda context: tf.constant(np.split(leaf, 2)[context.replica_id_in_sync_group])
+        )
+
+    @tf.function
+    def run(*leaves):
+        results = strategy.run(lambda *leaves: learner.meta_gradients(tf.nest.pack_sequence_as(data, leaves)), leaves)
+        return tf.nest.map_structure(lambda result: strategy.reduce("MEAN", result, axis=None), results)
+
+    return run(*(shares(leaf) for leaf in tf.nest.flatten(data)))
+
+
+single = build()
+with strategy.scope():
+    shared = build()
+found = {}
+for name, learner, results in (
+    ("single", single, single.meta_gradients(data)),
+    ("shared", shared, gradients_on_replicas(shared)),
+):
+    loss, gradients = results
+    history = learner.fit(*data, batch_size=4, epochs=2, shuffle=False, verbose=0).history["loss"]
+    found[name] = {
+        "gradients": [np.asarray(value).tolist() for value in [loss, *gradients]],
+        "losses": history,
+        "weights": [weight.tolist() for weight in learner.get_weights()],
+        "jit_compile": learner.jit_compile,
+    }
+sys.stdout.write(json.dumps(found))
+"""
+
+
+class MirroredStrategyTest(absltest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        finished = subprocess.run(
+            [sys.executable, "-c", _ON_TWO_REPLICAS], cwd=PROJECT, capture_output=True, text=True, check=False
+        )
+        if finished.returncode:
+            raise RuntimeError(finished.stderr)
+        cls.found = json.loads(finished.stdout)
+
+    def assert_same(self, key):
+        for single, shared in zip(self.found["single"][key], self.found["shared"][key], strict=True):
+            np.testing.assert_allclose(shared, single, rtol=1e-5, atol=1e-7)
+
+    def test_the_meta_gradient_is_callable_on_each_replica(self):
+        self.assert_same("gradients")
+
+    def test_fit_trains_as_on_one_replica(self):
+        self.assert_same("losses")
+        self.assert_same("weights")
+
+    def test_xla_is_left_to_one_replica(self):
+        """It cannot reach the variables of another replica."""
+        self.assertTrue(self.found["single"]["jit_compile"])
+        self.assertFalse(self.found["shared"]["jit_compile"])
+
+
+if __name__ == "__main__":
+    absltest.main()

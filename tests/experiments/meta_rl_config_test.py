@@ -1,0 +1,86 @@
+"""Tests of the configuration of meta-reinforcement learning."""
+
+import dataclasses
+
+from absl.testing import absltest, parameterized
+
+from tests.support import with_rl  # noqa: F401
+
+# isort: split
+from maml_tf.experiments import meta_rl_config, options
+from maml_tf.experiments.config import from_dict, to_dict
+from maml_tf.experiments.meta_rl_config import ENVIRONMENTS, METHODS, MetaRLConfig, make_environment, preset
+
+
+class MetaRLConfigTest(parameterized.TestCase):
+    @parameterized.parameters(
+        ({"environment": "walker"}, "Expected environment to be one of .*Received: environment='walker'"),
+        ({"rollouts": 0}, "Expected rollouts to be at least 1. Received: rollouts=0"),
+        ({"inner_learning_rate": 0.0}, "inner_learning_rate"),
+        ({"products": "exact"}, "Expected products to be one of"),
+        ({"damping": -1.0}, "damping"),
+    )
+    def test_bad_values_are_refused(self, changes, message):
+        with self.assertRaisesRegex(ValueError, message):
+            MetaRLConfig(**changes)
+
+    def test_streams_differ_between_purposes_and_seeds(self):
+        streams = {MetaRLConfig(seed=seed).stream(purpose) for seed in range(5) for purpose in range(4)}
+        self.assertLen(streams, 20)
+
+    def test_later_steps_take_half_unless_said_otherwise(self):
+        self.assertEqual(MetaRLConfig().step_sizes(), (0.1, 0.05))
+        self.assertEqual(MetaRLConfig(inner_learning_rate=0.5).step_sizes(), (0.5, 0.25))
+        self.assertEqual(MetaRLConfig(evaluation_learning_rate=0.4, later_learning_rate=0.3).step_sizes(), (0.4, 0.3))
+        self.assertEqual(MetaRLConfig(later_learning_rate=0.3).step_sizes(1.0), (1.0, 0.5))
+
+    def test_a_resume_may_train_longer_but_not_otherwise(self):
+        first = MetaRLConfig().identity("maml")
+        self.assertEqual(first, MetaRLConfig(iterations=7, test_tasks=3).identity("maml"))
+        self.assertNotEqual(first, MetaRLConfig().identity("oracle"))
+        self.assertNotEqual(first, MetaRLConfig(seed=2).identity("maml"))
+        self.assertNotEqual(first, MetaRLConfig(curvature_stride=2).identity("maml"))
+
+    @parameterized.parameters(*ENVIRONMENTS)
+    def test_presets_are_the_papers(self, environment):
+        config = preset(environment, seed=5)
+        self.assertEqual(config.environment, environment)
+        self.assertEqual(config.seed, 5)
+        self.assertEqual(config.meta_batch_size, 20 if environment.startswith("point") else 40)
+        self.assertEqual(config.rollouts, 40 if environment == "ant_direction" else 20)
+        self.assertEqual(from_dict(MetaRLConfig, to_dict(config)), config)
+
+    def test_every_field_but_the_environment_can_be_an_option(self):
+        names = [option.name for option in options.options(MetaRLConfig)]
+        self.assertEqual(names, [field.name for field in dataclasses.fields(MetaRLConfig)])
+
+    def test_methods(self):
+        self.assertEqual(METHODS, ("maml", "pretrained", "random", "oracle", "context_vector"))
+
+
+class MakeEnvironmentTest(parameterized.TestCase):
+    @parameterized.parameters(
+        ("point_navigation", 2, 2), ("point_navigation_squared", 2, 2), ("half_cheetah_velocity", 20, 1),
+        ("half_cheetah_direction", 20, 1), ("ant_velocity", 125, 1), ("ant_direction", 125, 1),
+    )  # fmt: skip
+    def test_has_the_size_of_the_specification(self, name, observation, task):
+        environment = make_environment(name, 2)
+        self.assertEqual(environment.observation_spec().shape, (observation,))
+        oracle = make_environment(name, 2, task_in_observation=True)
+        self.assertEqual(oracle.observation_spec().shape, (observation + task,))
+
+    def test_the_reward_of_navigation(self):
+        self.assertEqual(make_environment("point_navigation", 1).reward, "distance")
+        self.assertEqual(make_environment("point_navigation_squared", 1).reward, "squared")
+
+    def test_an_unknown_name_is_refused(self):
+        with self.assertRaisesRegex(ValueError, "Received: 'walker'"):
+            make_environment("walker", 1)
+
+    def test_purposes(self):
+        purposes = (meta_rl_config.TRAINING, meta_rl_config.TUNING, meta_rl_config.TEST, meta_rl_config.FIGURES)
+        self.assertLen(set(purposes), 4)
+
+
+if __name__ == "__main__":
+    absltest.main()

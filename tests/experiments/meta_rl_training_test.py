@@ -1,0 +1,102 @@
+"""Tests of the methods of meta-reinforcement learning, small: what each composes, and resume."""
+
+import pathlib
+import tempfile
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import absltest, parameterized
+
+from tests.support import with_rl  # noqa: F401
+
+# isort: split
+from maml_tf.experiments.meta_rl_config import MetaRLConfig, make_environment
+from maml_tf.experiments.meta_rl_evaluation import CANDIDATES, evaluate, tune_step_size
+from maml_tf.experiments.meta_rl_training import build_adaptation, build_iteration, build_policy, train
+from maml_tf.rl.policy import PurePolicy
+from tests.support.keras_warnings import ignore_array_copy
+
+SMALL = {
+    "meta_batch_size": 3, "rollouts": 4, "hidden": 8, "evaluation_steps": 2, "evaluation_rollouts": 3, "test_tasks": 2,
+    "tuning_tasks": 2, "iterations": 2, "conjugate_gradient_iterations": 2,
+}  # fmt: skip
+
+
+def parts(method, **changes):
+    config = MetaRLConfig(**{**SMALL, **changes})
+    environment = make_environment("point_navigation", 12, task_in_observation=method == "oracle")
+    policy = PurePolicy(build_policy(method, config, environment))
+    return config, environment, policy
+
+
+class MethodsTest(parameterized.TestCase):
+    @parameterized.parameters(("maml", 2, 1), ("pretrained", 2, 0), ("oracle", 4, 0), ("context_vector", 2, 1))
+    def test_composition(self, method, inputs, inner_steps):
+        config, environment, policy = parts(method)
+        iteration = build_iteration(method, config, environment, policy)
+        self.assertEqual(policy.policy.network.input_shape, (None, inputs))
+        self.assertEqual(iteration.inner_steps, inner_steps)
+        self.assertEqual(iteration.outer.bound, config.max_divergence)
+
+    def test_the_context_alone_adapts_and_starts_at_zero(self):
+        config, _, policy = parts("context_vector")
+        adaptation = build_adaptation("context_vector", config, policy, 0.1)
+        self.assertEqual(adaptation.adapted, ["context_vector/context"])
+        np.testing.assert_array_equal(policy.parameters()["context_vector/context"], np.zeros((2,)))
+        self.assertLen(build_adaptation("maml", config, policy, 0.1).adapted, 8)
+
+    def test_a_thinned_curvature_changes_the_step(self):
+        results = []
+        for config, environment, policy in (parts("maml"), parts("maml", curvature_stride=2)):
+            start = {name: np.full(value.shape, 0.1, np.float32) for name, value in policy.parameters().items()}
+            new, logs = build_iteration("maml", config, environment, policy)(start, 0)
+            results.append((new["head/kernel"], logs["return_step_0"]))
+        self.assertFalse(np.array_equal(results[0][0], results[1][0]))
+        self.assertEqual(results[0][1], results[1][1])
+
+
+class TrainTest(absltest.TestCase):
+    def setUp(self):
+        super().setUp()
+        ignore_array_copy()
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+
+    def test_training_writes_events_and_returns_the_best_policy(self):
+        config = MetaRLConfig(**SMALL, checkpoint_seconds=0.0)
+        policy = train("context_vector", config, self.folder, False)
+        self.assertNotEmpty(list((self.folder / "train").glob("events.*")))
+        reader = tf.train.load_checkpoint(str(self.folder / "checkpoints"))
+        best = reader.get_tensor("best/iteration/.ATTRIBUTES/VARIABLE_VALUE")
+        self.assertIn(best, (0, 1))
+        kept = reader.get_tensor("best/weights/0/.ATTRIBUTES/VARIABLE_VALUE")
+        np.testing.assert_array_equal(policy.policy.get_weights()[0], kept)
+
+    def test_random_is_not_trained(self):
+        config = MetaRLConfig(**SMALL)
+        one, other = (train("random", config, self.folder, False) for _ in range(2))
+        for first, second in zip(one.policy.get_weights(), other.policy.get_weights(), strict=True):
+            np.testing.assert_array_equal(first, second)
+        self.assertEmpty(list(self.folder.iterdir()))
+
+
+class EvaluateTest(absltest.TestCase):
+    def test_returns_of_each_step_and_task(self):
+        config, _, policy = parts("maml")
+        evaluation = evaluate("maml", config, policy, (0.1, 0.05))
+        self.assertEqual(evaluation.values["return"].shape, (3, 2))
+        again = evaluate("maml", config, policy, (0.1, 0.05))
+        np.testing.assert_array_equal(evaluation.values["return"], again.values["return"])
+
+    def test_an_oracle_takes_no_step(self):
+        config, _, policy = parts("oracle")
+        self.assertEqual(evaluate("oracle", config, policy, (0.1,)).values["return"].shape, (1, 2))
+
+    def test_the_tuned_step_size_is_a_candidate(self):
+        config, _, policy = parts("random")
+        self.assertIn(tune_step_size("random", config, policy), CANDIDATES)
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,73 @@
+"""Tests of maml_tf.experiments.meta_rl_videos."""
+
+import os
+import pathlib
+import tempfile
+from unittest import mock
+
+import imageio.v3 as imageio
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from tests.support import with_rl  # noqa: F401
+
+# isort: split
+from maml_tf.experiments import meta_rl_videos
+from maml_tf.experiments.meta_rl_config import MetaRLConfig, make_environment
+from maml_tf.experiments.meta_rl_evaluation import test_tasks as tasks_of_the_paper
+from maml_tf.experiments.meta_rl_training import build_policy
+from maml_tf.rl.policy import PurePolicy
+
+SMALL = {"hidden": 8, "evaluation_rollouts": 2, "test_tasks": 4}
+
+
+def policy_of(method, config):
+    environment = make_environment(config.environment, 1, task_in_observation=method == "oracle")
+    return PurePolicy(build_policy(method, config, environment))
+
+
+class WriteVideosTest(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.directory = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()), "videos")
+
+    @parameterized.parameters(("maml", 644), ("oracle", 320))
+    def test_films_two_tasks_before_and_after(self, method, width):
+        config = MetaRLConfig(**SMALL)
+        with mock.patch.object(meta_rl_videos, "_NAVIGATION_STEPS_PER_FRAME", 50):
+            files = meta_rl_videos.write_videos(method, config, policy_of(method, config), (0.1,), self.directory)
+        goals = tasks_of_the_paper(method, config)
+        outermost = goals[[goals[:, 0].argmin(), goals[:, 0].argmax()]]
+        self.assertEqual(
+            [file.name for file in files], [f"{method}_task_{x:.2f}_{y:.2f}.gif" for x, y in outermost.tolist()]
+        )
+        for file in files:
+            self.assertEqual(imageio.imread(file, plugin="pillow").shape[1:], (240, width, 3))
+
+    def test_a_machine_that_cannot_draw_writes_nothing_and_says_so(self):
+        config = MetaRLConfig("half_cheetah_direction", **SMALL)
+        policy = policy_of("oracle", config)
+        with mock.patch.dict(os.environ, MUJOCO_GL="nonsense"), self.assertLogs(level="WARNING") as logs:
+            files = meta_rl_videos.write_videos("oracle", config, policy, (0.1,), self.directory)
+        self.assertEqual(files, [])
+        self.assertIn("oracle: no video: Expected EGL or OSMesa", logs.output[0])
+
+
+class SideBySideTest(absltest.TestCase):
+    def test_the_shorter_film_stands_still_at_its_end(self):
+        short, long = np.full([2, 4, 6, 3], 10, np.uint8), np.full([3, 4, 6, 3], 20, np.uint8)
+        short[1] = 15
+        joined = meta_rl_videos.side_by_side([short, long])
+        self.assertEqual(joined.shape, (3, 4, 16, 3))
+        self.assertEqual(joined[:, 0, 0, 0].tolist(), [10, 15, 15])
+        self.assertEqual(joined[:, 0, -1, 0].tolist(), [20, 20, 20])
+        self.assertEqual(joined[:, 0, 6:10, 0].tolist(), [[255] * 4] * 3)
+
+    def test_locomotion_is_shown_in_real_time(self):
+        for name, expected in (("half_cheetah_velocity", (4, 25.0)), ("ant_velocity", (2, 25.0))):
+            every, speed = meta_rl_videos._pace(make_environment(name, 1))
+            self.assertEqual((every, round(speed, 6)), expected)
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,30 @@
+"""Tests of maml_tf.plotting.episode."""
+
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from maml_tf.plotting import episode_predictions, style
+
+
+class EpisodePredictionsTest(parameterized.TestCase):
+    @parameterized.parameters(1, 3)
+    def test_each_row_is_a_class_and_colours_tell_right_from_wrong(self, channels):
+        rng = np.random.default_rng(0)
+        support_x, query_x = rng.random((2, 8, 8, channels)), rng.random((4, 8, 8, channels))
+        figure = episode_predictions(
+            support_x, np.array([1, 0]), query_x, np.array([0, 0, 1, 1]), np.array([1, 1, 1, 1]), np.array([0, 1, 1, 0])
+        )
+        panels = np.array(figure.axes).reshape(2, 3)
+        titles = [[panel.get_title() for panel in row] for row in panels]
+        self.assertEqual(titles, [["support: 0", "1 → 0", "1 → 1"], ["support: 1", "1 → 1", "1 → 0"]])
+        colors = [[panel.title.get_color() for panel in row[1:]] for row in panels]
+        self.assertEqual(colors, [[style.GREEN, style.VERMILION], [style.GREEN, style.VERMILION]])
+
+    def test_what_does_not_fit_is_an_error(self):
+        images = np.zeros((2, 8, 8, 1))
+        with self.assertRaisesRegex(ValueError, "two predictions of each query. Received: 2 and 2; 2, 2, 1 and 2"):
+            episode_predictions(images, [0, 1], images, [0, 1], [0], [0, 1])
+
+
+if __name__ == "__main__":
+    absltest.main()

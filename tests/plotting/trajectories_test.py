@@ -1,0 +1,42 @@
+"""Tests of paths before and after an update."""
+
+import numpy as np
+from absl.testing import absltest
+
+from maml_tf.plotting import Trajectories, style, trajectories
+
+_PATHS = Trajectories(
+    np.array([0.3, -0.2]),
+    [np.array([[0, 0], [0.1, 0.1]])],
+    [np.array([[0, 0], [0.1, 0.0], [0.3, -0.2]]), np.array([[0, 0], [0.2, -0.1]])],
+)
+
+
+class TrajectoriesTest(absltest.TestCase):
+    def test_each_panel_shows_its_paths_and_goal(self):
+        figure = trajectories({"MAML": [_PATHS, _PATHS], "pretrained": [_PATHS]})
+        panels = figure.axes
+        self.assertLen(panels, 4)
+        self.assertEqual([panels[0].get_ylabel(), panels[2].get_ylabel()], ["MAML", "pretrained"])
+        # Three paths, the start, the goal.
+        shown = [tuple(map(tuple, line.get_xydata())) for line in panels[1].lines]
+        self.assertEqual(shown, [tuple(map(tuple, p)) for p in
+                                 [*_PATHS.before, *_PATHS.after, [(0.0, 0.0)], [(0.3, -0.2)]]])  # fmt: skip
+        self.assertEqual([line.get_color() for line in panels[1].lines[:3]], [style.GREY, style.GREEN, style.GREEN])
+        self.assertEmpty(panels[3].lines)
+
+    def test_the_legend_names_what_is_drawn(self):
+        (legend,) = trajectories({"MAML": [_PATHS]}).legends
+        self.assertEqual(
+            [text.get_text() for text in legend.get_texts()],
+            ["before the update", "after one gradient step", "start", "goal"],
+        )
+
+    def test_nothing_to_draw_is_refused(self):
+        for nothing in ({}, {"MAML": []}):
+            with self.assertRaisesRegex(ValueError, "Expected paths of at least one method and task"):
+                trajectories(nothing)
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,119 @@
+"""Tests of a policy's adaptation: the meta-gradient against finite differences, what adapts and what does not."""
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import absltest, parameterized
+
+from tests.support import with_rl  # noqa: F401
+
+# isort: split
+import maml_tf
+from maml_tf.core.meta_gradient import meta_gradient
+from maml_tf.rl.adaptation import PolicyAdaptation, TaskExperience, thinned
+from maml_tf.rl.objectives import ClippedSurrogate, likelihood_ratio, reinforce
+from tests.rl import examples
+
+
+def surrogate(problem):
+    return lambda params, task: (problem.loss(problem.outputs(params, task), task), ())
+
+
+class MetaGradientTest(parameterized.TestCase):
+    @parameterized.parameters(
+        (0, reinforce, likelihood_ratio), (1, reinforce, likelihood_ratio), (2, reinforce, likelihood_ratio),
+        (1, likelihood_ratio, likelihood_ratio), (1, reinforce, ClippedSurrogate(0.5)),
+    )  # fmt: skip
+    def test_equals_central_differences(self, inner_steps, objective, outer):
+        error = self.relative_error(inner_steps, objective, outer, first_order=False)
+        self.assertLess(error, 1e-6)
+
+    def test_first_order_differs(self):
+        self.assertGreater(self.relative_error(1, reinforce, likelihood_ratio, first_order=True), 1e-2)
+
+    def relative_error(self, inner_steps, objective, outer, first_order):
+        pure = examples.policy()
+        sampled, params = pure.parameters(), pure.parameters()
+        adaptation = PolicyAdaptation(pure, [0.4, 0.2], objective=objective, first_order=first_order)
+        blocks = examples.tasks(adaptation, sampled, inner_steps=inner_steps)
+        # Away from the sampling parameters, where the surrogates are not all alike.
+        random = np.random.default_rng(0)
+        params = {name: value + 0.05 * random.normal(size=value.shape) for name, value in params.items()}
+        loss = surrogate(adaptation.problem(outer))
+        exact = meta_gradient(loss, params, blocks).gradients
+        direction = {name: random.normal(size=value.shape) for name, value in params.items()}
+        along = sum(np.sum(exact[name] * direction[name]) for name in params)
+
+        def at(step):
+            moved = {name: value + step * direction[name] for name, value in params.items()}
+            return float(meta_gradient(loss, moved, blocks).loss)
+
+        differences = (at(1e-5) - at(-1e-5)) / 2e-5
+        return abs(along - differences) / abs(differences)
+
+
+class AdaptationTest(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.pure = examples.policy()
+        self.params = self.pure.parameters()
+
+    def test_is_gradient_descent_on_the_objective(self):
+        adaptation = PolicyAdaptation(self.pure, 0.3)
+        batch = examples.batch(self.pure, self.params)
+        with tf.GradientTape() as tape:
+            tape.watch(self.params)
+            loss = reinforce(self.pure(self.params, batch.observations), batch)
+        gradient = tape.gradient(loss, self.params)
+        adapted = adaptation.adapt(self.params, [batch])
+        for name, value in self.params.items():
+            np.testing.assert_allclose(adapted[name], value - 0.3 * gradient[name])
+            self.assertGreater(np.abs(gradient[name]).max(), 0)  # The standard deviation adapts, too.
+
+    def test_steps_of_many_tasks_equal_those_of_each(self):
+        adaptation = PolicyAdaptation(self.pure, [0.3, 0.1])
+        blocks = examples.tasks(adaptation, self.params, count=3, inner_steps=2)
+        stacked = tf.nest.map_structure(lambda value: tf.stack([value] * 3), self.params)
+        for step in range(2):
+            stacked = adaptation.step(stacked, blocks.inner[step], step)
+        for number in range(3):
+            expected = adaptation.adapt(self.params, examples.task(blocks, number).inner)
+            for name, value in expected.items():
+                np.testing.assert_allclose(stacked[name][number], value)
+
+    def test_only_the_selected_parameters_change(self):
+        adaptation = PolicyAdaptation(self.pure, 0.3, adapted=maml_tf.matching("log_std|head"))
+        adapted = adaptation.adapt(self.params, [examples.batch(self.pure, self.params)])
+        changed = {name for name in self.params if not np.array_equal(adapted[name], self.params[name])}
+        self.assertEqual(changed, {"policy/log_std", "head/kernel", "head/bias"})
+
+    def test_padding_contributes_nothing_to_the_meta_gradient(self):
+        adaptation = PolicyAdaptation(self.pure, 0.3)
+        batches = [examples.batch(self.pure, self.params, seed=seed, padding=3) for seed in range(2)]
+        shortened = [
+            batch._replace(
+                **{
+                    name: getattr(batch, name)[:5]
+                    for name in ("observations", "actions", "advantages", "weights", "mean")
+                }
+            )
+            for batch in batches
+        ]
+        gradients = []
+        for inner, outer in (batches, shortened):
+            block = tf.nest.map_structure(lambda leaf: leaf[tf.newaxis], TaskExperience((inner,), outer))
+            gradients.append(meta_gradient(surrogate(adaptation.problem()), self.params, block).gradients)
+        for name in self.params:
+            np.testing.assert_allclose(gradients[0][name], gradients[1][name], rtol=1e-10, atol=1e-14)
+
+    def test_thinning_keeps_every_other_step_and_the_weights_sum(self):
+        adaptation = PolicyAdaptation(self.pure, 0.3)
+        task = examples.task(examples.tasks(adaptation, self.params), 0)
+        thin = thinned(task, 3)
+        for before, after in ((task.inner[0], thin.inner[0]), (task.outer, thin.outer)):
+            np.testing.assert_array_equal(after.actions, before.actions[::3])
+            np.testing.assert_allclose(tf.reduce_sum(after.weights), 1.0)
+            np.testing.assert_array_equal(after.log_std, before.log_std)
+
+
+if __name__ == "__main__":
+    absltest.main()

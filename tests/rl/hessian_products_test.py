@@ -1,0 +1,116 @@
+"""Tests of the Hessian's products: exact ones against double backpropagation, finite differences against these."""
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import absltest, parameterized
+
+from tests.support import with_rl  # noqa: F401
+
+# isort: split
+from maml_tf.rl.adaptation import PolicyAdaptation
+from maml_tf.rl.hessian_products import (
+    FisherProducts,
+    divergence_gradient,
+    finite_difference_product,
+    fisher_product,
+)
+from maml_tf.rl.objectives import likelihood_ratio, reinforce
+from maml_tf.rl.trust_region import flatten, flattened
+from tests.rl import examples
+
+
+def double_backprop(problem, params, block, vector):
+    """The Hessian of the divergence times a vector, through third derivatives of the inner loss."""
+    with tf.GradientTape() as outer:
+        outer.watch(params)
+        with tf.GradientTape() as inner:
+            inner.watch(params)
+            divergence = problem.divergence(problem.outputs(params, block), block)
+        gradient = inner.gradient(divergence, params)
+        along = tf.add_n([tf.reduce_sum(gradient[name] * vector[name]) for name in params])
+    return outer.gradient(along, params)
+
+
+class HessianProductsTest(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.pure = examples.policy()
+        self.params = self.pure.parameters()
+        random = np.random.default_rng(1)
+        self.vector = {name: tf.constant(random.normal(size=v.shape)) for name, v in self.params.items()}
+
+    def blocks(self, **options):
+        adaptation = PolicyAdaptation(self.pure, [0.4, 0.2], **options)
+        self.problem = adaptation.problem()
+        return adaptation
+
+    @parameterized.product(inner_steps=[0, 1, 2], objective=[reinforce, likelihood_ratio])
+    def test_fisher_products_equal_double_backpropagation(self, inner_steps, objective):
+        adaptation = self.blocks(objective=objective)
+        task = examples.task(examples.tasks(adaptation, self.params, inner_steps=inner_steps), 0)
+        exact = double_backprop(self.problem, self.params, task, self.vector)
+        actual = fisher_product(self.problem, self.params, task, self.vector)
+        for name, value in exact.items():
+            np.testing.assert_allclose(actual[name], value, rtol=1e-9, atol=1e-12)
+
+    def test_the_inner_step_is_part_of_them(self):
+        adaptation = self.blocks()
+        task = examples.task(examples.tasks(adaptation, self.params), 0)
+        through = flatten(fisher_product(self.problem, self.params, task, self.vector))
+        first_order = PolicyAdaptation(self.pure, 0.4, first_order=True).problem()
+        around = flatten(fisher_product(first_order, self.params, task, self.vector))
+        self.assertGreater(float(tf.norm(through - around) / tf.norm(through)), 1e-2)
+
+    def test_products_of_blocks_are_means_and_share_their_first_stage(self):
+        adaptation = self.blocks()
+        blocks = examples.tasks(adaptation, self.params, count=3)
+        products = FisherProducts(self.problem, self.params, blocks)
+
+        @tf.function
+        def twice(params, blocks, vector):
+            product = products.at(params, blocks)
+            return product(vector), product({name: -2.0 * value for name, value in vector.items()})
+
+        one, other = twice(self.params, blocks, self.vector)
+        of_blocks = [
+            fisher_product(self.problem, self.params, examples.task(blocks, number), self.vector) for number in range(3)
+        ]
+        for name in self.params:
+            expected = np.mean([of_block[name] for of_block in of_blocks], axis=0)
+            np.testing.assert_allclose(one[name], expected, rtol=1e-10, atol=1e-14)
+            np.testing.assert_allclose(other[name], -2.0 * expected, rtol=1e-10, atol=1e-14)
+
+    def test_finite_differences_agree_with_exact_products(self):
+        adaptation = self.blocks()
+        blocks = examples.tasks(adaptation, self.params)
+        flat, unflatten = flattened(self.params)
+        product = finite_difference_product(
+            lambda at: flatten(divergence_gradient(self.problem, unflatten(at), blocks)), flat, step=1e-5
+        )
+        exact = sum(
+            flatten(fisher_product(self.problem, self.params, examples.task(blocks, number), self.vector)) / 2
+            for number in range(2)
+        )
+        np.testing.assert_allclose(product(flatten(self.vector)), exact, rtol=1e-5, atol=1e-8)
+
+    def test_finite_differences_of_float32_are_within_a_few_percent(self):
+        pure = examples.policy(hidden=(100, 100), activation="relu", dtype="float32")
+        params = pure.parameters()
+        adaptation = PolicyAdaptation(pure, 0.1)
+        problem, blocks = adaptation.problem(), examples.tasks(adaptation, params, count=1, steps=200)
+        flat, unflatten = flattened(params)
+        product = finite_difference_product(
+            lambda at: flatten(divergence_gradient(problem, unflatten(at), blocks)), flat
+        )
+        task = examples.task(blocks, 0)
+        with tf.GradientTape() as tape:
+            tape.watch(params)
+            loss = problem.loss(problem.outputs(params, task), task)
+        along = tape.gradient(loss, params)
+        exact = flatten(fisher_product(problem, params, task, along))
+        error = tf.norm(product(flatten(along)) - exact) / tf.norm(exact)
+        self.assertLess(float(error), 0.06)
+
+
+if __name__ == "__main__":
+    absltest.main()

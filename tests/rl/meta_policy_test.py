@@ -1,0 +1,110 @@
+"""Tests of the meta-policy iteration on small 2D navigation."""
+
+import keras
+import numpy as np
+from absl.testing import absltest
+
+from tests.support import with_rl  # noqa: F401
+
+# isort: split
+from maml_tf.rl.adaptation import PolicyAdaptation
+from maml_tf.rl.environments import PointNavigation
+from maml_tf.rl.meta_policy import Estimation, MetaPolicyIteration, Sampler
+from maml_tf.rl.policy import PurePolicy, gaussian_mlp_policy
+from maml_tf.rl.trust_region import TrustRegion
+
+
+def make(inner_steps=1, oracle=False, tasks=4, rollouts=5, seed=3):
+    keras.utils.set_random_seed(0)
+    environment = PointNavigation(tasks * rollouts, horizon=20, task_in_observation=oracle)
+    pure = PurePolicy(gaussian_mlp_policy(4 if oracle else 2, 2, hidden=(16,)))
+    adaptation = PolicyAdaptation(pure, 0.1)
+    sampler = Sampler(environment, adaptation, Estimation())
+    outer = TrustRegion(adaptation.problem(), 0.02)
+    return pure, MetaPolicyIteration(sampler, outer, tasks=tasks, inner_steps=inner_steps, seed=seed)
+
+
+class MetaPolicyIterationTest(absltest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.pure, cls.iteration = make(tasks=8, rollouts=10)  # One compilation for all tests.
+        cls.start = cls.pure.parameters()
+
+    def test_meta_training_improves_the_adapted_policy(self):
+        params, returns = self.start, []
+        for number in range(12):
+            params, logs = self.iteration(params, number)
+            returns.append(logs["return"])
+        self.assertGreater(np.mean(returns[-3:]), np.mean(returns[:3]) + 1.0)
+
+    def test_tasks_stay_within_an_iteration_and_are_fresh_in_the_next(self):
+        seen = []
+        environment = self.iteration.sampler.environment
+        original = environment.set_tasks
+        environment.set_tasks = lambda tasks: (seen.append(tasks), original(tasks))
+        self.addCleanup(setattr, environment, "set_tasks", original)
+        for number in range(2):
+            self.iteration(self.start, number)
+        self.assertLen(seen, 2)
+        self.assertEqual(seen[0].shape, (8, 2))
+        self.assertFalse(np.array_equal(*seen))
+
+    def test_is_a_function_of_parameters_and_number(self):
+        first, logs = self.iteration(self.start, 5)
+        self.iteration(first, 6)
+        again, logs_again = self.iteration(self.start, 5)
+        for name, value in first.items():
+            np.testing.assert_array_equal(value, again[name])
+        self.assertEqual(logs["return"], logs_again["return"])
+
+    def test_measurements_are_there_and_finite(self):
+        _, logs = self.iteration(self.start, 0)
+        self.assertContainsSubset(
+            {
+                "return_step_0", "return_step_1", "return", "kl", "surrogate", "line_search_steps", "entropy",
+                "baseline_error", "control_steps_per_second", "seconds_sampling", "seconds_update",
+            },
+            set(logs),
+        )  # fmt: skip
+        self.assertTrue(all(np.isfinite(value) for value in logs.values()), logs)
+        self.assertEqual(logs["return"], logs["return_step_1"])
+        self.assertLessEqual(logs["control_steps"], 2 * 80 * 20)
+        self.assertLessEqual(logs["kl"], 0.02)
+        self.assertLess(logs["surrogate"], logs["surrogate_before"])
+
+    def test_several_inner_steps_sample_with_the_parameters_of_each_task(self):
+        sampler = self.iteration.sampler
+        tasks = sampler.environment.sample_tasks(8, 1)
+        phases, path = sampler.adapt(self.start, tasks, 2, (1,))
+        self.assertLen(phases, 3)
+        self.assertLen(path, 2)
+        for phase, params in zip(phases[1:], path, strict=True):
+            for task in (0, 7):
+                of_task = {name: value[task] for name, value in params.items()}
+                expected = self.pure(of_task, phase.batch.observations[task])
+                np.testing.assert_allclose(phase.batch.mean[task], expected.mean, rtol=1e-4, atol=1e-5)
+                np.testing.assert_allclose(phase.batch.log_std[task], expected.log_std)
+
+    def test_a_budget_of_steps_is_possible(self):
+        sampler = Sampler(
+            self.iteration.sampler.environment, self.iteration.sampler.adaptation, Estimation(budget=True)
+        )
+        _, logs = MetaPolicyIteration(sampler, self.iteration.outer, tasks=8)(self.start, 0)
+        self.assertTrue(np.isfinite(logs["return"]))
+
+    def test_no_inner_step_is_plain_policy_optimisation_that_improves(self):
+        pure, iteration = make(inner_steps=0, oracle=True, tasks=4, rollouts=25)
+        params, returns = pure.parameters(), []
+        for number in range(12):
+            params, logs = iteration(params, number)
+            returns.append(logs["return"])
+        self.assertGreater(np.mean(returns[-3:]), np.mean(returns[:3]) + 1.0)
+
+    def test_bad_numbers_are_refused(self):
+        with self.assertRaisesRegex(ValueError, "tasks to divide the 80 simulations. Received: tasks=3, inner_steps=1"):
+            MetaPolicyIteration(self.iteration.sampler, self.iteration.outer, tasks=3)
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,122 @@
+"""Tests of the policy-gradient objectives against loops over steps."""
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import absltest, parameterized
+
+from tests.support import with_rl  # noqa: F401
+
+# isort: split
+from maml_tf.rl import objectives
+from maml_tf.rl.gaussian import Gaussian, kl_divergence, log_probability
+from tests.rl import examples
+
+
+def naive(batch, gaussian, value):
+    """Averages `value(ratio, log probability, divergence, advantage)` over the steps that count."""
+    total = 0.0
+    for i in np.flatnonzero(batch.weights):
+        new, old = Gaussian(gaussian.mean[i], gaussian.log_std), Gaussian(batch.mean[i], batch.log_std)
+        probability, before = (float(log_probability(g, batch.actions[i])) for g in (new, old))
+        divergence = float(kl_divergence(old, new))
+        total += value(np.exp(probability - before), probability, divergence, float(batch.advantages[i]))
+    return total / np.count_nonzero(batch.weights)
+
+
+class ObjectivesTest(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.pure = examples.policy()
+        self.params = self.pure.parameters()
+        self.batch = examples.batch(self.pure, self.params, shift=0.3, padding=2)
+        self.gaussian = self.pure(self.params, self.batch.observations)
+
+    @parameterized.named_parameters(
+        ("reinforce", objectives.reinforce, lambda rho, log_p, kl, a: -log_p * a),
+        ("likelihood_ratio", objectives.likelihood_ratio, lambda rho, log_p, kl, a: -rho * a),
+        (
+            "clipped", objectives.ClippedSurrogate(0.1),
+            lambda rho, log_p, kl, a: -min(rho * a, min(max(rho, 0.9), 1.1) * a),
+        ),
+        ("divergence", objectives.mean_divergence, lambda rho, log_p, kl, a: kl),
+    )  # fmt: skip
+    def test_equals_the_loop_over_steps(self, objective, value):
+        expected = naive(self.batch, self.gaussian, value)
+        self.assertNotAlmostEqual(expected, 0.0)
+        np.testing.assert_allclose(objective(self.gaussian, self.batch), expected)
+
+    @parameterized.parameters(
+        objectives.reinforce, objectives.likelihood_ratio, objectives.ClippedSurrogate(), objectives.mean_divergence
+    )
+    def test_padding_contributes_nothing(self, objective):
+        padding = self.batch.weights == 0
+        other = self.batch._replace(
+            observations=tf.where(padding[:, None], 1e3, self.batch.observations),
+            actions=tf.where(padding[:, None], 1e3, self.batch.actions),
+            advantages=tf.where(padding, 1e3, self.batch.advantages),
+        )
+        values, gradients = [], []
+        for batch in (self.batch, other):
+            with tf.GradientTape() as tape:
+                tape.watch(self.params)
+                values.append(objective(self.pure(self.params, batch.observations), batch))
+            gradients.append(tape.gradient(values[-1], self.params))
+        np.testing.assert_array_equal(*values)
+        for name in self.params:
+            np.testing.assert_array_equal(gradients[0][name], gradients[1][name])
+
+    def test_ratio_is_one_and_divergence_zero_at_the_sampling_parameters(self):
+        batch = examples.batch(self.pure, self.params)
+        gaussian = self.pure(self.params, batch.observations)
+        np.testing.assert_array_equal(objectives.ratio(gaussian, batch), np.ones(8))
+        self.assertEqual(float(objectives.mean_divergence(gaussian, batch)), 0.0)
+
+    def test_all_losses_have_the_same_gradient_at_the_sampling_parameters(self):
+        batch = examples.batch(self.pure, self.params)
+        gradients = []
+        for objective in (objectives.reinforce, objectives.likelihood_ratio, objectives.ClippedSurrogate()):
+            with tf.GradientTape() as tape:
+                tape.watch(self.params)
+                loss = objective(self.pure(self.params, batch.observations), batch)
+            gradients.append(tape.gradient(loss, self.params))
+        for other in gradients[1:]:
+            for name, gradient in gradients[0].items():
+                np.testing.assert_allclose(other[name], gradient, rtol=1e-12, atol=1e-15)
+
+    def test_a_bad_epsilon_is_refused(self):
+        with self.assertRaisesRegex(ValueError, "Expected epsilon > 0. Received: epsilon=-1"):
+            objectives.ClippedSurrogate(-1)
+
+
+class ExperienceTest(absltest.TestCase):
+    def test_weights_make_means_over_the_valid_steps(self):
+        rollouts = examples.rollouts()
+        batch = objectives.experience(rollouts, rollouts.rewards)
+        self.assertEqual(batch.observations.shape, (2, 15, 2))
+        for task in range(2):
+            expected = rollouts.rewards[task][rollouts.valid[task] > 0].mean()
+            np.testing.assert_allclose(np.sum(batch.weights[task] * batch.advantages[task]), expected, rtol=1e-5)
+
+    def test_the_mean_over_blocks_is_the_mean_over_the_task(self):
+        rollouts = examples.rollouts(tasks=1, rows=6)
+        whole, parts = (objectives.experience(rollouts, rollouts.rewards, blocks) for blocks in (1, 3))
+        self.assertEqual(parts.advantages.shape, (3, 10))
+        self.assertEqual(parts.log_std.shape, (3, 2))
+        np.testing.assert_allclose(
+            np.mean(np.sum(parts.weights * parts.advantages, 1)), np.sum(whole.weights * whole.advantages), rtol=1e-5
+        )
+
+    def test_bad_blocks_are_refused(self):
+        rollouts = examples.rollouts()
+        with self.assertRaisesRegex(ValueError, "Expected blocks to divide the 3 rollouts"):
+            objectives.experience(rollouts, rollouts.rewards, 2)
+
+    def test_a_task_without_steps_is_refused(self):
+        rollouts = examples.rollouts()
+        rollouts.valid[1] = 0
+        with self.assertRaisesRegex(ValueError, r"Expected steps that count in every task. Received: none in \[1\]"):
+            objectives.experience(rollouts, rollouts.rewards)
+
+
+if __name__ == "__main__":
+    absltest.main()

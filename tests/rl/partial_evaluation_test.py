@@ -1,0 +1,55 @@
+"""Tests of functions in two stages."""
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import absltest
+
+from tests.support import with_rl  # noqa: F401
+
+# isort: split
+from maml_tf.rl.partial_evaluation import TwoStages
+
+_VECTOR = tf.TensorSpec([3], tf.float64)
+
+
+def example(early, late):
+    hidden = tf.tanh(early["x"])
+    return {"product": hidden * late + early["y"], "early_alone": tf.exp(hidden), "late_alone": late * 2}
+
+
+class TwoStagesTest(absltest.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.early = {"x": tf.constant([0.1, 0.2, 0.3], tf.float64), "y": tf.constant([1.0, 2.0, 3.0], tf.float64)}
+        self.stages = TwoStages(example, {"x": _VECTOR, "y": _VECTOR}, _VECTOR)
+
+    def test_equals_the_function_for_many_late_arguments(self):
+        kept = self.stages.first(self.early)
+        for scale in (1.0, -2.0):
+            late = tf.constant([scale, 2 * scale, 0.0], tf.float64)
+            expected, actual = example(self.early, late), self.stages.second(late, kept)
+            for name, value in expected.items():
+                np.testing.assert_array_equal(actual[name], value)
+
+    def test_the_first_stage_does_the_work(self):
+        second = {operation.type for operation in self.stages._second.graph.get_operations()}
+        first = {operation.type for operation in self.stages._first.graph.get_operations()}
+        self.assertContainsSubset({"Tanh", "Exp"}, first)
+        self.assertNoCommonElements({"Tanh", "Exp"}, second)
+        self.assertIn("Mul", second)
+
+    def test_specifications(self):
+        self.assertEqual([spec.shape for spec in self.stages.kept], [tf.TensorShape([3])] * len(self.stages.kept))
+        self.assertEqual(set(self.stages.results), {"product", "early_alone", "late_alone"})
+
+    def test_inside_a_compiled_function(self):
+        @tf.function
+        def both(early, late):
+            return self.stages.second(late, self.stages.first(early))["product"]
+
+        late = tf.ones([3], tf.float64)
+        np.testing.assert_array_equal(both(self.early, late), example(self.early, late)["product"])
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,75 @@
+"""Tests of the Gaussian policies."""
+
+import pathlib
+import tempfile
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl.testing import absltest
+
+from tests.support import with_rl  # noqa: F401
+
+# isort: split
+from maml_tf.rl.policy import GaussianPolicy, PurePolicy, gaussian_mlp_policy
+from tests.rl import examples
+from tests.support.keras_warnings import ignore_array_copy
+
+
+class GaussianPolicyTest(absltest.TestCase):
+    def test_the_papers_policy(self):
+        policy = gaussian_mlp_policy(20, 6)
+        self.assertEqual(policy.count_params(), 20 * 100 + 100 + 100 * 100 + 100 + 100 * 6 + 6 + 6)
+        np.testing.assert_array_equal(policy.distribution(tf.zeros((3, 20))).stddev(), np.ones((3, 6)))
+        for layer in policy.network.layers:
+            if isinstance(layer, keras.layers.Dense):
+                kernel, bias = (np.asarray(weight) for weight in (layer.kernel, layer.bias))
+                limit = np.sqrt(6 / sum(kernel.shape))
+                self.assertLess(np.abs(kernel).max(), limit)
+                self.assertGreater(np.abs(kernel).max(), 0.9 * limit)
+                np.testing.assert_array_equal(bias, 0.0)
+
+    def test_the_standard_deviation_has_a_floor(self):
+        policy = gaussian_mlp_policy(2, 1)
+        policy.log_std.assign([-100.0])
+        np.testing.assert_allclose(policy.distribution(tf.zeros((1, 2))).stddev(), [[1e-6]], rtol=1e-5)
+
+    def test_the_pure_function_equals_the_model_and_leaves_it_alone(self):
+        pure = examples.policy()
+        params = {name: value + 0.1 for name, value in pure.parameters().items()}
+        observations = tf.constant(np.random.default_rng(0).normal(size=(4, 2)))
+        before = pure.policy.get_weights()
+        mean, log_std = pure(params, observations)
+        for old, new in zip(before, pure.policy.get_weights(), strict=True):
+            np.testing.assert_array_equal(old, new)
+        pure.assign(params)
+        np.testing.assert_allclose(pure.policy(observations)[0], mean)
+        np.testing.assert_allclose(pure.policy(observations)[1], log_std)
+
+    def test_saves_and_loads_as_a_keras_model(self):
+        ignore_array_copy()
+        policy = gaussian_mlp_policy(3, 2)
+        policy.log_std.assign([0.5, -0.5])
+        with tempfile.TemporaryDirectory() as folder:
+            policy.save(pathlib.Path(folder, "policy.keras"))
+            loaded = keras.models.load_model(pathlib.Path(folder, "policy.keras"))
+        observations = tf.ones((4, 3))
+        for one, other in zip(policy(observations), loaded(observations), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+    def test_a_network_with_state_is_refused(self):
+        network = keras.Sequential([keras.Input((2,)), keras.layers.BatchNormalization(), keras.layers.Dense(1)])
+        with self.assertRaisesRegex(ValueError, "Expected a network whose variables are all trainable"):
+            GaussianPolicy(network)
+
+    def test_a_bad_floor_is_refused(self):
+        with self.assertRaisesRegex(ValueError, "Expected min_std > 0. Received: min_std=0"):
+            GaussianPolicy(gaussian_mlp_policy(2, 1).network, min_std=0)
+
+    def test_parameters_include_the_standard_deviation(self):
+        pure = PurePolicy(gaussian_mlp_policy(2, 1, hidden=()))
+        self.assertEqual(list(pure.parameters()), ["policy/log_std", "head/kernel", "head/bias"])
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,109 @@
+"""Tests of the collection of rollouts."""
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import absltest
+
+from tests.support import with_rl  # noqa: F401
+
+# isort: split
+from maml_tf.rl.environments import TaskEnvironment, UniformTasks
+from maml_tf.rl.policy import PurePolicy, gaussian_mlp_policy
+from maml_tf.rl.rollouts import mean_returns
+from maml_tf.rl.sampling import Actor, collect
+
+
+class Countdown(TaskEnvironment):
+    """Simulation i ends after `lengths[i]` steps; observes its steps; its reward is 1, its task the action's scale."""
+
+    def __init__(self, lengths, horizon=6):
+        self.lengths, self.count = np.array(lengths), np.zeros(len(lengths))
+        super().__init__(len(lengths), UniformTasks([0.0], [1.0]), observation_size=1, action_size=1, horizon=horizon)
+
+    def _start(self, simulations):
+        self.count[simulations] = 0
+
+    def _advance(self, actions, running):
+        self.count += running
+        return np.ones(len(self.count)), self.count >= self.lengths
+
+    def _observe(self):
+        return self.count[:, None]
+
+
+def zero(observations):
+    return np.zeros((len(observations), 1), np.float32)
+
+
+class CollectTest(absltest.TestCase):
+    def collect(self, lengths, tasks=2, budget=False, seed=0, act=zero, log_std=None):
+        environment = Countdown(lengths)
+        environment.set_tasks(np.ones((tasks, 1)))
+        log_std = np.zeros((tasks, 1), np.float32) if log_std is None else log_std
+        return collect(environment, act, log_std, np.random.default_rng(seed), budget=budget)
+
+    def test_rollouts_that_end_are_padded(self):
+        rollouts = self.collect([2, 6, 9, 1])
+        np.testing.assert_array_equal(rollouts.valid.sum(2), [[2, 6], [6, 1]])
+        np.testing.assert_array_equal(rollouts.rewards * (1 - rollouts.valid), np.zeros((2, 2, 6)))
+        np.testing.assert_array_equal(rollouts.observations[0, 1, :, 0], np.arange(6))
+        np.testing.assert_array_equal(rollouts.elapsed[0, 1], np.arange(6))
+        np.testing.assert_array_equal(mean_returns(rollouts), [4.0, 3.5])
+
+    def test_all_ended_stops_early(self):
+        rollouts = self.collect([1, 2], tasks=1)
+        np.testing.assert_array_equal(rollouts.valid[0], [[1, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0]])
+
+    def test_a_budget_of_steps_restarts_and_drops_what_it_cuts_short(self):
+        rollouts = self.collect([2, 4, 6, 9], budget=True)
+        np.testing.assert_array_equal(rollouts.elapsed[0], [[0, 1, 0, 1, 0, 1], [0, 1, 2, 3, 0, 1]])
+        np.testing.assert_array_equal(rollouts.valid[0], [[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0]])
+        # Those that reach the horizon are done.
+        np.testing.assert_array_equal(rollouts.valid[1], np.ones((2, 6)))
+        np.testing.assert_array_equal(rollouts.observations[0, 0, :, 0], [0, 1, 0, 1, 0, 1])
+        np.testing.assert_array_equal(mean_returns(rollouts), [10 / 4, 6])
+
+    def test_actions_are_drawn_around_the_mean_with_the_tasks_deviation(self):
+        log_std = np.log(np.array([[0.5], [2.0]], np.float32))
+        rollouts = self.collect([6] * 800, act=lambda o: o + 1, log_std=log_std)
+        np.testing.assert_array_equal(rollouts.mean, rollouts.observations + 1)
+        noise = (rollouts.actions - rollouts.mean).reshape(2, -1)
+        np.testing.assert_allclose(noise.mean(1), 0.0, atol=0.15)
+        np.testing.assert_allclose(noise.std(1), [0.5, 2.0], rtol=0.05)
+        np.testing.assert_array_equal(rollouts.log_std, log_std)
+
+    def test_is_a_function_of_the_random_numbers(self):
+        one, same, other = (self.collect([3, 6], tasks=1, seed=seed).actions for seed in (1, 1, 2))
+        np.testing.assert_array_equal(one, same)
+        self.assertFalse(np.array_equal(one, other))
+
+
+class ActorTest(absltest.TestCase):
+    def test_each_task_acts_with_its_own_parameters(self):
+        pure = PurePolicy(gaussian_mlp_policy(3, 2, hidden=(5,)))
+        random = np.random.default_rng(0)
+        of_tasks = [
+            {
+                name: value + random.normal(size=value.shape).astype(np.float32)
+                for name, value in pure.parameters().items()
+            }
+            for _ in range(2)
+        ]
+        stacked = tf.nest.map_structure(lambda *values: tf.stack(values), *of_tasks)
+        observations = random.normal(size=(8, 3)).astype(np.float32)
+        actor = Actor(pure)
+        act, log_std = actor.own(stacked)
+        means = act(observations)
+        for task, params in enumerate(of_tasks):
+            expected = pure(params, tf.constant(observations[4 * task : 4 * task + 4]))
+            np.testing.assert_allclose(means[4 * task : 4 * task + 4], expected.mean, rtol=1e-5, atol=1e-6)
+            np.testing.assert_array_equal(log_std[task], expected.log_std)
+            shared, log_std_of_all = actor.shared(params, 2)
+            np.testing.assert_allclose(
+                shared(observations)[4 * task : 4 * task + 4], expected.mean, rtol=1e-5, atol=1e-6
+            )
+            np.testing.assert_array_equal(log_std_of_all, np.stack([expected.log_std] * 2))
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,166 @@
+"""Tests of the trust region: conjugate gradient, the line search and its promises."""
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import absltest, parameterized
+
+from tests.support import with_rl  # noqa: F401
+
+# isort: split
+from maml_tf.rl.adaptation import PolicyAdaptation, thinned
+from maml_tf.rl.hessian_products import Problem
+from maml_tf.rl.trust_region import TrustRegion, conjugate_gradient, flatten, flattened
+from tests.rl import examples
+
+
+def positive_definite(size, seed=0):
+    factor = np.random.default_rng(seed).normal(size=(size, size))
+    return factor @ factor.T + np.eye(size)
+
+
+class ConjugateGradientTest(absltest.TestCase):
+    def test_solves_a_system_in_as_many_iterations_as_unknowns(self):
+        matrix, target = positive_definite(6), np.arange(1.0, 7.0)
+        found = conjugate_gradient(lambda v: tf.linalg.matvec(matrix, v), tf.constant(target), 6)
+        np.testing.assert_allclose(found.solution, np.linalg.solve(matrix, target), rtol=1e-8)
+        np.testing.assert_allclose(found.residual, np.zeros(6), atol=1e-6)
+
+    def test_needs_one_iteration_for_each_distinct_eigenvalue(self):
+        matrix = np.diag([2.0, 2.0, 2.0, 5.0, 5.0])
+        target = np.arange(1.0, 6.0)
+        product = lambda v: tf.linalg.matvec(matrix, v)  # noqa: E731
+        two, one = (conjugate_gradient(product, tf.constant(target), count) for count in (2, 1))
+        np.testing.assert_allclose(two.solution, target / np.diag(matrix))
+        self.assertGreater(np.abs(one.residual).max(), 0.1)
+
+    def test_the_residual_is_the_systems(self):
+        matrix, target = positive_definite(9), np.ones(9)
+        found = conjugate_gradient(lambda v: tf.linalg.matvec(matrix, v), tf.constant(target), 3)
+        np.testing.assert_allclose(found.residual, target - matrix @ found.solution.numpy(), atol=1e-10)
+
+    def test_a_zero_target_has_the_zero_solution(self):
+        found = conjugate_gradient(lambda v: 2.0 * v, tf.zeros([3]))
+        np.testing.assert_array_equal(found.solution, np.zeros(3))
+
+
+# loss: b'x; divergence: x'Ax / 2 around the point 0; the minimum under the bound is known.
+_MATRIX, _SLOPE = positive_definite(4), np.array([1.0, -2.0, 0.5, 3.0])
+
+
+def quadratic():
+    return Problem(
+        outputs=lambda params, block: params["x"],
+        loss=lambda x, block: block * tf.reduce_sum(_SLOPE * x),
+        divergence=lambda x, block: tf.reduce_sum(x * tf.linalg.matvec(_MATRIX, x)) / 2,
+        curvature=lambda x, tangent, block: tf.linalg.matvec(_MATRIX, tangent),
+    )
+
+
+class QuadraticTest(parameterized.TestCase):
+    @parameterized.parameters("fisher", "finite_differences")
+    def test_finds_the_minimum_on_the_boundary(self, products):
+        # Just inside the boundary, on which rounding decides.
+        step = TrustRegion(quadratic(), 0.01, damping=0.0, products=products, shrink=0.9999)(
+            {"x": tf.zeros([4], tf.float64)}, tf.constant([0.5, 1.5], tf.float64)
+        )
+        direction = -np.linalg.solve(_MATRIX, _SLOPE)
+        expected = direction * np.sqrt(0.02 / (direction @ _MATRIX @ direction))
+        np.testing.assert_allclose(step.params["x"], expected, rtol=1e-3)
+        np.testing.assert_allclose(step.divergence, 0.01, rtol=1e-3)
+        self.assertLessEqual(float(step.divergence), 0.01)
+        self.assertTrue(step.accepted)
+
+    def test_the_line_search_shrinks_until_the_bound_holds(self):
+        problem = quadratic()._replace(curvature=lambda x, tangent, block: tf.linalg.matvec(_MATRIX, tangent) / 4)
+        step = TrustRegion(problem, 0.01)({"x": tf.zeros([4], tf.float64)}, tf.ones([1], tf.float64))
+        # A step twice too long: 0.8^4 is the first power below a half.
+        self.assertEqual(int(step.searches), 5)
+        np.testing.assert_allclose(step.divergence, 0.01 * (2 * 0.8**4) ** 2, rtol=1e-3)
+
+    def test_where_the_loss_cannot_fall_parameters_stay(self):
+        problem = quadratic()._replace(loss=lambda x, block: -tf.reduce_sum(_SLOPE * x) + 1e3 * tf.norm(x - 1.0) ** 4)
+        params = {"x": tf.ones([4], tf.float64)}
+        far = problem._replace(divergence=lambda x, block: 1e6 * tf.reduce_sum((x - 1.0) ** 2))
+        step = TrustRegion(far, 0.01, searches=3)(params, tf.ones([1], tf.float64))
+        self.assertFalse(step.accepted)
+        self.assertEqual(int(step.searches), 3)
+        np.testing.assert_array_equal(step.params["x"], params["x"])
+        self.assertEqual(float(step.loss), float(step.loss_before))
+        self.assertEqual(float(step.divergence), 0.0)
+
+    def test_not_a_number_is_never_accepted(self):
+        problem = quadratic()._replace(
+            divergence=lambda x, block: tf.where(tf.reduce_any(x != 0), np.float64(np.nan), np.float64(0))
+        )
+        step = TrustRegion(problem, 0.01, searches=2)({"x": tf.zeros([4], tf.float64)}, tf.ones([1], tf.float64))
+        self.assertFalse(step.accepted)
+
+    @parameterized.parameters(
+        ({"products": "exact"}, 'Expected products of "fisher" or "finite_differences". Received: \'exact\''),
+        ({"bound": 0.0}, "Expected bound > 0.*Received: bound=0.0"),
+        ({"shrink": 1.0}, "0 < shrink < 1.*shrink=1.0"),
+    )
+    def test_bad_arguments_are_refused(self, options, message):
+        with self.assertRaisesRegex(ValueError, message):
+            TrustRegion(quadratic(), **options)
+
+
+class PolicyStepTest(parameterized.TestCase):
+    @parameterized.parameters((0, "fisher"), (2, "fisher"), (1, "finite_differences"))
+    def test_accepted_steps_keep_the_bound_and_are_better(self, inner_steps, products):
+        pure = examples.policy(dtype="float32")
+        params = pure.parameters()
+        adaptation = PolicyAdaptation(pure, [0.1, 0.05])
+        blocks = examples.tasks(adaptation, params, count=3, inner_steps=inner_steps, steps=40)
+        problem = adaptation.problem()
+        step = TrustRegion(problem, 0.01, products=products)(params, blocks)
+        self.assertTrue(step.accepted)
+        losses, divergences = [], []
+        for number in range(3):
+            task = examples.task(blocks, number)
+            outputs = problem.outputs(step.params, task)
+            losses.append(float(problem.loss(outputs, task)))
+            divergences.append(float(problem.divergence(outputs, task)))
+        self.assertLess(np.mean(losses), float(step.loss_before))
+        self.assertLessEqual(np.mean(divergences), 0.01)
+        self.assertGreater(np.mean(divergences), 0.002)
+        np.testing.assert_allclose(step.loss, np.mean(losses), rtol=1e-5)
+        np.testing.assert_allclose(step.divergence, np.mean(divergences), rtol=1e-4)
+
+    def test_is_traced_once(self):
+        pure = examples.policy(dtype="float32")
+        adaptation = PolicyAdaptation(pure)
+        region = TrustRegion(adaptation.problem())
+        params = pure.parameters()
+        for _ in range(3):
+            step = region(params, examples.tasks(adaptation, params))
+            params = step.params
+        self.assertEqual(region._compiled.experimental_get_tracing_count(), 1)
+
+    def test_a_thinned_curvature_gives_nearly_the_same_direction(self):
+        pure = examples.policy(dtype="float32")
+        params = pure.parameters()
+        adaptation = PolicyAdaptation(pure)
+        blocks = examples.tasks(adaptation, params, count=2, steps=400)
+        moves = []
+        for thin in (None, lambda block: thinned(block, 2)):
+            step = TrustRegion(adaptation.problem(), thin=thin, iterations=5)(params, blocks)
+            self.assertTrue(step.accepted)
+            moves.append(flatten(step.params) - flatten(params))
+        cosine = tf.reduce_sum(moves[0] * moves[1]) / tf.norm(moves[0]) / tf.norm(moves[1])
+        self.assertGreater(float(cosine), 0.9)
+        self.assertLess(float(cosine), 0.999999)
+
+
+class FlattenTest(absltest.TestCase):
+    def test_there_and_back(self):
+        nest = {"b": tf.constant([[1.0, 2.0]]), "a": tf.constant(3.0)}
+        flat, unflatten = flattened(nest)
+        np.testing.assert_array_equal(flat, [3.0, 1.0, 2.0])
+        back = unflatten(2 * flat)
+        np.testing.assert_array_equal(back["b"], [[2.0, 4.0]])
+        np.testing.assert_array_equal(back["a"], 6.0)
+
+
+if __name__ == "__main__":
+    absltest.main()
