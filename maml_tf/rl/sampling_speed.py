@@ -41,7 +41,7 @@ def sampling_speed(body: str, *, rollouts: int = 800, seconds: float = 8.0, leas
     policy = tf.function(lambda observations: network(observations), autograph=False)
     noise = np.random.default_rng(0).standard_normal((environment.horizon, rollouts, actions), np.float32)
     count = min(_ENGINE_SIMULATIONS, rollouts)
-    engine = engine_loop(environment.simulations.model, count)
+    engine = engine_loop(environment.simulations.model, count, environment.initial_qpos)
     # Long enough that what else the machine does falls on both alike.
     repeats = max(1, rollouts // count // 4)
 
