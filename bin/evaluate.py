@@ -3,6 +3,9 @@
 The settings are those stored beside the weights: without further flags the numbers of --mode=evaluate come out again.
 """
 
+# TensorFlow must be imported after the environment is set, and that depends on a file.
+# ruff: noqa: E402
+
 from __future__ import annotations
 
 import json
