@@ -1,4 +1,4 @@
-"""Runs the examples in the docstrings of maml_tf and the Python blocks of README.md."""
+"""Runs the examples in the docstrings of maml_tf and the Python blocks of README.md and of docs/."""
 
 import doctest
 import importlib
@@ -24,6 +24,10 @@ def _blocks(markdown: str) -> list[tuple[int, str]]:
     """Returns the line number and text of each fenced block of Python."""
     found = _FENCED_PYTHON.finditer(markdown)
     return [(markdown.count("\n", 0, match.start(1)) + 1, match[1]) for match in found]
+
+
+_MARKDOWN = [path for path in (PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md")))
+             if path.exists() and _blocks(path.read_text(encoding="utf-8"))]  # fmt: skip
 
 
 def _run_block(text: str, line: int, path: str, names: dict[str, object]) -> None:
@@ -60,19 +64,18 @@ class DoctestsTest(parameterized.TestCase):
         self.assertNotEmpty(_MODULES, "no docstring of maml_tf has an example")
 
 
-class ReadmeTest(absltest.TestCase):
-    def test_blocks_run_in_their_order(self):
-        readme = PROJECT / "README.md"
-        if not readme.exists():
-            self.skipTest("there is no README.md")
+class MarkdownTest(parameterized.TestCase):
+    @parameterized.named_parameters(*((path.name, path) for path in _MARKDOWN))
+    def test_blocks_run_in_their_order(self, path):
         self.addCleanup(os.chdir, os.getcwd())
         os.chdir(self.create_tempdir().full_path)
-        blocks = _blocks(readme.read_text(encoding="utf-8"))
-        self.assertNotEmpty(blocks, "README.md shows no Python")
         names: dict[str, object] = {"__name__": "__main__"}
-        for line, text in blocks:
+        for line, text in _blocks(path.read_text(encoding="utf-8")):
             with self.subTest(f"line {line}"):
-                _run_block(text, line, str(readme), names)
+                _run_block(text, line, str(path), names)
+
+    def test_the_readme_and_the_methods_show_python(self):
+        self.assertContainsSubset({"README.md", "methods.md"}, {path.name for path in _MARKDOWN})
 
 
 class BlocksTest(absltest.TestCase):

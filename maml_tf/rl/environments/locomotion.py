@@ -42,6 +42,7 @@ class Locomotion(TaskEnvironment):
     Attributes:
         task: "velocity" or "direction".
         simulations: The simulations, whose arrays may be read.
+        initial_qpos: Positions that the body starts at, but for noise, [positions].
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Locomotion(TaskEnvironment):
     ):
         self.task = task
         self.simulations = simulations
-        self._initial_qpos = initial_qpos
+        self.initial_qpos = initial_qpos
         super().__init__(
             batch_size,
             UniformTasks([0.0], [fastest]) if task == "velocity" else DirectionTasks(),
@@ -83,7 +84,7 @@ class Locomotion(TaskEnvironment):
 
     def _start(self, simulations: np.ndarray) -> None:
         count, model = np.count_nonzero(simulations), self.simulations.model
-        qpos = self._initial_qpos + 0.01 * self._random.standard_normal((count, model.nq))
+        qpos = self.initial_qpos + 0.01 * self._random.standard_normal((count, model.nq))
         qvel = 0.1 * self._random.standard_normal((count, model.nv))
         self.simulations.set_state(simulations, qpos, qvel)
 

@@ -145,27 +145,29 @@ class Simulations:
         return sound
 
 
-def engine_loop(model: mujoco.MjModel, count: int) -> Callable[[np.ndarray], float]:
+def engine_loop(model: mujoco.MjModel, count: int, start: np.ndarray) -> Callable[[np.ndarray], float]:
     """Makes the tight loop that collecting rollouts is measured against: mj_step and mj_forward, and nothing else.
 
     Args:
         model: The model.
         count: Simulations, on one thread for each processor core.
+        start: Positions that they start at, [positions].
 
     Returns:
-        A function of controls [steps, at least count, controls] that runs them from the model's rest, and returns
-        steps a second over all simulations.
+        A function of controls [steps, at least count, controls] that runs them from the start, and returns steps a
+        second over all simulations.
     """
     simulations = batch.Batch(model, count)
-    control = simulations.bind("ctrl")
+    control, qpos = simulations.bind("ctrl"), simulations.bind("qpos")
 
     def run(controls: np.ndarray) -> float:
         simulations.reset()
-        start = time.perf_counter()
+        qpos[:] = start
+        began = time.perf_counter()
         for of_step in controls:
             control[:] = of_step[:count]
             simulations.step(None, 1, int(mujoco.mjtStage.mjSTAGE_ACC))
-        return len(controls) * count / (time.perf_counter() - start)
+        return len(controls) * count / (time.perf_counter() - began)
 
     return run
 

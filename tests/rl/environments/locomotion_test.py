@@ -80,7 +80,7 @@ class LocomotionTest(parameterized.TestCase):
         environment = make(4000)
         environment.reset_batch()
         simulations = environment.simulations
-        hinges = simulations.qpos[:, -6:] - environment._initial_qpos[-6:]
+        hinges = simulations.qpos[:, -6:] - environment.initial_qpos[-6:]
         # Five standard deviations of the mean and of the standard deviation of 4000 normals.
         for values, deviation in ((hinges, 0.01), (simulations.qvel, 0.1)):
             np.testing.assert_allclose(values.mean(axis=0), 0.0, atol=5 * deviation / 4000**0.5)
