@@ -3,13 +3,33 @@
 The settings are those stored beside the weights: without further flags the numbers of --mode=evaluate come out again.
 """
 
+# TensorFlow must be imported after the environment is set, and that depends on a file.
+# ruff: noqa: E402
+
 from __future__ import annotations
 
+import json
 import os
+import pathlib
 import sys
 
-# TensorFlow reads it when it is imported.
+
+def _dataset_of_the_training(arguments: list[str]) -> str | None:
+    """Reads the data set's name before flags are, or None where that fails: main says what is wrong."""
+    for argument in arguments:
+        name, _, directory = argument.lstrip("-").partition("=")
+        if name == "checkpoint":
+            try:
+                return json.loads((pathlib.Path(directory) / "config.json").read_text()).get("dataset")
+            except (OSError, ValueError):
+                return None
+    return None
+
+
+# TensorFlow reads them when it is imported. For mini-ImageNet the convolutions are those of bin/mini_imagenet.py.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+if _dataset_of_the_training(sys.argv[1:]) == "mini_imagenet":
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import tensorflow as tf
 from absl import app, flags, logging

@@ -6,7 +6,6 @@ task's tape at a time instead of the tape of the whole map.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -97,9 +96,8 @@ def over_tasks(
         function: Takes one task, returns a nest of tensors.
         tasks: Nest of tensors with a leading [tasks] axis.
         task_map: One of `TASK_MAPS`.
-        parallel_tasks: How many tasks may be in memory at once, at most; None for as many as the way likes: with
-            "mapped" one for each of TensorFlow's inter-op threads, with the others all. With "vectorized" it must
-            divide the number of tasks. "unrolled" takes None alone.
+        parallel_tasks: How many tasks may be in memory at once, at most; None for as many as the way likes. With
+            "vectorized" it must divide the number of tasks. "unrolled" takes None alone.
 
     Returns:
         The nest of results, each with a leading [tasks] axis.
@@ -170,8 +168,7 @@ def _mapped(function, tasks, parallel_tasks):
         lambda leaves: tf.nest.flatten(traced(tf.nest.pack_sequence_as(tasks, leaves))),
         tf.nest.flatten(tasks),
         fn_output_signature=flat_signature,
-        # More tasks than threads are no faster, and their feature maps push each other out of the caches.
-        parallel_iterations=parallel_tasks or tf.config.threading.get_inter_op_parallelism_threads() or os.cpu_count(),
+        parallel_iterations=parallel_tasks,
     )
     return tf.nest.pack_sequence_as(signature, flat)
 

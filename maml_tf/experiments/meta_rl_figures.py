@@ -68,7 +68,7 @@ def _paths(method: str, config: MetaRLConfig, policy: PurePolicy, step_sizes: Se
     """Lets a policy adapt by one step to some test tasks, goals in different directions."""
     tasks = test_tasks(method, config)
     order = np.argsort(np.arctan2(tasks[:, 1], tasks[:, 0]))
-    chosen = tasks[order[np.linspace(0, len(tasks) - 1, min(_TASKS_SHOWN, len(tasks)), dtype=int)]]
+    chosen = tasks[order[np.linspace(0, len(tasks), min(_TASKS_SHOWN, len(tasks)), endpoint=False, dtype=int)]]
     phases = adapted_phases(method, config, policy, chosen, step_sizes, 1, config.stream(streams.FIGURES))
     shown = []
     for number, goal in enumerate(chosen):
