@@ -86,8 +86,8 @@ def presets(dataset: str) -> list[str]:
         Their names.
 
     >>> from maml_tf.experiments.classification_presets import presets
-    >>> presets("mini_imagenet")[:2]
-    ['5way_1shot', '5way_1shot_paper']
+    >>> [name for name in presets("mini_imagenet") if "1shot" in name and "paper" in name]
+    ['5way_1shot_paper', '5way_1shot_first_order_paper']
     """
     return list(_PRESETS[dataset])
 
