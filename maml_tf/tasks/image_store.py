@@ -43,4 +43,5 @@ class ImageStore:
     def _is_shareable(self) -> bool:
         flags = self.array.flags
         aligned = self.array.ctypes.data % _ALIGNMENT == 0
-        return aligned and flags.c_contiguous and flags.writeable and self.array.dtype.kind in "uif"
+        dtype = self.array.dtype
+        return aligned and flags.c_contiguous and flags.writeable and dtype.isnative and dtype.kind in "uif"

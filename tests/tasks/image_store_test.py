@@ -22,6 +22,13 @@ class ImageStoreTest(parameterized.TestCase):
             self.assertEqual(tensor.dtype, tf.as_dtype(dtype))
             np.testing.assert_array_equal(tensor, images)
 
+    def test_an_aligned_array_of_the_other_byte_order_is_converted(self):
+        memory = np.zeros(4 * 16 + 64, np.uint8)
+        start = -memory.ctypes.data % 64
+        images = memory[start : start + 64].view(np.dtype(np.int32).newbyteorder()).reshape(4, 4)
+        images[:] = np.arange(16).reshape(4, 4)
+        np.testing.assert_array_equal(ImageStore(images).tensor, images)
+
     def test_a_mapped_array_is_shared_and_not_read(self):
         images = self.mapped(np.zeros([4, 16], np.uint8))
         tensor = ImageStore(images).tensor
