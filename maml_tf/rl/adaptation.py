@@ -12,6 +12,7 @@ from maml_tf.core.adaptation import adapt, inner_step
 from maml_tf.core.meta_gradient import over_tasks
 from maml_tf.core.selection import everything
 from maml_tf.core.update_rules import SGD
+from maml_tf.rl.closed_form import AdaptedReluPolicy, has_closed_form
 from maml_tf.rl.gaussian import Gaussian, fisher
 from maml_tf.rl.hessian_products import Problem
 from maml_tf.rl.objectives import Experience, PolicyObjective, likelihood_ratio, mean_divergence, reinforce
@@ -113,11 +114,19 @@ class PolicyAdaptation:
             # The standard deviation is one for all steps, whose weights add up.
             return Gaussian(weights[:, tf.newaxis] * product.mean, tf.reduce_sum(weights) * product.log_std)
 
+        linearize = None
+        if has_closed_form(self.policy) and len(self.adapted) == len(self.policy.parameters()):
+            adapted = AdaptedReluPolicy(self.policy, self._objective, self._rule, self._first_order)
+
+            def linearize(params, task):
+                return adapted(params, task.inner, task.outer.observations)
+
         return Problem(
             outputs,
             lambda gaussian, task: outer(gaussian, task.outer),
             lambda gaussian, task: mean_divergence(gaussian, task.outer),
             curvature,
+            linearize,
         )
 
     def _loss(self, params: Params) -> Callable[[Params, Experience, Any], tf.Tensor]:

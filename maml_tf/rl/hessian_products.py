@@ -19,6 +19,20 @@ Params = Any
 Product = Callable[[Any], Any]
 
 
+class Linearization(NamedTuple):
+    """Outputs at some parameters, and products with their Jacobian J in the parameters there.
+
+    Attributes:
+        outputs: Nest of tensors.
+        push: `v -> J v`, from a nest like the parameters to one like the outputs.
+        pull: `u -> J' u`, back.
+    """
+
+    outputs: Any
+    push: Product
+    pull: Product
+
+
 class Problem(NamedTuple):
     """What is minimised, and what is bounded.
 
@@ -28,12 +42,61 @@ class Problem(NamedTuple):
         divergence: `(outputs, block) -> scalar`, at its minimum of 0 at the current parameters.
         curvature: `(outputs, tangent, block) -> nest`, the divergence's Hessian with respect to the outputs at the
             current parameters, times a tangent of the outputs.
+        linearize: `(params, block) -> Linearization` of the outputs by another way than automatic differentiation, or
+            None for that.
     """
 
     outputs: Callable[[Params, Any], Any]
     loss: Callable[[Any, Any], tf.Tensor]
     divergence: Callable[[Any, Any], tf.Tensor]
     curvature: Callable[[Any, Any, Any], Any]
+    linearize: Callable[[Params, Any], Linearization] | None = None
+
+
+def linearized(outputs: Callable[[Params, Any], Any], params: Params, block: Any) -> Linearization:
+    """Linearises a function by automatic differentiation.
+
+    Forward mode is the derivative of the reverse pass, `u -> J'u`, in u.
+
+    Args:
+        outputs: `(params, block) -> nest of tensors`.
+        params: Nest of float tensors.
+        block: A block of data.
+
+    Returns:
+        A `Linearization`.
+    """
+    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as of_cotangent:
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as of_params:
+            of_params.watch(params)
+            values = outputs(params, block)
+        cotangent = tf.nest.map_structure(tf.zeros_like, values)
+        of_cotangent.watch(cotangent)
+        pulled_back = of_params.gradient(values, params, cotangent, unconnected_gradients="zero")
+    return Linearization(
+        values,
+        lambda v: of_cotangent.gradient(pulled_back, cotangent, v, unconnected_gradients="zero"),
+        lambda u: of_params.gradient(values, params, u, unconnected_gradients="zero"),
+    )
+
+
+def derivatives(function: Callable[[Any], tf.Tensor], at: Any) -> tuple[tf.Tensor, Any, Product]:
+    """Differentiates a function twice.
+
+    Args:
+        function: From a nest of tensors to a scalar.
+        at: Nest of float tensors.
+
+    Returns:
+        The value, the gradient, and `v -> H v` with its Hessian.
+    """
+    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as outer:
+        outer.watch(at)
+        with tf.GradientTape(watch_accessed_variables=False) as inner:
+            inner.watch(at)
+            value = function(at)
+        gradient = inner.gradient(value, at, unconnected_gradients="zero")
+    return value, gradient, lambda v: outer.gradient(gradient, at, v, unconnected_gradients="zero")
 
 
 def fisher_product(problem: Problem, params: Params, block: Any, vector: Params) -> Params:
@@ -41,7 +104,7 @@ def fisher_product(problem: Problem, params: Params, block: Any, vector: Params)
 
     J is the Jacobian of the outputs in the parameters, F the curvature of the divergence in the outputs. Because
     the divergence's gradient in the outputs vanishes there, no derivative of J appears: a forward-mode product and
-    a reverse one suffice. Forward mode is the derivative of the reverse pass, `u -> J'u`, in u.
+    a reverse one suffice.
 
     Args:
         problem: The problem.
@@ -52,20 +115,35 @@ def fisher_product(problem: Problem, params: Params, block: Any, vector: Params)
     Returns:
         A nest with the structure of the parameters.
     """
-    with tf.GradientTape(watch_accessed_variables=False) as of_cotangent:
-        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as of_params:
-            of_params.watch(params)
-            outputs = problem.outputs(params, block)
-        cotangent = tf.nest.map_structure(tf.zeros_like, outputs)
-        of_cotangent.watch(cotangent)
-        pulled_back = of_params.gradient(outputs, params, cotangent, unconnected_gradients="zero")
-    tangent = of_cotangent.gradient(pulled_back, cotangent, vector, unconnected_gradients="zero")
-    curved = problem.curvature(outputs, tangent, block)
-    return of_params.gradient(outputs, params, curved, unconnected_gradients="zero")
+    return _loss_and_product(problem, params, block, vector)[1]
+
+
+def _loss_and_product(problem: Problem, params: Params, block: Any, vector: Params) -> tuple[Any, Params]:
+    """Returns a block's loss and its gradient, and J'F J times a vector; they share what they can."""
+    at = problem.linearize(params, block) if problem.linearize else linearized(problem.outputs, params, block)
+    loss, of_outputs, _ = derivatives(lambda outputs: problem.loss(outputs, block), at.outputs)
+    product = at.pull(problem.curvature(at.outputs, at.push(vector), block))
+    return (loss, at.pull(of_outputs)), product
+
+
+class LinearizedProblem(NamedTuple):
+    """What a step needs of a problem at its parameters, means over blocks.
+
+    Attributes:
+        loss: The loss.
+        gradient: Its gradient in the parameters.
+        product: `v -> mean J' F J v`, of nests with the structure of the parameters.
+    """
+
+    loss: tf.Tensor
+    gradient: Params
+    product: Product
 
 
 class FisherProducts:
     """Mean over blocks of `fisher_product`, whose part without the vector is computed once for many vectors.
+
+    The loss and its gradient come from the same part.
 
     Args:
         problem: The problem.
@@ -77,10 +155,12 @@ class FisherProducts:
     def __init__(self, problem: Problem, params: Params, blocks: Any, parallel_blocks: int = 2):
         specs = tf.nest.map_structure(lambda leaf: tf.TensorSpec(leaf.shape, leaf.dtype), params)
         block = tf.nest.map_structure(lambda leaf: tf.TensorSpec(leaf.shape[1:], leaf.dtype), blocks)
-        self._stages = TwoStages(lambda early, vector: fisher_product(problem, *early, vector), (specs, block), specs)
+        self._stages = TwoStages(
+            lambda early, vector: _loss_and_product(problem, *early, vector), (specs, block), specs
+        )
         self._parallel = parallel_blocks
 
-    def at(self, params: Params, blocks: Any) -> Product:
+    def at(self, params: Params, blocks: Any) -> LinearizedProblem:
         """Computes what all products share.
 
         Args:
@@ -88,21 +168,29 @@ class FisherProducts:
             blocks: Nest of tensors with a leading [blocks] axis.
 
         Returns:
-            `v -> mean J' F J v`, of nests with the structure of the parameters.
+            A `LinearizedProblem`.
         """
         stages = self._stages
         count = tf.nest.flatten(blocks)[0].shape[0]
         rows = [tf.TensorArray(leaf.dtype, count).unstack(leaf) for leaf in tf.nest.flatten(blocks)]
+
         # Arrays hand out what was written without copying it, unlike a tensor with a leading axis.
-        kept = [tf.TensorArray(s.dtype, count, clear_after_read=False, element_shape=s.shape) for s in stages.kept]
+        def arrays(specs):
+            return [tf.TensorArray(s.dtype, count, clear_after_read=False, element_shape=s.shape) for s in specs]
 
-        def keep(number, kept):
+        def write(arrays, number, values):
+            return [array.write(number, value) for array, value in zip(arrays, values, strict=True)]
+
+        def keep(number, kept, losses):
             block = tf.nest.pack_sequence_as(blocks, [row.read(number) for row in rows])
-            values = stages.first((params, block))
-            return number + 1, [array.write(number, value) for array, value in zip(kept, values, strict=True)]
+            of_block, values = stages.first((params, block))
+            return number + 1, write(kept, number, values), write(losses, number, tf.nest.flatten(of_block))
 
-        _, kept = tf.while_loop(
-            lambda number, _: number < count, keep, (tf.constant(0), kept), parallel_iterations=self._parallel
+        _, kept, losses = tf.while_loop(
+            lambda number, *_: number < count,
+            keep,
+            (tf.constant(0), arrays(stages.kept), arrays(tf.nest.flatten(stages.early_results))),
+            parallel_iterations=self._parallel,
         )
 
         def product(vector):
@@ -114,7 +202,8 @@ class FisherProducts:
             )
             return tf.nest.pack_sequence_as(params, [tf.reduce_mean(leaf, axis=0) for leaf in of_blocks])
 
-        return product
+        means = [tf.reduce_mean(array.stack(), axis=0) for array in losses]
+        return LinearizedProblem(*tf.nest.pack_sequence_as(stages.early_results, means), product)
 
 
 def finite_difference_product(gradient: Product, at: tf.Tensor, step: float = 0.01) -> Product:

@@ -13,26 +13,34 @@ import tensorflow as tf
 
 
 class TwoStages:
-    """Splits `function(early, late)` into `first(early) -> kept` and `second(late, kept) -> function(early, late)`.
+    """Splits a function of early and of late arguments into what the early ones suffice for and the rest.
+
+    `function(early, late) -> (of_early, of_both)` becomes `first(early) -> (of_early, kept)` and
+    `second(late, kept) -> of_both`.
 
     The function is traced once into a graph, which is cut where operations that depend on the late arguments take
     tensors that do not. Both stages are then called in graphs of the caller's.
 
     Args:
-        function: `(early, late) -> nest of tensors`, of tensors alone: it must read no variable.
+        function: `(early, late) -> (nest of tensors, nest of tensors)`, of tensors alone: it must read no variable. The
+            first nest must not depend on the late arguments.
         early: Nest of `tf.TensorSpec`.
         late: Nest of `tf.TensorSpec`.
 
     Attributes:
         kept: Specifications of the tensors that the first stage hands to the second.
-        results: Nest of the specifications of the results.
+        early_results: Nest of the specifications of the results that depend on the early arguments alone.
+        results: Nest of the specifications of the others.
+
+    Raises:
+        ValueError: If a result of the first nest depends on the late arguments.
 
     Example:
     >>> import tensorflow as tf
     >>> from maml_tf.rl.partial_evaluation import TwoStages
     >>> scalar = tf.TensorSpec([], tf.float32)
-    >>> stages = TwoStages(lambda early, late: tf.exp(early) * late, scalar, scalar)
-    >>> kept = stages.first(tf.constant(0.0))
+    >>> stages = TwoStages(lambda early, late: (early + 1.0, tf.exp(early) * late), scalar, scalar)
+    >>> of_early, kept = stages.first(tf.constant(0.0))
     >>> [float(stages.second(tf.constant(late), kept)) for late in (2.0, 3.0)]
     [2.0, 3.0]
     """
@@ -48,23 +56,30 @@ class TwoStages:
 
         whole = tf.compat.v1.wrap_function(flat, specs)
         arguments = whole.inputs[: len(specs)]
-        results = tf.nest.flatten(whole.structured_outputs)
-        cut = _cut(whole.graph, arguments[count:], results)
-        self._first = whole.prune(arguments[:count], cut)
-        self._second = whole.prune([*arguments[count:], *cut], results)
+        of_early, of_both = whole.structured_outputs
+        dependent = _dependent(whole.graph, arguments[count:])
+        if any(tensor.op in dependent for tensor in tf.nest.flatten(of_early)):
+            raise ValueError("Expected first results of the early arguments alone. Received: some of the late ones")
+        cut = _cut(whole.graph, dependent, tf.nest.flatten(of_both))
+        self._first = whole.prune(arguments[:count], [*tf.nest.flatten(of_early), *cut])
+        self._second = whole.prune([*arguments[count:], *cut], tf.nest.flatten(of_both))
         self.kept = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in cut]
-        self.results = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), whole.structured_outputs)
+        self.early_results, self.results = tf.nest.map_structure(
+            lambda t: tf.TensorSpec(t.shape, t.dtype), (of_early, of_both)
+        )
 
-    def first(self, early: Any) -> list[tf.Tensor]:
+    def first(self, early: Any) -> tuple[Any, list[tf.Tensor]]:
         """Computes what does not depend on the late arguments.
 
         Args:
             early: Nest of tensors.
 
         Returns:
-            The tensors to keep.
+            The function's first results, and the tensors to keep.
         """
-        return list(self._first(*tf.nest.flatten(early)))
+        values = list(self._first(*tf.nest.flatten(early)))
+        count = len(tf.nest.flatten(self.early_results))
+        return tf.nest.pack_sequence_as(self.early_results, values[:count]), values[count:]
 
     def second(self, late: Any, kept: Sequence[tf.Tensor]) -> Any:
         """Computes the rest.
@@ -74,17 +89,22 @@ class TwoStages:
             kept: What `first` returned.
 
         Returns:
-            The function's results.
+            The function's other results.
         """
         return tf.nest.pack_sequence_as(self.results, self._second(*tf.nest.flatten(late), *kept))
 
 
-def _cut(graph: tf.Graph, late: Iterable[tf.Tensor], results: Iterable[tf.Tensor]) -> list[tf.Tensor]:
-    """Finds the tensors that cross from the operations that do not depend on `late` to those that do."""
+def _dependent(graph: tf.Graph, late: Iterable[tf.Tensor]) -> set[tf.Operation]:
+    """Finds the operations that depend on `late`."""
     dependent = {tensor.op for tensor in late}
     for operation in graph.get_operations():  # In an order in which they can be computed.
         if any(tensor.op in dependent for tensor in operation.inputs):
             dependent.add(operation)
+    return dependent
+
+
+def _cut(graph: tf.Graph, dependent: set[tf.Operation], results: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """Finds the tensors that cross from the operations that are not `dependent` to those that are."""
     needed: set[tf.Operation] = set()
     waiting = [tensor.op for tensor in results]
     while waiting:

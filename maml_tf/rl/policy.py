@@ -56,9 +56,14 @@ class GaussianPolicy(keras.Model):
         )
         self.built = True
 
+    @property
+    def log_std_floor(self) -> float:
+        """Below it the log standard deviation has no effect."""
+        return math.log(self.min_std)
+
     def call(self, observations):
         """Computes the mean [batch, action] and the log standard deviation [action]."""
-        return self.network(observations), keras.ops.maximum(self.log_std, math.log(self.min_std))
+        return self.network(observations), keras.ops.maximum(self.log_std, self.log_std_floor)
 
     def distribution(self, observations: tf.Tensor) -> tfp.distributions.Distribution:
         """Returns the distribution of the actions.

@@ -161,13 +161,7 @@ class TrustRegion:
 
     def _step(self, params: Params, blocks: Any) -> Step:
         flat, unflatten = flattened(params)
-
-        def loss_of_block(params, block):
-            return self.problem.loss(self.problem.outputs(params, block), block), ()
-
-        objective = meta_gradient(loss_of_block, params, blocks, parallel_tasks=self.parallel_blocks)
-        gradient = flatten(objective.gradients)
-        product = self._product(params, blocks)
+        loss_before, gradient, product = self._linearized(params, blocks)
         direction, residual = conjugate_gradient(lambda v: product(v) + self.damping * v, gradient, self.iterations)
         # d'(H + damping I)d, without another product.
         curved = tf.reduce_sum(direction * (gradient - residual))
@@ -180,24 +174,36 @@ class TrustRegion:
             )  # fmt: skip
             return tuple(tf.reduce_mean(value) for value in values)
 
-        new, loss, divergence, searches, accepted = self._search(evaluate, flat, full, objective.loss)
+        new, loss, divergence, searches, accepted = self._search(evaluate, flat, full, loss_before)
         relative = tf.norm(residual) / tf.maximum(tf.norm(gradient), np.finfo(np.float32).tiny)
-        return Step(unflatten(new), objective.loss, loss, divergence, searches, accepted, relative)
+        return Step(unflatten(new), loss_before, loss, divergence, searches, accepted, relative)
 
     def _thinned(self, blocks: Any) -> Any:
         return tf.vectorized_map(self.thin, blocks) if self.thin else blocks
 
-    def _product(self, params: Params, blocks: Any) -> Product:
+    def _linearized(self, params: Params, blocks: Any) -> tuple[tf.Tensor, tf.Tensor, Product]:
+        """Returns the loss, its gradient and the products with the divergence's Hessian, of flat vectors."""
         flat, unflatten = flattened(params)
         thinned = self._thinned(blocks)
         if self.products == "fisher":
-            product = self._fisher[_shapes((params, blocks))].at(params, thinned)
-            return lambda vector: flatten(product(unflatten(vector)))
+            at = self._fisher[_shapes((params, blocks))].at(params, thinned)
+            loss, gradient = at.loss, at.gradient
+            if self.thin:
+                loss, gradient = self._loss_and_gradient(params, blocks)
+            return loss, flatten(gradient), lambda vector: flatten(at.product(unflatten(vector)))
 
-        def gradient(at):
+        def divergence_gradient_at(at):
             return flatten(divergence_gradient(self.problem, unflatten(at), thinned, self.parallel_blocks))
 
-        return finite_difference_product(gradient, flat)
+        loss, gradient = self._loss_and_gradient(params, blocks)
+        return loss, flatten(gradient), finite_difference_product(divergence_gradient_at, flat)
+
+    def _loss_and_gradient(self, params: Params, blocks: Any) -> tuple[tf.Tensor, Params]:
+        def loss_of_block(params, block):
+            return self.problem.loss(self.problem.outputs(params, block), block), ()
+
+        objective = meta_gradient(loss_of_block, params, blocks, parallel_tasks=self.parallel_blocks)
+        return objective.loss, objective.gradients
 
     def _loss_and_divergence(self, params: Params, block: Any) -> tuple[tf.Tensor, tf.Tensor]:
         outputs = self.problem.outputs(params, block)

@@ -68,7 +68,7 @@ class HessianProductsTest(parameterized.TestCase):
 
         @tf.function
         def twice(params, blocks, vector):
-            product = products.at(params, blocks)
+            product = products.at(params, blocks).product
             return product(vector), product({name: -2.0 * value for name, value in vector.items()})
 
         one, other = twice(self.params, blocks, self.vector)

@@ -14,7 +14,8 @@ _VECTOR = tf.TensorSpec([3], tf.float64)
 
 def example(early, late):
     hidden = tf.tanh(early["x"])
-    return {"product": hidden * late + early["y"], "early_alone": tf.exp(hidden), "late_alone": late * 2}
+    of_both = {"product": hidden * late + early["y"], "early_alone": tf.exp(hidden), "late_alone": late * 2}
+    return {"sum": tf.reduce_sum(hidden)}, of_both
 
 
 class TwoStagesTest(absltest.TestCase):
@@ -24,10 +25,11 @@ class TwoStagesTest(absltest.TestCase):
         self.stages = TwoStages(example, {"x": _VECTOR, "y": _VECTOR}, _VECTOR)
 
     def test_equals_the_function_for_many_late_arguments(self):
-        kept = self.stages.first(self.early)
+        of_early, kept = self.stages.first(self.early)
+        np.testing.assert_array_equal(of_early["sum"], tf.reduce_sum(tf.tanh(self.early["x"])))
         for scale in (1.0, -2.0):
             late = tf.constant([scale, 2 * scale, 0.0], tf.float64)
-            expected, actual = example(self.early, late), self.stages.second(late, kept)
+            expected, actual = example(self.early, late)[1], self.stages.second(late, kept)
             for name, value in expected.items():
                 np.testing.assert_array_equal(actual[name], value)
 
@@ -40,15 +42,20 @@ class TwoStagesTest(absltest.TestCase):
 
     def test_specifications(self):
         self.assertEqual([spec.shape for spec in self.stages.kept], [tf.TensorShape([3])] * len(self.stages.kept))
+        self.assertEqual(set(self.stages.early_results), {"sum"})
         self.assertEqual(set(self.stages.results), {"product", "early_alone", "late_alone"})
 
     def test_inside_a_compiled_function(self):
         @tf.function
         def both(early, late):
-            return self.stages.second(late, self.stages.first(early))["product"]
+            return self.stages.second(late, self.stages.first(early)[1])["product"]
 
         late = tf.ones([3], tf.float64)
-        np.testing.assert_array_equal(both(self.early, late), example(self.early, late)["product"])
+        np.testing.assert_array_equal(both(self.early, late), example(self.early, late)[1]["product"])
+
+    def test_first_results_of_the_late_arguments_are_refused(self):
+        with self.assertRaisesRegex(ValueError, "results of the early arguments alone. Received: some of the late"):
+            TwoStages(lambda early, late: (early * late, late), _VECTOR, _VECTOR)
 
 
 if __name__ == "__main__":
