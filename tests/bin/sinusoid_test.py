@@ -214,7 +214,7 @@ class CommandLineTest(parameterized.TestCase):
         listed = {line.strip().partition(":")[0] for line in finished.stdout.splitlines() if "--" in line}
         listed = {flag.removeprefix("--").removeprefix("[no]") for flag in listed}
         fields = {field.name for field in dataclasses.fields(SinusoidConfig)} - {"methods"} | {"method"}
-        self.assertContainsSubset(fields | {"logdir", "resume", "single_thread"}, listed)
+        self.assertContainsSubset(fields | {"logdir", "resume", "task_a_thread"}, listed)
         self.assertIn("Section 5.1", finished.stdout)
 
     @parameterized.named_parameters(
