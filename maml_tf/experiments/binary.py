@@ -56,8 +56,7 @@ def report(rows: Sequence[Row], logdir: str, percent: bool = False) -> str:
 def run(app: Any, flags: Any, experiment: Callable[[Mapping[str, Any]], str]) -> None:
     """Runs a binary: reads its flags, sets up logging and threads, and writes what the experiment returns.
 
-    What a user can mend, an `OSError` or a `ValueError`, ends the process with one line on stderr and the exit code 1;
-    `--help` ends it with 0 (absl's own exits with 1).
+    What a user can mend, an `OSError` or a `ValueError`, ends the process with one line on stderr and the exit code 1.
 
     Args:
         app: The module `absl.app` of the binary.
@@ -79,7 +78,21 @@ def run(app: Any, flags: Any, experiment: Callable[[Mapping[str, Any]], str]) ->
             sys.exit(f"Error: {error}")
         sys.stdout.write(text + "\n")
 
-    def parse(arguments: Sequence[str]) -> list[str]:
+    app.run(main, flags_parser=flags_parser(app, flags))
+
+
+def flags_parser(app: Any, flags: Any) -> Callable[[Sequence[str]], list[str]]:
+    """Makes the `flags_parser` of `absl.app.run` under which `--help` exits with 0; absl's own exits with 1.
+
+    Args:
+        app: The module `absl.app` of the binary.
+        flags: Its module `absl.flags`.
+
+    Returns:
+        A function of a binary's arguments that returns what is left after the flags.
+    """
+
+    def parse(arguments):
         try:
             return flags.FLAGS(arguments)
         except SystemExit:  # The flags of help alone exit here.
@@ -87,4 +100,4 @@ def run(app: Any, flags: Any, experiment: Callable[[Mapping[str, Any]], str]) ->
         except flags.Error:
             return app.parse_flags_with_usage(arguments)  # Says what is wrong and exits.
 
-    app.run(main, flags_parser=parse)
+    return parse
