@@ -23,6 +23,7 @@ from absl import app, flags
 
 import maml_tf
 from maml_tf.core.meta_gradient import TASK_MAPS
+from maml_tf.experiments import binary
 from maml_tf.models import mini_imagenet_conv, mlp, omniglot_conv
 from maml_tf.tasks import Sinusoids
 from maml_tf.training import InGraphTraining
@@ -160,4 +161,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=binary.flags_parser(app, flags))

@@ -12,6 +12,8 @@ import json
 import os
 import pathlib
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 
 def _dataset_of_the_training(arguments: list[str]) -> str | None:
@@ -31,10 +33,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 if _dataset_of_the_training(sys.argv[1:]) == "mini_imagenet":
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
-import tensorflow as tf
-from absl import app, flags, logging
+from absl import app, flags
 
-from maml_tf.experiments import classification, options, results
+from maml_tf.experiments import binary, classification, options
 from maml_tf.experiments.classification_config import EVALUATION_FIELDS, ClassificationConfig
 from maml_tf.pretrained import publish
 
@@ -46,36 +47,22 @@ flags.DEFINE_string(
     "publish", None, "Name under which the weights, with these results, become an entry of maml_tf.pretrained."
 )
 flags.DEFINE_string("publish_to", None, "Folder of that entry, by default the package's.")
-flags.DEFINE_bool(
-    "task_a_thread",
-    True,
-    "Whether each task runs on a thread of its own, the fastest way on a CPU: intra-op 1.",
-)
+binary.define_task_a_thread(flags)
 options.define_flags(flags, _OPTIONS, "By default the training's.")
-# --help lists them with this binary's own.
-flags.adopt_module_key_flags(options)
+for _module in (binary, options):  # --help lists their flags with this binary's own.
+    flags.adopt_module_key_flags(_module)
 
 
-def main(argv: list[str]) -> None:
+def experiment(values: Mapping[str, Any]) -> str:
     """Evaluates."""
-    if len(argv) > 1:
-        raise app.UsageError(f"Expected flags alone. Received: {argv[1:]}")
-    logging.set_verbosity(logging.INFO)
-    values = flags.FLAGS.flag_values_dict()
-    if values["task_a_thread"]:
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(os.cpu_count() or 1)
     output = values["output"] or values["checkpoint"]
-    try:
-        rows = classification.evaluate(values["checkpoint"], options.given(values, _OPTIONS), output)
-        if values["publish"]:
-            further = [] if output == values["checkpoint"] else [os.path.join(output, "results.json")]
-            publish(values["checkpoint"], values["publish"], values["publish_to"], further)
-    except (OSError, ValueError) as error:
-        sys.exit(f"Error: {error}")
-    sys.stdout.write(f"{results.format_table(rows, percent=True)}\n\nWritten to {output}\n")
+    rows = classification.evaluate(values["checkpoint"], options.given(values, _OPTIONS), output)
+    if values["publish"]:
+        further = [] if output == values["checkpoint"] else [os.path.join(output, "results.json")]
+        publish(values["checkpoint"], values["publish"], values["publish_to"], further)
+    return binary.report(rows, output, percent=True)
 
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("checkpoint")
-    app.run(main, flags_parser=options.flags_parser(app, flags))
+    binary.run(app, flags, experiment)

@@ -9,14 +9,15 @@ The preset says what network it is and how it adapts: those that end in _paper a
 from __future__ import annotations
 
 import os
-import sys
+from collections.abc import Mapping
+from typing import Any
 
 # TensorFlow reads it when it is imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from absl import app, flags
 
-from maml_tf.experiments import options
+from maml_tf.experiments import binary, options
 from maml_tf.experiments.classification_config import ClassificationConfig
 from maml_tf.experiments.classification_files import write_untrained
 from maml_tf.experiments.classification_presets import make_config
@@ -33,20 +34,14 @@ options.define_flags(flags, _OPTIONS, "By default the preset's.")
 flags.adopt_module_key_flags(options)
 
 
-def main(argv: list[str]) -> None:
+def experiment(values: Mapping[str, Any]) -> str:
     """Imports."""
-    if len(argv) > 1:
-        raise app.UsageError(f"Expected flags alone. Received: {argv[1:]}")
-    values = flags.FLAGS.flag_values_dict()
-    try:
-        config = make_config(values["dataset"], values["preset"], **options.given(values, _OPTIONS))
-        weights = read_original(values["checkpoint"])
-        write_untrained(values["logdir"], config, lambda network: assign_original(network, weights))
-    except (OSError, ValueError) as error:
-        sys.exit(f"Error: {error}")
-    sys.stdout.write(f"Written to {values['logdir']}\n")
+    config = make_config(values["dataset"], values["preset"], **options.given(values, _OPTIONS))
+    weights = read_original(values["checkpoint"])
+    write_untrained(values["logdir"], config, lambda network: assign_original(network, weights))
+    return f"Written to {values['logdir']}"
 
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("checkpoint")
-    app.run(main, flags_parser=options.flags_parser(app, flags))
+    binary.run(app, flags, experiment)

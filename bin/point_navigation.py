@@ -8,50 +8,37 @@ shows had 0.5 in training and for the first step, 0.25 after it: --inner_learnin
 from __future__ import annotations
 
 import os
-import sys
+from collections.abc import Mapping
+from typing import Any
 
 # TensorFlow reads it when it is imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import tensorflow as tf
-from absl import app, flags, logging
+from absl import app, flags
 
-from maml_tf.experiments import meta_rl, options, results
+from maml_tf.experiments import binary, meta_rl, options
 from maml_tf.experiments.meta_rl_config import METHODS, MetaRLConfig, preset
 
 _OPTIONS = [option for option in options.options(MetaRLConfig) if option.name != "environment"]
 
-flags.DEFINE_string("logdir", "runs/point_navigation", "Directory for all that is written.")
-flags.DEFINE_bool("resume", False, "Whether to go on from the checkpoints in --logdir.")
-flags.DEFINE_bool("task_a_thread", True, "Whether each task runs on a thread of its own, the fastest way on a CPU.")
+binary.define_training_flags(flags, "runs/point_navigation", "Directory for all that is written.")
 flags.DEFINE_list("method", ["maml"], f"Methods to train and evaluate: all, or of {', '.join(METHODS)}.")
 flags.DEFINE_enum(
     "reward", "distance", ["distance", "squared"],
     "Negative distance to the goal, as in the code that made Figure 4, or its square, as in the paper's text.",
 )  # fmt: skip
 options.define_flags(flags, _OPTIONS, "By default the paper's.")
-# --help lists them with this binary's own.
-flags.adopt_module_key_flags(options)
+for _module in (binary, options):  # --help lists their flags with this binary's own.
+    flags.adopt_module_key_flags(_module)
 
 
-def main(argv: list[str]) -> None:
-    """Runs the experiment."""
-    if len(argv) > 1:
-        raise app.UsageError(f"Expected flags alone. Received: {argv[1:]}")
-    logging.set_verbosity(logging.INFO)
-    values = flags.FLAGS.flag_values_dict()
-    if values["task_a_thread"]:
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(os.cpu_count() or 1)
+def experiment(values: Mapping[str, Any]) -> str:
+    """Trains and evaluates."""
     environment = "point_navigation" if values["reward"] == "distance" else "point_navigation_squared"
-    methods = METHODS if "all" in values["method"] else values["method"]
-    try:
-        config = preset(environment, **options.given(values, _OPTIONS))
-        rows = meta_rl.run(config, methods, values["logdir"], values["resume"])
-    except ValueError as error:
-        sys.exit(f"Error: {error}")
-    sys.stdout.write(f"{results.format_table(rows)}\n\nWritten to {values['logdir']}\n")
+    config = preset(environment, **options.given(values, _OPTIONS))
+    rows = meta_rl.run(config, values["method"], values["logdir"], values["resume"])
+    return binary.report(rows, values["logdir"])
 
 
 if __name__ == "__main__":
-    app.run(main)
+    binary.run(app, flags, experiment)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
+from collections.abc import Mapping
+from typing import Any
 
 # TensorFlow reads it when it is imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from absl import app, flags, logging
+from absl import app, flags
 
-from maml_tf.experiments import options
+from maml_tf.experiments import binary
 from maml_tf.tasks import mini_imagenet_import
 
 flags.DEFINE_string(
@@ -23,21 +24,15 @@ flags.DEFINE_string("output_dir", None, "Where to write {train,val,test}/<class>
 flags.DEFINE_integer("image_size", 84, "Height and width of the images written.", lower_bound=1)
 
 
-def main(argv: list[str]) -> None:
+def experiment(values: Mapping[str, Any]) -> str:
     """Writes the images."""
-    if len(argv) > 1:
-        raise app.UsageError(f"Expected flags alone. Received: {argv[1:]}")
-    logging.set_verbosity(logging.INFO)
-    values = flags.FLAGS
-    try:
-        written = mini_imagenet_import.prepare(
-            values.imagenet_dir, values.split_dir, values.output_dir, values.image_size
-        )
-    except (OSError, ValueError) as error:
-        sys.exit(f"Error: {error}")
-    sys.stdout.write(f"Wrote {written} images to {values.output_dir}\n")
+    output_dir = values["output_dir"]
+    written = mini_imagenet_import.prepare(
+        values["imagenet_dir"], values["split_dir"], output_dir, values["image_size"]
+    )
+    return f"Wrote {written} images to {output_dir}"
 
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["imagenet_dir", "split_dir", "output_dir"])
-    app.run(main, flags_parser=options.flags_parser(app, flags))
+    binary.run(app, flags, experiment)

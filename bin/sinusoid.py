@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
+from collections.abc import Mapping
+from typing import Any
 
 # TensorFlow reads it when it is imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from absl import app, flags, logging
+from absl import app, flags
 
-from maml_tf.experiments import options, sinusoid
+from maml_tf.experiments import binary, sinusoid
 from maml_tf.experiments.sinusoid_config import METHODS, SinusoidConfig
 
 _DEFAULTS = SinusoidConfig()
 
-flags.DEFINE_string("logdir", "runs/sinusoid", "Directory for checkpoints, results.json, figures and events.")
-flags.DEFINE_bool("resume", False, "Whether to go on from the checkpoints in --logdir.")
-flags.DEFINE_bool("single_thread", True, "Whether to give each operation one thread, the fastest for this network.")
+binary.define_training_flags(flags, "runs/sinusoid", "Directory for checkpoints, results.json, figures and events.")
+flags.adopt_module_key_flags(binary)  # --help lists its flags with this binary's own.
 flags.DEFINE_multi_string(
     "method",
     list(_DEFAULTS.methods),
@@ -63,9 +63,8 @@ flags.DEFINE_float("multi_task_l2", _DEFAULTS.multi_task_l2, "Weight of the l2 p
 flags.DEFINE_float("multi_task_mean", _DEFAULTS.multi_task_mean, "Weight of the penalty on the distance to the mean.")
 
 
-def config_from_flags() -> SinusoidConfig:
+def config_from(values: Mapping[str, Any]) -> SinusoidConfig:
     """Reads the flags that are fields of the configuration."""
-    values = flags.FLAGS.flag_values_dict()
     fields = {field.name: values[field.name] for field in dataclasses.fields(SinusoidConfig) if field.name in values}
     for name in ("hidden", "evaluation_shots"):
         try:
@@ -76,22 +75,11 @@ def config_from_flags() -> SinusoidConfig:
     return SinusoidConfig(**fields, methods=METHODS if "all" in chosen else tuple(dict.fromkeys(chosen)))
 
 
-def main(argv: list[str]) -> None:
-    """Runs the experiment."""
-    if len(argv) > 1:
-        raise app.UsageError(f"Expected flags alone. Received: {argv[1:]}")
-    logging.set_verbosity(logging.INFO)
-    try:
-        config = config_from_flags()
-        if flags.FLAGS.single_thread:
-            import tensorflow as tf
-
-            tf.config.threading.set_intra_op_parallelism_threads(1)
-        rows = sinusoid.run(config, flags.FLAGS.logdir, flags.FLAGS.resume)
-    except ValueError as error:
-        sys.exit(f"Error: {error}")
-    sys.stdout.write(f"{sinusoid.table(rows)}\n\nWritten to {flags.FLAGS.logdir}\n")
+def experiment(values: Mapping[str, Any]) -> str:
+    """Trains and evaluates."""
+    rows = sinusoid.run(config_from(values), values["logdir"], values["resume"])
+    return f"{sinusoid.table(rows)}\n\nWritten to {values['logdir']}"
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=options.flags_parser(app, flags))
+    binary.run(app, flags, experiment)

@@ -14,7 +14,7 @@ class DocsTest(absltest.TestCase):
         self.assertEmpty([name for name in named if not (PROJECT / "tests" / name).is_file()])
 
     def test_links_within_the_project_lead_somewhere(self):
-        for page in [PROJECT / "README.md", *(PROJECT / "docs").glob("*.md")]:
+        for page in [PROJECT / "README.md", PROJECT / "RESULTS.md", *(PROJECT / "docs").rglob("*.md")]:
             for target in re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text(encoding="utf-8")):
                 self.assertTrue((page.parent / target).exists(), f"{page.name} links to {target}")
 

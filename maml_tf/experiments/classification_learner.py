@@ -114,7 +114,7 @@ def compile_model(model: keras.Model, config: ClassificationConfig) -> None:
     loss = {} if isinstance(model, MAML) else {"loss": task_loss(), "jit_compile": False}
     model.compile(
         keras.optimizers.Adam(config.meta_learning_rate, clipvalue=config.mean_gradient_clip),
-        metrics=["accuracy"],
+        metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
         steps_per_execution=config.steps_per_call,
         **loss,
     )

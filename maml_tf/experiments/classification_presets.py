@@ -24,7 +24,7 @@ def _omniglot(ways: int, shots: int, **options: Any) -> dict[str, dict[str, Any]
         **options,
     }  # fmt: skip
     return {
-        "": {**common, "loss_scale": "mean", "inner_learning_rate": 0.4, "head": "zeros"},
+        "": {**common, "loss_scale": "mean", "inner_learning_rate": 0.4 if ways < 20 else 2.0, "head": "zeros"},
         _PAPER: {
             "adapted": "weights",
             **common,

@@ -25,16 +25,16 @@ def run(
     methods: Sequence[str],
     logdir: str | os.PathLike[str],
     resume: bool = False,
-    videos: Literal["gif", "mp4"] | None = None,
+    videos: Literal["gif", "mp4", "none"] = "none",
 ) -> list[Row]:
     """Trains and evaluates methods; writes results.json, figures, videos, policies and TensorBoard's events.
 
     Args:
         config: The experiment's configuration.
-        methods: Of `maml_tf.experiments.meta_rl_config.METHODS`.
+        methods: Of `maml_tf.experiments.meta_rl_config.METHODS`, or "all" for all of them.
         logdir: Directory for all that is written, created if need be.
         resume: Whether to go on from the checkpoints in it.
-        videos: Ending of videos to write, by default none.
+        videos: Format of videos of two tasks before and after a step, or none.
 
     Returns:
         The rows of results.json: metric "return" after 0 to `evaluation_steps` steps.
@@ -43,6 +43,8 @@ def run(
         ValueError: If a method is unknown, the directory cannot be written, or it holds checkpoints of another
             configuration, or any without `resume`.
     """
+    if "all" in methods:
+        methods = METHODS
     unknown = [method for method in methods if method not in METHODS]
     if unknown or not methods:
         raise ValueError(f"Expected methods of {METHODS}. Received: {tuple(methods)}")
@@ -74,7 +76,7 @@ def run(
         training_seconds=seconds,
     )
     write_figures(config, rows, policies, directory)
-    if videos:
+    if videos != "none":
         for method, (policy, step_sizes) in policies.items():
             write_videos(method, config, policy, step_sizes, directory / "videos", videos)
     return rows

@@ -7,7 +7,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 
@@ -99,28 +99,6 @@ def given(values: Mapping[str, Any], chosen: Sequence[Option]) -> dict[str, Any]
         From name to value, where the value is not None.
     """
     return {option.name: values[option.name] for option in chosen if values[option.name] is not None}
-
-
-def flags_parser(app: Any, flags: Any) -> Callable[[Sequence[str]], list[str]]:
-    """Makes the `flags_parser` of `absl.app.run` under which `--help` exits with 0; absl's own exits with 1.
-
-    Args:
-        app: The module `absl.app` of the binary.
-        flags: Its module `absl.flags`.
-
-    Returns:
-        A function of a binary's arguments that returns what is left after the flags.
-    """
-
-    def parse(arguments):
-        try:
-            return flags.FLAGS(arguments)
-        except SystemExit:  # The flags of help alone exit here.
-            raise SystemExit(0) from None
-        except flags.Error:
-            return app.parse_flags_with_usage(arguments)  # Says what is wrong and exits.
-
-    return parse
 
 
 def check_choices(config: Any) -> None:

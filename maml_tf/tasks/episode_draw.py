@@ -60,6 +60,7 @@ class EpisodeDraw:
             "query_order": self.ways * self.queries,
         }
 
+    @tf.autograph.experimental.do_not_convert  # There is nothing to convert, and looking for it takes half a second.
     def __call__(
         self, seed: int | tf.Tensor, first: int | tf.Tensor, tasks: int | tf.Tensor
     ) -> tuple[ImageDraw, ImageDraw]:

@@ -38,7 +38,7 @@ def tensors(folder):
 
 
 class TrainingTest(absltest.TestCase):
-    """One run of 4 iterations; another of 2 that is resumed for 4; the evaluation of both."""
+    """One run of 4 iterations; another of 2 that is resumed for 4; the evaluation of the first."""
 
     @classmethod
     def setUpClass(cls):
@@ -53,7 +53,6 @@ class TrainingTest(absltest.TestCase):
             binary.run("omniglot", *settings, f"--logdir={cls.parts}", "--iterations=2"),
             binary.run("omniglot", *settings, f"--logdir={cls.parts}", "--iterations=4", "--resume"),
             binary.run("omniglot", "--mode=evaluate", f"--logdir={cls.whole}"),
-            binary.run("omniglot", "--mode=evaluate", f"--logdir={cls.parts}"),
         ]
         for one in finished:
             if one.code:
@@ -111,32 +110,6 @@ class TrainingTest(absltest.TestCase):
         ]
         for one, other in zip(*kept, strict=True):
             np.testing.assert_array_equal(one, other)
-        rows = json.loads((self.parts / "results.json").read_text())["rows"]
-        self.assertEqual(rows, self.results["rows"])
-
-    def test_a_resume_under_another_seed_is_refused(self):
-        finished = binary.run(
-            "omniglot", *self.settings, f"--logdir={self.parts}", "--iterations=6", "--resume", "--seed=2"
-        )
-        self.assertEqual(finished.code, 1, finished.stderr)
-        [error] = finished.errors
-        self.assertIn("differs in seed: stored 1, given 2", error)
-
-    def test_checkpoints_are_not_trained_over_without_resume(self):
-        finished = binary.run("omniglot", *self.settings, f"--logdir={self.parts}", "--iterations=6")
-        self.assertEqual(finished.code, 1, finished.stderr)
-        self.assertEqual(
-            finished.errors,
-            [
-                "Error: Expected a directory without checkpoints, or to resume from them (--resume). "
-                f"Received: '{self.parts}' with checkpoints in 'checkpoints'"
-            ],
-        )
-
-    def test_an_evaluation_cannot_change_what_was_trained(self):
-        finished = binary.run("omniglot", "--mode=evaluate", f"--logdir={self.whole}", "--ways=3")
-        self.assertEqual(finished.code, 1, finished.stderr)
-        self.assertIn("Received: ['ways']", finished.errors[0])
 
 
 class CommandLineTest(absltest.TestCase):
@@ -149,26 +122,14 @@ class CommandLineTest(absltest.TestCase):
         self.assertContainsSubset(fields | {"logdir", "mode", "preset", "resume", "task_a_thread"}, listed)
         self.assertIn("0.01 with 5 ways on original are 2.0, 2.0 and 0.05 on mean", " ".join(finished.stdout.split()))
 
-    def test_what_a_user_gets_wrong_is_one_clear_error(self):
-        with tempfile.TemporaryDirectory() as folder, tempfile.NamedTemporaryFile() as file:
-            nowhere = binary.run(
-                "omniglot", *SETTINGS, "--iterations=2", f"--data_dir={folder}/no", f"--logdir={folder}"
-            )
-            unwritable = binary.run("omniglot", *SETTINGS, "--iterations=2", f"--logdir={file.name}/run")
-        for finished, messages in (
-            (nowhere, ("Expected a folder with images_background.zip", f"Received: {folder}/no")),
-            (unwritable, (f"Received: '{file.name}/run' (Not a directory)",)),
-        ):
-            self.assertEqual(finished.code, 1)
-            self.assertLen(finished.errors, 1, finished.stderr)
-            for message in messages:
-                self.assertIn(message, finished.errors[0])
-            self.assertNotIn("Traceback", finished.stderr)
-
-    def test_an_unknown_flag_is_an_error(self):
-        finished = binary.run("omniglot", "--update_lr=0.1")
-        self.assertNotEqual(finished.code, 0)
-        self.assertIn("update_lr", finished.stderr)
+    def test_a_folder_that_is_not_there_is_one_clear_error(self):
+        with tempfile.TemporaryDirectory() as folder:
+            finished = binary.run("omniglot", f"--data_dir={folder}/no", f"--logdir={folder}")
+        self.assertEqual(finished.code, 1)
+        [error] = finished.errors
+        self.assertIn("Expected a folder with images_background.zip", error)
+        self.assertIn(f"Received: {folder}/no", error)
+        self.assertNotIn("Traceback", finished.stderr)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import pathlib
 import tempfile
 
 import tensorflow as tf
-from absl.testing import absltest, parameterized
+from absl.testing import absltest
 
 from tests.support import binary, with_rl  # noqa: F401
 
@@ -88,18 +88,12 @@ class AllMethodsTest(absltest.TestCase):
         self.assertIn(f"Written to {self.whole}", self.finished.stdout)
 
 
-class CommandLineTest(parameterized.TestCase):
-    @parameterized.named_parameters(
-        ("unknown_method", "--method=reptile", "Expected methods of ('maml', "),
-        ("out_of_range", "--rollouts=0", "Expected rollouts to be at least 1"),
-    )
-    def test_a_bad_flag_is_one_clear_error(self, flag, message):
-        with tempfile.TemporaryDirectory() as folder:
-            finished = binary.run("point_navigation", flag, f"--logdir={folder}/run")
-            self.assertFalse(pathlib.Path(folder, "run").exists())
+class CommandLineTest(absltest.TestCase):
+    def test_a_bad_flag_is_one_clear_error(self):
+        finished = binary.run("point_navigation", "--method=reptile")
         self.assertEqual(finished.code, 1)
-        self.assertLen(finished.errors, 1, finished.stderr)
-        self.assertIn(message, finished.errors[0])
+        [error] = finished.errors
+        self.assertIn("Expected methods of ('maml', ", error)
 
 
 if __name__ == "__main__":

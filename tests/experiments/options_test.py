@@ -1,9 +1,7 @@
 """Tests of maml_tf.experiments.options."""
 
 import dataclasses
-import types
 from typing import Literal
-from unittest import mock
 
 from absl import flags as absl_flags
 from absl.testing import absltest
@@ -41,30 +39,6 @@ class Undescribed:
 
     ways: int = 5
     shots: int = 1
-
-
-class FlagsParserTest(absltest.TestCase):
-    def parse(self, *arguments):
-        values = absl_flags.FlagValues()
-        absl_flags.DEFINE_integer("ways", 5, "Classes.", flag_values=values)
-        help_flag = mock.Mock(side_effect=SystemExit(1))
-
-        def flags(given):
-            return help_flag() if "--help" in given else values(given)
-
-        app = mock.Mock()
-        app.parse_flags_with_usage.side_effect = SystemExit(1)
-        module = types.SimpleNamespace(FLAGS=flags, Error=absl_flags.Error)
-        return options.flags_parser(app, module)(["binary", *arguments])
-
-    def test_what_is_no_flag_is_left(self):
-        self.assertEqual(self.parse("--ways=3", "more"), ["binary", "more"])
-
-    def test_help_is_a_success_and_an_unknown_flag_none(self):
-        for argument, code in (("--help", 0), ("--shots=1", 1), ("--ways=many", 1)):
-            with self.assertRaises(SystemExit) as stopped:
-                self.parse(argument)
-            self.assertEqual(stopped.exception.code, code, argument)
 
 
 class OptionsTest(absltest.TestCase):

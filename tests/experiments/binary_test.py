@@ -1,0 +1,93 @@
+"""Tests of maml_tf.experiments.binary."""
+
+import contextlib
+import io
+import types
+from unittest import mock
+
+import tensorflow as tf
+from absl import app as absl_app
+from absl import flags as absl_flags
+from absl.testing import absltest
+
+from maml_tf.experiments import binary
+from maml_tf.experiments.results import Row
+
+
+class Usage:
+    """A binary in this process: its flags are its own, and its absl.app runs it without ending the process."""
+
+    def __init__(self, experiment):
+        self.experiment = experiment
+        self.values = absl_flags.FlagValues()
+        module = mock.Mock(wraps=absl_flags)
+        for name in ("DEFINE_bool", "DEFINE_string"):
+            define = getattr(absl_flags, name)
+            setattr(module, name, lambda *given, define=define: define(*given, flag_values=self.values))
+        binary.define_training_flags(module, "runs", "Directory.")
+
+    def run(self, *arguments):
+        """Returns the exit code, or the message that stands for it, and what went to stdout."""
+        help_flag = mock.Mock(side_effect=SystemExit(1))
+
+        def parse(given):
+            return help_flag() if "--help" in given else self.values(given)
+
+        parse.flag_values_dict = self.values.flag_values_dict
+        flags = types.SimpleNamespace(FLAGS=parse, Error=absl_flags.Error)
+        app = types.SimpleNamespace(
+            UsageError=absl_app.UsageError,
+            parse_flags_with_usage=mock.Mock(side_effect=SystemExit(1)),
+            run=lambda main, flags_parser: main(flags_parser(["binary", *arguments])),
+        )
+        written, code = io.StringIO(), 0
+        with (
+            contextlib.redirect_stdout(written),
+            mock.patch.object(tf.config.threading, "set_intra_op_parallelism_threads") as intra,
+            mock.patch.object(tf.config.threading, "set_inter_op_parallelism_threads"),
+        ):
+            try:
+                binary.run(app, flags, self.experiment)
+            except SystemExit as stopped:
+                code = stopped.code
+        self.intra_op = intra.call_args
+        return code, written.getvalue()
+
+
+class RunTest(absltest.TestCase):
+    def test_the_experiment_gets_the_flags_and_its_text_is_written(self):
+        usage = Usage(lambda values: f"{values['logdir']} {values['resume']}")
+        self.assertEqual(usage.run("--logdir=there", "--resume"), (0, "there True\n"))
+
+    def test_operations_have_one_thread_unless_the_user_says_otherwise(self):
+        self.assertEqual((usage := Usage(lambda values: "")).run(), (0, "\n"))
+        self.assertEqual(usage.intra_op, mock.call(1))
+        self.assertEqual((usage := Usage(lambda values: "")).run("--notask_a_thread"), (0, "\n"))
+        self.assertIsNone(usage.intra_op)
+
+    def test_what_a_user_can_mend_is_one_line(self):
+        for error in (FileNotFoundError("no such folder"), ValueError("Expected more")):
+            self.assertEqual(Usage(mock.Mock(side_effect=error)).run(), (f"Error: {error}", ""))
+        with self.assertRaises(KeyError):
+            Usage(mock.Mock(side_effect=KeyError("a fault"))).run()
+
+    def test_help_is_a_success_and_a_wrong_argument_none(self):
+        experiment = mock.Mock()
+        self.assertEqual(Usage(experiment).run("--help"), (0, ""))
+        for argument in ("--shots=1", "--resume=perhaps"):
+            self.assertEqual(Usage(experiment).run(argument), (1, ""), argument)
+        with self.assertRaisesRegex(absl_app.UsageError, r"Expected flags alone. Received: \['more'\]"):
+            Usage(experiment).run("more")
+        experiment.assert_not_called()
+
+
+class ReportTest(absltest.TestCase):
+    def test_the_table_and_the_directory(self):
+        row = Row("maml", 1, 0, "accuracy", 0.5, 0.1, 0.02, 600)
+        table, empty, last = binary.report([row], "runs/a", percent=True).rsplit("\n", 2)
+        self.assertIn("50.0 +- 2.0", table)
+        self.assertEqual((empty, last), ("", "Written to runs/a"))
+
+
+if __name__ == "__main__":
+    absltest.main()
