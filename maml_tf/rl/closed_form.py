@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -17,6 +17,16 @@ from maml_tf.rl.policy import PurePolicy
 from maml_tf.rl.relu_network import ReluNetwork, Weights, relu_network
 
 Params = dict[str, tf.Tensor]
+
+
+class _Parameters(NamedTuple):
+    """A policy's parameters, or a change of them."""
+
+    weights: Weights
+    log_std: tf.Tensor
+
+
+_Product = Callable[[_Parameters], _Parameters]
 
 
 def has_closed_form(policy: PurePolicy) -> bool:
@@ -65,61 +75,63 @@ class AdaptedReluPolicy:
         Returns:
             Outputs, `Gaussian`, and the products with their Jacobian.
         """
+        point = self._split(params)
         hessians = []
         for step, batch in enumerate(inner):
-            params, hessian = self._step(params, batch, step)
+            point, hessian = self._step(point, batch, step)
             hessians.append(hessian)
-        last = relu_network(self._weights(params), observations)
-        above = self._above_floor(params)
+        last = relu_network(point.weights, observations)
+        above = self._above_floor(point)
 
         def push(vector: Params) -> Gaussian:
+            change = self._split(vector)
             for step, hessian in enumerate(hessians):
-                vector = self._moved(vector, hessian, step)
-            return Gaussian(tf.transpose(last.push(self._weights(vector))), above * vector[self._log_std])
+                change = self._moved(change, hessian, step)
+            return Gaussian(tf.transpose(last.push(change.weights)), above * change.log_std)
 
         def pull(cotangent: Gaussian) -> Params:
-            vector = self._params(last.pull(tf.transpose(cotangent.mean)), above * cotangent.log_std)
+            change = _Parameters(last.pull(tf.transpose(cotangent.mean)), above * cotangent.log_std)
             for step, hessian in reversed(list(enumerate(hessians))):
-                vector = self._moved(vector, hessian, step)
-            return vector
+                change = self._moved(change, hessian, step)
+            return self._joined(change)
 
-        return Linearization(self._gaussian(last, params), push, pull)
+        return Linearization(self._gaussian(last, point), push, pull)
 
-    def _step(self, params: Params, batch: Experience, step: int) -> tuple[Params, Callable[[Params], Params]]:
+    def _step(self, point: _Parameters, batch: Experience, step: int) -> tuple[_Parameters, _Product]:
         """Returns the parameters after an inner step, and the products with its loss' Hessian."""
-        network, above = relu_network(self._weights(params), batch.observations), self._above_floor(params)
+        network, above = relu_network(point.weights, batch.observations), self._above_floor(point)
         _, cotangent, curve = derivatives(
-            lambda gaussian: self._objective(gaussian, batch), self._gaussian(network, params)
+            lambda gaussian: self._objective(gaussian, batch), self._gaussian(network, point)
         )
         of_mean = tf.transpose(cotangent.mean)
-        gradient = self._params(network.pull(of_mean), above * cotangent.log_std)
         product = network.hessian(of_mean)
 
-        def hessian(vector: Params) -> Params:
-            def curved(change: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-                result = curve(Gaussian(tf.transpose(change), above * vector[self._log_std]))
+        def hessian(change: _Parameters) -> _Parameters:
+            def curved(outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+                result = curve(Gaussian(tf.transpose(outputs), above * change.log_std))
                 return tf.transpose(result.mean), above * result.log_std
 
-            return self._params(*product(self._weights(vector), curved))
+            return _Parameters(*product(change.weights, curved))
 
-        return self._rule(params, gradient, step), hessian
+        gradient = _Parameters(network.pull(of_mean), above * cotangent.log_std)
+        return self._rule(point, gradient, step), hessian
 
-    def _moved(self, vector: Params, hessian: Callable[[Params], Params], step: int) -> Params:
-        return vector if self._first_order else self._rule(vector, hessian(vector), step)
+    def _moved(self, change: _Parameters, hessian: _Product, step: int) -> _Parameters:
+        return change if self._first_order else self._rule(change, hessian(change), step)
 
-    def _gaussian(self, network: ReluNetwork, params: Params) -> Gaussian:
-        return Gaussian(tf.transpose(network.outputs), tf.maximum(params[self._log_std], self._floor))
+    def _gaussian(self, network: ReluNetwork, point: _Parameters) -> Gaussian:
+        return Gaussian(tf.transpose(network.outputs), tf.maximum(point.log_std, self._floor))
 
-    def _above_floor(self, params: Params) -> tf.Tensor:
-        log_std = params[self._log_std]
-        return tf.cast(log_std >= self._floor, log_std.dtype)
+    def _above_floor(self, point: _Parameters) -> tf.Tensor:
+        return tf.cast(point.log_std >= self._floor, point.log_std.dtype)
 
-    def _weights(self, params: Params) -> Weights:
-        return Weights(*(tf.concat([params[kernel], params[bias][tf.newaxis]], 0) for kernel, bias in self._layers))
+    def _split(self, params: Params) -> _Parameters:
+        weights = (tf.concat([params[kernel], params[bias][tf.newaxis]], 0) for kernel, bias in self._layers)
+        return _Parameters(Weights(*weights), params[self._log_std])
 
-    def _params(self, weights: Weights, log_std: tf.Tensor) -> Params:
-        params = {self._log_std: log_std}
-        for (kernel, bias), joined in zip(self._layers, weights, strict=True):
+    def _joined(self, parameters: _Parameters) -> Params:
+        params = {self._log_std: parameters.log_std}
+        for (kernel, bias), joined in zip(self._layers, parameters.weights, strict=True):
             params |= {kernel: joined[:-1], bias: joined[-1]}
         return params
 

@@ -113,6 +113,11 @@ class ReluNetwork:
         second = self._gates[1] * (_product(change.second, self._hidden) + _product(self._second, first))
         return first, second, _product(change.head, self._last) + _product(self._head, second)
 
+    def _back_to_second(self, change: Weights, curved: tf.Tensor, cotangent: tf.Tensor) -> tf.Tensor:
+        """Returns the change of the second hidden layer's errors: both terms in one product with few rows."""
+        kernels = tf.concat([self._head, change.head[:-1]], axis=1)
+        return self._gates[1] * tf.matmul(kernels, tf.concat([curved, cotangent], axis=0))
+
 
 class FoldedReluNetwork(ReluNetwork):
     """The same for few inputs and outputs: what a change of the first layer does is folded into arrays beforehand.
@@ -137,45 +142,48 @@ class FoldedReluNetwork(ReluNetwork):
             ],
             axis=1,
         )
-
-    def push(self, change: Weights) -> tf.Tensor:
-        by_input = tf.reshape(
-            tf.matmul(change.first, self._folded), [change.first.shape[0], self._count, self._inputs.shape[1]]
-        )
-        through_first = tf.reduce_sum(by_input * self._inputs[:, tf.newaxis], axis=0)
-        second = self._gates[1] * _product(change.second, self._hidden)
-        return through_first + _product(change.head, self._last) + _product(self._head, second)
+        self._repeated_inputs = tf.tile(self._inputs, [1, self._count])
 
     def pull(self, cotangent: tf.Tensor) -> Weights:
         second = self._gates[1] * tf.matmul(self._head, cotangent)
-        by_input = tf.reshape(self._inputs[:, tf.newaxis] * cotangent, [self._inputs.shape[0], -1])
-        return Weights(_outer(by_input, self._folded), _outer(self._hidden, second), _outer(self._last, cotangent))
+        return Weights(self._pulled_to_first(cotangent), _outer(self._hidden, second), _outer(self._last, cotangent))
 
     def hessian(self, cotangent: tf.Tensor) -> Callable[[Weights, Curve], tuple[Weights, Any]]:
         inputs, units, count = self._inputs.shape[0], self._head.shape[0], self._count
         active = tf.reshape(self._inputs[:, tf.newaxis] * self._gates[0], [inputs * units, -1])
         errors = tf.reshape(cotangent[:, tf.newaxis] * self._gates[1], [count * units, -1])
-        # d^2 y / d first d second d head, but for the factors: [inputs, units, outputs, units].
+        # The second derivative in the kernels of all three layers: [inputs, units, outputs, units].
         paths = tf.reshape(_outer(active, errors), [inputs, units, count, units])
         first_second = tf.einsum("ijak,ka->ijk", paths, self._head)
         first_head = tf.reshape(paths * self._second[:, tf.newaxis], [inputs * units, count * units])
-        second_head = tf.reshape(_outer(self._hidden, errors), [units + 1, count, units])
 
         def product(change: Weights, curve: Curve) -> tuple[Weights, Any]:
-            curved, handed_on = curve(self.push(change))
-            gauss_newton = self.pull(curved)
-            head = tf.transpose(change.head[:-1])
-            from_head = tf.linalg.matvec(first_head, tf.reshape(head, [-1]))
-            first = tf.reduce_sum(first_second * change.second[:-1], axis=2) + tf.reshape(from_head, [inputs, units])
-            second = _without_bias(tf.reduce_sum(first_second * change.first[:, :, tf.newaxis], axis=0))
-            second += tf.reduce_sum(second_head * head, axis=1)
-            from_first = tf.linalg.matvec(first_head, tf.reshape(change.first, [-1]), transpose_a=True)
-            of_head = tf.reshape(from_first, [count, units])
-            of_head += tf.reduce_sum(second_head * change.second[:, tf.newaxis], axis=0)
-            mixed = Weights(first, second, _without_bias(tf.transpose(of_head)))
-            return tf.nest.map_structure(tf.add, gauss_newton, mixed), handed_on
+            _, second, outputs = self._forward(change)
+            curved, handed_on = curve(outputs)
+            error = self._back_to_second(change, curved, cotangent)
+            head = tf.reshape(tf.transpose(change.head[:-1]), [-1, 1])
+            from_second = tf.reduce_sum(first_second * change.second[:-1], axis=2)
+            from_head = tf.reshape(tf.matmul(first_head, head), [inputs, units])
+            from_first = _product(first_head, tf.reshape(change.first, [-1, 1]))
+            return Weights(
+                self._pulled_to_first(curved) + from_second + from_head,
+                _outer(self._hidden, error)
+                + _without_bias(tf.reduce_sum(first_second * change.first[:, :, tf.newaxis], axis=0)),
+                _outer(self._last, curved)
+                + _without_bias(_outer(second, cotangent) + tf.transpose(tf.reshape(from_first, [count, units]))),
+            ), handed_on
 
         return product
+
+    def _forward(self, change: Weights) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns no change of the first hidden layer, and that of the second without what comes from the first."""
+        second = self._gates[1] * _product(change.second, self._hidden)
+        by_input = tf.matmul(change.first, self._folded) * self._repeated_inputs
+        from_first = tf.reshape(tf.reduce_sum(by_input, axis=0), [self._count, -1])
+        return (), second, from_first + _product(change.head, self._last) + _product(self._head, second)
+
+    def _pulled_to_first(self, cotangent: tf.Tensor) -> tf.Tensor:
+        return _outer(self._repeated_inputs * tf.reshape(cotangent, [1, -1]), self._folded)
 
 
 def relu_network(weights: Weights, inputs: tf.Tensor) -> ReluNetwork:
