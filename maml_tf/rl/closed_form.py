@@ -87,10 +87,10 @@ class AdaptedReluPolicy:
             change = self._split(vector)
             for step, hessian in enumerate(hessians):
                 change = self._moved(change, hessian, step)
-            return Gaussian(tf.transpose(last.push(change.weights)), above * change.log_std)
+            return Gaussian(last.push(change.weights), above * change.log_std)
 
         def pull(cotangent: Gaussian) -> Params:
-            change = _Parameters(last.pull(tf.transpose(cotangent.mean)), above * cotangent.log_std)
+            change = _Parameters(last.pull(cotangent.mean), above * cotangent.log_std)
             for step, hessian in reversed(list(enumerate(hessians))):
                 change = self._moved(change, hessian, step)
             return self._joined(change)
@@ -103,24 +103,23 @@ class AdaptedReluPolicy:
         _, cotangent, curve = derivatives(
             lambda gaussian: self._objective(gaussian, batch), self._gaussian(network, point)
         )
-        of_mean = tf.transpose(cotangent.mean)
-        product = network.hessian(of_mean)
+        product = network.hessian(cotangent.mean)
 
         def hessian(change: _Parameters) -> _Parameters:
             def curved(outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-                result = curve(Gaussian(tf.transpose(outputs), above * change.log_std))
-                return tf.transpose(result.mean), above * result.log_std
+                result = curve(Gaussian(outputs, above * change.log_std))
+                return result.mean, above * result.log_std
 
             return _Parameters(*product(change.weights, curved))
 
-        gradient = _Parameters(network.pull(of_mean), above * cotangent.log_std)
+        gradient = _Parameters(network.pull(cotangent.mean), above * cotangent.log_std)
         return self._rule(point, gradient, step), hessian
 
     def _moved(self, change: _Parameters, hessian: _Product, step: int) -> _Parameters:
         return change if self._first_order else self._rule(change, hessian(change), step)
 
     def _gaussian(self, network: ReluNetwork, point: _Parameters) -> Gaussian:
-        return Gaussian(tf.transpose(network.outputs), tf.maximum(point.log_std, self._floor))
+        return Gaussian(network.outputs, tf.maximum(point.log_std, self._floor))
 
     def _above_floor(self, point: _Parameters) -> tf.Tensor:
         return tf.cast(point.log_std >= self._floor, point.log_std.dtype)

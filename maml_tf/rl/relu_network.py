@@ -1,7 +1,7 @@
 """A network of two hidden layers of ReLU units, and its derivatives written out as few large matrix products.
 
-Arrays lie as [units, steps], in which products with few rows, an action's or an observation's, are fast too. Biases
-are the last rows of kernels, for a last row of ones in their inputs.
+Activations lie as [units, steps] and errors as [steps, units], for which matrix products are the fastest. Biases are
+the last rows of kernels, for a last row of ones in their inputs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Weights(NamedTuple):
     head: tf.Tensor
 
 
-# The change of the outputs [outputs, steps] -> the change of a loss' gradient in them, and a nest to hand on.
+# The change of the outputs [steps, outputs] -> the change of a loss' gradient in them, and a nest to hand on.
 Curve = Callable[[tf.Tensor], tuple[tf.Tensor, Any]]
 
 
@@ -41,19 +41,21 @@ class ReluNetwork:
         inputs: [steps, inputs].
 
     Attributes:
-        outputs: [outputs, steps].
+        outputs: [steps, outputs].
     """
 
     def __init__(self, weights: Weights, inputs: tf.Tensor):
         self._inputs = _with_ones(tf.transpose(inputs))
-        first = _product(weights.first, self._inputs)
+        first = _forward(weights.first, self._inputs)
         self._hidden = _with_ones(tf.nn.relu(first))
-        second = _product(weights.second, self._hidden)
+        second = _forward(weights.second, self._hidden)
         self._last = _with_ones(tf.nn.relu(second))
-        self.outputs = _product(weights.head, self._last)
-        # Their derivative at 0 is 0, as TensorFlow's.
+        self.outputs = tf.transpose(_forward(weights.head, self._last))
+        # Their derivative at 0 is 0, as TensorFlow's. [units, steps], and for errors [steps, units].
         self._gates = tf.cast(first > 0, first.dtype), tf.cast(second > 0, first.dtype)
+        self._gates_of_errors = tuple(map(tf.transpose, self._gates))
         self._second, self._head = weights.second[:-1], weights.head[:-1]
+        self._second_back, self._head_back = tf.transpose(self._second), tf.transpose(self._head)
 
     def push(self, change: Weights) -> tf.Tensor:
         """Computes the change of the outputs that a change of the weights makes, to first order.
@@ -62,22 +64,23 @@ class ReluNetwork:
             change: Of the weights.
 
         Returns:
-            [outputs, steps].
+            [steps, outputs].
         """
-        return self._forward(change)[-1]
+        return self._changes(change)[-1]
 
     def pull(self, cotangent: tf.Tensor) -> Weights:
         """Computes the gradient in the weights from a gradient in the outputs.
 
         Args:
-            cotangent: [outputs, steps].
+            cotangent: [steps, outputs].
 
         Returns:
             The gradient.
         """
-        second = self._gates[1] * tf.matmul(self._head, cotangent)
-        first = self._gates[0] * tf.matmul(self._second, second)
-        return Weights(_outer(self._inputs, first), _outer(self._hidden, second), _outer(self._last, cotangent))
+        error = self._gates_of_errors[1] * tf.matmul(cotangent, self._head_back)
+        return Weights(
+            self._to_first(cotangent, error), tf.matmul(self._hidden, error), tf.matmul(self._last, cotangent)
+        )
 
     def hessian(self, cotangent: tf.Tensor) -> Callable[[Weights, Curve], tuple[Weights, Any]]:
         """Makes products with the Hessian, in the weights, of a loss of the outputs.
@@ -85,38 +88,43 @@ class ReluNetwork:
         It is `J' C J + sum_n d_n nabla^2 y_n`, with C the loss' Hessian in the outputs y and d its gradient in them.
 
         Args:
-            cotangent: d, [outputs, steps].
+            cotangent: d, [steps, outputs].
 
         Returns:
             A function of a change of the weights and of what multiplies by C, which returns the product and what C's
             handed on.
         """
-        second_error = self._gates[1] * tf.matmul(self._head, cotangent)
+        error_before = self._gates_of_errors[1] * tf.matmul(cotangent, self._head_back)
 
         def product(change: Weights, curve: Curve) -> tuple[Weights, Any]:
-            first, second, outputs = self._forward(change)
+            first, second, outputs = self._changes(change)
             curved, handed_on = curve(outputs)
-            # Both terms in one product with few rows.
-            error = tf.matmul(tf.concat([self._head, change.head[:-1]], axis=1), tf.concat([curved, cotangent], axis=0))
-            error = self._gates[1] * error
-            below = tf.matmul(self._second, error) + tf.matmul(change.second[:-1], second_error)
+            error = self._error(change, curved, cotangent)
+            below = tf.matmul(error, self._second_back)
+            below += tf.matmul(error_before, change.second[:-1], transpose_b=True)
             return Weights(
-                _outer(self._inputs, self._gates[0] * below),
-                _outer(self._hidden, error) + _without_bias(_outer(first, second_error)),
-                _outer(self._last, curved) + _without_bias(_outer(second, cotangent)),
+                tf.matmul(self._inputs, self._gates_of_errors[0] * below),
+                tf.matmul(self._hidden, error) + _without_bias(tf.matmul(first, error_before)),
+                tf.matmul(self._last, curved) + _without_bias(tf.matmul(second, cotangent)),
             ), handed_on
 
         return product
 
-    def _forward(self, change: Weights) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        first = self._gates[0] * _product(change.first, self._inputs)
-        second = self._gates[1] * (_product(change.second, self._hidden) + _product(self._second, first))
-        return first, second, _product(change.head, self._last) + _product(self._head, second)
+    def _changes(self, change: Weights) -> tuple[Any, tf.Tensor, tf.Tensor]:
+        """Returns the changes of the hidden layers, [units, steps], and of the outputs, [steps, outputs]."""
+        first = self._gates[0] * _forward(change.first, self._inputs)
+        second = self._gates[1] * (_forward(change.second, self._hidden) + _forward(self._second, first))
+        return first, second, tf.transpose(_forward(change.head, self._last) + _forward(self._head, second))
 
-    def _back_to_second(self, change: Weights, curved: tf.Tensor, cotangent: tf.Tensor) -> tf.Tensor:
-        """Returns the change of the second hidden layer's errors: both terms in one product with few rows."""
-        kernels = tf.concat([self._head, change.head[:-1]], axis=1)
-        return self._gates[1] * tf.matmul(kernels, tf.concat([curved, cotangent], axis=0))
+    def _error(self, change: Weights, curved: tf.Tensor, cotangent: tf.Tensor) -> tf.Tensor:
+        """Returns the change of the second hidden layer's errors: both terms in one product with few columns."""
+        kernels = tf.concat([self._head_back, tf.transpose(change.head[:-1])], axis=0)
+        return self._gates_of_errors[1] * tf.matmul(tf.concat([curved, cotangent], axis=1), kernels)
+
+    def _to_first(self, cotangent: tf.Tensor, error: tf.Tensor) -> tf.Tensor:
+        """Returns the gradient in the first kernel, from the outputs' gradient and the second layer's errors."""
+        del cotangent
+        return tf.matmul(self._inputs, self._gates_of_errors[0] * tf.matmul(error, self._second_back))
 
 
 class FoldedReluNetwork(ReluNetwork):
@@ -134,56 +142,52 @@ class FoldedReluNetwork(ReluNetwork):
     def __init__(self, weights: Weights, inputs: tf.Tensor):
         super().__init__(weights, inputs)
         self._count = self._head.shape[1]
-        # [units, outputs * steps]
-        self._folded = tf.concat(
-            [
-                self._gates[0] * tf.matmul(self._second, self._gates[1] * self._head[:, number : number + 1])
-                for number in range(self._count)
-            ],
-            axis=1,
-        )
+        of_outputs = [
+            self._gates_of_errors[0] * tf.matmul(self._gates_of_errors[1] * self._head_back[number], self._second_back)
+            for number in range(self._count)
+        ]
+        # [outputs * steps, units] for errors; [units, outputs * steps] for activations.
+        self._folded_back = tf.concat(of_outputs, axis=0)
+        self._folded = tf.concat([tf.transpose(of_output) for of_output in of_outputs], axis=1)
         self._repeated_inputs = tf.tile(self._inputs, [1, self._count])
-
-    def pull(self, cotangent: tf.Tensor) -> Weights:
-        second = self._gates[1] * tf.matmul(self._head, cotangent)
-        return Weights(self._pulled_to_first(cotangent), _outer(self._hidden, second), _outer(self._last, cotangent))
 
     def hessian(self, cotangent: tf.Tensor) -> Callable[[Weights, Curve], tuple[Weights, Any]]:
         inputs, units, count = self._inputs.shape[0], self._head.shape[0], self._count
-        active = tf.reshape(self._inputs[:, tf.newaxis] * self._gates[0], [inputs * units, -1])
-        errors = tf.reshape(cotangent[:, tf.newaxis] * self._gates[1], [count * units, -1])
-        # The second derivative in the kernels of all three layers: [inputs, units, outputs, units].
-        paths = tf.reshape(_outer(active, errors), [inputs, units, count, units])
-        first_second = tf.einsum("ijak,ka->ijk", paths, self._head)
-        first_head = tf.reshape(paths * self._second[:, tf.newaxis], [inputs * units, count * units])
+        # The second derivative in the kernels of all three layers: [inputs * units, outputs * units].
+        active = tf.concat([self._gates[0] * row for row in tf.unstack(self._inputs)], axis=0)
+        errors = [self._gates_of_errors[1] * cotangent[:, number : number + 1] for number in range(count)]
+        paths = tf.matmul(active, tf.concat(errors, axis=1))
+        first_head = paths * tf.tile(self._second, [inputs, count])
+        by_output = zip(tf.split(paths, count, axis=1), tf.unstack(self._head_back), strict=True)
+        first_second = tf.reshape(tf.add_n([path * head for path, head in by_output]), [inputs, units, units])
 
         def product(change: Weights, curve: Curve) -> tuple[Weights, Any]:
-            _, second, outputs = self._forward(change)
+            _, second, outputs = self._changes(change)
             curved, handed_on = curve(outputs)
-            error = self._back_to_second(change, curved, cotangent)
-            head = tf.reshape(tf.transpose(change.head[:-1]), [-1, 1])
+            error = self._error(change, curved, cotangent)
             from_second = tf.reduce_sum(first_second * change.second[:-1], axis=2)
-            from_head = tf.reshape(tf.matmul(first_head, head), [inputs, units])
-            from_first = _product(first_head, tf.reshape(change.first, [-1, 1]))
+            from_head = tf.matmul(first_head, tf.reshape(tf.transpose(change.head[:-1]), [-1, 1]))
+            to_second = tf.reduce_sum(first_second * change.first[:, :, tf.newaxis], axis=0)
+            to_head = _forward(first_head, tf.reshape(change.first, [-1, 1]))
+            to_head = tf.matmul(second, cotangent) + tf.transpose(tf.reshape(to_head, [count, units]))
             return Weights(
-                self._pulled_to_first(curved) + from_second + from_head,
-                _outer(self._hidden, error)
-                + _without_bias(tf.reduce_sum(first_second * change.first[:, :, tf.newaxis], axis=0)),
-                _outer(self._last, curved)
-                + _without_bias(_outer(second, cotangent) + tf.transpose(tf.reshape(from_first, [count, units]))),
+                self._to_first(curved, error) + from_second + tf.reshape(from_head, [inputs, units]),
+                tf.matmul(self._hidden, error) + _without_bias(to_second),
+                tf.matmul(self._last, curved) + _without_bias(to_head),
             ), handed_on
 
         return product
 
-    def _forward(self, change: Weights) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Returns no change of the first hidden layer, and that of the second without what comes from the first."""
-        second = self._gates[1] * _product(change.second, self._hidden)
-        by_input = tf.matmul(change.first, self._folded) * self._repeated_inputs
-        from_first = tf.reshape(tf.reduce_sum(by_input, axis=0), [self._count, -1])
-        return (), second, from_first + _product(change.head, self._last) + _product(self._head, second)
+    def _changes(self, change: Weights) -> tuple[Any, tf.Tensor, tf.Tensor]:
+        """Leaves out the first hidden layer's change, and in the second layer's what comes from it."""
+        second = self._gates[1] * _forward(change.second, self._hidden)
+        from_first = tf.reduce_sum(tf.matmul(change.first, self._folded) * self._repeated_inputs, axis=0)
+        outputs = tf.reshape(from_first, [self._count, -1])
+        return (), second, tf.transpose(outputs + _forward(change.head, self._last) + _forward(self._head, second))
 
-    def _pulled_to_first(self, cotangent: tf.Tensor) -> tf.Tensor:
-        return _outer(self._repeated_inputs * tf.reshape(cotangent, [1, -1]), self._folded)
+    def _to_first(self, cotangent: tf.Tensor, error: tf.Tensor) -> tf.Tensor:
+        del error
+        return tf.matmul(self._repeated_inputs * tf.reshape(tf.transpose(cotangent), [1, -1]), self._folded_back)
 
 
 def relu_network(weights: Weights, inputs: tf.Tensor) -> ReluNetwork:
@@ -208,10 +212,5 @@ def _without_bias(kernel: tf.Tensor) -> tf.Tensor:
     return tf.pad(kernel, [[0, 1], [0, 0]])
 
 
-def _product(kernel: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+def _forward(kernel: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     return tf.matmul(kernel, values, transpose_a=True)
-
-
-def _outer(inputs: tf.Tensor, errors: tf.Tensor) -> tf.Tensor:
-    """Sums the products of inputs and errors over the steps."""
-    return tf.matmul(inputs, errors, transpose_b=True)
