@@ -37,16 +37,11 @@ from absl import app, flags
 
 from maml_tf.experiments import binary, classification, options
 from maml_tf.experiments.classification_config import EVALUATION_FIELDS, ClassificationConfig
-from maml_tf.pretrained import publish
 
 _OPTIONS = [option for option in options.options(ClassificationConfig) if option.name in EVALUATION_FIELDS]
 
 flags.DEFINE_string("checkpoint", None, "Directory of the training: the --logdir of the binary that trained.")
 flags.DEFINE_string("output", None, "Directory for results.json and the figure, by default --checkpoint.")
-flags.DEFINE_string(
-    "publish", None, "Name under which the weights, with these results, become an entry of maml_tf.pretrained."
-)
-flags.DEFINE_string("publish_to", None, "Folder of that entry, by default the package's.")
 binary.define_task_a_thread(flags)
 options.define_flags(flags, _OPTIONS, "By default the training's.")
 for _module in (binary, options):  # --help lists their flags with this binary's own.
@@ -57,9 +52,6 @@ def experiment(values: Mapping[str, Any]) -> str:
     """Evaluates."""
     output = values["output"] or values["checkpoint"]
     rows = classification.evaluate(values["checkpoint"], options.given(values, _OPTIONS), output)
-    if values["publish"]:
-        further = [] if output == values["checkpoint"] else [os.path.join(output, "results.json")]
-        publish(values["checkpoint"], values["publish"], values["publish_to"], further)
     return binary.report(rows, output, percent=True)
 
 

@@ -1,4 +1,4 @@
-"""The library of meta-learned weights: for each entry a file of weights and a card that says what it is."""
+"""The library of meta-learned weights: of each entry the weights, or a policy, and a card that says what it is."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import os
 import pathlib
 from typing import Any
 
+import keras
+
 from maml_tf.experiments import config as config_module
 from maml_tf.experiments.classification_config import ClassificationConfig
 from maml_tf.experiments.classification_learner import build_learner
 from maml_tf.meta_learner import MAML
 
-CARD_SUFFIX, WEIGHTS_SUFFIX = ".json", ".weights.h5"
+CARD_SUFFIX, WEIGHTS_SUFFIX, POLICY_SUFFIX = ".json", ".weights.h5", ".keras"
 
 
 def package_folder() -> pathlib.Path:
@@ -57,25 +59,32 @@ def card(name: str, folder: str | os.PathLike[str] | None = None) -> dict[str, A
     return json.loads((folder / f"{name}{CARD_SUFFIX}").read_text(encoding="utf-8"))
 
 
-def load(name: str, folder: str | os.PathLike[str] | None = None) -> MAML:
-    """Loads an entry's learner, ready to adapt: nothing is downloaded.
+def load(name: str, folder: str | os.PathLike[str] | None = None) -> MAML | keras.Model:
+    """Loads an entry, ready to adapt: nothing is downloaded.
 
-    It takes as many inner steps as the results on the card were measured with. Images are those of `maml_tf.tasks`:
-    float32 in [0, 1], Omniglot's [28, 28, 1] with ink 1, mini-ImageNet's [84, 84, 3].
+    A learner of images takes as many inner steps as the results on the card were measured with. Images are those of
+    `maml_tf.tasks`: float32 in [0, 1], Omniglot's [28, 28, 1] with ink 1, mini-ImageNet's [84, 84, 3].
 
     Args:
         name: One of `available()`.
         folder: Where the entries are, by default in the package.
 
     Returns:
-        The learner, not compiled: `learner.adapt(support_x, support_y)` returns the network adapted to a task.
+        The learner, not compiled: `learner.adapt(support_x, support_y)` returns the network adapted to a task. Of
+        reinforcement learning the policy before adaptation, a `maml_tf.rl.policy.GaussianPolicy`.
 
     Raises:
         ValueError: If there is no such entry.
+        ImportError: If it is a policy, and the extra `rl` is not installed.
     """
-    config = config_module.from_dict(ClassificationConfig, card(name, folder)["config"])
-    learner = build_learner(config)
+    content = card(name, folder)
     folder = package_folder() if folder is None else pathlib.Path(folder)
+    if (folder / f"{name}{POLICY_SUFFIX}").exists():
+        from maml_tf.rl.policy import GaussianPolicy  # noqa: F401  Keras must know the class.
+
+        return keras.saving.load_model(folder / f"{name}{POLICY_SUFFIX}")
+    config = config_module.from_dict(ClassificationConfig, content["config"])
+    learner = build_learner(config)
     learner.load_weights(folder / f"{name}{WEIGHTS_SUFFIX}")
     learner.inner_steps = config.evaluation_steps
     return learner

@@ -7,11 +7,10 @@ import os
 import pathlib
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from maml_tf.experiments import config as config_module
-from maml_tf.experiments.classification_files import TRAINING_RECORD, WEIGHTS, load_config
-from maml_tf.pretrained.library import CARD_SUFFIX, WEIGHTS_SUFFIX, package_folder
+from maml_tf.experiments.classification_files import TRAINING_RECORD, WEIGHTS
+from maml_tf.pretrained.library import CARD_SUFFIX, POLICY_SUFFIX, WEIGHTS_SUFFIX, package_folder
 from maml_tf.training import writable_directory, write_atomically
 
 MAX_BYTES = 1_000_000
@@ -19,8 +18,18 @@ _DATA_LICENSES = {
     "omniglot": "Omniglot, Copyright (c) 2015 Brenden Lake, MIT licence",
     "mini_imagenet": "mini-ImageNet, classes and images of ImageNet: for non-commercial research and education alone",
 }
+_SIMULATED = "none: learned in simulation"
 # Where the data were is nobody's business.
 _PLACES = ("data_dir", "cache_dir")
+
+
+class _Trained(NamedTuple):
+    """What of a training becomes an entry."""
+
+    file: pathlib.Path
+    suffix: str
+    training: Any
+    data_license: str
 
 
 def publish(
@@ -28,6 +37,7 @@ def publish(
     name: str,
     folder: str | os.PathLike[str] | None = None,
     results: Sequence[str | os.PathLike[str]] = (),
+    method: str = "maml",
 ) -> pathlib.Path:
     """Adds the best weights of a training to the library, with a card.
 
@@ -36,6 +46,7 @@ def publish(
         name: Of the entry: lower-case letters, digits and underscores.
         folder: Where the entries are, by default in the package.
         results: Further files results.json of the same weights, such as those under other batch statistics.
+        method: Of reinforcement learning, whose directory holds a policy for each method: whose policy.
 
     Returns:
         The card's path.
@@ -47,23 +58,43 @@ def publish(
     if not re.fullmatch(r"[a-z0-9_]+", name):
         raise ValueError(f"Expected a name of lower-case letters, digits and underscores. Received: {name!r}")
     logdir = pathlib.Path(logdir)
-    config = load_config(logdir)
-    for needed in (WEIGHTS, "results.json"):
-        if not (logdir / needed).exists():
-            raise FileNotFoundError(f"Expected a training that was evaluated. Received: no {logdir / needed}")
-    weights = (logdir / WEIGHTS).read_bytes()
+    _require(logdir / "results.json")
+    measured = [json.loads(pathlib.Path(path).read_text()) for path in (logdir / "results.json", *results)]
+    config = measured[0]["config"]
+    trained = _policy(logdir, measured[0], method) if "environment" in config else _weights(logdir, config)
+    _require(trained.file)
+    weights = trained.file.read_bytes()
     if len(weights) > MAX_BYTES:
         raise ValueError(f"Expected weights of at most {MAX_BYTES:,} bytes. Received: {len(weights):,}")
-    measured = [json.loads(pathlib.Path(path).read_text()) for path in (logdir / "results.json", *results)]
-    record = logdir / TRAINING_RECORD
     content: dict[str, Any] = {
         "name": name,
-        "config": {k: v for k, v in config_module.to_dict(config).items() if k not in _PLACES},
-        "training": json.loads(record.read_text()) if record.exists() else None,
-        "results": [{"protocol": one["protocol"], "rows": one["rows"]} for one in measured],
+        "config": {key: value for key, value in config.items() if key not in _PLACES},
+        "training": trained.training,
+        "results": [{"protocol": one.get("protocol"), "rows": _rows(one, method)} for one in measured],
         "versions": measured[0]["versions"],
-        "data_license": _DATA_LICENSES[config.dataset],
+        "data_license": trained.data_license,
     }
     folder = writable_directory(package_folder() if folder is None else folder)
-    write_atomically(folder / f"{name}{WEIGHTS_SUFFIX}", weights)
+    write_atomically(folder / f"{name}{trained.suffix}", weights)
     return write_atomically(folder / f"{name}{CARD_SUFFIX}", json.dumps(content, indent=1) + "\n")
+
+
+def _weights(logdir: pathlib.Path, config: dict[str, Any]) -> _Trained:
+    record = logdir / TRAINING_RECORD
+    training = json.loads(record.read_text()) if record.exists() else None
+    return _Trained(logdir / WEIGHTS, WEIGHTS_SUFFIX, training, _DATA_LICENSES[config["dataset"]])
+
+
+def _policy(logdir: pathlib.Path, results: dict[str, Any], method: str) -> _Trained:
+    training = {"method": method, "seconds": results["training_seconds"].get(method)}
+    return _Trained(logdir / method / "policy.keras", POLICY_SUFFIX, training, _SIMULATED)
+
+
+def _rows(results: dict[str, Any], method: str) -> list[dict[str, Any]]:
+    of_policy = "environment" in results["config"]
+    return [row for row in results["rows"] if not of_policy or row["method"] == method]
+
+
+def _require(path: pathlib.Path) -> None:
+    if not path.exists():
+        raise FileNotFoundError(f"Expected a training that was evaluated. Received: no {path}")

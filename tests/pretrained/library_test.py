@@ -7,6 +7,7 @@ import numpy as np
 from absl.testing import absltest
 
 from maml_tf import pretrained
+from maml_tf.experiments import config
 from maml_tf.experiments.classification_config import ClassificationConfig
 from maml_tf.experiments.classification_files import write_untrained
 from maml_tf.experiments.classification_learner import build_learner
@@ -24,7 +25,12 @@ class PretrainedTest(absltest.TestCase):
         )
         self.weights = [np.random.default_rng(0).random(w.shape) for w in build_learner(self.config).model.weights]
         write_untrained(self.logdir, self.config, lambda network: network.set_weights(self.weights))
-        self.results = {"protocol": {"tasks": 600}, "rows": [{"mean": 0.9}], "versions": {"keras": "3"}}
+        self.results = {
+            "config": config.to_dict(self.config),
+            "protocol": {"tasks": 600},
+            "rows": [{"mean": 0.9}],
+            "versions": {"keras": "3"},
+        }
 
     def publish(self, **options):
         (self.logdir / "results.json").write_text(json.dumps(self.results))
