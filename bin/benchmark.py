@@ -1,4 +1,4 @@
-"""Times meta-iterations of the three workloads of supervised MAML, and the sampling of rollouts: one JSON line each.
+"""Times meta-iterations of supervised and of reinforcement learning, and the sampling of rollouts: one JSON line each.
 
 Each workload runs in a process of its own, so that its peak memory is its own. Run it on an idle machine.
 """
@@ -31,15 +31,29 @@ from maml_tf.training import InGraphTraining
 WORKLOADS = ("sinusoid", "omniglot", "mini_imagenet")
 # They need the extra rl.
 SAMPLING_WORKLOADS = ("half_cheetah_sampling", "ant_sampling")
+# Whole meta-iterations, and the environment of each.
+ITERATION_WORKLOADS = {
+    "point_navigation_iteration": "point_navigation",
+    "half_cheetah_iteration": "half_cheetah_direction",
+    "ant_iteration": "ant_direction",
+}
 _SINUSOID_ITERATIONS_PER_CALL = 100
 # TensorFlow turns oneDNN on by itself only on processors with AVX-512. Its convolutions win on large maps everywhere.
 _ENVIRONMENT = {"mini_imagenet": {"TF_ENABLE_ONEDNN_OPTS": "1"}}
 
-flags.DEFINE_multi_enum("workload", list(WORKLOADS), WORKLOADS + SAMPLING_WORKLOADS, "Workloads to time.")
+flags.DEFINE_multi_enum(
+    "workload", list(WORKLOADS), [*WORKLOADS, *SAMPLING_WORKLOADS, *ITERATION_WORKLOADS], "Workloads to time."
+)
 flags.DEFINE_multi_enum("order", ["exact", "first"], ["exact", "first"], "Exact meta-gradients, first-order ones.")
 flags.DEFINE_float("seconds", 8.0, "Least time to measure each.")
 flags.DEFINE_integer("calls", 200, "Most calls to measure.", lower_bound=5)
 flags.DEFINE_integer("rollouts", 800, "Rollouts at once of the sampling workloads.", lower_bound=1)
+flags.DEFINE_integer(
+    "task_rollouts", None, "Rollouts of a task in an iteration; by default the paper's.", lower_bound=1
+)
+flags.DEFINE_integer(
+    "curvature_stride", 1, "Every how manyth time step counts in an iteration's curvature.", lower_bound=1
+)
 flags.DEFINE_integer("intra_op", 1, "TensorFlow's threads within an operation; 0 for its default.")
 flags.DEFINE_integer("inter_op", 2, "TensorFlow's threads between operations; 0 for its default.")
 flags.DEFINE_enum("task_map", "auto", ["auto", *TASK_MAPS], "The way over tasks.")
@@ -126,6 +140,22 @@ def measure_sampling(workload: str) -> dict[str, object]:
     return {"peer": "maml_tf", "workload": workload, **speeds, "peak_mib": peak_mib()}
 
 
+def measure_iteration(workload: str) -> dict[str, object]:
+    """Times whole meta-iterations of MAML with TRPO, and their parts."""
+    from maml_tf.experiments.meta_rl_speed import iteration_speed
+
+    values = flags.FLAGS
+    speeds = iteration_speed(
+        ITERATION_WORKLOADS[workload],
+        rollouts=values.task_rollouts,
+        curvature_stride=values.curvature_stride,
+        seconds=values.seconds,
+        most=values.calls,
+    )
+    stride = {"curvature_stride": values.curvature_stride}
+    return {"peer": "maml_tf", "workload": workload, "first_order": False, **stride, **speeds, "peak_mib": peak_mib()}
+
+
 def peak_mib() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
@@ -140,15 +170,29 @@ def main(argv: list[str]) -> None:
     if values.in_this_process:
         tf.config.threading.set_intra_op_parallelism_threads(values.intra_op)
         tf.config.threading.set_inter_op_parallelism_threads(values.inter_op)
-        sys.stdout.write(json.dumps(measure(values.workload[0], values.order[0] == "first")) + "\n")
+        if values.workload[0] in ITERATION_WORKLOADS:
+            measured = measure_iteration(values.workload[0])
+        else:
+            measured = measure(values.workload[0], values.order[0] == "first")
+        sys.stdout.write(json.dumps(measured) + "\n")
         return
     shared = [
         f"--{name}={getattr(values, name)}"
-        for name in ("seconds", "calls", "rollouts", "intra_op", "inter_op", "task_map", "parallel_tasks")
+        for name in (
+            "seconds",
+            "calls",
+            "rollouts",
+            "task_rollouts",
+            "curvature_stride",
+            "intra_op",
+            "inter_op",
+            "task_map",
+            "parallel_tasks",
+        )
         if getattr(values, name) is not None
     ]
     for workload in values.workload:
-        for order in values.order[:1] if workload in SAMPLING_WORKLOADS else values.order:
+        for order in values.order if workload in WORKLOADS else values.order[:1]:
             command = [
                 sys.executable,
                 argv[0],

@@ -7,6 +7,7 @@ import pathlib
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -32,7 +33,8 @@ def train(method: str, config: MetaRLConfig, directory: pathlib.Path, resume: bo
     """Trains a method's initial policy and returns the best one.
 
     The best is that with the greatest mean return, after adaptation where the method adapts in training, on the
-    rollouts of its own meta-iteration.
+    rollouts of its own meta-iteration and of those before it. The return of one meta-iteration depends so much on
+    the tasks drawn that its greatest is an early model's by luck.
 
     Args:
         method: One of `maml_tf.experiments.meta_rl_config.METHODS`.
@@ -55,9 +57,10 @@ def train(method: str, config: MetaRLConfig, directory: pathlib.Path, resume: bo
         return policy
     iteration = build_iteration(method, config, environment, policy)
     best = BestWeights(policy.policy, "return", 1, mode="max")
+    recent = tf.Variable(tf.fill([config.selection_iterations], np.float64(np.nan)))
     checkpoint = AtomicCheckpoint(
         directory / "checkpoints", 1, config.identity(method),
-        every_seconds=config.checkpoint_seconds, model=policy.policy, best=best.state,
+        every_seconds=config.checkpoint_seconds, model=policy.policy, best=best.state, recent=recent,
     )  # fmt: skip
     first = checkpoint.restore() if resume else 0
     callbacks = keras.callbacks.CallbackList(
@@ -69,7 +72,8 @@ def train(method: str, config: MetaRLConfig, directory: pathlib.Path, resume: bo
             callbacks.on_epoch_begin(number)
             params, logs = iteration(policy.parameters(), number)
             # The return is that of the parameters before the outer step.
-            best.offer(logs["return"], number)
+            recent.assign(tf.concat([recent[1:], [logs["return"]]], axis=0))
+            best.offer(float(np.nanmean(recent)), number)
             policy.assign(params)
             callbacks.on_epoch_end(number, logs)
         callbacks.on_train_end()

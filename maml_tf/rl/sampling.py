@@ -85,6 +85,7 @@ class Actor:
 
     def __init__(self, policy: PurePolicy):
         self._policy = policy
+        self._size = policy.policy.network.input_shape[-1]
         self._shared = tf.function(policy, autograph=False)
         self._own = tf.function(self._of_tasks, autograph=False)
 
@@ -98,9 +99,9 @@ class Actor:
         Returns:
             What `collect` takes: the function of the observations, and the log standard deviations.
         """
-        size = self._policy.policy.network.input_shape[-1]
-        log_std = self._shared(params, tf.zeros([1, size])).log_std.numpy()
-        return lambda observations: self._shared(params, observations).mean.numpy(), np.tile(log_std, (tasks, 1))
+        compute = _of_one_shape(self._shared, params)
+        log_std = compute(np.zeros([1, self._size], np.float32)).log_std.numpy()
+        return lambda observations: compute(observations).mean.numpy(), np.tile(log_std, (tasks, 1))
 
     def own(self, params: dict[str, tf.Tensor]) -> tuple[Act, np.ndarray]:
         """Lets each task act with parameters of its own.
@@ -112,14 +113,27 @@ class Actor:
             What `collect` takes: the function of the observations, and the log standard deviations.
         """
         tasks = next(iter(params.values())).shape[0]
-        size = self._policy.policy.network.input_shape[-1]
-        log_std = self._own(params, tf.zeros([tasks, 1, size])).log_std.numpy()
+        compute = _of_one_shape(self._own, params)
+        log_std = compute(np.zeros([tasks, 1, self._size], np.float32)).log_std.numpy()
 
         def act(observations: np.ndarray) -> np.ndarray:
-            means = self._own(params, observations.reshape(tasks, -1, size)).mean.numpy()
+            means = compute(observations.reshape(tasks, -1, self._size)).mean.numpy()
             return means.reshape(-1, means.shape[-1])
 
         return act, log_std
 
     def _of_tasks(self, params: Any, observations: tf.Tensor) -> Gaussian:
         return over_tasks(lambda task: self._policy(*task), (params, observations), task_map="vectorized")
+
+
+def _of_one_shape(function: Any, params: Any) -> Callable[[np.ndarray], Gaussian]:
+    """Fixes the parameters, and looks the compiled function up once for each shape: a third of a small call's time."""
+    compiled: dict[tuple[int, ...], Any] = {}
+
+    def call(observations: np.ndarray) -> Gaussian:
+        tensor = tf.constant(observations)
+        if observations.shape not in compiled:
+            compiled[observations.shape] = function.get_concrete_function(params, tensor)
+        return compiled[observations.shape](params, tensor)
+
+    return call

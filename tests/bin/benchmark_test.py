@@ -43,6 +43,21 @@ class BenchmarkTest(absltest.TestCase):
         share = line["control_steps_per_second"] / line["engine_steps_per_second"]
         self.assertAlmostEqual(line["share_of_engine"], share, places=2)
 
+    def test_times_meta_iterations_of_reinforcement_learning(self):
+        if sys.version_info >= (3, 12) and importlib.util.find_spec("tf_agents") is None:
+            self.skipTest("the extra rl installs on Python 3.10 and 3.11 alone")
+        finished = binary.run(
+            "benchmark", "--workload=point_navigation_iteration", "--seconds=0", "--task_rollouts=1",
+            "--curvature_stride=10",
+        )  # fmt: skip
+        self.assertEqual(finished.code, 0, finished.stderr)
+        line = json.loads(finished.stdout)
+        added = {"curvature_stride", "sampling_ms", "outer_step_ms", "control_steps"}
+        self.assertEqual(set(line), KEYS | added)
+        self.assertEqual(line["curvature_stride"], 10)
+        self.assertBetween(line["control_steps"], 20 * 100, 2 * 20 * 100)
+        self.assertLessEqual(line["sampling_ms"] + line["outer_step_ms"], line["median_ms"] + 1)
+
     def test_refuses_an_unknown_workload(self):
         finished = binary.run("benchmark", "--workload=cartpole")
         self.assertNotEqual(finished.code, 0)
