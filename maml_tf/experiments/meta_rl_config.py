@@ -44,8 +44,7 @@ class MetaRLConfig:
         conjugate_gradient_iterations: Iterations of conjugate gradient.
         damping: Added to the diagonal of the divergence's Hessian.
         products: Products of that Hessian: fisher (exact) or finite_differences (the paper's).
-        selection_iterations: The model kept is that with the greatest mean return over so many meta-iterations up to its
-            own.
+        selection_iterations: The model kept has the greatest mean return over so many meta-iterations up to its own.
         curvature_stride: Every how manyth time step counts in these products; 1 takes all, as the paper.
         discount: Discount of later rewards.
         gae_lambda: Lambda of generalised advantage estimation.
@@ -95,7 +94,8 @@ class MetaRLConfig:
         check_choices(self)
         counts = (
             "iterations", "meta_batch_size", "rollouts", "inner_steps", "conjugate_gradient_iterations",
-            "selection_iterations", "curvature_stride", "hidden", "evaluation_steps", "evaluation_rollouts", "test_tasks", "tuning_tasks",
+            "selection_iterations", "curvature_stride", "hidden", "evaluation_steps", "evaluation_rollouts",
+            "test_tasks", "tuning_tasks",
         )  # fmt: skip
         check_at_least(self, 1, counts)
         check_at_least(self, 0, ("seed", "test_seed", "damping", "checkpoint_seconds", "discount", "gae_lambda"))

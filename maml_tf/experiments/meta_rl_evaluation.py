@@ -16,7 +16,7 @@ from maml_tf.rl.policy import PurePolicy
 from maml_tf.rl.rollouts import mean_returns
 
 # First step sizes that the baselines choose from; later steps take half of it.
-CANDIDATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+CANDIDATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 def evaluate(method: str, config: MetaRLConfig, policy: PurePolicy, step_sizes: Sequence[float]) -> Evaluation:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
-from maml_tf.rl.environments.locomotion import HORIZON, Locomotion, check_choices
+from maml_tf.rl.environments.locomotion import Locomotion
 from maml_tf.rl.environments.physics import Simulations, gymnasium_model
 
 # x, y, z, the rotation as a quaternion, then hip and ankle of each leg, radians.
@@ -37,37 +35,19 @@ class Ant(Locomotion):
     >>> environment.set_tasks([[0.5], [2.5]])  # Metres a second.
     >>> environment.reset_batch().shape, environment.dt
     ((4, 125), 0.02)
-
-    Args:
-        batch_size: Number of simulations.
-        task: "velocity" or "direction".
-        physics: "paper" or "gymnasium".
-        horizon: Steps after which a simulation is done.
-        seed: Seed of the initial states and the first tasks.
-        task_in_observation: Whether v* or d follows the observation.
-        threads: Threads to simulate on; 0 for one on each processor core.
     """
 
-    def __init__(
-        self,
-        batch_size: int,
-        task: Literal["velocity", "direction"] = "velocity",
-        *,
-        physics: Literal["paper", "gymnasium"] = "paper",
-        horizon: int = HORIZON,
-        seed: int = 0,
-        task_in_observation: bool = False,
-        threads: int = 0,
-    ):
-        check_choices(task, physics)
+    _FASTEST = 3.0
+    _OBSERVATION_SIZE = 125
+
+    def _build(self, count: int, paper: bool, threads: int) -> tuple[Simulations, np.ndarray]:
         spec = gymnasium_model("ant")
-        paper = physics == "paper"
         if paper:
             for geom in spec.geoms:
                 geom.solimp[:3] = 0.8, 0.8, 0.01
         simulations = Simulations(
             spec,
-            batch_size,
+            count,
             timestep=0.02 if paper else 0.01,
             frame_skip=1 if paper else 5,
             contact_forces=True,
@@ -75,17 +55,7 @@ class Ant(Locomotion):
         )
         self._contact_forces = simulations.output("cfrc_ext")
         self._rotation = simulations.output("xmat")[:, simulations.model.body("torso").id]
-        super().__init__(
-            batch_size,
-            simulations,
-            task,
-            fastest=3.0,
-            initial_qpos=np.array(_PAPER_START) if paper else simulations.model.qpos0,
-            observation_size=125,
-            horizon=horizon,
-            seed=seed,
-            task_in_observation=task_in_observation,
-        )
+        return simulations, np.array(_PAPER_START) if paper else simulations.model.qpos0
 
     def _clipped_forces(self) -> np.ndarray:
         return np.clip(self._contact_forces, -1.0, 1.0).reshape(self.batch_size, -1)

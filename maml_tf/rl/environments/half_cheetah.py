@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
-from maml_tf.rl.environments.locomotion import HORIZON, Locomotion, check_choices
+from maml_tf.rl.environments.locomotion import Locomotion
 from maml_tf.rl.environments.physics import Simulations, gymnasium_model
 
 
@@ -30,47 +28,16 @@ class HalfCheetah(Locomotion):
     >>> environment.set_tasks([[1.0], [-1.0]])  # Simulations 0 and 1 run forwards, 2 and 3 backwards.
     >>> environment.reset_batch().shape, environment.dt
     ((4, 20), 0.01)
-
-    Args:
-        batch_size: Number of simulations.
-        task: "velocity" or "direction".
-        physics: "paper" or "gymnasium".
-        horizon: Steps after which a simulation is done.
-        seed: Seed of the initial states and the first tasks.
-        task_in_observation: Whether v* or d follows the observation.
-        threads: Threads to simulate on; 0 for one on each processor core.
     """
 
-    def __init__(
-        self,
-        batch_size: int,
-        task: Literal["velocity", "direction"] = "velocity",
-        *,
-        physics: Literal["paper", "gymnasium"] = "paper",
-        horizon: int = HORIZON,
-        seed: int = 0,
-        task_in_observation: bool = False,
-        threads: int = 0,
-    ):
-        check_choices(task, physics)
+    _FASTEST = 2.0
+    _OBSERVATION_SIZE = 20
+
+    def _build(self, count: int, paper: bool, threads: int) -> tuple[Simulations, np.ndarray]:
         simulations = Simulations(
-            gymnasium_model("half_cheetah"),
-            batch_size,
-            timestep=0.01,
-            frame_skip=1 if physics == "paper" else 5,
-            threads=threads,
+            gymnasium_model("half_cheetah"), count, timestep=0.01, frame_skip=1 if paper else 5, threads=threads
         )
-        super().__init__(
-            batch_size,
-            simulations,
-            task,
-            fastest=2.0,
-            initial_qpos=simulations.model.qpos0,
-            observation_size=20,
-            horizon=horizon,
-            seed=seed,
-            task_in_observation=task_in_observation,
-        )
+        return simulations, simulations.model.qpos0
 
     def _judge(self, progress: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return progress - 0.05 * np.sum(actions**2, axis=1), np.zeros(self.batch_size, bool)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -26,18 +26,16 @@ class Locomotion(TaskEnvironment):
         velocity:   -|v - v*|,  v* ~ U(0, fastest)
         direction:  d v,        d = +1 or -1, evenly
 
-    A subclass adds costs and bonuses to it in `_judge`.
+    A subclass builds its body in `_build` and adds costs and bonuses to the progress in `_judge`.
 
     Args:
         batch_size: Number of simulations.
-        simulations: As many simulations of the body.
         task: "velocity" or "direction".
-        fastest: Greatest v*, metres a second.
-        initial_qpos: Positions that the body starts at, [positions].
-        observation_size: Numbers in an observation, without the task.
+        physics: "paper" or "gymnasium".
         horizon: Steps after which a simulation is done.
         seed: Seed of the initial states and the first tasks.
         task_in_observation: Whether v* or d follows the observation.
+        threads: Threads to simulate on; 0 for one on each processor core.
 
     Attributes:
         task: "velocity" or "direction".
@@ -45,27 +43,31 @@ class Locomotion(TaskEnvironment):
         initial_qpos: Positions that the body starts at, but for noise, [positions].
     """
 
+    # Greatest v*, metres a second, and numbers in an observation without the task.
+    _FASTEST: ClassVar[float]
+    _OBSERVATION_SIZE: ClassVar[int]
+
     def __init__(
         self,
         batch_size: int,
-        simulations: Simulations,
-        task: Literal["velocity", "direction"],
+        task: Literal["velocity", "direction"] = "velocity",
         *,
-        fastest: float,
-        initial_qpos: np.ndarray,
-        observation_size: int,
-        horizon: int,
-        seed: int,
-        task_in_observation: bool,
+        physics: Literal["paper", "gymnasium"] = "paper",
+        horizon: int = HORIZON,
+        seed: int = 0,
+        task_in_observation: bool = False,
+        threads: int = 0,
     ):
+        for name, value, choices in (("task", task, TASKS), ("physics", physics, PHYSICS)):
+            if value not in choices:
+                raise ValueError(f"Expected {name} to be one of {choices}. Received: {name}={value!r}")
         self.task = task
-        self.simulations = simulations
-        self.initial_qpos = initial_qpos
+        self.simulations, self.initial_qpos = self._build(batch_size, physics == "paper", threads)
         super().__init__(
             batch_size,
-            UniformTasks([0.0], [fastest]) if task == "velocity" else DirectionTasks(),
-            observation_size=observation_size,
-            action_size=simulations.model.nu,
+            UniformTasks([0.0], [self._FASTEST]) if task == "velocity" else DirectionTasks(),
+            observation_size=self._OBSERVATION_SIZE,
+            action_size=self.simulations.model.nu,
             horizon=horizon,
             seed=seed,
             task_in_observation=task_in_observation,
@@ -96,20 +98,9 @@ class Locomotion(TaskEnvironment):
         return np.where(sound, rewards, np.nan), ended
 
     @abc.abstractmethod
+    def _build(self, count: int, paper: bool, threads: int) -> tuple[Simulations, np.ndarray]:
+        """Returns simulations of the body, with the paper's physics or gymnasium's, and the positions it starts at."""
+
+    @abc.abstractmethod
     def _judge(self, progress: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns rewards and which simulations have ended, [B], after a step of progress [B] by actions."""
-
-
-def check_choices(task: str, physics: str) -> None:
-    """Checks the names of a task and of a physics.
-
-    Args:
-        task: One of TASKS.
-        physics: One of PHYSICS.
-
-    Raises:
-        ValueError: If one is another.
-    """
-    for name, value, choices in (("task", task, TASKS), ("physics", physics, PHYSICS)):
-        if value not in choices:
-            raise ValueError(f"Expected {name} to be one of {choices}. Received: {name}={value!r}")
