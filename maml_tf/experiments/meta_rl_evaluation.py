@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from absl import logging
 
 from maml_tf.evaluation import Evaluation
 from maml_tf.experiments import meta_rl_config as streams
 from maml_tf.experiments.meta_rl_config import MetaRLConfig, make_environment
 from maml_tf.experiments.meta_rl_training import build_adaptation, build_sampler
 from maml_tf.rl.adaptation import Params
+from maml_tf.rl.environments import NonFiniteActionsError
 from maml_tf.rl.meta_policy import Phase, Sampler
 from maml_tf.rl.policy import PurePolicy
 from maml_tf.rl.rollouts import mean_returns
 
 # First step sizes that the baselines choose from; later steps take half of it.
-CANDIDATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+CANDIDATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 def evaluate(method: str, config: MetaRLConfig, policy: PurePolicy, step_sizes: Sequence[float]) -> Evaluation:
@@ -40,6 +42,8 @@ def evaluate(method: str, config: MetaRLConfig, policy: PurePolicy, step_sizes: 
 def tune_step_size(method: str, config: MetaRLConfig, policy: PurePolicy) -> float:
     """Chooses a policy's first step size: that with the best return after the last step on tuning tasks.
 
+    A step size with which the policy diverges is not chosen.
+
     Args:
         method: One of `METHODS`.
         config: The experiment's configuration.
@@ -55,7 +59,12 @@ def tune_step_size(method: str, config: MetaRLConfig, policy: PurePolicy) -> flo
     tasks = sampler.environment.sample_tasks(config.tuning_tasks, (seed, config.tuning_tasks))
     returns = []
     for number in range(len(CANDIDATES)):
-        phases, _ = sampler.adapt(policy.parameters(), tasks, steps, (seed, steps), first_step=number * steps)
+        try:
+            phases, _ = sampler.adapt(policy.parameters(), tasks, steps, (seed, steps), first_step=number * steps)
+        except NonFiniteActionsError:
+            logging.info("%s: diverges with a step size of %g", method, CANDIDATES[number])
+            returns.append(-np.inf)
+            continue
         returns.append(float(np.nanmean(mean_returns(phases[-1].rollouts))))
     return CANDIDATES[int(np.nanargmax(returns))]
 

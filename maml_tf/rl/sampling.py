@@ -37,7 +37,9 @@ def collect(
     """
     tasks, horizon, simulations = len(log_std), environment.horizon, environment.batch_size
     size, actions_size = environment.observation_spec().shape[0], environment.action_spec().shape[0]
-    std = np.repeat(np.exp(log_std), simulations // tasks, axis=0)
+    # A diverged policy's numbers overflow; the environment says so.
+    with np.errstate(over="ignore"):
+        std = np.repeat(np.exp(log_std), simulations // tasks, axis=0)
     noise = random.standard_normal((horizon, simulations, actions_size), np.float32)
     observations = np.zeros((horizon, simulations, size), np.float32)
     means, actions = np.zeros_like(noise), np.zeros_like(noise)
@@ -54,7 +56,8 @@ def collect(
             break
         observations[time], valid[time], elapsed[time] = now, ~done, since
         means[time] = act(now)
-        actions[time] = means[time] + std * noise[time]
+        with np.errstate(over="ignore", invalid="ignore"):
+            actions[time] = means[time] + std * noise[time]
         now, rewards[time], done = environment.step_batch(actions[time])
         since = since + 1
 

@@ -2,6 +2,7 @@
 
 import pathlib
 import tempfile
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
@@ -10,6 +11,7 @@ from absl.testing import absltest, parameterized
 from tests.support import with_rl  # noqa: F401
 
 # isort: split
+from maml_tf.experiments import meta_rl_evaluation, meta_rl_training
 from maml_tf.experiments.meta_rl_config import MetaRLConfig, make_environment
 from maml_tf.experiments.meta_rl_evaluation import CANDIDATES, evaluate, tune_step_size
 from maml_tf.experiments.meta_rl_training import build_adaptation, build_iteration, build_policy, train
@@ -73,6 +75,16 @@ class TrainTest(absltest.TestCase):
         kept = reader.get_tensor("best/weights/0/.ATTRIBUTES/VARIABLE_VALUE")
         np.testing.assert_array_equal(policy.policy.get_weights()[0], kept)
 
+    def test_the_model_kept_has_the_best_mean_of_the_last_iterations(self):
+        returns = iter([1.0, 5.0, 2.0, 4.0, 0.0])
+        config = MetaRLConfig(**{**SMALL, "iterations": 5}, selection_iterations=2)
+        step = mock.Mock(side_effect=lambda params, number: (params, {"return": next(returns)}))
+        with mock.patch.object(meta_rl_training, "build_iteration", return_value=step):
+            train("maml", config, self.folder, False)
+        reader = tf.train.load_checkpoint(str(self.folder / "checkpoints"))
+        # Means 1, 3, 3.5, 3, 2.
+        self.assertEqual(reader.get_tensor("best/iteration/.ATTRIBUTES/VARIABLE_VALUE"), 2)
+
     def test_random_is_not_trained(self):
         config = MetaRLConfig(**SMALL)
         one, other = (train("random", config, self.folder, False) for _ in range(2))
@@ -96,6 +108,11 @@ class EvaluateTest(absltest.TestCase):
     def test_the_tuned_step_size_is_a_candidate(self):
         config, _, policy = parts("random")
         self.assertIn(tune_step_size("random", config, policy), CANDIDATES)
+
+    def test_a_step_size_with_which_the_policy_diverges_is_not_chosen(self):
+        config, _, policy = parts("random")
+        with mock.patch.object(meta_rl_evaluation, "CANDIDATES", (1e-3, 1e30)):
+            self.assertEqual(tune_step_size("random", config, policy), 1e-3)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,16 @@
 Half-cheetah and ant are in modules of their own, `half_cheetah` and `ant`, as only they need MuJoCo.
 """
 
+from maml_tf.rl.environments.errors import NonFiniteActionsError
 from maml_tf.rl.environments.point_navigation import PointNavigation
 from maml_tf.rl.environments.task_distribution import DirectionTasks, TaskDistribution, UniformTasks
 from maml_tf.rl.environments.task_environment import TaskEnvironment
 
-__all__ = ["DirectionTasks", "PointNavigation", "TaskDistribution", "TaskEnvironment", "UniformTasks"]
+__all__ = [
+    "DirectionTasks",
+    "NonFiniteActionsError",
+    "PointNavigation",
+    "TaskDistribution",
+    "TaskEnvironment",
+    "UniformTasks",
+]

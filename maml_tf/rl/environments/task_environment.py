@@ -10,6 +10,7 @@ from tf_agents.environments import py_environment
 from tf_agents.specs import array_spec
 from tf_agents.trajectories import time_step as ts
 
+from maml_tf.rl.environments.errors import NonFiniteActionsError
 from maml_tf.rl.environments.task_distribution import TaskDistribution
 
 # A state beyond it has left physics: MuJoCo's own bound.
@@ -195,7 +196,8 @@ class TaskEnvironment(py_environment.PyEnvironment):
             before; which simulations are done, bool [B]. A terminating step's reward counts.
 
         Raises:
-            ValueError: If no `reset_batch` came before, the shape is another, or a number is not finite.
+            ValueError: If no `reset_batch` came before, or the shape is another.
+            NonFiniteActionsError: If a number is not finite.
         """
         if not self._started:
             raise ValueError("Expected reset_batch before the first step on the tasks set. Received: no reset")
@@ -203,7 +205,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
         if actions.shape != expected:
             raise ValueError(f"Expected actions of shape {expected}. Received: {actions.shape}")
         if not np.all(np.isfinite(actions)):
-            raise ValueError(
+            raise NonFiniteActionsError(
                 "Expected finite actions. Received: numbers that are not, in simulations "
                 f"{np.flatnonzero(~np.isfinite(actions).all(axis=1))[:5]}"
             )
