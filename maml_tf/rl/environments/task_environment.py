@@ -10,7 +10,7 @@ from tf_agents.environments import py_environment
 from tf_agents.specs import array_spec
 from tf_agents.trajectories import time_step as ts
 
-from maml_tf.rl.environments.errors import NonFiniteActionsError
+from maml_tf.rl.environments.actions import checked_actions
 from maml_tf.rl.environments.task_distribution import TaskDistribution
 
 # A state beyond it has left physics: MuJoCo's own bound.
@@ -201,14 +201,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
         """
         if not self._started:
             raise ValueError("Expected reset_batch before the first step on the tasks set. Received: no reset")
-        actions, expected = np.asarray(actions), (self.batch_size, *self._action_spec.shape)
-        if actions.shape != expected:
-            raise ValueError(f"Expected actions of shape {expected}. Received: {actions.shape}")
-        if not np.all(np.isfinite(actions)):
-            raise NonFiniteActionsError(
-                "Expected finite actions. Received: numbers that are not, in simulations "
-                f"{np.flatnonzero(~np.isfinite(actions).all(axis=1))[:5]}"
-            )
+        actions = checked_actions(actions, (self.batch_size, *self._action_spec.shape))
         running = ~self._done
         rewards, ended = self._advance(np.clip(actions, -1.0, 1.0), running)
         observations = self._observe()
