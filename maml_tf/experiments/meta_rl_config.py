@@ -18,8 +18,7 @@ ENVIRONMENTS = (
 TRAINING, TUNING, TEST, FIGURES = range(4)
 # What a resumed training may change.
 _RESUME_FIELDS = (
-    "iterations", "evaluation_steps", "evaluation_rollouts", "evaluation_learning_rate", "later_learning_rate",
-    "test_tasks", "test_seed", "tuning_tasks", "checkpoint_seconds", "tune_step_size",
+    "iterations", "test_tasks", "test_seed", "checkpoint_seconds", "tune_step_size",
 )  # fmt: skip
 
 
@@ -44,7 +43,7 @@ class MetaRLConfig:
         conjugate_gradient_iterations: Iterations of conjugate gradient.
         damping: Added to the diagonal of the divergence's Hessian.
         products: Products of that Hessian: fisher (exact) or finite_differences (the paper's).
-        selection_iterations: The model kept has the greatest mean return over so many meta-iterations up to its own.
+        validate_every: Meta-iterations between two measurements on validation tasks; the best model there is kept.
         curvature_stride: Every how manyth time step counts in these products; 1 takes all, as the paper.
         discount: Discount of later rewards.
         gae_lambda: Lambda of generalised advantage estimation.
@@ -56,7 +55,7 @@ class MetaRLConfig:
         tune_step_size: Whether the evaluations of pretrained and random choose their step size on tasks of their own.
         test_tasks: Tasks of the evaluation.
         test_seed: Their seed, of NumPy's RandomState; the original's is 1, for the direction of the ant 2.
-        tuning_tasks: Tasks on which the step sizes of the baselines are chosen.
+        tuning_tasks: Tasks of a validation, and of those on which the step sizes of the baselines are chosen.
         checkpoint_seconds: Least seconds between two checkpoints; the end of a training is always saved.
     """
 
@@ -75,7 +74,7 @@ class MetaRLConfig:
     conjugate_gradient_iterations: int = 10
     damping: float = 1e-5
     products: Literal["fisher", "finite_differences"] = "fisher"
-    selection_iterations: int = 10
+    validate_every: int = 10
     curvature_stride: int = 1
     discount: float = 0.99
     gae_lambda: float = 1.0
@@ -94,7 +93,7 @@ class MetaRLConfig:
         check_choices(self)
         counts = (
             "iterations", "meta_batch_size", "rollouts", "inner_steps", "conjugate_gradient_iterations",
-            "selection_iterations", "curvature_stride", "hidden", "evaluation_steps", "evaluation_rollouts",
+            "validate_every", "curvature_stride", "hidden", "evaluation_steps", "evaluation_rollouts",
             "test_tasks", "tuning_tasks",
         )  # fmt: skip
         check_at_least(self, 1, counts)

@@ -10,7 +10,7 @@ from absl import logging
 from maml_tf.evaluation import Evaluation
 from maml_tf.experiments import meta_rl_config as streams
 from maml_tf.experiments.meta_rl_config import MetaRLConfig, make_environment
-from maml_tf.experiments.meta_rl_training import build_adaptation, build_sampler
+from maml_tf.experiments.meta_rl_methods import build_adaptation, build_sampler
 from maml_tf.rl.adaptation import Params
 from maml_tf.rl.environments import NonFiniteActionsError
 from maml_tf.rl.meta_policy import Phase, Sampler
@@ -37,6 +37,40 @@ def evaluate(method: str, config: MetaRLConfig, policy: PurePolicy, step_sizes: 
     steps = 0 if method == "oracle" else config.evaluation_steps
     phases = adapted_phases(method, config, policy, tasks, step_sizes, steps, config.stream(streams.TEST))
     return Evaluation({"return": np.stack([mean_returns(phase.rollouts) for phase in phases])})
+
+
+class Validation:
+    """Measures parameters on tasks that are neither trained nor tested on, the same ones with the same noise each time.
+
+    Args:
+        method: One of `METHODS`.
+        config: The experiment's configuration.
+        policy: The policy.
+    """
+
+    def __init__(self, method: str, config: MetaRLConfig, policy: PurePolicy):
+        adapts = method not in ("pretrained", "oracle")
+        self._steps = config.evaluation_steps if adapts else 0
+        self._sampler = _sampler(method, config, policy, config.tuning_tasks, config.step_sizes())
+        self._seed = config.stream(streams.TUNING)
+        self._tasks = self._sampler.environment.sample_tasks(config.tuning_tasks, (self._seed, config.tuning_tasks))
+
+    def __call__(self, params: Params) -> float:
+        """Computes the mean return over tasks and over the evaluation's gradient steps.
+
+        For a method that is trained without gradient steps it is the return before them.
+
+        Args:
+            params: The initial parameters.
+
+        Returns:
+            The return; minus infinity if the policy diverges.
+        """
+        try:
+            phases, _ = self._sampler.adapt(params, self._tasks, self._steps, (self._seed, self._steps))
+        except NonFiniteActionsError:
+            return -np.inf
+        return float(np.mean([np.nanmean(mean_returns(phase.rollouts)) for phase in phases[min(1, self._steps) :]]))
 
 
 def tune_step_size(method: str, config: MetaRLConfig, policy: PurePolicy) -> float:

@@ -8,7 +8,7 @@ import time
 import keras
 
 from maml_tf.experiments.meta_rl_config import make_environment, preset
-from maml_tf.experiments.meta_rl_training import build_iteration, build_policy
+from maml_tf.experiments.meta_rl_methods import build_iteration, build_policy
 from maml_tf.rl.policy import PurePolicy
 
 

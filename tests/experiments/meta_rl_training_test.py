@@ -13,8 +13,9 @@ from tests.support import with_rl  # noqa: F401
 # isort: split
 from maml_tf.experiments import meta_rl_evaluation, meta_rl_training
 from maml_tf.experiments.meta_rl_config import MetaRLConfig, make_environment
-from maml_tf.experiments.meta_rl_evaluation import CANDIDATES, evaluate, tune_step_size
-from maml_tf.experiments.meta_rl_training import build_adaptation, build_iteration, build_policy, train
+from maml_tf.experiments.meta_rl_evaluation import CANDIDATES, Validation, evaluate, tune_step_size
+from maml_tf.experiments.meta_rl_methods import build_adaptation, build_iteration, build_policy
+from maml_tf.experiments.meta_rl_training import train
 from maml_tf.rl.policy import PurePolicy
 from tests.support.keras_warnings import ignore_array_copy
 
@@ -65,25 +66,25 @@ class TrainTest(absltest.TestCase):
         self.addCleanup(folder.cleanup)
         self.folder = pathlib.Path(folder.name)
 
-    def test_training_writes_events_and_returns_the_best_policy(self):
-        config = MetaRLConfig(**SMALL, checkpoint_seconds=0.0)
-        policy = train("context_vector", config, self.folder, False)
+    def test_training_writes_events_and_keeps_the_best_so_far(self):
+        config = MetaRLConfig(**SMALL, checkpoint_seconds=0.0, validate_every=1)
+        train("context_vector", config, self.folder, False)
         self.assertNotEmpty(list((self.folder / "train").glob("events.*")))
         reader = tf.train.load_checkpoint(str(self.folder / "checkpoints"))
         best = reader.get_tensor("best/iteration/.ATTRIBUTES/VARIABLE_VALUE")
-        self.assertIn(best, (0, 1))
-        kept = reader.get_tensor("best/weights/0/.ATTRIBUTES/VARIABLE_VALUE")
-        np.testing.assert_array_equal(policy.policy.get_weights()[0], kept)
+        self.assertEqual(best, 1)
 
-    def test_the_model_kept_has_the_best_mean_of_the_last_iterations(self):
-        returns = iter([1.0, 5.0, 2.0, 4.0, 0.0])
-        config = MetaRLConfig(**{**SMALL, "iterations": 5}, selection_iterations=2)
-        step = mock.Mock(side_effect=lambda params, number: (params, {"return": next(returns)}))
-        with mock.patch.object(meta_rl_training, "build_iteration", return_value=step):
-            train("maml", config, self.folder, False)
-        reader = tf.train.load_checkpoint(str(self.folder / "checkpoints"))
-        # Means 1, 3, 3.5, 3, 2.
-        self.assertEqual(reader.get_tensor("best/iteration/.ATTRIBUTES/VARIABLE_VALUE"), 2)
+    def test_the_model_kept_is_the_best_on_validation_tasks(self):
+        config = MetaRLConfig(**{**SMALL, "iterations": 5}, validate_every=2)
+        step = mock.Mock(side_effect=lambda params, number: ({k: v + 1.0 for k, v in params.items()}, {}))
+        validation = mock.Mock(side_effect=[1.0, 3.0, 2.0])  # After 2, 4 and 5 iterations.
+        with (
+            mock.patch.object(meta_rl_training, "build_iteration", return_value=step),
+            mock.patch.object(meta_rl_training, "Validation", return_value=validation),
+        ):
+            policy = train("maml", config, self.folder, False)
+        self.assertEqual(validation.call_count, 3)
+        np.testing.assert_array_equal(policy.policy.log_std, [4.0, 4.0])
 
     def test_random_is_not_trained(self):
         config = MetaRLConfig(**SMALL)
@@ -91,6 +92,22 @@ class TrainTest(absltest.TestCase):
         for first, second in zip(one.policy.get_weights(), other.policy.get_weights(), strict=True):
             np.testing.assert_array_equal(first, second)
         self.assertEmpty(list(self.folder.iterdir()))
+
+
+class ValidationTest(parameterized.TestCase):
+    @parameterized.parameters(("maml", [[2.0], [6.0]], 4.0), ("pretrained", [[1.0]], 1.0), ("oracle", [[1.0]], 1.0))
+    def test_is_the_mean_over_the_steps_that_training_is_for(self, method, returns, expected):
+        config, _, policy = parts(method)
+        validation = Validation(method, config, policy)
+        value = validation(policy.parameters())
+        self.assertEqual(value, validation(policy.parameters()))
+        self.assertLess(value, 0)
+        with mock.patch.object(meta_rl_evaluation, "mean_returns", side_effect=returns):
+            self.assertEqual(validation(policy.parameters()), expected)
+
+    def test_a_diverged_policy_is_the_worst(self):
+        config, _, policy = parts("maml", inner_learning_rate=1e30)
+        self.assertEqual(Validation("maml", config, policy)(policy.parameters()), -np.inf)
 
 
 class EvaluateTest(absltest.TestCase):

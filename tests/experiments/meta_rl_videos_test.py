@@ -15,7 +15,7 @@ from tests.support import with_rl  # noqa: F401
 from maml_tf.experiments import meta_rl_videos
 from maml_tf.experiments.meta_rl_config import MetaRLConfig, make_environment
 from maml_tf.experiments.meta_rl_evaluation import test_tasks as tasks_of_the_paper
-from maml_tf.experiments.meta_rl_training import build_policy
+from maml_tf.experiments.meta_rl_methods import build_policy
 from maml_tf.rl.policy import PurePolicy
 
 SMALL = {"hidden": 8, "evaluation_rollouts": 2, "test_tasks": 4}
