@@ -3,7 +3,8 @@
     python3 bin/bootstrap.py [--venv DIR] COMMAND [ARGUMENT ...]
 
     sinusoid   train and evaluate on sinusoid regression: bin/sinusoid.py with the arguments given
-               (--logdir is runs/sinusoid unless given)
+    omniglot, mini_imagenet, point_navigation, half_cheetah, ant
+               another experiment in the same way: the binary of that name in bin/
     test       run the tests: pytest with the arguments given
     lint       ruff's checks and formatting; with --fix, mend what ruff can mend
 
@@ -26,7 +27,15 @@ PROJECT = pathlib.Path(__file__).resolve().parent.parent
 OLDEST_PYTHON = (3, 10)
 TOO_NEW_PYTHON = (3, 14)
 # The extra rl installs nothing on Python 3.12 and later, where the tests that need it are skipped.
-EXTRAS = {"sinusoid": [], "test": ["rl", "test"], "lint": ["test"]}
+EXPERIMENTS = {
+    "sinusoid": [],
+    "omniglot": [],
+    "mini_imagenet": [],
+    "point_navigation": ["rl"],
+    "half_cheetah": ["rl"],
+    "ant": ["rl"],
+}
+EXTRAS = {**EXPERIMENTS, "test": ["rl", "test"], "lint": ["test"]}
 # Written first and completed last: its presence says that the folder is ours, its content what is installed.
 MARKER = "maml_tf_bootstrap.json"
 
@@ -50,13 +59,9 @@ def main(arguments):
     check_python(sys.version_info)
     venv = Venv(options.venv.absolute())
     venv.prepare(EXTRAS[options.command])
+    if options.command in EXPERIMENTS:
+        return run([venv.python, PROJECT / "bin" / f"{options.command}.py", *options.arguments])
     return COMMANDS[options.command](venv, options.arguments)
-
-
-def sinusoid(venv, arguments):
-    if not any(argument.split("=")[0].lstrip("-") == "logdir" for argument in arguments):
-        arguments = ["--logdir", os.path.join("runs", "sinusoid"), *arguments]
-    return run([venv.python, PROJECT / "bin" / "sinusoid.py", *arguments])
 
 
 def test(venv, arguments):
@@ -72,7 +77,7 @@ def lint(venv, arguments):
     return checked or formatted
 
 
-COMMANDS = {"sinusoid": sinusoid, "test": test, "lint": lint}
+COMMANDS = {"test": test, "lint": lint}
 
 
 class Venv:

@@ -4,7 +4,6 @@ import contextlib
 import importlib.util
 import io
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -68,14 +67,17 @@ class BootstrapTest(parameterized.TestCase):
             [
                 install[0],
                 str(PROJECT / "bin" / "sinusoid.py"),
-                "--logdir",
-                os.path.join("runs", "sinusoid"),
                 "--seed=2",
             ],
         )
-        self.assertEqual(self.main("sinusoid", "--logdir=elsewhere")[0], 0)
-        self.assertLen(self.ran("install"), 1)
-        self.assertEqual(self.commands[-1][2:], ["--logdir=elsewhere"])
+
+    def test_every_experiment_is_a_command_with_the_extras_it_needs(self):
+        for name, extras in self.bootstrap.EXPERIMENTS.items():
+            binary = PROJECT / "bin" / f"{name}.py"
+            self.assertTrue(binary.is_file(), binary)
+            self.assertEqual(self.main(name, "--seed=2")[0], 0)
+            self.assertEqual(self.commands[-1][1:], [str(binary), "--seed=2"])
+            self.assertContainsSubset(extras, self.bootstrap.Venv(self.folder).installed()["extras"])
 
     def test_a_command_with_more_needs_adds_them(self):
         self.main("sinusoid")
