@@ -114,8 +114,6 @@ class Evaluator:
         self.metrics = dict(metrics or {})
         self.divergence = divergence
         self._way = {"task_map": learner.task_map, "parallel_tasks": learner.parallel_tasks}
-        # Compiled too, as a copy for each task would be traced anew at every call.
-        self._initial_values = tf.function(learner.tasks.initial_values, autograph=False, reduce_retracing=True)
         self._measure = tf.function(self._measure_tasks, jit_compile=jit_compile, reduce_retracing=True)
         self._advance = tf.function(self._advance_tasks, jit_compile=jit_compile, reduce_retracing=True)
 
@@ -146,7 +144,7 @@ class Evaluator:
 
     def _evaluate_batch(self, data, steps: int) -> dict[str, np.ndarray]:
         (support_x, support_y, query_x), query_y = data
-        params, state = self._initial_values(tf.range(tf.shape(tf.nest.flatten(query_y)[0])[0]))
+        params, state = self.learner.tasks.initial_values(tf.range(tf.shape(tf.nest.flatten(query_y)[0])[0]))
         support = (support_x, support_y) if self.support_statistics else ()
         measured = [self._measure(params, state, support, query_x, query_y)]
         for step in range(steps):

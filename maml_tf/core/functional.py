@@ -82,7 +82,8 @@ class FunctionalModel:
 
         Args:
             task: Number of the task in the meta-batch, folded into the random seeds so that every task draws
-                dropout masks of its own. Task 0 and None leave them as they are.
+                dropout masks of its own. Task 0 and None leave them as they are. With several numbers [tasks] the
+                seeds are [tasks, ...].
 
         Returns:
             A list of tensors, in the model's order.
@@ -92,7 +93,7 @@ class FunctionalModel:
             value = tf.convert_to_tensor(variable)
             if task is not None and variable.name == _SEED_VARIABLE:
                 offset = tf.cast(task, tf.int64) * _SEED_STRIDE % 2**31
-                value = value + tf.cast(tf.stack([offset, tf.zeros_like(offset)]), value.dtype)
+                value = value + tf.cast(tf.stack([offset, tf.zeros_like(offset)], axis=-1), value.dtype)
             values.append(value)
         return values
 

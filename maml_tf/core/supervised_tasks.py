@@ -98,8 +98,13 @@ class SupervisedTasks:
         """
         count = tf.shape(tasks)[0]
         params = {name: tf.repeat(value[tf.newaxis], count, axis=0) for name, value in self.parameters().items()}
-        states = [tf.vectorized_map(lambda task, i=i: self.functional.state(task)[i], tasks)
-                  for i in range(len(self.functional.state()))]  # fmt: skip
+        # Random seeds come for each task, all else as it is.
+        states = [
+            tf.broadcast_to(value, tf.concat([[count], variable.shape], axis=0))
+            for value, variable in zip(
+                self.functional.state(tasks), self.functional.model.non_trainable_variables, strict=True
+            )
+        ]
         return params, states
 
     def objective(self, params: dict[str, tf.Tensor]) -> Callable[..., Any]:
