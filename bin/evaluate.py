@@ -18,9 +18,10 @@ from typing import Any
 
 def _dataset_of_the_training(arguments: list[str]) -> str | None:
     """Reads the data set's name before flags are, or None where that fails: main says what is wrong."""
-    for argument in arguments:
-        name, _, directory = argument.lstrip("-").partition("=")
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
+        name, equals, directory = argument.lstrip("-").partition("=")
         if name == "checkpoint":
+            directory = directory if equals else following
             try:
                 return json.loads((pathlib.Path(directory) / "config.json").read_text()).get("dataset")
             except (OSError, ValueError):

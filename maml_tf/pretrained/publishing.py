@@ -61,7 +61,8 @@ def publish(
     _require(logdir / "results.json")
     measured = [json.loads(pathlib.Path(path).read_text()) for path in (logdir / "results.json", *results)]
     config = measured[0]["config"]
-    trained = _policy(logdir, measured[0], method) if "environment" in config else _weights(logdir, config)
+    of_policy = "environment" in config
+    trained = _policy(logdir, measured[0], method) if of_policy else _weights(logdir, config)
     _require(trained.file)
     weights = trained.file.read_bytes()
     if len(weights) > MAX_BYTES:
@@ -70,7 +71,13 @@ def publish(
         "name": name,
         "config": {key: value for key, value in config.items() if key not in _PLACES},
         "training": trained.training,
-        "results": [{"protocol": one.get("protocol"), "rows": _rows(one, method)} for one in measured],
+        "results": [
+            {
+                "protocol": one.get("protocol"),
+                "rows": [row for row in one["rows"] if not of_policy or row["method"] == method],
+            }
+            for one in measured
+        ],
         "versions": measured[0]["versions"],
         "data_license": trained.data_license,
     }
@@ -88,11 +95,6 @@ def _weights(logdir: pathlib.Path, config: dict[str, Any]) -> _Trained:
 def _policy(logdir: pathlib.Path, results: dict[str, Any], method: str) -> _Trained:
     training = {"method": method, "seconds": results["training_seconds"].get(method)}
     return _Trained(logdir / method / "policy.keras", POLICY_SUFFIX, training, _SIMULATED)
-
-
-def _rows(results: dict[str, Any], method: str) -> list[dict[str, Any]]:
-    of_policy = "environment" in results["config"]
-    return [row for row in results["rows"] if not of_policy or row["method"] == method]
 
 
 def _require(path: pathlib.Path) -> None:
