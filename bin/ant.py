@@ -27,8 +27,6 @@ flags.DEFINE_list("method", ["maml"], f"Methods to train and evaluate: all, or o
 flags.DEFINE_enum("task", "velocity", ["velocity", "direction"], "What differs between tasks.")
 flags.DEFINE_enum("videos", "gif", ["gif", "mp4", "none"], "Format of the videos of two tasks before and after a step.")
 options.define_flags(flags, _OPTIONS, "By default the paper's.")
-for _module in (binary, options):  # --help lists their flags with this binary's own.
-    flags.adopt_module_key_flags(_module)
 
 
 def experiment(values: Mapping[str, Any]) -> str:

@@ -70,7 +70,7 @@ def sinusoid_step(first_order: bool, **options) -> tuple[Callable[[], object], i
         lambda index: Sinusoids().draw(0, index, tasks=25, shots=10, queries=10).episode.keras_data(),
         _SINUSOID_ITERATIONS_PER_CALL,
     )
-    compiled = tf.function(training.train_step, jit_compile=True)
+    compiled = tf.function(training.train_step, jit_compile=True, autograph=False)
     first = tf.constant(0, tf.int64)
     return lambda: float(compiled(first)["loss"]), _SINUSOID_ITERATIONS_PER_CALL
 
@@ -96,7 +96,7 @@ def image_step(
         return images, tf.tile(tf.repeat(tf.range(5), per_class)[tf.newaxis], [tasks, 1])
 
     (support_x, support_y), (query_x, query_y) = labelled(1), labelled(queries)
-    compiled = tf.function(lambda data: learner.train_step(data))
+    compiled = tf.function(lambda data: learner.train_step(data), autograph=False)
     return lambda: float(compiled(((support_x, support_y, query_x), query_y))["loss"]), 1
 
 

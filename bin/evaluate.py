@@ -45,8 +45,6 @@ flags.DEFINE_string("checkpoint", None, "Directory of the training: the --logdir
 flags.DEFINE_string("output", None, "Directory for results.json and the figure, by default --checkpoint.")
 binary.define_task_a_thread(flags)
 options.define_flags(flags, _OPTIONS, "By default the training's.")
-for _module in (binary, options):  # --help lists their flags with this binary's own.
-    flags.adopt_module_key_flags(_module)
 
 
 def experiment(values: Mapping[str, Any]) -> str:

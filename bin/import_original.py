@@ -30,8 +30,6 @@ flags.DEFINE_enum("dataset", "omniglot", ["omniglot", "mini_imagenet"], "What it
 flags.DEFINE_string("preset", "5way_1shot_paper", "Settings of the network and of its adaptation.")
 flags.DEFINE_string("logdir", "runs/original", "Directory for the weights and their settings.")
 options.define_flags(flags, _OPTIONS, "By default the preset's.")
-# --help lists them with this binary's own.
-flags.adopt_module_key_flags(options)
 
 
 def experiment(values: Mapping[str, Any]) -> str:

@@ -29,8 +29,6 @@ binary.define_training_flags(
     flags, f"runs/{_DATASET}", "Directory for checkpoints, results.json, the figure and events."
 )
 options.define_flags(flags, _OPTIONS, "By default the preset's.")
-for _module in (binary, options):  # --help lists their flags with this binary's own.
-    flags.adopt_module_key_flags(_module)
 
 
 def experiment(values: Mapping[str, Any]) -> str:

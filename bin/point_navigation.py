@@ -28,8 +28,6 @@ flags.DEFINE_enum(
     "Negative distance to the goal, as in the code that made Figure 4, or its square, as in the paper's text.",
 )  # fmt: skip
 options.define_flags(flags, _OPTIONS, "By default the paper's.")
-for _module in (binary, options):  # --help lists their flags with this binary's own.
-    flags.adopt_module_key_flags(_module)
 
 
 def experiment(values: Mapping[str, Any]) -> str:

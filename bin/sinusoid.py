@@ -18,7 +18,6 @@ from maml_tf.experiments.sinusoid_config import METHODS, SinusoidConfig
 _DEFAULTS = SinusoidConfig()
 
 binary.define_training_flags(flags, "runs/sinusoid", "Directory for checkpoints, results.json, figures and events.")
-flags.adopt_module_key_flags(binary)  # --help lists its flags with this binary's own.
 flags.DEFINE_multi_string(
     "method",
     list(_DEFAULTS.methods),

@@ -114,8 +114,10 @@ class Evaluator:
         self.metrics = dict(metrics or {})
         self.divergence = divergence
         self._way = {"task_map": learner.task_map, "parallel_tasks": learner.parallel_tasks}
-        self._measure = tf.function(self._measure_tasks, jit_compile=jit_compile, reduce_retracing=True)
-        self._advance = tf.function(self._advance_tasks, jit_compile=jit_compile, reduce_retracing=True)
+        # As in Keras' own steps nothing is converted by AutoGraph; looking for what to convert takes seconds.
+        compiled = {"jit_compile": jit_compile, "reduce_retracing": True, "autograph": False}
+        self._measure = tf.function(self._measure_tasks, **compiled)
+        self._advance = tf.function(self._advance_tasks, **compiled)
 
     def __call__(self, episodes: Iterable[Any], steps: int | None = None) -> Evaluation:
         """Evaluates; see `evaluate`.

@@ -47,7 +47,9 @@ def nearest_neighbour(features: keras.Model, episodes: Iterable[Any]) -> Evaluat
         return tf.reduce_mean(tf.cast(tf.equal(labels, tf.reshape(query_y, [-1])), tf.float32))
 
     over_batch = tf.function(
-        lambda data: tf.map_fn(measure, data, fn_output_signature=tf.float32), reduce_retracing=True
+        lambda data: tf.map_fn(measure, data, fn_output_signature=tf.float32),
+        autograph=False,
+        reduce_retracing=True,
     )
     values = [np.asarray(over_batch(episode_checks.check_data(data)), np.float64) for data in episodes]
     if not values:

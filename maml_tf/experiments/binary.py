@@ -19,6 +19,7 @@ def define_task_a_thread(flags: Any) -> None:
     Args:
         flags: The module `absl.flags` of the binary that defines it, or what else has its functions.
     """
+    flags.disclaim_key_flags()  # To --help they are the binary's own.
     flags.DEFINE_bool(
         "task_a_thread",
         True,
@@ -34,6 +35,7 @@ def define_training_flags(flags: Any, logdir: str | None, logdir_text: str) -> N
         logdir: Default of the first.
         logdir_text: What is said of it.
     """
+    flags.disclaim_key_flags()
     flags.DEFINE_string("logdir", logdir, logdir_text)
     flags.DEFINE_bool("resume", False, "Whether to go on from the checkpoints in --logdir.")
     define_task_a_thread(flags)

@@ -50,7 +50,7 @@ class ClassificationSummaries(keras.callbacks.Callback):
         self.iterations_per_epoch = iterations_per_epoch
         self.every_epochs = every_epochs
         self._evaluator = Evaluator(learner, {"prediction": lambda targets, logits: tf.argmax(logits, axis=-1)})
-        self._gradients = tf.function(lambda data: learner.meta_gradients(data)[1])
+        self._gradients = tf.function(lambda data: learner.meta_gradients(data)[1], autograph=False)
         self._writer = tf.summary.create_file_writer(str(pathlib.Path(directory) / "summaries"))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

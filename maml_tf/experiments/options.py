@@ -79,6 +79,7 @@ def define_flags(flags: Any, chosen: Sequence[Option], note: str) -> None:
         chosen: The options.
         note: What is said of the default, after each option's text.
     """
+    flags.disclaim_key_flags()  # To --help they are the binary's own.
     define = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
     for option in chosen:
         text = f"{option.text} {note}"

@@ -66,6 +66,8 @@ class OptionsTest(absltest.TestCase):
         class Module:
             """What absl.flags is to a binary, on flag values of its own."""
 
+            disclaim_key_flags = staticmethod(absl_flags.disclaim_key_flags)
+
         for name in ("bool", "integer", "float", "string", "enum"):
             define = getattr(absl_flags, f"DEFINE_{name}")
             setattr(Module, f"DEFINE_{name}", lambda *args, define=define: define(*args, flag_values=values))
