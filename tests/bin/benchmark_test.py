@@ -27,15 +27,18 @@ class BenchmarkTest(absltest.TestCase):
 
     def test_times_an_image_workload_in_a_chosen_way_over_tasks(self):
         finished = binary.run(
-            "benchmark", "--workload=omniglot", "--order=exact", "--seconds=0", "--calls=5", "--parallel_tasks=2"
-        )
+            "benchmark", "--workload=omniglot", "--order=exact", "--seconds=0", "--calls=5", "--parallel_tasks=2",
+            "--in_this_process",
+        )  # fmt: skip
         self.assertEqual(finished.code, 0, finished.stderr)
         self.assertEqual(json.loads(finished.stdout)["workload"], "omniglot")
 
     def test_times_sampling_beside_the_engine(self):
         if sys.version_info >= (3, 12) and importlib.util.find_spec("tf_agents") is None:
             self.skipTest("the extra rl installs on Python 3.10 and 3.11 alone")
-        finished = binary.run("benchmark", "--workload=half_cheetah_sampling", "--seconds=0", "--rollouts=4")
+        finished = binary.run(
+            "benchmark", "--workload=half_cheetah_sampling", "--seconds=0", "--rollouts=4", "--in_this_process"
+        )
         self.assertEqual(finished.code, 0, finished.stderr)
         (line,) = (json.loads(line) for line in finished.stdout.splitlines())
         self.assertEqual(line["calls"], 3)
@@ -48,7 +51,7 @@ class BenchmarkTest(absltest.TestCase):
             self.skipTest("the extra rl installs on Python 3.10 and 3.11 alone")
         finished = binary.run(
             "benchmark", "--workload=point_navigation_iteration", "--seconds=0", "--task_rollouts=1",
-            "--curvature_stride=10",
+            "--curvature_stride=10", "--in_this_process",
         )  # fmt: skip
         self.assertEqual(finished.code, 0, finished.stderr)
         line = json.loads(finished.stdout)

@@ -20,7 +20,7 @@ class EvaluateTest(absltest.TestCase):
             folder = pathlib.Path(name)
             config = ClassificationConfig(
                 data_dir=str(PROJECT / "testdata" / "alphabet"), cache_dir=str(folder / "cache"), split="alphabets",
-                iterations=2, iterations_per_epoch=2, validate_every=2, filters=4, meta_batch_size=2,
+                iterations=2, iterations_per_epoch=2, validate_every=2, network="dense", meta_batch_size=2,
                 validation_tasks=3, test_tasks=5, evaluation_steps=2, first_order=True,
             )  # fmt: skip
             classification.train(config, folder / "run")

@@ -4,7 +4,6 @@ import json
 import pathlib
 import tempfile
 
-import tensorflow as tf
 from absl.testing import absltest
 
 from tests.support import binary
@@ -12,7 +11,7 @@ from tests.support.source_tree import PROJECT
 
 
 class MiniImagenetTest(absltest.TestCase):
-    def test_a_training_is_resumed_and_evaluated(self):
+    def test_a_training_is_evaluated(self):
         with tempfile.TemporaryDirectory() as name:
             folder = pathlib.Path(name)
             settings = (
@@ -21,19 +20,12 @@ class MiniImagenetTest(absltest.TestCase):
                 "--validate_every=1", "--validation_tasks=2", "--filters=2", "--meta_batch_size=1", "--queries=1",
                 "--test_tasks=3", "--inner_steps=1", "--evaluation_steps=1",
             )  # fmt: skip
-            trainings = [
-                binary.run("mini_imagenet", *settings, "--iterations=1"),
-                binary.run("mini_imagenet", *settings, "--iterations=2", "--resume"),
-            ]
+            trained = binary.run("mini_imagenet", *settings, "--iterations=1")
             evaluated = binary.run("mini_imagenet", "--mode=evaluate", f"--logdir={folder / 'run'}")
-            for finished in (*trainings, evaluated):
+            for finished in (trained, evaluated):
                 self.assertEqual(finished.code, 0, finished.stderr)
             results = json.loads((folder / "run" / "results.json").read_text())
-            iteration = tf.train.load_variable(
-                str(folder / "run" / "checkpoints"), "iteration/.ATTRIBUTES/VARIABLE_VALUE"
-            )
             self.assertTrue(binary.is_png(folder / "run" / "accuracy.png"))
-        self.assertEqual(iteration, 2)
         self.assertEqual(results["experiment"], "mini_imagenet")
         self.assertEqual(
             [(row["method"], row["step"], row["tasks"]) for row in results["rows"]],

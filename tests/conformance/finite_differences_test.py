@@ -64,7 +64,8 @@ def dot(gradients, direction):
 class FiniteDifferencesTest(parameterized.TestCase):
     @parameterized.named_parameters(*_CASES)
     def test_exact_gradient_agrees_and_first_order_does_not(self, model, rule, steps):
-        data = registry.make_data(model)
+        # The mean over tasks is the same code for every model: the networks on images, which take longest, do with one.
+        data = registry.make_data(model, tasks=1 if len(model.input_shape) == 3 else registry.TASKS)
         exact = registry.make_learner(model, rule, steps)
         first_order = registry.make_learner(model, rule, steps, first_order=True)
         loss, gradients = exact.meta_gradients(data)

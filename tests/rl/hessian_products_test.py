@@ -66,7 +66,7 @@ class HessianProductsTest(parameterized.TestCase):
         blocks = examples.tasks(adaptation, self.params, count=3)
         products = FisherProducts(self.problem, self.params, blocks)
 
-        @tf.function
+        @tf.function(autograph=False)
         def twice(params, blocks, vector):
             product = products.at(params, blocks).product
             return product(vector), product({name: -2.0 * value for name, value in vector.items()})
