@@ -5,6 +5,7 @@ import json
 import pathlib
 from unittest import mock
 
+import keras
 import numpy as np
 from absl.testing import absltest
 
@@ -22,6 +23,11 @@ class ClassificationTest(absltest.TestCase):
         super().setUp()
         ignore_array_copy()
         self.folder = pathlib.Path(self.create_tempdir().full_path)
+        # Tested by themselves and in tests/bin; to trace what they write takes half of so short a training.
+        silent = mock.patch.object(
+            classification, "ClassificationSummaries", lambda *_, **__: keras.callbacks.Callback()
+        )
+        self.enter_context(silent)
 
     def small(self, **fields):
         values = {
