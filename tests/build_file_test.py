@@ -13,6 +13,7 @@ FILES = {
     "maml_tf/core/__init__.py": "",
     "maml_tf/core/adaptation.py": "import tensorflow as tf\n",
     "maml_tf/core/rules.py": "def late():\n    from .adaptation import adapt\n    import numpy as np\n",
+    "maml_tf/tasks/omniglot.py": "import importlib.resources\nimportlib.resources.files('maml_tf.tasks')\n",
     "bin/sinusoid.py": "from absl import app, flags\nimport maml_tf\n",
     "tests/bin/sinusoid_test.py": "from absl.testing import absltest\n",
     "tests/core/rules_test.py": "from maml_tf.core.rules import late\nfrom tests.support import numeric\n"
@@ -70,10 +71,16 @@ class AnalysisTest(parameterized.TestCase):
         target = build_file.expected_targets(self.tree)["tests.support.numeric"]
         self.assertEqual(target.attributes, {"srcs": ["tests/support/numeric.py"], "testonly": True})
 
-    def test_data_are_the_binary_tested_and_testdata(self):
+    def test_data_are_the_binary_tested_testdata_and_files_in_the_package(self):
         targets = build_file.expected_targets(self.tree)
         self.assertEqual(targets["tests.bin.sinusoid_test"].attributes["data"], [":bin.sinusoid"])
         self.assertEqual(targets["tests.core.rules_test"].attributes["data"], [":testdata"])
+        self.assertEqual(targets["maml_tf.tasks.omniglot"].attributes["data"], [":splits"])
+        self.assertNotIn("data", targets["maml_tf.core.rules"].attributes)
+
+    def test_every_packages_files_of_setup_are_a_target(self):
+        arguments = build_file.setup_arguments((PROJECT / "setup.py").read_text(encoding="utf-8"))
+        self.assertEqual(set(arguments["package_data"]), set(build_file.PACKAGE_FILES))
 
     def test_missing_dep(self):
         found = self.problems_after('    deps = ["@pypi//tensorflow"],\n', "")

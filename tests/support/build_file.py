@@ -36,6 +36,9 @@ DISTRIBUTIONS = {
     "tf_keras": "tf_keras",
 }
 
+# The package that a module of it names to importlib.resources, and the target of the files found there.
+PACKAGE_FILES = {"maml_tf.pretrained": "pretrained_weights", "maml_tf.tasks": "splits"}
+
 HEADER = f"""\
 # Targets for Bazel with rules_python: one for each module, binary and test, named after its module, with the
 # targets that it imports as its deps. `@pypi//x` is a package from outside: the distribution x that setup.py
@@ -53,6 +56,16 @@ filegroup(
     name = "testdata",
     testonly = True,
     srcs = glob(["testdata/**"], allow_empty = True),
+)
+
+filegroup(
+    name = "pretrained_weights",
+    srcs = glob(["maml_tf/pretrained/weights/**"]),
+)
+
+filegroup(
+    name = "splits",
+    srcs = glob(["maml_tf/tasks/splits/*.txt"]),
 )
 """
 
@@ -132,20 +145,26 @@ def _target(tree: SourceTree, source: SourceFile) -> Target:
     elif source.path.endswith("_test.py"):
         rule = "py_test"
         attributes["main"] = source.path
-        attributes["data"] = _data(tree, source)
     elif source.module.startswith("tests."):
         attributes["testonly"] = True
+    attributes["data"] = _data(tree, source)
     attributes["deps"] = _deps(tree, source)
     return Target(rule, source.module, {name: value for name, value in attributes.items() if value != []})
 
 
 def _data(tree: SourceTree, source: SourceFile) -> list[str]:
-    """What a test runs or reads without importing it: its binary, and files under testdata/."""
+    """What a module runs or reads without importing it: a test its binary and files of testdata/, others of theirs."""
+    constants = {node.value for node in ast.walk(source.tree) if isinstance(node, ast.Constant)}
+    if not source.path.endswith("_test.py"):
+        return [
+            f":{target}"
+            for package, target in PACKAGE_FILES.items()
+            if source.module.startswith(package) and package in constants
+        ]
     data = []
     binary = source.module.removeprefix("tests.").removesuffix("_test")
     if binary.startswith("bin.") and binary in tree.files:
         data.append(f":{binary}")
-    constants = (node.value for node in ast.walk(source.tree) if isinstance(node, ast.Constant))
     if any(isinstance(value, str) and "testdata" in value for value in constants):
         data.append(":testdata")
     return data
