@@ -22,8 +22,8 @@ flags.FLAGS.mark_as_parsed()
 
 
 def pytest_collection_finish():
-    # Else each full collection goes through two million objects of the imported packages, and comes so late that it
-    # frees gigabytes of graphs at once.
+    # The objects of the imported packages are no garbage. With them full collections are slow, and so seldom that one
+    # of them has the graphs of hundreds of tests to free.
     gc.collect()
     gc.freeze()
 
