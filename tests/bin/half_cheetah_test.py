@@ -61,5 +61,12 @@ class HalfCheetahTest(absltest.TestCase):
             np.testing.assert_array_equal(one, other)
 
 
+class CommandLineTest(absltest.TestCase):
+    def test_an_unknown_task_is_refused(self):
+        finished = binary.run("half_cheetah", "--task=dance")
+        self.assertNotEqual(finished.code, 0)
+        self.assertIn("velocity|direction", finished.stdout + finished.stderr)
+
+
 if __name__ == "__main__":
     absltest.main()
