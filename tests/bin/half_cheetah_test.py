@@ -26,12 +26,12 @@ class HalfCheetahTest(absltest.TestCase):
         folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(folder.cleanup)
         cls.whole, cls.broken = pathlib.Path(folder.name, "whole"), pathlib.Path(folder.name, "broken")
-        whole = binary.start("half_cheetah", "--iterations=2", f"--logdir={cls.whole}", *SETTINGS)
+        whole = binary.Running("half_cheetah", "--iterations=2", f"--logdir={cls.whole}", *SETTINGS)
         cls.addClassCleanup(whole.kill)
         arguments = ("half_cheetah", "--videos=none", f"--logdir={cls.broken}", *SETTINGS)
         cls.interrupted = binary.run(*arguments, "--iterations=1")
         cls.resumed = binary.run(*arguments, "--iterations=2", "--resume")
-        cls.finished = binary.finish(whole)
+        cls.finished = whole.finish()
         if cls.finished.code:
             raise RuntimeError(cls.finished.stderr)
 

@@ -45,13 +45,13 @@ def is_saving(folder):
 def kill(process, folder, now):
     """Sends SIGKILL as soon as `now()` holds; the process is held still while it is asked the second time."""
     while True:
-        if process.poll() is not None:
-            raise RuntimeError(f"ended before the kill: {process.communicate()}")
+        if process.code is not None:
+            raise RuntimeError(f"ended before the kill: {process.finish()}")
         if folder.is_dir() and now():
             process.send_signal(signal.SIGSTOP)
             if now():
                 process.send_signal(signal.SIGKILL)
-                return binary.finish(process)
+                return process.finish()
             process.send_signal(signal.SIGCONT)
         time.sleep(0.0005)
 
@@ -71,7 +71,7 @@ class AllMethodsTest(absltest.TestCase):
         folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(folder.cleanup)
         cls.whole, cls.broken = pathlib.Path(folder.name, "whole"), pathlib.Path(folder.name, "broken")
-        whole = binary.start("sinusoid", "--method=all", f"--logdir={cls.whole}", *SETTINGS)
+        whole = binary.Running("sinusoid", "--method=all", f"--logdir={cls.whole}", *SETTINGS)
         cls.addClassCleanup(whole.kill)
 
         checkpoints = cls.broken / "maml" / "checkpoints"
@@ -91,14 +91,14 @@ class AllMethodsTest(absltest.TestCase):
             ([], lambda: saved_iterations(checkpoints) and is_saving(checkpoints)),
             (["--resume"], past_the_moment),
         ):
-            process = binary.start(*arguments, "--checkpoint_seconds=0", *flags)
+            process = binary.Running(*arguments, "--checkpoint_seconds=0", *flags)
             cls.addClassCleanup(process.kill)
             cls.killed.append(kill(process, checkpoints, now))
             cls.saved.append(saved_iterations(checkpoints))
             cls.saving.append(is_saving(checkpoints))
         cls.files_after_the_kill = {path.name for path in (cls.broken / "maml").iterdir()}
         cls.resumed = binary.run(*arguments, "--resume")
-        cls.finished = binary.finish(whole)
+        cls.finished = whole.finish()
         if cls.finished.code:
             raise RuntimeError(cls.finished.stderr)
         cls.results = json.loads((cls.whole / "results.json").read_text())

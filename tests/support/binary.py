@@ -1,11 +1,18 @@
-"""Runs the project's binaries as a user does: each in a process of its own."""
+"""Runs the project's binaries as a user does: each in a process of its own.
+
+Importing TensorFlow takes longer than most of these runs, so the processes are forked from one that has imported it,
+and only that: each then runs the file in bin/ from its first line, with arguments and output of its own.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pathlib
-import subprocess
+import runpy
+import signal
 import sys
+import tempfile
 from typing import NamedTuple
 
 from tests.support.source_tree import PROJECT
@@ -13,6 +20,10 @@ from tests.support.source_tree import PROJECT
 # A binary that hangs fails its test instead of holding it up for ever.
 _LONGEST_SECONDS = 600
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+_FORKS = multiprocessing.get_context("forkserver")
+# Other people's packages alone, and before any operation: TensorFlow starts its threads with the first one.
+_FORKS.set_forkserver_preload(["keras", "matplotlib.pyplot", "tensorflow"])
 
 
 class Finished(NamedTuple):
@@ -28,31 +39,56 @@ class Finished(NamedTuple):
         return [line for line in self.stderr.splitlines() if line.startswith("Error: ")]
 
 
-def start(name: str, *arguments: str | os.PathLike[str]) -> subprocess.Popen[str]:
-    """Starts `bin/<name>.py`; the caller waits for it with `finish`."""
-    path = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return subprocess.Popen(
-        [sys.executable, PROJECT / "bin" / f"{name}.py", *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "2"},
-    )
+class Running:
+    """`bin/<name>.py` in a process; the caller waits for it with `finish`."""
+
+    def __init__(self, name: str, *arguments: str | os.PathLike[str]):
+        self._outputs = tempfile.TemporaryDirectory()
+        self._files = [pathlib.Path(self._outputs.name, stream) for stream in ("stdout", "stderr")]
+        command = [str(PROJECT / "bin" / f"{name}.py"), *map(str, arguments)]
+        self._process = _FORKS.Process(target=_run, args=(command, self._files))
+        self._process.start()
+
+    @property
+    def code(self) -> int | None:
+        """The exit code, the negative number of the signal that killed it, or None while it runs."""
+        return self._process.exitcode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        os.kill(self._process.pid, number)
+
+    def finish(self) -> Finished:
+        """Waits for the process to end; ends it if it takes too long."""
+        self._process.join(_LONGEST_SECONDS)
+        self._process.kill()
+        self._process.join()
+        finished = Finished(self.code, *(path.read_text() for path in self._files))
+        self.kill()
+        return finished
+
+    def kill(self) -> None:
+        """Ends the process, if it runs, and forgets what it said."""
+        self._process.kill()
+        self._process.join()
+        self._outputs.cleanup()
 
 
-def finish(process: subprocess.Popen[str]) -> Finished:
-    """Waits for a process to end; ends it if it takes too long."""
-    try:
-        stdout, stderr = process.communicate(timeout=_LONGEST_SECONDS)
-    finally:
-        process.kill()
-    return Finished(process.returncode, stdout, stderr)
+def _run(command: list[str], files: list[pathlib.Path]) -> None:
+    for stream, path in enumerate([pathlib.Path(os.devnull), *files]):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+        os.dup2(descriptor, stream)
+        os.close(descriptor)
+    sys.stdin = open(0)
+    sys.stdout, sys.stderr = open(1, "w"), open(2, "w", buffering=1)
+    sys.argv = command
+    sys.path.insert(0, os.path.dirname(command[0]))
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    runpy.run_path(command[0], run_name="__main__")
 
 
 def run(name: str, *arguments: str | os.PathLike[str]) -> Finished:
     """Runs `bin/<name>.py` to its end."""
-    return finish(start(name, *arguments))
+    return Running(name, *arguments).finish()
 
 
 def is_png(path: pathlib.Path) -> bool:

@@ -176,14 +176,18 @@ def _statistics(x: tf.Tensor, epsilon: float) -> tuple[tf.Tensor, tf.Tensor]:
     return mean, tf.math.rsqrt(variance + epsilon)
 
 
+def _images(x: tf.Tensor) -> int | tf.Tensor:
+    return tf.shape(x)[0] if x.shape[0] is None else x.shape[0]
+
+
 def _count(x: tf.Tensor) -> tf.Tensor:
-    return tf.cast(tf.size(x) // x.shape[3], x.dtype)
+    return tf.cast(_images(x) * (x.shape[1] * x.shape[2]), x.dtype)
 
 
 def _sum(x: tf.Tensor) -> tf.Tensor:
     """Sums over all positions: over an image first, then over images by a product, which XLA does not merge."""
-    by_image = tf.reduce_sum(tf.reshape(x, [tf.shape(x)[0], x.shape[1] * x.shape[2], x.shape[3]]), axis=1)
-    return tf.matmul(tf.ones_like(by_image[:, :1]), by_image, transpose_a=True)[0]
+    by_image = tf.reduce_sum(tf.reshape(x, [-1, x.shape[1] * x.shape[2], x.shape[3]]), axis=1)
+    return tf.reshape(tf.matmul(tf.ones([1, _images(x)], x.dtype), by_image), [x.shape[3]])
 
 
 def _sum_over(function: Callable[..., tf.Tensor], x: tf.Tensor, *others: tf.Tensor) -> tf.Tensor:
@@ -230,14 +234,13 @@ def _spread(pooled: tf.Tensor, saved: _Saved, x: tf.Tensor) -> tf.Tensor:
     """Puts pooled values where their maxima were, and zero elsewhere."""
     if saved.corner is None:
         return pooled
-    rows, columns = pooled.shape[1:3]
-    number = tf.reshape(tf.range(4, dtype=tf.int32), [1, 1, 2, 1, 2, 1])
-    here = tf.cast(saved.corner, tf.int32)[:, :, tf.newaxis, :, tf.newaxis] == number
-    values = pooled[:, :, tf.newaxis, :, tf.newaxis]
-    spread = tf.reshape(
-        tf.where(here, values, tf.zeros_like(values)), [tf.shape(x)[0], 2 * rows, 2 * columns, x.shape[3]]
-    )
-    return tf.pad(spread, [[0, 0], [0, x.shape[1] - 2 * rows], [0, x.shape[2] - 2 * columns], [0, 0]])
+    rows, columns, channels = pooled.shape[1:]
+    number = tf.constant([0, 1, 2, 3], tf.int8, [1, 1, 2, 1, 2, 1])
+    here, values = (tf.reshape(part, [-1, rows, 1, columns, 1, channels]) for part in (saved.corner, pooled))
+    spread = tf.where(here == number, values, tf.zeros([], values.dtype))
+    spread = tf.reshape(spread, [-1, 2 * rows, 2 * columns, channels])
+    odd_row, odd_column = x.shape[1] - 2 * rows, x.shape[2] - 2 * columns
+    return tf.pad(spread, [[0, 0], [0, odd_row], [0, odd_column], [0, 0]]) if odd_row or odd_column else spread
 
 
 def _pick(values: tf.Tensor, corner: tf.Tensor | None) -> tf.Tensor:
