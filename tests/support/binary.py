@@ -78,8 +78,6 @@ def _run(command: list[str], files: list[pathlib.Path]) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
         os.dup2(descriptor, stream)
         os.close(descriptor)
-    sys.stdin = open(0)
-    sys.stdout, sys.stderr = open(1, "w"), open(2, "w", buffering=1)
     sys.argv = command
     sys.path.insert(0, os.path.dirname(command[0]))
     os.environ["PYTHONPATH"] = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
