@@ -42,8 +42,15 @@ def rotate_quarter_turns(images: tf.Tensor, quarter_turns: tf.Tensor) -> tf.Tens
     # every way and selecting.
     groups = tf.dynamic_partition(images[..., None] if grey else images, quarter_turns, 4)
     places = tf.dynamic_partition(tf.range(tf.shape(images)[0]), quarter_turns, 4)
-    turned = tf.dynamic_stitch(places, [tf.image.rot90(group, turns) for turns, group in enumerate(groups)])
+    turned = tf.dynamic_stitch(places, [_turned(group, turns) for turns, group in enumerate(groups)])
     return tf.reshape(turned, tf.shape(images))
+
+
+def _turned(images: tf.Tensor, turns: int) -> tf.Tensor:
+    # tf.image.rot90 takes its number of turns as a tensor and puts all four ways into the graph, each time.
+    if turns % 2 == 0:
+        return tf.reverse(images, [1, 2]) if turns else images
+    return tf.reverse(tf.transpose(images, [0, 2, 1, 3]), [1 if turns == 1 else 2])
 
 
 def check_square(images: np.ndarray) -> None:
