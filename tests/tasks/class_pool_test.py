@@ -66,6 +66,16 @@ class MakingTest(parameterized.TestCase):
         pool = ClassPool(np.full([4, 5, 5, 1], 130, np.uint8), [0, 0, 1, 1], transform=to_three_channels)
         np.testing.assert_array_equal(pool.episode(0, 0, 2, 1, 1).support_x, np.full([2, 5, 5, 3], 2.0))
 
+    def test_transform_may_branch_on_tensors_in_a_stream(self):
+        def inverted_if_dark(images):
+            if tf.reduce_mean(images) < 0.5:
+                images = 1.0 - images
+            return images
+
+        pool = ClassPool(np.full([4, 2], 0.25, np.float32), [0, 0, 1, 1], transform=inverted_if_dark)
+        ((support_x, *_), _) = next(iter(pool.episodes(0, 2, 1, 1, meta_batch_size=1)))
+        np.testing.assert_array_equal(support_x, np.full([1, 2, 2], 0.75))
+
     def test_of_a_mapping_equals_of_arrays(self):
         pool = ClassPool.from_classes({"b": np.array([[3.0]]), "a": np.array([[1.0], [2.0]])})
         self.assertEqual(pool.class_names, ("a", "b"))
