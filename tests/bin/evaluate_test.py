@@ -21,7 +21,7 @@ class EvaluateTest(absltest.TestCase):
             config = ClassificationConfig(
                 data_dir=str(PROJECT / "testdata" / "alphabet"), cache_dir=str(folder / "cache"), split="alphabets",
                 iterations=2, iterations_per_epoch=2, validate_every=2, network="dense", meta_batch_size=2,
-                validation_tasks=2, test_tasks=4, evaluation_steps=2, first_order=True,
+                validation_tasks=3, test_tasks=5, evaluation_steps=2, first_order=True,
             )  # fmt: skip
             classification.train(config, folder / "run")
             classification.evaluate(folder / "run")
@@ -31,7 +31,7 @@ class EvaluateTest(absltest.TestCase):
             )
             other = binary.run(
                 "evaluate", f"--checkpoint={folder / 'run'}", f"--output={folder / 'other'}",
-                "--evaluation_queries=4", "--test_tasks=6", "--evaluation_steps=1",
+                "--evaluation_queries=4", "--test_tasks=7", "--evaluation_steps=1",
             )  # fmt: skip
             for finished in (again, other):
                 self.assertEqual(finished.code, 0, finished.stderr)
@@ -41,7 +41,7 @@ class EvaluateTest(absltest.TestCase):
             self.assertTrue(binary.is_png(folder / "again" / "accuracy.png"))
         for key in ("rows", "config", "protocol", "training"):
             self.assertEqual(after[key], before[key])
-        self.assertEqual([(row["step"], row["tasks"]) for row in changed["rows"]], [(0, 6), (1, 6)])
+        self.assertEqual([(row["step"], row["tasks"]) for row in changed["rows"]], [(0, 7), (1, 7)])
         self.assertEqual(changed["protocol"]["queries_per_class"], 4)
 
     def test_a_directory_without_a_training_is_one_clear_error(self):

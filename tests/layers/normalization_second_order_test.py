@@ -110,17 +110,12 @@ class SecondOrderTest(parameterized.TestCase):
 
 # Whether XLA compiles them depends on their size.
 SMALL, LARGE = (3, 7, 6, 4), (3, 27, 26, 2)
-DTYPES = (tf.float64, tf.float32)
 
 
 class ClosedFormTest(parameterized.TestCase):
     """The closed forms against TensorFlow's derivatives of the two-pass formula, ReLU and pooling in float64."""
 
-    @parameterized.parameters(
-        *((SMALL, relu, pool, dtype) for relu in (False, True) for pool in (False, True) for dtype in DTYPES),
-        # Compiled by XLA, which takes seconds.
-        *((LARGE, both, both, dtype) for both in (False, True) for dtype in DTYPES),
-    )
+    @parameterized.product(shape=(SMALL, LARGE), relu=(False, True), pool=(False, True), dtype=(tf.float64, tf.float32))
     def test_value_and_three_derivatives(self, shape, relu, pool, dtype):
         random = np.random.default_rng(6)
         arrays = [random.normal(1.0, 2.0, shape), random.normal(size=shape[3])]
