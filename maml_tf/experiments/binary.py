@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -74,6 +75,9 @@ def run(app: Any, flags: Any, experiment: Callable[[Mapping[str, Any]], str]) ->
         if values.get("task_a_thread"):
             tf.config.threading.set_intra_op_parallelism_threads(1)
             tf.config.threading.set_inter_op_parallelism_threads(os.cpu_count() or 1)
+        # The garbage collector would look through a million objects of the imported packages at every trace.
+        gc.freeze()
+        gc.enable()
         try:
             text = experiment(values)
         except (OSError, ValueError) as error:

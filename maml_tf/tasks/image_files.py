@@ -118,6 +118,8 @@ def _walk(folder: pathlib.Path, prefix: str, deepest: int) -> Iterator[ListedFil
 
 
 def _is_hidden(name: str) -> bool:
+    if not (name.startswith(".") or "/." in name or "__MACOSX" in name):
+        return False  # Nearly every name: the parts need not be looked at.
     return any(part == "__MACOSX" or (part.startswith(".") and part != ".") for part in name.split("/"))
 
 

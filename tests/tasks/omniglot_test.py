@@ -316,10 +316,11 @@ class DownloadTest(SmallArchiveTest):
 
     def test_without_a_folder_downloads_into_the_cache(self):
         options = {"split": "alphabets", "expected_drawings": 3, "cache_dir": self.cache_dir}
-        downloaded = Omniglot(archives=self.archives(), **options)
+        archives = self.archives()
+        downloaded = Omniglot(archives=archives, **options)
         self.assertTrue((self.cache_dir / "images_background.zip").exists())
         self.assert_equal_pools(downloaded.pool("train"), self.load().pool("train"))
-        gone = [archive._replace(url="file:///no/such/file.zip") for archive in self.archives()]
+        gone = [archive._replace(url="file:///no/such/file.zip") for archive in archives]
         self.assertLen(Omniglot(archives=gone, **options).characters, 10)
 
     def test_a_download_that_fails_names_the_archive_and_the_way_out(self):
