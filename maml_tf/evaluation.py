@@ -67,13 +67,33 @@ class Evaluation:
         """
         values = self.values[metric][step]
         tasks = len(values)
+        diverged = int(np.sum(self._diverged(values)))
         with np.errstate(invalid="ignore", over="ignore"):
             sd = float(np.std(values, ddof=1)) if tasks > 1 else math.nan
-            diverged = int(np.sum(~(values <= self.divergence) | ~np.isfinite(values)))
             return StepSummary(
                 metric, step, float(np.mean(values)), sd, 1.96 * sd / math.sqrt(tasks), tasks,
                 float(np.median(values)), diverged,
             )  # fmt: skip
+
+    def diverged(self, metric: str) -> int:
+        """Counts the tasks that have diverged after any number of inner steps, 0 among them.
+
+        Args:
+            metric: Name of the metric.
+
+        Returns:
+            Their number.
+
+        >>> import numpy as np
+        >>> from maml_tf.evaluation import Evaluation
+        >>> values = np.array([[1.0, 2.0, 3.0], [0.5, np.nan, 1e9], [0.4, np.nan, 0.2]])  # 3 tasks, 2 steps
+        >>> Evaluation({"loss": values}, divergence=100.0).diverged("loss")
+        2
+        """
+        return int(np.sum(np.any(self._diverged(self.values[metric]), axis=0)))
+
+    def _diverged(self, values: np.ndarray) -> np.ndarray:
+        return ~(values <= self.divergence) | ~np.isfinite(values)
 
     def summaries(self) -> list[StepSummary]:
         """Summarises every metric at every step.

@@ -18,6 +18,8 @@ METHODS = (
 )
 # Kept apart, so that no training task is ever a validation or a test task.
 TRAINING, VALIDATION, TEST, FIGURES, NETWORKS = range(5)
+# The variance of the targets is about 4.4: an error of 100 is no fit at all.
+DIVERGENCE = 100.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ from absl import logging
 from maml_tf.baselines import AnchoredRegression, ParameterAveraging
 from maml_tf.evaluation import Evaluator
 from maml_tf.experiments import sinusoid_config as streams
-from maml_tf.experiments.sinusoid_config import SinusoidConfig
+from maml_tf.experiments.sinusoid_config import DIVERGENCE, SinusoidConfig
 from maml_tf.meta_learner import MAML
 from maml_tf.models import mlp
 from maml_tf.tasks.sinusoid import Sinusoids, pooled, with_task_input
@@ -120,7 +120,7 @@ def _pooled_points(config: SinusoidConfig, oracle: bool) -> Callable[[tf.Tensor]
 def _validation(learner: MAML, config: SinusoidConfig) -> list[keras.callbacks.Callback]:
     learner.compile(keras.optimizers.Adam(config.meta_learning_rate))
     validation = AdaptationValidation(
-        Evaluator(learner),
+        Evaluator(learner, divergence=DIVERGENCE),
         validation_episodes(config, _VALIDATION_SHOTS),
         config.evaluation_steps,
         shown_steps=(1, 5, 10),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -13,7 +14,8 @@ class AdaptationValidation(keras.callbacks.Callback):
     """Adapts the learner to validation tasks every few epochs and adds the outcome to the epoch's logs.
 
     The logs gain `val_<metric>_step_<i>` for each step asked for and `val_<metric>`, the mean over the steps from
-    1 to `steps`: a learner that diverges at any of them is not the best. Put it before the callbacks that read it.
+    1 to `steps`: a learner that diverges at any of them is not the best. Where the evaluator has a threshold of
+    divergence, `val_<metric>_diverged` says how many tasks crossed it. Put it before the callbacks that read it.
 
     Args:
         evaluator: Evaluator of the learner in training.
@@ -49,7 +51,10 @@ class AdaptationValidation(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if logs is None or (epoch + 1) % self.every_epochs:
             return
-        for metric, values in self.evaluator(self.episodes, self.steps).values.items():
+        evaluation = self.evaluator(self.episodes, self.steps)
+        for metric, values in evaluation.values.items():
             logs[f"val_{metric}"] = float(values[1:].mean())
             for step in self.shown_steps:
                 logs[f"val_{metric}_step_{step}"] = float(values[step].mean())
+            if math.isfinite(evaluation.divergence):
+                logs[f"val_{metric}_diverged"] = float(evaluation.diverged(metric))

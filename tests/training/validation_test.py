@@ -1,12 +1,10 @@
 """Tests of maml_tf.training.validation."""
 
-import types
-
 import keras
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from maml_tf.evaluation import Evaluator
+from maml_tf.evaluation import Evaluation, Evaluator
 from maml_tf.meta_learner import MAML
 from maml_tf.tasks.sinusoid import Sinusoids
 from maml_tf.training.validation import AdaptationValidation
@@ -23,7 +21,7 @@ class StubEvaluator:
 
     def __call__(self, episodes, steps):
         self.calls.append((episodes, steps))
-        return types.SimpleNamespace(values={"mse": VALUES[: steps + 1]})
+        return Evaluation({"mse": VALUES[: steps + 1]})
 
 
 class AdaptationValidationTest(parameterized.TestCase):
@@ -47,13 +45,14 @@ class AdaptationValidationTest(parameterized.TestCase):
         self.assertEqual(seen, [False, False, True, False, False, True, False])
         self.assertLen(evaluator.calls, 2)
 
-    def test_a_diverged_task_shows(self):
-        diverged = VALUES.copy()
-        diverged[2, 0] = np.inf
-        evaluator = lambda episodes, steps: types.SimpleNamespace(values={"mse": diverged})  # noqa: E731
+    def test_diverged_tasks_show_and_are_counted(self):
+        values = np.concatenate([VALUES, VALUES], axis=1)
+        values[2, 0] = np.inf
+        values[2:, 1] = 1e4
         logs = {}
-        AdaptationValidation(evaluator, [], 3).on_epoch_end(0, logs)
+        AdaptationValidation(lambda episodes, steps: Evaluation({"mse": values}, 500.0), [], 3).on_epoch_end(0, logs)
         self.assertEqual(logs["val_mse"], float("inf"))
+        self.assertEqual(logs["val_mse_diverged"], 2)
 
     @parameterized.parameters({"steps": 0}, {"every_epochs": 0})
     def test_numbers_below_one_are_an_error(self, steps=1, every_epochs=1):
