@@ -46,7 +46,8 @@ def _run_block(text: str, line: int, path: str, names: dict[str, object]) -> Non
 class DoctestsTest(parameterized.TestCase):
     @parameterized.named_parameters(*((name, name) for name in _MODULES))
     def test_examples_of(self, name):
-        if name.startswith("maml_tf.rl") and importlib.util.find_spec("tf_agents") is None:
+        needs_rl = name.startswith(("maml_tf.rl", "maml_tf.experiments.meta_rl"))
+        if needs_rl and importlib.util.find_spec("tf_agents") is None:
             self.skipTest("needs the extra rl")
         examples = doctest.DocTestFinder(exclude_empty=True).find(
             importlib.import_module(name), name, globs=dict(_NAMES)

@@ -5,13 +5,14 @@ import pathlib
 import tempfile
 from unittest import mock
 
-import imageio.v3 as imageio
 import numpy as np
 from absl.testing import absltest, parameterized
 
 from tests.support import with_rl  # noqa: F401
 
 # isort: split
+import imageio.v3 as imageio
+
 from maml_tf.experiments import meta_rl_videos
 from maml_tf.experiments.meta_rl_config import MetaRLConfig, make_environment
 from maml_tf.experiments.meta_rl_evaluation import test_tasks as tasks_of_the_paper

@@ -1,5 +1,6 @@
 """Tests of maml_tf.pretrained: a tiny entry is published, listed and loaded."""
 
+import importlib.util
 import json
 import pathlib
 
@@ -11,6 +12,7 @@ from maml_tf.experiments import config
 from maml_tf.experiments.classification_config import ClassificationConfig
 from maml_tf.experiments.classification_files import write_untrained
 from maml_tf.experiments.classification_learner import build_learner
+from maml_tf.pretrained.library import package_folder
 from tests.support.keras_warnings import ignore_array_copy
 
 
@@ -61,11 +63,18 @@ class PretrainedTest(absltest.TestCase):
 
     def test_every_entry_of_the_package_loads_and_is_small(self):
         for name in pretrained.available():
-            card = pretrained.card(name)
-            self.assertEqual(card["name"], name)
-            self.assertNotEmpty(card["results"])
-            self.assertNotEmpty(card["data_license"])
-            pretrained.load(name)
+            with self.subTest(name):
+                card = pretrained.card(name)
+                self.assertEqual(card["name"], name)
+                self.assertNotEmpty(card["results"])
+                self.assertNotEmpty(card["data_license"])
+                (kept,) = {*package_folder().glob(f"{name}.*")} - {package_folder() / f"{name}.json"}
+                self.assertLess(kept.stat().st_size, 1_000_000)
+                if kept.suffix == ".keras" and importlib.util.find_spec("tf_agents") is None:
+                    with self.assertRaisesRegex(ImportError, "the extra rl"):
+                        pretrained.load(name)
+                else:
+                    pretrained.load(name)
 
     def test_what_cannot_be_published_is_an_error(self):
         with self.assertRaisesRegex(FileNotFoundError, "Expected a training that was evaluated.*no .*results"):

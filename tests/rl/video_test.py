@@ -5,13 +5,14 @@ import pathlib
 import tempfile
 import warnings
 
-import imageio.v3 as imageio
 import numpy as np
 from absl.testing import absltest, parameterized
 
 from tests.support import with_rl  # noqa: F401
 
 # isort: split
+import imageio.v3 as imageio
+
 from maml_tf.rl.environments import PointNavigation
 from maml_tf.rl.video import film, write_video
 
