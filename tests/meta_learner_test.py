@@ -406,12 +406,15 @@ class NotFiniteTest(parameterized.TestCase):
         message = r"in iteration 1 at \[task, inner step\] \[2, 0\], .*\(1 here\); 1 of 3 tasks"
         self.assert_a_failed_fit_keeps_what_came_before(learner, message)
 
-    def test_xla_in_train_on_batch(self):
+    @parameterized.parameters(
+        (True, r"in iteration 0 at \[task, inner step\] \[2, 0\]"), (False, r"(?s)Expected finite losses.*\[\[?2")
+    )
+    def test_in_train_on_batch_the_metrics_forget_it(self, jit_compile, message):
         learner = maml_tf.MAML(mlp((2,), (3,)), "mse")
-        learner.compile("adam")
-        with self.assertRaisesRegex(ValueError, r"in iteration 0 at \[task, inner step\] \[2, 0\]"):
+        learner.compile("adam", jit_compile=jit_compile, metrics=["mse"])
+        with self.assertRaisesRegex((ValueError, tf.errors.InvalidArgumentError), message):
             learner.train_on_batch(*self.data_with_nan())
-        self.assertTrue(np.isfinite(learner.train_on_batch(*make_data())))
+        self.assertTrue(np.all(np.isfinite(learner.train_on_batch(*make_data()))))
 
     def test_a_function_under_xla_returns_the_loss_that_is_not_finite(self):
         learner = maml_tf.MAML(mlp((2,), (3,)), "mse")

@@ -158,8 +158,12 @@ class FiniteTraining(keras.Model):
         train = self.train_function
 
         def train_and_check(iterator):
-            logs = train(iterator)
-            self.require_finite_training()
+            try:
+                logs = train(iterator)
+                self.require_finite_training()
+            except tf.errors.InvalidArgumentError:
+                self.reset_metrics()  # They may have taken in the loss at fault.
+                raise
             return logs
 
         self.train_function = train_and_check

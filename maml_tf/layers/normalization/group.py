@@ -51,6 +51,8 @@ class GroupNormalization(keras.layers.GroupNormalization):
         **kwargs: Any,
     ):
         require_positive_epsilon(epsilon)
+        if groups < 1 and groups != -1:  # Keras checks it from 3.13 on.
+            raise ValueError(f"groups must be positive or -1. Received: groups={groups}")
         super().__init__(groups, axis, epsilon, center, scale, **kwargs)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
