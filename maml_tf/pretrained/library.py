@@ -1,4 +1,4 @@
-"""The library of meta-learned weights: of each entry the weights, or a policy, and a card that says what it is."""
+"""The library of meta-learned weights: of each entry the weights and a card that says what it is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from maml_tf.experiments.classification_config import ClassificationConfig
 from maml_tf.experiments.classification_learner import build_learner
 from maml_tf.meta_learner import MAML
 
-CARD_SUFFIX, WEIGHTS_SUFFIX, POLICY_SUFFIX = ".json", ".weights.h5", ".keras"
+CARD_SUFFIX, WEIGHTS_SUFFIX = ".json", ".weights.h5"
 
 
 def package_folder() -> pathlib.Path:
@@ -78,13 +78,23 @@ def load(name: str, folder: str | os.PathLike[str] | None = None) -> MAML | kera
         ImportError: If it is a policy, and the extra `rl` is not installed.
     """
     content = card(name, folder)
-    folder = package_folder() if folder is None else pathlib.Path(folder)
-    if (folder / f"{name}{POLICY_SUFFIX}").exists():
-        from maml_tf.rl.policy import GaussianPolicy  # noqa: F401  Keras must know the class.
-
-        return keras.saving.load_model(folder / f"{name}{POLICY_SUFFIX}")
+    weights = (package_folder() if folder is None else pathlib.Path(folder)) / f"{name}{WEIGHTS_SUFFIX}"
+    if "environment" in content["config"]:
+        return _load_policy(content, weights)
     config = config_module.from_dict(ClassificationConfig, content["config"])
     learner = build_learner(config)
-    learner.load_weights(folder / f"{name}{WEIGHTS_SUFFIX}")
+    learner.load_weights(weights)
     learner.inner_steps = config.evaluation_steps
     return learner
+
+
+def _load_policy(content: dict[str, Any], weights: pathlib.Path) -> keras.Model:
+    # Imported here because they need the extra rl.
+    from maml_tf.experiments.meta_rl_config import MetaRLConfig, make_environment
+    from maml_tf.experiments.meta_rl_methods import build_policy
+
+    config, method = config_module.from_dict(MetaRLConfig, content["config"]), content["training"]["method"]
+    environment = make_environment(config.environment, 1, task_in_observation=method == "oracle")
+    policy = build_policy(method, config, environment)
+    policy.load_weights(weights)
+    return policy

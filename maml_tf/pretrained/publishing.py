@@ -6,11 +6,14 @@ import json
 import os
 import pathlib
 import re
+import tempfile
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import keras
+
 from maml_tf.experiments.classification_files import TRAINING_RECORD, WEIGHTS
-from maml_tf.pretrained.library import CARD_SUFFIX, POLICY_SUFFIX, WEIGHTS_SUFFIX, package_folder
+from maml_tf.pretrained.library import CARD_SUFFIX, WEIGHTS_SUFFIX, package_folder
 from maml_tf.training import writable_directory, write_atomically
 
 MAX_BYTES = 1_000_000
@@ -26,8 +29,7 @@ _PLACES = ("data_dir", "cache_dir")
 class _Trained(NamedTuple):
     """What of a training becomes an entry."""
 
-    file: pathlib.Path
-    suffix: str
+    weights: bytes
     training: Any
     data_license: str
 
@@ -54,6 +56,7 @@ def publish(
     Raises:
         FileNotFoundError: If there is no training, or no evaluation of it.
         ValueError: If the name has other characters, or the weights are over 1 MB.
+        ImportError: If it is a policy, and the extra `rl` is not installed.
     """
     if not re.fullmatch(r"[a-z0-9_]+", name):
         raise ValueError(f"Expected a name of lower-case letters, digits and underscores. Received: {name!r}")
@@ -63,10 +66,8 @@ def publish(
     config = measured[0]["config"]
     of_policy = "environment" in config
     trained = _policy(logdir, measured[0], method) if of_policy else _weights(logdir, config)
-    _require(trained.file)
-    weights = trained.file.read_bytes()
-    if len(weights) > MAX_BYTES:
-        raise ValueError(f"Expected weights of at most {MAX_BYTES:,} bytes. Received: {len(weights):,}")
+    if len(trained.weights) > MAX_BYTES:
+        raise ValueError(f"Expected weights of at most {MAX_BYTES:,} bytes. Received: {len(trained.weights):,}")
     content: dict[str, Any] = {
         "name": name,
         "config": {key: value for key, value in config.items() if key not in _PLACES},
@@ -82,19 +83,29 @@ def publish(
         "data_license": trained.data_license,
     }
     folder = writable_directory(package_folder() if folder is None else folder)
-    write_atomically(folder / f"{name}{trained.suffix}", weights)
+    write_atomically(folder / f"{name}{WEIGHTS_SUFFIX}", trained.weights)
     return write_atomically(folder / f"{name}{CARD_SUFFIX}", json.dumps(content, indent=1) + "\n")
 
 
 def _weights(logdir: pathlib.Path, config: dict[str, Any]) -> _Trained:
     record = logdir / TRAINING_RECORD
     training = json.loads(record.read_text()) if record.exists() else None
-    return _Trained(logdir / WEIGHTS, WEIGHTS_SUFFIX, training, _DATA_LICENSES[config["dataset"]])
+    _require(logdir / WEIGHTS)
+    return _Trained((logdir / WEIGHTS).read_bytes(), training, _DATA_LICENSES[config["dataset"]])
 
 
 def _policy(logdir: pathlib.Path, results: dict[str, Any], method: str) -> _Trained:
+    from maml_tf.rl.policy import GaussianPolicy  # noqa: F401  Keras must know the class.
+
+    _require(logdir / method / "policy.keras")
+    policy = keras.saving.load_model(logdir / method / "policy.keras")
+    # The weights alone: what describes a whole model changes from one version of Keras to the next.
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, f"policy{WEIGHTS_SUFFIX}")
+        policy.save_weights(path)
+        weights = path.read_bytes()
     training = {"method": method, "seconds": results["training_seconds"].get(method)}
-    return _Trained(logdir / method / "policy.keras", POLICY_SUFFIX, training, _SIMULATED)
+    return _Trained(weights, training, _SIMULATED)
 
 
 def _require(path: pathlib.Path) -> None:

@@ -70,7 +70,7 @@ class PretrainedTest(absltest.TestCase):
                 self.assertNotEmpty(card["data_license"])
                 (kept,) = {*package_folder().glob(f"{name}.*")} - {package_folder() / f"{name}.json"}
                 self.assertLess(kept.stat().st_size, 1_000_000)
-                if kept.suffix == ".keras" and importlib.util.find_spec("tf_agents") is None:
+                if "environment" in card["config"] and importlib.util.find_spec("tf_agents") is None:
                     with self.assertRaisesRegex(ImportError, "the extra rl"):
                         pretrained.load(name)
                 else:

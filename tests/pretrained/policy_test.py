@@ -18,11 +18,12 @@ class PolicyTest(absltest.TestCase):
     def test_a_policy_is_published_and_loaded(self):
         ignore_array_copy()
         folder = pathlib.Path(self.create_tempdir().full_path)
-        policy = gaussian_mlp_policy(observation_size=3, action_size=2, hidden=(4,))
+        # The oracle's observation is the position and the goal.
+        policy = gaussian_mlp_policy(observation_size=4, action_size=2, hidden=(5, 5))
         (folder / "run" / "oracle").mkdir(parents=True)
         policy.save(folder / "run" / "oracle" / "policy.keras")
         results = {
-            "config": {"environment": "point_navigation", "seed": 2},
+            "config": {"environment": "point_navigation", "seed": 2, "hidden": 5},
             "rows": [{"method": "maml", "mean": -9.0}, {"method": "oracle", "mean": -1.0}],
             "training_seconds": {"maml": 7.0, "oracle": 5.0},
             "versions": {},
