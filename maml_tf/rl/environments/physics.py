@@ -8,15 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-try:
-    import gymnasium
-    import mujoco
-    from mujoco import batch
-except ImportError as error:
-    raise ImportError(
-        "Expected gymnasium and MuJoCo 3.17 or later: in the project's folder, run: pip install '.[rl]'. "
-        f"Received: {error}"
-    ) from error
+from maml_tf.rl.environments.engine import batch, gymnasium, mujoco
 
 _INSTABILITIES = [int(getattr(mujoco.mjtWarning, f"mjWARN_BAD{name}")) for name in ("QPOS", "QVEL", "QACC")]
 

@@ -8,8 +8,9 @@ import subprocess
 import sys
 import tempfile
 
-import mujoco
 import numpy as np
+
+from maml_tf.rl.environments.engine import mujoco
 
 _PROGRAM = pathlib.Path(__file__).with_name("render_process.py")
 # MuJoCo's names of what draws without a display, in the order to try.

@@ -1,12 +1,15 @@
 """Tests of maml_tf.rl.environments.rendering, and of the environments' render."""
 
 import os
+import subprocess
+import sys
 from unittest import mock
 
 import numpy as np
 from absl.testing import absltest, parameterized
 
 from tests.support import with_rl  # noqa: F401
+from tests.support.source_tree import PROJECT
 
 # isort: split
 from maml_tf.rl.environments import PointNavigation, rendering
@@ -51,6 +54,33 @@ class RenderingTest(parameterized.TestCase):
         with mock.patch.dict(os.environ, MUJOCO_GL="wrong"):
             with self.assertRaisesRegex(RuntimeError, "Received: wrong: .*wrong"):
                 environment.render()
+
+    def test_osmesa_draws_what_egl_does(self):
+        environment = HalfCheetah(1)
+        environment.reset_batch()
+        drawn = {}
+        for backend in ("egl", "osmesa"):
+            with mock.patch.dict(os.environ, MUJOCO_GL=backend):
+                try:
+                    drawn[backend] = environment.draw(environment.snapshot(0)[np.newaxis], 96, 64).astype(int)
+                except RuntimeError as error:
+                    self.skipTest(str(error))
+        self.assertLess(np.mean(np.abs(drawn["egl"] - drawn["osmesa"])), 1.0)
+
+    def test_osmesa_is_not_loaded_beside_tensorflow(self):
+        code = (
+            "import sys, os, maml_tf.rl.environments.half_cheetah\n"
+            "print(os.environ['MUJOCO_GL'], 'mujoco.osmesa' in sys.modules)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=PROJECT,
+            env={**os.environ, "MUJOCO_GL": "osmesa"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        self.assertEqual((done.stdout, done.returncode), ("osmesa False\n", 0), done.stderr)
 
 
 if __name__ == "__main__":
