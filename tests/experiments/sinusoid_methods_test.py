@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import types
 from unittest import mock
 
 import keras
@@ -68,8 +67,8 @@ class TrainTest(parameterized.TestCase):
         errors = iter([1.0, 3.0])
         folder = pathlib.Path(self.create_tempdir().full_path)
         with mock.patch.object(sinusoid_methods, "Evaluator") as evaluator:
-            evaluator.return_value.side_effect = lambda episodes, steps: types.SimpleNamespace(
-                values={"loss": np.full((steps + 1, 4), next(errors))}
+            evaluator.return_value.side_effect = lambda episodes, steps: Evaluation(
+                {"loss": np.full((steps + 1, 4), next(errors))}
             )
             network = self.train("maml", SMALL, folder)
         reader = tf.train.load_checkpoint(str(folder / "checkpoints"))
