@@ -9,8 +9,8 @@ from absl import logging
 
 from maml_tf.evaluation import Evaluation
 from maml_tf.experiments import meta_rl_config as streams
-from maml_tf.experiments.meta_rl_config import MetaRLConfig, make_environment
-from maml_tf.experiments.meta_rl_methods import build_adaptation, build_sampler
+from maml_tf.experiments.meta_rl_config import MetaRLConfig
+from maml_tf.experiments.meta_rl_methods import build_adaptation, build_environment, build_sampler
 from maml_tf.rl.adaptation import Params
 from maml_tf.rl.environments import NonFiniteActionsError
 from maml_tf.rl.meta_policy import Phase, Sampler
@@ -169,12 +169,9 @@ def test_tasks(method: str, config: MetaRLConfig) -> np.ndarray:
     Returns:
         [tasks, task size].
     """
-    environment = make_environment(config.environment, 1, task_in_observation=method == "oracle")
-    return environment.distribution.original_test_tasks(config.test_tasks, config.test_seed)
+    return build_environment(method, config, 1).distribution.original_test_tasks(config.test_tasks, config.test_seed)
 
 
 def _sampler(method: str, config: MetaRLConfig, policy: PurePolicy, tasks: int, step_sizes: Sequence[float]) -> Sampler:
-    environment = make_environment(
-        config.environment, tasks * config.evaluation_rollouts, task_in_observation=method == "oracle"
-    )
+    environment = build_environment(method, config, tasks * config.evaluation_rollouts)
     return build_sampler(config, environment, build_adaptation(method, config, policy, tuple(step_sizes)))

@@ -9,7 +9,7 @@ import keras
 
 from maml_tf.core.selection import everything, matching
 from maml_tf.experiments import meta_rl_config as streams
-from maml_tf.experiments.meta_rl_config import MetaRLConfig
+from maml_tf.experiments.meta_rl_config import MetaRLConfig, make_environment
 from maml_tf.layers import ContextVector
 from maml_tf.models import mlp
 from maml_tf.rl.adaptation import PolicyAdaptation, thinned
@@ -21,6 +21,20 @@ from maml_tf.rl.trust_region import TrustRegion
 
 _INNER = {"reinforce": reinforce, "likelihood_ratio": likelihood_ratio}
 _OUTER = {"likelihood_ratio": likelihood_ratio, "clipped": ClippedSurrogate()}
+
+
+def build_environment(method: str, config: MetaRLConfig, simulations: int) -> TaskEnvironment:
+    """Builds the environment that a method acts in.
+
+    Args:
+        method: One of `METHODS`.
+        config: The experiment's configuration.
+        simulations: How many run at once.
+
+    Returns:
+        The configuration's environment; for "oracle" its observations hold the task.
+    """
+    return make_environment(config.environment, simulations, task_in_observation=method == "oracle")
 
 
 def build_policy(method: str, config: MetaRLConfig, environment: TaskEnvironment) -> GaussianPolicy:

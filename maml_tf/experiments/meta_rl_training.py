@@ -9,9 +9,9 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from maml_tf.experiments.meta_rl_config import MetaRLConfig, make_environment
+from maml_tf.experiments.meta_rl_config import MetaRLConfig
 from maml_tf.experiments.meta_rl_evaluation import Validation
-from maml_tf.experiments.meta_rl_methods import build_iteration, build_policy
+from maml_tf.experiments.meta_rl_methods import build_environment, build_iteration, build_policy
 from maml_tf.rl.policy import PurePolicy
 from maml_tf.training import AtomicCheckpoint, BestWeights, Progress
 
@@ -37,9 +37,7 @@ def train(method: str, config: MetaRLConfig, directory: pathlib.Path, resume: bo
         ValueError: If the directory holds checkpoints and `resume` is False, or those of another configuration.
     """
     keras.utils.set_random_seed(config.seed)
-    environment = make_environment(
-        config.environment, config.meta_batch_size * config.rollouts, task_in_observation=method == "oracle"
-    )
+    environment = build_environment(method, config, config.meta_batch_size * config.rollouts)
     policy = PurePolicy(build_policy(method, config, environment))
     if method == "random":
         return policy

@@ -12,8 +12,9 @@ import tensorflow as tf
 from absl import logging
 
 from maml_tf.experiments import meta_rl_config as streams
-from maml_tf.experiments.meta_rl_config import MetaRLConfig, make_environment
+from maml_tf.experiments.meta_rl_config import MetaRLConfig
 from maml_tf.experiments.meta_rl_evaluation import adapted_params, test_tasks
+from maml_tf.experiments.meta_rl_methods import build_environment
 from maml_tf.rl.environments import TaskEnvironment
 from maml_tf.rl.policy import PurePolicy
 from maml_tf.rl.video import film, write_video
@@ -58,7 +59,7 @@ def write_videos(
     if method != "oracle":
         adapted = adapted_params(method, config, policy, tasks, step_sizes, 1, config.stream(streams.FIGURES))
         phases.append([{name: value[number] for name, value in adapted.items()} for number in range(len(tasks))])
-    environment = make_environment(config.environment, 1, task_in_observation=method == "oracle")
+    environment = build_environment(method, config, 1)
     every, speed = _pace(environment)
     mean = tf.function(lambda params, observations: policy(params, observations).mean, autograph=False)
     files = []

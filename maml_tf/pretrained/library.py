@@ -90,11 +90,10 @@ def load(name: str, folder: str | os.PathLike[str] | None = None) -> MAML | kera
 
 def _load_policy(content: dict[str, Any], weights: pathlib.Path) -> keras.Model:
     # Imported here because they need the extra rl.
-    from maml_tf.experiments.meta_rl_config import MetaRLConfig, make_environment
-    from maml_tf.experiments.meta_rl_methods import build_policy
+    from maml_tf.experiments.meta_rl_config import MetaRLConfig
+    from maml_tf.experiments.meta_rl_methods import build_environment, build_policy
 
     config, method = config_module.from_dict(MetaRLConfig, content["config"]), content["training"]["method"]
-    environment = make_environment(config.environment, 1, task_in_observation=method == "oracle")
-    policy = build_policy(method, config, environment)
+    policy = build_policy(method, config, build_environment(method, config, 1))
     policy.load_weights(weights)
     return policy

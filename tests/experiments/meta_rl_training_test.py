@@ -12,9 +12,9 @@ from tests.support import with_rl  # noqa: F401
 
 # isort: split
 from maml_tf.experiments import meta_rl_evaluation, meta_rl_training
-from maml_tf.experiments.meta_rl_config import MetaRLConfig, make_environment
+from maml_tf.experiments.meta_rl_config import MetaRLConfig
 from maml_tf.experiments.meta_rl_evaluation import CANDIDATES, Validation, evaluate, tune_step_size
-from maml_tf.experiments.meta_rl_methods import build_adaptation, build_iteration, build_policy
+from maml_tf.experiments.meta_rl_methods import build_adaptation, build_environment, build_iteration, build_policy
 from maml_tf.experiments.meta_rl_training import train
 from maml_tf.rl.policy import PurePolicy
 from tests.support.keras_warnings import ignore_array_copy
@@ -27,7 +27,7 @@ SMALL = {
 
 def parts(method, **changes):
     config = MetaRLConfig(**{**SMALL, **changes})
-    environment = make_environment("point_navigation", 12, task_in_observation=method == "oracle")
+    environment = build_environment(method, config, 12)
     policy = PurePolicy(build_policy(method, config, environment))
     return config, environment, policy
 

@@ -16,15 +16,14 @@ import imageio.v3 as imageio
 from maml_tf.experiments import meta_rl_videos
 from maml_tf.experiments.meta_rl_config import MetaRLConfig, make_environment
 from maml_tf.experiments.meta_rl_evaluation import test_tasks as tasks_of_the_paper
-from maml_tf.experiments.meta_rl_methods import build_policy
+from maml_tf.experiments.meta_rl_methods import build_environment, build_policy
 from maml_tf.rl.policy import PurePolicy
 
 SMALL = {"hidden": 8, "evaluation_rollouts": 2, "test_tasks": 4}
 
 
 def policy_of(method, config):
-    environment = make_environment(config.environment, 1, task_in_observation=method == "oracle")
-    return PurePolicy(build_policy(method, config, environment))
+    return PurePolicy(build_policy(method, config, build_environment(method, config, 1)))
 
 
 class WriteVideosTest(parameterized.TestCase):
