@@ -15,7 +15,8 @@ from maml_tf.experiments.meta_rl_methods import build_environment, build_iterati
 from maml_tf.rl.policy import PurePolicy
 from maml_tf.training import AtomicCheckpoint, BestWeights, Progress
 
-_SHOWN = ("return_step_0", "return", "kl", "control_steps_per_second")
+_VALIDATION = "validation_return"
+_SHOWN = ("return_step_0", "return", "kl", "control_steps_per_second", _VALIDATION)
 
 
 def train(method: str, config: MetaRLConfig, directory: pathlib.Path, resume: bool) -> PurePolicy:
@@ -43,7 +44,7 @@ def train(method: str, config: MetaRLConfig, directory: pathlib.Path, resume: bo
         return policy
     iteration = build_iteration(method, config, environment, policy)
     validation = Validation(method, config, policy)
-    best = BestWeights(policy.policy, "validation_return", 1, mode="max")
+    best = BestWeights(policy.policy, _VALIDATION, 1, mode="max")
     checkpoint = AtomicCheckpoint(
         directory / "checkpoints", 1, config.identity(method),
         every_seconds=config.checkpoint_seconds, model=policy.policy, best=best.state,
@@ -56,11 +57,13 @@ def train(method: str, config: MetaRLConfig, directory: pathlib.Path, resume: bo
         callbacks.on_train_begin()
         for number in range(first, config.iterations):
             callbacks.on_epoch_begin(number)
+            validated = {}
             if number and number % config.validate_every == 0:
-                best.offer(validation(policy.parameters()), number)
+                validated[_VALIDATION] = validation(policy.parameters())
+                best.offer(validated[_VALIDATION], number)
             params, logs = iteration(policy.parameters(), number)
             policy.assign(params)
-            callbacks.on_epoch_end(number, logs)
+            callbacks.on_epoch_end(number, {**logs, **validated})
         callbacks.on_train_end()
     # Not in the checkpoint, so that a training that goes on equals one that was longer from the start.
     best.offer(validation(policy.parameters()), config.iterations)

@@ -7,6 +7,7 @@ from unittest import mock
 import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.support import with_rl  # noqa: F401
 
@@ -73,6 +74,23 @@ class TrainTest(absltest.TestCase):
         reader = tf.train.load_checkpoint(str(self.folder / "checkpoints"))
         best = reader.get_tensor("best/iteration/.ATTRIBUTES/VARIABLE_VALUE")
         self.assertEqual(best, 1)
+
+    def test_validations_are_written_where_they_happen(self):
+        config = MetaRLConfig(**{**SMALL, "iterations": 5}, validate_every=2)
+        step = mock.Mock(side_effect=lambda params, number: (params, {"return": -float(number)}))
+        validation = mock.Mock(side_effect=[1.0, 3.0, 2.0])
+        with (
+            mock.patch.object(meta_rl_training, "build_iteration", return_value=step),
+            mock.patch.object(meta_rl_training, "Validation", return_value=validation),
+        ):
+            train("maml", config, self.folder, False)
+        events = EventAccumulator(str(self.folder / "train"), size_guidance={"tensors": 0}).Reload()
+        for tag, expected in (
+            ("validation_return", {2: 1.0, 4: 3.0}),
+            ("return", {number: -number for number in range(5)}),
+        ):
+            written = {event.step: float(tf.make_ndarray(event.tensor_proto)) for event in events.Tensors(tag)}
+            self.assertEqual(written, expected)
 
     def test_the_model_kept_is_the_best_on_validation_tasks(self):
         config = MetaRLConfig(**{**SMALL, "iterations": 5}, validate_every=2)
