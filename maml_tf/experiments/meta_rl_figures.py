@@ -12,6 +12,7 @@ import tensorflow as tf
 from maml_tf.experiments import meta_rl_config as streams
 from maml_tf.experiments.meta_rl_config import MetaRLConfig
 from maml_tf.experiments.meta_rl_evaluation import adapted_phases, test_tasks
+from maml_tf.experiments.paper_returns import paper_returns
 from maml_tf.experiments.results import Row
 from maml_tf.plotting import Trajectories, figure_to_image, learning_curves, save, trajectories
 from maml_tf.rl.policy import PurePolicy
@@ -42,11 +43,17 @@ def write_figures(
         logdir: Where they go.
 
     Returns:
-        The files: the returns over gradient steps, and in 2D navigation paths before and after the first step.
+        The files: the returns over gradient steps beside the paper's, and in 2D navigation paths before and after
+        the first step.
     """
     figures: dict[str, Any] = {
         "returns": learning_curves(
-            rows, metric="return", labels=LABELS, log_scale=False, shots_label="{shots} rollouts a step"
+            rows,
+            metric="return",
+            labels=LABELS,
+            log_scale=False,
+            shots_label="{shots} rollouts a step",
+            published=paper_returns(config.environment, config.evaluation_rollouts),
         )
     }
     shown = [method for method in ("maml", "pretrained") if method in policies]

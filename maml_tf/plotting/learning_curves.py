@@ -9,10 +9,13 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from maml_tf.plotting import style
+
+_HOLLOW = {"linestyle": (0, (1, 2)), "linewidth": 1.0, "marker": "o", "markersize": 6.0, "markerfacecolor": "none"}
 
 
 class Point(Protocol):
@@ -33,6 +36,7 @@ def learning_curves(
     log_scale: bool = True,
     shots_label: str = "K = {shots}",
     title: str | None = None,
+    published: Sequence[Point] = (),
 ) -> Figure:
     """Draws the mean over tasks after each inner step, with a band of the 95 % confidence interval.
 
@@ -47,6 +51,8 @@ def learning_curves(
             linear.
         shots_label: Title of a panel, with the number of shots as {shots}.
         title: Title of the figure.
+        published: The paper's results, drawn as hollow points in the colour of the same method where it has rows of
+            as many shots; their intervals are not drawn.
 
     Returns:
         The figure.
@@ -73,6 +79,8 @@ def learning_curves(
                 of_method = [row for row in rows if (row.method, row.shots) == (method, of_shots)]
                 if of_method:
                     _draw(panel, of_method, styles[method], (labels or {}).get(method, method), log_scale)
+                    beside = [point for point in published if (point.method, point.shots) == (method, of_shots)]
+                    _draw_published(panel, beside, styles[method])
             panel.set_title(shots_label.format(shots=of_shots))
             panel.set_xlabel("gradient steps")
             panel.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -87,6 +95,8 @@ def learning_curves(
             for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
                 handles.setdefault(label, handle)
         handles["95 % confidence"] = Patch(color=style.GREY, alpha=0.25, linewidth=0)
+        if any(line.get_markerfacecolor() == "none" for panel in panels for line in panel.get_lines()):
+            handles["paper"] = Line2D([], [], color=style.GREY, **_HOLLOW)
         columns = min(len(handles), 2 * len(shots))
         figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
         if title:
@@ -107,3 +117,10 @@ def _draw(panel: Axes, rows: Sequence[Point], drawn: style.LineStyle, label: str
         lower = np.maximum(lower, 0.1 * mean)
     panel.fill_between(step, lower, mean + ci95, color=drawn.color, alpha=0.2, linewidth=0)
     panel.plot(step, mean, color=drawn.color, linestyle=drawn.line, marker=drawn.marker, markersize=4.5, label=label)
+
+
+def _draw_published(panel: Axes, points: Sequence[Point], drawn: style.LineStyle) -> None:
+    points = sorted(points, key=lambda point: point.step)
+    if points:
+        looks = {**_HOLLOW, "marker": drawn.marker}
+        panel.plot([point.step for point in points], [point.mean for point in points], color=drawn.color, **looks)

@@ -70,6 +70,18 @@ class LearningCurvesTest(parameterized.TestCase):
         labels = [text.get_text() for text in figure.legends[0].get_texts()]
         self.assertEqual(labels, ["maml", "oracle", "95 % confidence"])
 
+    def test_published_results_are_hollow_points_beside_the_rows_of_their_method(self):
+        published = [Result("maml", 5, step, 3.0 - step, 0.1) for step in (1, 0)]
+        others = [Result("oracle", 5, 0, 9.0, 0.1), Result("pretrained", 10, 0, 9.0, 0.1)]
+        figure = learning_curves(rows(shots=[5]), published=[*published, *others])
+        maml, beside, _ = figure.axes[0].get_lines()
+        np.testing.assert_array_equal(beside.get_xdata(), [0, 1])
+        np.testing.assert_array_equal(beside.get_ydata(), [3.0, 2.0])
+        self.assertEqual(beside.get_color(), maml.get_color())
+        self.assertEqual(beside.get_markerfacecolor(), "none")
+        labels = [text.get_text() for text in figure.legends[0].get_texts()]
+        self.assertEqual(labels, ["maml", "pretrained", "95 % confidence", "paper"])
+
     @parameterized.parameters(np.nan, np.inf)
     def test_a_diverged_mean_leaves_a_gap(self, value):
         shown = [Result("maml", 5, step, mean, mean) for step, mean in enumerate((1.0, value, 0.5))]
