@@ -1,11 +1,13 @@
 """Measures the weights that a classification training kept on the test classes, as its own evaluation does.
 
 The settings are those stored beside the weights: without further flags the numbers of --mode=evaluate come out again.
+With --pretrained instead of --checkpoint they are the numbers of weights that come with the package.
 """
 
 from __future__ import annotations
 
 import gc
+import importlib.util
 import json
 import os
 import pathlib
@@ -16,14 +18,17 @@ from typing import Any
 
 def _dataset_of_the_training(arguments: list[str]) -> str | None:
     """Reads the data set's name before flags are, or None where that fails: main says what is wrong."""
+    package = pathlib.Path(importlib.util.find_spec("maml_tf").origin).parent
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
-        name, equals, directory = argument.lstrip("-").partition("=")
-        if name == "checkpoint":
-            directory = directory if equals else following
-            try:
-                return json.loads((pathlib.Path(directory) / "config.json").read_text()).get("dataset")
-            except (OSError, ValueError):
-                return None
+        name, equals, value = argument.lstrip("-").partition("=")
+        value = value if equals else following
+        try:
+            if name == "checkpoint":
+                return json.loads((pathlib.Path(value) / "config.json").read_text()).get("dataset")
+            if name == "pretrained":
+                return json.loads((package / f"pretrained/weights/{value}.json").read_text())["config"].get("dataset")
+        except (OSError, ValueError):
+            return None
     return None
 
 
@@ -37,24 +42,31 @@ gc.disable()
 
 from absl import app, flags
 
+from maml_tf import pretrained
 from maml_tf.experiments import binary, classification, options
 from maml_tf.experiments.classification_config import EVALUATION_FIELDS, ClassificationConfig
 
 _OPTIONS = [option for option in options.options(ClassificationConfig) if option.name in EVALUATION_FIELDS]
 
 flags.DEFINE_string("checkpoint", None, "Directory of the training: the --logdir of the binary that trained.")
-flags.DEFINE_string("output", None, "Directory for results.json and the figure, by default --checkpoint.")
+flags.DEFINE_string("pretrained", None, "Instead of it, weights of the package: a name of pretrained.available().")
+flags.DEFINE_string(
+    "output", None, "Directory for results.json and the figure, by default --checkpoint, or runs/<--pretrained>."
+)
 binary.define_task_a_thread(flags)
 options.define_flags(flags, _OPTIONS, "By default the training's.")
 
 
 def experiment(values: Mapping[str, Any]) -> str:
     """Evaluates."""
-    output = values["output"] or values["checkpoint"]
-    rows = classification.evaluate(values["checkpoint"], options.given(values, _OPTIONS), output)
+    checkpoint, name = values["checkpoint"], values["pretrained"]
+    output = values["output"] or checkpoint or f"runs/{name}"
+    if name:
+        checkpoint = pretrained.unpack(name, output)
+    rows = classification.evaluate(checkpoint, options.given(values, _OPTIONS), output)
     return binary.report(rows, output, percent=True)
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("checkpoint")
+    flags.mark_flags_as_mutual_exclusive(["checkpoint", "pretrained"], required=True)
     binary.run(app, flags, experiment)

@@ -1,4 +1,4 @@
-"""Makes an entry of the library from a finished training."""
+"""Makes an entry of the library from a finished training, and the other way round."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import keras
 
-from maml_tf.experiments.classification_files import TRAINING_RECORD, WEIGHTS
-from maml_tf.pretrained.library import CARD_SUFFIX, WEIGHTS_SUFFIX, package_folder
+from maml_tf.experiments.classification_files import CONFIG, TRAINING_RECORD, WEIGHTS
+from maml_tf.pretrained.library import CARD_SUFFIX, WEIGHTS_SUFFIX, card, package_folder
 from maml_tf.training import writable_directory, write_atomically
 
 MAX_BYTES = 1_000_000
@@ -85,6 +85,34 @@ def publish(
     folder = writable_directory(package_folder() if folder is None else folder)
     write_atomically(folder / f"{name}{WEIGHTS_SUFFIX}", trained.weights)
     return write_atomically(folder / f"{name}{CARD_SUFFIX}", json.dumps(content, indent=1) + "\n")
+
+
+def unpack(name: str, logdir: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> pathlib.Path:
+    """Writes an entry's weights as its training left them, to be evaluated again.
+
+    Args:
+        name: Of an entry that learned from images.
+        logdir: Directory for the files, created if need be.
+        folder: Where the entries are, by default in the package.
+
+    Returns:
+        The directory, for `maml_tf.experiments.classification.evaluate` or bin/evaluate.py.
+
+    Raises:
+        ValueError: If there is no such entry, it is a policy, or the directory holds other weights.
+    """
+    content = card(name, folder)
+    if "environment" in content["config"]:
+        raise ValueError(f"Expected an entry that learned from images. Received: {name!r}, a policy")
+    weights = ((package_folder() if folder is None else pathlib.Path(folder)) / f"{name}{WEIGHTS_SUFFIX}").read_bytes()
+    directory = writable_directory(logdir)
+    kept = directory / WEIGHTS
+    if kept.exists() and kept.read_bytes() != weights:
+        raise ValueError(f"Expected a directory without other weights. Received: {str(logdir)!r}")
+    write_atomically(kept, weights)
+    write_atomically(directory / TRAINING_RECORD, json.dumps(content["training"]) + "\n")
+    write_atomically(directory / CONFIG, json.dumps(content["config"], indent=1) + "\n")
+    return directory
 
 
 def _weights(logdir: pathlib.Path, config: dict[str, Any]) -> _Trained:

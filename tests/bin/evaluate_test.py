@@ -44,6 +44,29 @@ class EvaluateTest(absltest.TestCase):
         self.assertEqual([(row["step"], row["tasks"]) for row in changed["rows"]], [(0, 7), (1, 7)])
         self.assertEqual(changed["protocol"]["queries_per_class"], 4)
 
+    def test_weights_of_the_package_are_evaluated_with_the_settings_on_their_card(self):
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            (folder / "images_background").mkdir()
+            finished = binary.run(
+                "evaluate", "--pretrained=omniglot_5way_1shot", f"--data_dir={folder}", f"--output={folder / 'out'}"
+            )
+            config = json.loads((folder / "out" / "config.json").read_text())
+        # The settings are there, the data are not.
+        self.assertEqual(finished.code, 1)
+        self.assertLen(finished.errors, 1)
+        self.assertStartsWith(finished.errors[0], "Error: Expected drawings images_background")
+        self.assertEqual(config["evaluation_steps"], 3)
+
+    def test_either_a_checkpoint_or_weights_of_the_package_are_required(self):
+        for arguments in ((), ("--checkpoint=a", "--pretrained=omniglot_5way_1shot")):
+            finished = binary.run("evaluate", *arguments)
+            self.assertNotEqual(finished.code, 0)
+            self.assertIn("(checkpoint, pretrained)", finished.stdout + finished.stderr)
+        unknown = binary.run("evaluate", "--pretrained=omniglot")
+        self.assertEqual(unknown.code, 1)
+        self.assertStartsWith(unknown.errors[0], "Error: Expected one of ['half_cheetah_direction', ")
+
     def test_a_directory_without_a_training_is_one_clear_error(self):
         with tempfile.TemporaryDirectory() as folder:
             finished = binary.run("evaluate", f"--checkpoint={folder}")

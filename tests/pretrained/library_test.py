@@ -10,7 +10,7 @@ from absl.testing import absltest
 from maml_tf import pretrained
 from maml_tf.experiments import config
 from maml_tf.experiments.classification_config import ClassificationConfig
-from maml_tf.experiments.classification_files import write_untrained
+from maml_tf.experiments.classification_files import load_config, load_learner, write_untrained
 from maml_tf.experiments.classification_learner import build_learner
 from maml_tf.pretrained.library import package_folder
 from tests.support.keras_warnings import ignore_array_copy
@@ -60,6 +60,20 @@ class PretrainedTest(absltest.TestCase):
         self.assertEqual(card["config"]["step_sizes"], "layer")
         self.assertIn("MIT", card["data_license"])
         self.assertEqual(card["versions"], {"keras": "3"})
+
+    def test_an_unpacked_entry_is_the_training_it_came_from(self):
+        self.publish()
+        directory = pretrained.unpack("omniglot_tiny", self.folder / "again", self.entries)
+        kept = load_learner(directory, load_config(directory, {"evaluation_steps": 3}))
+        for value, expected in zip(kept.model.get_weights(), self.weights, strict=True):
+            np.testing.assert_allclose(value, expected, rtol=1e-6)
+        self.assertEqual(load_config(directory).step_sizes, "layer")
+        pretrained.unpack("omniglot_tiny", directory, self.entries)  # The same again is no error.
+        (directory / "best.weights.h5").write_bytes(b"others")
+        with self.assertRaisesRegex(ValueError, "Expected a directory without other weights. Received: .*again"):
+            pretrained.unpack("omniglot_tiny", directory, self.entries)
+        with self.assertRaisesRegex(ValueError, "Expected an entry that learned from images. Received: 'point_navigat"):
+            pretrained.unpack("point_navigation", self.folder / "policy")
 
     def test_every_entry_of_the_package_loads_and_is_small(self):
         for name in pretrained.available():
