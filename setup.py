@@ -16,6 +16,7 @@ setup(
     python_requires=">=3.10,<3.14",
     install_requires=[
         "absl-py>=2.1",
+        "h5py>=3.8",
         "keras>=3.8",
         "matplotlib>=3.8",
         "numpy>=1.26",

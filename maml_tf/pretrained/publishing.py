@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pathlib
@@ -10,6 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import h5py
 import keras
 
 from maml_tf.experiments.classification_files import CONFIG, TRAINING_RECORD, WEIGHTS
@@ -119,7 +121,7 @@ def _weights(logdir: pathlib.Path, config: dict[str, Any]) -> _Trained:
     record = logdir / TRAINING_RECORD
     training = json.loads(record.read_text()) if record.exists() else None
     _require(logdir / WEIGHTS)
-    return _Trained((logdir / WEIGHTS).read_bytes(), training, _DATA_LICENSES[config["dataset"]])
+    return _Trained(_compressed(logdir / WEIGHTS), training, _DATA_LICENSES[config["dataset"]])
 
 
 def _policy(logdir: pathlib.Path, results: dict[str, Any], method: str) -> _Trained:
@@ -131,9 +133,29 @@ def _policy(logdir: pathlib.Path, results: dict[str, Any], method: str) -> _Trai
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, f"policy{WEIGHTS_SUFFIX}")
         policy.save_weights(path)
-        weights = path.read_bytes()
+        weights = _compressed(path)
     training = {"method": method, "seconds": results["training_seconds"].get(method)}
     return _Trained(weights, training, _SIMULATED)
+
+
+def _compressed(path: pathlib.Path) -> bytes:
+    """Reads a file of weights and compresses its arrays without loss; Keras reads it like any other."""
+    if not h5py.is_hdf5(path):
+        raise ValueError(f"Expected weights in a file of HDF5. Received: {path}")
+    file = io.BytesIO()
+    with h5py.File(path, "r") as weights, h5py.File(file, "w") as copy:
+
+        def add(name, item):
+            if isinstance(item, h5py.Group):
+                kept = copy.require_group(name)
+            else:
+                packing = {"compression": "gzip", "compression_opts": 9, "shuffle": True} if item.shape else {}
+                kept = copy.create_dataset(name, data=item[()], **packing)
+            kept.attrs.update(item.attrs)
+
+        copy.attrs.update(weights.attrs)
+        weights.visititems(add)
+    return file.getvalue()
 
 
 def _require(path: pathlib.Path) -> None:

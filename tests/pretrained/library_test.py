@@ -1,9 +1,11 @@
 """Tests of maml_tf.pretrained: a tiny entry is published, listed and loaded."""
 
+import dataclasses
 import importlib.util
 import json
 import pathlib
 
+import h5py
 import numpy as np
 from absl.testing import absltest
 
@@ -50,6 +52,21 @@ class PretrainedTest(absltest.TestCase):
         adapted = learner.adapt(images, np.arange(5))
         self.assertFalse(np.array_equal(adapted.get_weights()[-1], learner.model.get_weights()[-1]))
 
+    def test_weights_are_kept_bit_for_bit_in_less_space(self):
+        dense = dataclasses.replace(self.config, network="dense")
+        shapes = [weight.shape for weight in build_learner(dense).model.weights]
+        weights = [np.arange(np.prod(shape), dtype=np.float32).reshape(shape) / 3 for shape in shapes]
+        write_untrained(self.folder / "dense", dense, lambda network: network.set_weights(weights))
+        (self.folder / "dense" / "results.json").write_text(
+            json.dumps({**self.results, "config": config.to_dict(dense)})
+        )
+        pretrained.publish(self.folder / "dense", "omniglot_tiny", self.entries)
+        kept = pretrained.load("omniglot_tiny", self.entries).model.get_weights()
+        for value, expected in zip(kept, weights, strict=True):
+            np.testing.assert_array_equal(value, expected)
+        trained = (self.folder / "dense" / "best.weights.h5").stat().st_size
+        self.assertLess((self.entries / "omniglot_tiny.weights.h5").stat().st_size, 0.9 * trained)
+
     def test_the_card_says_what_it_is_and_not_where_it_was_made(self):
         other = self.folder / "other.json"
         other.write_text(json.dumps({**self.results, "protocol": {"tasks": 7}}))
@@ -95,8 +112,12 @@ class PretrainedTest(absltest.TestCase):
             pretrained.publish(self.logdir, "omniglot_tiny", self.entries)
         with self.assertRaisesRegex(ValueError, "Expected a name of lower-case letters.*Received: '../x'"):
             pretrained.publish(self.logdir, "../x", self.entries)
-        (self.logdir / "best.weights.h5").write_bytes(bytes(1_000_001))
-        with self.assertRaisesRegex(ValueError, "Expected weights of at most 1,000,000 bytes. Received: 1,000,001"):
+        with h5py.File(self.logdir / "best.weights.h5", "w") as weights:
+            weights["noise"] = np.random.default_rng(2).integers(0, 256, 1_000_000, np.uint8)
+        with self.assertRaisesRegex(ValueError, "Expected weights of at most 1,000,000 bytes. Received: 1,00"):
+            self.publish()
+        (self.logdir / "best.weights.h5").write_bytes(b"half a file")
+        with self.assertRaisesRegex(ValueError, "Expected weights in a file of HDF5. Received: .*best.weights.h5"):
             self.publish()
 
     def test_an_unknown_entry_is_an_error(self):

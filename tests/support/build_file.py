@@ -22,6 +22,7 @@ DISTRIBUTIONS = {
     "PIL": "pillow",
     "absl": "absl-py",
     "gymnasium": "gymnasium",
+    "h5py": "h5py",
     "hypothesis": "hypothesis",
     "imageio": "imageio",
     "keras": "keras",
