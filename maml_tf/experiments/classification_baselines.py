@@ -49,7 +49,8 @@ def evaluate_baselines(
     """
     network = learner.model
     [(step_size, losses)] = tune_step_size(network, task_loss(), [validation], config.evaluation_steps, STEP_SIZES)
-    logging.info("step size %g, of validation losses %s", step_size, dict(zip(STEP_SIZES, losses, strict=True)))
+    tried = ", ".join(f"{loss:.3g} with {size:g}" for size, loss in zip(STEP_SIZES, losses, strict=True))
+    logging.info("step size %g; losses on validation tasks: %s", step_size, tried)
     tuned = MAML(network, task_loss(), step_size, first_order=True, adapted=ADAPTED[config.adapted])
     evaluations = {config.label: build_evaluator(tuned, config)(episodes, config.evaluation_steps)}
     suffix = "" if config.method == "pretrained" else f"_{config.method}"
