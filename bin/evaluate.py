@@ -18,7 +18,6 @@ from typing import Any
 
 def _dataset_of_the_training(arguments: list[str]) -> str | None:
     """Reads the data set's name before flags are, or None where that fails: main says what is wrong."""
-    package = pathlib.Path(importlib.util.find_spec("maml_tf").origin).parent
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
         name, equals, value = argument.lstrip("-").partition("=")
         value = value if equals else following
@@ -26,6 +25,7 @@ def _dataset_of_the_training(arguments: list[str]) -> str | None:
             if name == "checkpoint":
                 return json.loads((pathlib.Path(value) / "config.json").read_text()).get("dataset")
             if name == "pretrained":
+                package = pathlib.Path(importlib.util.find_spec("maml_tf").origin).parent
                 return json.loads((package / f"pretrained/weights/{value}.json").read_text())["config"].get("dataset")
         except (OSError, ValueError):
             return None

@@ -23,6 +23,9 @@ _DATA_LICENSES = {
     "omniglot": "Omniglot, Copyright (c) 2015 Brenden Lake, MIT licence",
     "mini_imagenet": "mini-ImageNet, classes and images of ImageNet: for non-commercial research and education alone",
 }
+_PACKING = {"compression": "gzip", "compression_opts": 9, "shuffle": True}
+# A smaller array would need more room for where its parts are than compression spares.
+_LARGE_BYTES = 1 << 16
 _SIMULATED = "none: learned in simulation"
 # Where the data were is nobody's business.
 _PLACES = ("data_dir", "cache_dir")
@@ -139,7 +142,7 @@ def _policy(logdir: pathlib.Path, results: dict[str, Any], method: str) -> _Trai
 
 
 def _compressed(path: pathlib.Path) -> bytes:
-    """Reads a file of weights and compresses its arrays without loss; Keras reads it like any other."""
+    """Reads a file of weights and compresses its large arrays without loss; Keras reads it like any other."""
     if not h5py.is_hdf5(path):
         raise ValueError(f"Expected weights in a file of HDF5. Received: {path}")
     file = io.BytesIO()
@@ -149,7 +152,7 @@ def _compressed(path: pathlib.Path) -> bytes:
             if isinstance(item, h5py.Group):
                 kept = copy.require_group(name)
             else:
-                packing = {"compression": "gzip", "compression_opts": 9, "shuffle": True} if item.shape else {}
+                packing = _PACKING if item.nbytes >= _LARGE_BYTES else {}
                 kept = copy.create_dataset(name, data=item[()], **packing)
             kept.attrs.update(item.attrs)
 
