@@ -68,6 +68,8 @@ def learning_curves(
     twice = sorted({place for place in places if places.count(place) > 1})
     if twice:
         raise ValueError(f"Expected one row of each method, shots and step. Received: several of {twice[0]}")
+    drawn = {(row.method, row.shots) for row in rows}
+    published = [point for point in published if (point.method, point.shots) in drawn]
     methods = list(dict.fromkeys(row.method for row in rows))
     shots = sorted({row.shots for row in rows})
     styles = style.line_styles(methods)
@@ -95,7 +97,7 @@ def learning_curves(
             for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
                 handles.setdefault(label, handle)
         handles["95 % confidence"] = Patch(color=style.GREY, alpha=0.25, linewidth=0)
-        if any(line.get_markerfacecolor() == "none" for panel in panels for line in panel.get_lines()):
+        if published:
             handles["paper"] = Line2D([], [], color=style.GREY, **_HOLLOW)
         columns = min(len(handles), 2 * len(shots))
         figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)

@@ -27,6 +27,19 @@ def package_folder() -> pathlib.Path:
     return pathlib.Path(str(importlib.resources.files("maml_tf.pretrained"))) / "weights"
 
 
+def weights_path(name: str, folder: str | os.PathLike[str] | None = None) -> pathlib.Path:
+    """Says where an entry's weights are.
+
+    Args:
+        name: Of the entry.
+        folder: Where the entries are, by default in the package.
+
+    Returns:
+        The path of the file, which need not exist.
+    """
+    return _folder(folder) / f"{name}{WEIGHTS_SUFFIX}"
+
+
 def available(folder: str | os.PathLike[str] | None = None) -> list[str]:
     """Lists the entries.
 
@@ -36,8 +49,7 @@ def available(folder: str | os.PathLike[str] | None = None) -> list[str]:
     Returns:
         Their names, sorted.
     """
-    folder = package_folder() if folder is None else pathlib.Path(folder)
-    return sorted(path.name.removesuffix(CARD_SUFFIX) for path in folder.glob(f"*{CARD_SUFFIX}"))
+    return sorted(path.name.removesuffix(CARD_SUFFIX) for path in _folder(folder).glob(f"*{CARD_SUFFIX}"))
 
 
 def card(name: str, folder: str | os.PathLike[str] | None = None) -> dict[str, Any]:
@@ -55,8 +67,7 @@ def card(name: str, folder: str | os.PathLike[str] | None = None) -> dict[str, A
     """
     if name not in available(folder):
         raise ValueError(f"Expected one of {available(folder)}. Received: {name!r}")
-    folder = package_folder() if folder is None else pathlib.Path(folder)
-    return json.loads((folder / f"{name}{CARD_SUFFIX}").read_text(encoding="utf-8"))
+    return json.loads((_folder(folder) / f"{name}{CARD_SUFFIX}").read_text(encoding="utf-8"))
 
 
 def load(name: str, folder: str | os.PathLike[str] | None = None) -> MAML | keras.Model:
@@ -78,7 +89,7 @@ def load(name: str, folder: str | os.PathLike[str] | None = None) -> MAML | kera
         ImportError: If it is a policy, and the extra `rl` is not installed.
     """
     content = card(name, folder)
-    weights = (package_folder() if folder is None else pathlib.Path(folder)) / f"{name}{WEIGHTS_SUFFIX}"
+    weights = weights_path(name, folder)
     if "environment" in content["config"]:
         return _load_policy(content, weights)
     config = config_module.from_dict(ClassificationConfig, content["config"])
@@ -86,6 +97,10 @@ def load(name: str, folder: str | os.PathLike[str] | None = None) -> MAML | kera
     learner.load_weights(weights)
     learner.inner_steps = config.evaluation_steps
     return learner
+
+
+def _folder(folder: str | os.PathLike[str] | None) -> pathlib.Path:
+    return package_folder() if folder is None else pathlib.Path(folder)
 
 
 def _load_policy(content: dict[str, Any], weights: pathlib.Path) -> keras.Model:

@@ -15,7 +15,7 @@ import h5py
 import keras
 
 from maml_tf.experiments.classification_files import CONFIG, TRAINING_RECORD, WEIGHTS
-from maml_tf.pretrained.library import CARD_SUFFIX, WEIGHTS_SUFFIX, card, package_folder
+from maml_tf.pretrained.library import CARD_SUFFIX, WEIGHTS_SUFFIX, card, package_folder, weights_path
 from maml_tf.training import writable_directory, write_atomically
 
 MAX_BYTES = 1_000_000
@@ -88,7 +88,7 @@ def publish(
         "data_license": trained.data_license,
     }
     folder = writable_directory(package_folder() if folder is None else folder)
-    write_atomically(folder / f"{name}{WEIGHTS_SUFFIX}", trained.weights)
+    write_atomically(weights_path(name, folder), trained.weights)
     return write_atomically(folder / f"{name}{CARD_SUFFIX}", json.dumps(content, indent=1) + "\n")
 
 
@@ -109,7 +109,7 @@ def unpack(name: str, logdir: str | os.PathLike[str], folder: str | os.PathLike[
     content = card(name, folder)
     if "environment" in content["config"]:
         raise ValueError(f"Expected an entry that learned from images. Received: {name!r}, a policy")
-    weights = ((package_folder() if folder is None else pathlib.Path(folder)) / f"{name}{WEIGHTS_SUFFIX}").read_bytes()
+    weights = weights_path(name, folder).read_bytes()
     directory = writable_directory(logdir)
     kept = directory / WEIGHTS
     if kept.exists() and kept.read_bytes() != weights:
