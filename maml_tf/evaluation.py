@@ -84,6 +84,7 @@ class Evaluation:
         Returns:
             Their number.
 
+        Example:
         >>> import numpy as np
         >>> from maml_tf.evaluation import Evaluation
         >>> values = np.array([[1.0, 2.0, 3.0], [0.5, np.nan, 1e9], [0.4, np.nan, 0.2]])  # 3 tasks, 2 steps

@@ -149,6 +149,35 @@ FAULTY = (
         ["module.py:3: f yields values and has no section Yields"],
     ),
     (
+        "examples",
+        '''
+        """Module."""
+        def f():
+            """F.
+
+            >>> f()
+            """
+        class A:
+            """A.
+
+            Attributes:
+                a: The letter.
+
+            >>> A()
+            """
+        def g():
+            """G.
+
+            Example:
+            >>> g()
+            """
+        ''',
+        [
+            "module.py:3: f has an example outside a section Example",
+            "module.py:8: A has an example outside a section Example",
+        ],
+    ),
+    (
         "raises",
         '''
         """Module."""

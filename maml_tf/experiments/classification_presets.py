@@ -85,6 +85,7 @@ def presets(dataset: str) -> list[str]:
     Returns:
         Their names.
 
+    Example:
     >>> from maml_tf.experiments.classification_presets import presets
     >>> [name for name in presets("mini_imagenet") if "1shot" in name and "paper" in name]
     ['5way_1shot_paper', '5way_1shot_first_order_paper']
@@ -106,6 +107,7 @@ def make_config(dataset: str, preset: str, **overrides: Any) -> ClassificationCo
     Raises:
         ValueError: If there is no such preset or field, or a value is out of range.
 
+    Example:
     >>> from maml_tf.experiments.classification_presets import make_config
     >>> make_config("omniglot", "20way_1shot_paper", seed=3).mean_step_size
     2.0

@@ -21,6 +21,7 @@ def to_dict(config: Any) -> dict[str, Any]:
     Returns:
         From field name to value.
 
+    Example:
     >>> import dataclasses
     >>> from maml_tf.experiments.config import from_dict, to_dict
     >>> @dataclasses.dataclass(frozen=True)

@@ -41,6 +41,7 @@ def options(config_class: type) -> list[Option]:
     Raises:
         ValueError: If a field is not described in the docstring, or is of another type.
 
+    Example:
     >>> import dataclasses
     >>> from maml_tf.experiments.options import options
     >>> @dataclasses.dataclass(frozen=True)

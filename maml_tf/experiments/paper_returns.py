@@ -72,6 +72,7 @@ def paper_returns(environment: str, rollouts: int) -> list[PaperReturn]:
 
     Source: Finn, Abbeel and Levine, 2017, Figures 4 and 5.
 
+    Example:
     >>> from maml_tf.experiments.paper_returns import paper_returns
     >>> [point.mean for point in paper_returns("half_cheetah_direction", 20) if point.method == "maml"]
     [-50.69, 293.19, 313.48, 315.65]

@@ -169,6 +169,7 @@ def format_table(rows: Sequence[Row], *, steps: Sequence[int] | None = None, per
     Returns:
         The table, without a line end.
 
+    Example:
     >>> from maml_tf.experiments.results import Row, format_table
     >>> print(format_table([Row("maml", 5, step, "mse", 3.2 / (1 + step), 1, 0.1, 600) for step in (0, 1)]))
     method  shots  metric  after 0 steps   after 1 step

@@ -40,6 +40,7 @@ class ClassPool:
         TypeError: If the images aren't numbers.
         ValueError: If shapes don't fit each other, there is no image, or images to rotate aren't square.
 
+    Example:
     >>> import numpy as np
     >>> from maml_tf.tasks import ClassPool
     >>> pool = ClassPool(np.zeros([60, 28, 28, 1], np.uint8), np.repeat(np.arange(6), 10))

@@ -33,6 +33,7 @@ def rotate_quarter_turns(images: tf.Tensor, quarter_turns: tf.Tensor) -> tf.Tens
     Returns:
         The turned images, as `images`.
 
+    Example:
     >>> from maml_tf.tasks.drawn_images import rotate_quarter_turns
     >>> rotate_quarter_turns(tf.constant([[[1, 2], [3, 4]]]), [1]).numpy().tolist()
     [[[2, 4], [1, 3]]]

@@ -26,6 +26,7 @@ class Episode(NamedTuple):
         query_x: Inputs on which the adapted learner is judged, float32.
         query_y: Their targets.
 
+    Example:
     >>> from maml_tf.tasks import Episode
     >>> episode = Episode(support_x=[[1.0]], support_y=[[2.0]], query_x=[[3.0]], query_y=[[4.0]])
     >>> episode.keras_data()

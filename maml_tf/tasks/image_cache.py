@@ -33,6 +33,7 @@ def fingerprint(lines: Iterable[str]) -> str:
     Returns:
         16 hexadecimal digits.
 
+    Example:
     >>> from maml_tf.tasks.image_cache import fingerprint
     >>> fingerprint(["a.png 17", "28"])
     '39d9ffd6b6235e0a'

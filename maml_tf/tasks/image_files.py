@@ -37,6 +37,7 @@ def is_archive(path: str | os.PathLike) -> bool:
     Returns:
         Whether its name ends in one of `ARCHIVE_SUFFIXES`.
 
+    Example:
     >>> from maml_tf.tasks.image_files import is_archive
     >>> is_archive("data/miniImagenet.tar"), is_archive("data/miniImagenet")
     (True, False)

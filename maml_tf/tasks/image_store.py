@@ -22,6 +22,7 @@ class ImageStore:
     Attributes:
         array: The array given.
 
+    Example:
     >>> import numpy as np
     >>> from maml_tf.tasks.image_store import ImageStore
     >>> ImageStore(np.ones([3, 2], np.uint8)).tensor.shape

@@ -36,6 +36,7 @@ class Sinusoids:
 
     Source: Finn, Abbeel and Levine, 2017, section 5.1.
 
+    Example:
     >>> from maml_tf.tasks import Sinusoids
     >>> drawn = Sinusoids().draw(seed=1, index=0, tasks=25, shots=10, queries=10)
     >>> drawn.amplitude.shape, drawn.episode.support_x.shape

@@ -26,6 +26,7 @@ class SplitClasses:
     Raises:
         ValueError: If a name is no class, or in two parts.
 
+    Example:
     >>> import numpy as np
     >>> from maml_tf.tasks import ClassPool, SplitClasses
     >>> animals = ClassPool(np.zeros([6, 8, 8, 3], np.uint8), ["ant", "ant", "bee", "bee", "cat", "cat"])

@@ -48,6 +48,7 @@ class AtomicCheckpoint(keras.callbacks.Callback):
         ValueError: If the directory cannot be written to, a number is out of range, or an optimizer is not
             built.
 
+    Example:
     >>> import tempfile
     >>> import keras
     >>> from maml_tf.training import AtomicCheckpoint

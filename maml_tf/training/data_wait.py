@@ -23,6 +23,7 @@ class DataWait(keras.callbacks.Callback):
     Attributes:
         share: That of the last epoch; None before its end.
 
+    Example:
     >>> import keras
     >>> import tensorflow as tf
     >>> from maml_tf.training import DataWait

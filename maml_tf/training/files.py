@@ -57,6 +57,7 @@ def save_atomically(path: str | os.PathLike[str], save: Callable[[pathlib.Path],
     Returns:
         The path.
 
+    Example:
     >>> import tempfile
     >>> from maml_tf.training import save_atomically
     >>> with tempfile.TemporaryDirectory() as directory:

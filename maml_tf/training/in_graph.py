@@ -32,6 +32,7 @@ class InGraphTraining(FiniteTraining):
     Raises:
         ValueError: If the model is not built or not compiled, or `iterations_per_call` is not positive.
 
+    Example:
     >>> import keras
     >>> from maml_tf.tasks import Sinusoids, pooled
     >>> from maml_tf.training import InGraphTraining

@@ -78,11 +78,30 @@ class Progress(keras.callbacks.Callback):
         }
         parts = [
             f"iteration {done:,} of {self.total_iterations:,}",
-            f"{speed:,.1f} iterations/s" if speed < 100 else f"{speed:,.0f} iterations/s",
+            format_speed(speed),
             f"{format_duration(left)} left",
             *(f"{name} {float(value):.4g}" for name, value in shown.items()),
         ]
         self.write("  ".join(parts))
+
+
+def format_speed(speed: float) -> str:
+    """Formats a speed as `200 iterations/s`, or where that is below 1 as `26.1 s an iteration`.
+
+    Args:
+        speed: Iterations a second.
+
+    Returns:
+        The text.
+
+    Example:
+    >>> from maml_tf.training.progress import format_speed
+    >>> format_speed(12.34), format_speed(0.04)
+    ('12.3 iterations/s', '25.0 s an iteration')
+    """
+    if 0 < speed < 1:
+        return f"{1 / speed:,.1f} s an iteration"
+    return f"{speed:,.1f} iterations/s" if speed < 100 else f"{speed:,.0f} iterations/s"
 
 
 def format_duration(seconds: float) -> str:
@@ -94,6 +113,7 @@ def format_duration(seconds: float) -> str:
     Returns:
         The text.
 
+    Example:
     >>> from maml_tf.training.progress import format_duration
     >>> format_duration(200.2)
     '3 min 20 s'

@@ -73,6 +73,7 @@ def _class_problems(node: ast.ClassDef, path: str, documented: Mapping[str, Set[
     where = f"{path}:{node.lineno}: {node.name}"
     if documentation is None:
         yield f"{where} has no docstring"
+    yield from _stray_examples(where, documentation or "")
     inherited = {name for base in node.bases for name in documented.get(_last_name(base), ())}
     for function in _methods(node):
         if function.name == "__init__":
@@ -94,6 +95,7 @@ def _function_problems(node: _Function, name: str, path: str, bound: bool = Fals
     if documentation is None:
         yield f"{where} has no docstring"
         return
+    yield from _stray_examples(where, documentation)
     yield from _unnamed(where, "Args", _parameters(node, bound), documentation)
     sections = _sections(documentation)
     is_property = _has_decorator(node, "property", "cached_property")
@@ -119,6 +121,16 @@ def _unnamed(where: str, section: str, names: list[str], documentation: str) -> 
     missing = [name for name in names if not _names(text, name)]
     if missing:
         yield f"{where} does not say in its section {section} what these are: {', '.join(missing)}"
+
+
+def _stray_examples(where: str, documentation: str) -> Iterator[str]:
+    start, *parts = _HEADING.split(documentation)
+    if any(
+        ">>> " in text
+        for title, text in zip(["", *parts[::2]], [start, *parts[1::2]], strict=True)
+        if title != "Example"
+    ):
+        yield f"{where} has an example outside a section Example"
 
 
 def _sections(documentation: str) -> dict[str, str]:

@@ -37,6 +37,14 @@ class ProgressTest(absltest.TestCase):
             progress.on_epoch_end(epoch, {})
         self.assertEqual(self.lines[1], "iteration 200 of 1,000  10.0 iterations/s  1 min 20 s left")
 
+    def test_slow_iterations_are_timed_and_not_counted(self):
+        progress = self.progress(total=10, per_epoch=1)
+        progress.on_train_begin()
+        progress.on_epoch_begin(0)
+        self.now = 26.14
+        progress.on_epoch_end(0, {})
+        self.assertEqual(self.lines, ["iteration 1 of 10  26.1 s an iteration  3 min 55 s left"])
+
     def test_lines_are_some_seconds_apart_and_the_last_is_written(self):
         progress = self.progress(every_seconds=3.0)
         progress.on_train_begin()

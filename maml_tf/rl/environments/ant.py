@@ -30,6 +30,7 @@ class Ant(Locomotion):
 
     Source: Finn, Abbeel and Levine, 2017, section 5.3 and Appendix A.2.
 
+    Example:
     >>> from maml_tf.rl.environments.ant import Ant
     >>> environment = Ant(batch_size=4, task="velocity")
     >>> environment.set_tasks([[0.5], [2.5]])  # Metres a second.

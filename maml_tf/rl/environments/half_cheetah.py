@@ -23,6 +23,7 @@ class HalfCheetah(Locomotion):
 
     Source: Finn, Abbeel and Levine, 2017, section 5.3 and Appendix A.2.
 
+    Example:
     >>> from maml_tf.rl.environments.half_cheetah import HalfCheetah
     >>> environment = HalfCheetah(batch_size=4, task="direction")
     >>> environment.set_tasks([[1.0], [-1.0]])  # Simulations 0 and 1 run forwards, 2 and 3 backwards.

@@ -29,6 +29,7 @@ class PointNavigation(TaskEnvironment):
 
     Source: Finn, Abbeel and Levine, 2017, section 5.3 and Appendix A.2.
 
+    Example:
     >>> import numpy as np
     >>> from maml_tf.rl.environments import PointNavigation
     >>> environment = PointNavigation(batch_size=4)

@@ -68,6 +68,7 @@ class TaskDistribution(abc.ABC):
 class UniformTasks(TaskDistribution):
     """Tasks uniform in a box.
 
+    Example:
     >>> from maml_tf.rl.environments import UniformTasks
     >>> UniformTasks([0.0], [2.0]).sample(3, seed=1).shape
     (3, 1)
@@ -90,6 +91,7 @@ class UniformTasks(TaskDistribution):
 class DirectionTasks(TaskDistribution):
     """Forwards (+1) and backwards (-1) with equal probability.
 
+    Example:
     >>> from maml_tf.rl.environments import DirectionTasks
     >>> sorted(set(DirectionTasks().sample(100, seed=1).ravel().tolist()))
     [-1.0, 1.0]
