@@ -40,7 +40,11 @@ def estimate_advantages(rollouts: Rollouts, discount: float = 0.99, gae_lambda: 
         `Advantages`.
     """
     returns = discounted_sums(rollouts.rewards * rollouts.valid, continues(rollouts), discount)
-    baseline = fit_baseline(baseline_features(rollouts), returns, rollouts.valid)
+    baseline = np.zeros_like(returns)
+    # A task's features at a time: those of all would be the largest array of a meta-iteration.
+    for task, counts in enumerate(rollouts.valid > 0):
+        features = baseline_features(rollouts.observations[task][counts], rollouts.elapsed[task][counts])
+        baseline[task][counts] = fit_baseline(features, returns[task][counts])
     advantages = generalized_advantages(rollouts, baseline, discount, gae_lambda)
     error, scale = (_moments(values, rollouts.valid)[1] for values in (returns - baseline, returns))
     return Advantages(standardized(advantages, rollouts.valid), error / np.maximum(scale, 1e-12))
@@ -93,51 +97,46 @@ def generalized_advantages(
     return discounted_sums(deltas, goes_on, discount * gae_lambda) * rollouts.valid
 
 
-def baseline_features(rollouts: Rollouts) -> np.ndarray:
+def baseline_features(observations: np.ndarray, elapsed: np.ndarray) -> np.ndarray:
     """Computes the features of the linear baseline: `o, o^2, t/100, (t/100)^2, (t/100)^3, 1`, o clipped to +-10.
 
     Args:
-        rollouts: The rollouts.
+        observations: o, [..., observation].
+        elapsed: t, steps since the rollout began, [...].
 
     Returns:
-        float64 [tasks, rollouts, time, 2 * observation + 4].
+        float64 [..., 2 * observation + 4].
 
     Source: Duan et al., Benchmarking deep reinforcement learning for continuous control, 2016.
     """
-    clipped = np.clip(rollouts.observations, -_LARGEST_OBSERVATION, _LARGEST_OBSERVATION).astype(np.float64)
-    time = rollouts.elapsed[..., np.newaxis] / _TIME_SCALE
+    clipped = np.clip(observations, -_LARGEST_OBSERVATION, _LARGEST_OBSERVATION).astype(np.float64)
+    time = elapsed[..., np.newaxis] / _TIME_SCALE
     return np.concatenate([clipped, clipped**2, time, time**2, time**3, np.ones_like(time)], axis=-1)
 
 
-def fit_baseline(features: np.ndarray, targets: np.ndarray, valid: np.ndarray, ridge: float = 1e-5) -> np.ndarray:
-    """Fits each task's linear baseline and predicts with it, by ridge least squares over the steps that count.
+def fit_baseline(features: np.ndarray, targets: np.ndarray, ridge: float = 1e-5) -> np.ndarray:
+    """Fits a task's linear baseline to its steps and predicts with it, by ridge least squares.
 
     `(F'F + ridge I) w = F'y`; where that has no finite solution, ridge is made ten times larger, and again.
 
     Args:
-        features: F, float64 [tasks, rollouts, time, features].
-        targets: y, the discounted returns, [tasks, rollouts, time].
-        valid: 1 where a step counts, [tasks, rollouts, time].
+        features: F, float64 [steps, features].
+        targets: y, the discounted returns, float64 [steps].
         ridge: Weight of the penalty on the squares of w.
 
     Returns:
-        `F w`, float64 [tasks, rollouts, time].
+        `F w`, float64 [steps].
 
     Raises:
         ValueError: If features or targets are not finite.
     """
-    predicted = np.empty(targets.shape)
-    # A task at a time its features stay in the processor's cache. TensorFlow's products: NumPy's have threads of
-    # their own, which wait for each other where the cores are busy.
-    for task, (of_task, target, counts) in enumerate(zip(features, targets, valid, strict=True)):
-        flat = of_task.reshape(-1, of_task.shape[-1])
-        masked = flat * counts.reshape(-1, 1)
-        gram = tf.matmul(masked, flat, transpose_a=True).numpy()
-        moments = tf.linalg.matvec(masked, target.reshape(-1), transpose_a=True).numpy()
-        if not (np.all(np.isfinite(gram)) and np.all(np.isfinite(moments))):
-            raise ValueError("Expected finite observations and returns. Received: numbers that are not")
-        predicted[task] = tf.linalg.matvec(flat, _solve(gram, moments, ridge)).numpy().reshape(target.shape)
-    return predicted
+    # TensorFlow's linear algebra: NumPy's has threads of its own, and the two wait for each other's.
+    features = tf.constant(features)
+    gram = tf.matmul(features, features, transpose_a=True).numpy()
+    moments = tf.matmul(features, targets[:, np.newaxis], transpose_a=True).numpy()
+    if not (np.all(np.isfinite(gram)) and np.all(np.isfinite(moments))):
+        raise ValueError("Expected finite observations and returns. Received: numbers that are not")
+    return tf.matmul(features, _solve(gram, moments, ridge)).numpy()[:, 0]
 
 
 def standardized(advantages: np.ndarray, valid: np.ndarray, epsilon: float = 1e-8) -> np.ndarray:
@@ -164,11 +163,11 @@ def _moments(values: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _solve(gram: np.ndarray, moments: np.ndarray, ridge: float) -> np.ndarray:
-    identity = np.eye(gram.shape[-1])
+    identity = np.eye(len(gram))
     for _ in range(10):
         try:
-            weights = np.linalg.solve(gram + ridge * identity, moments)
-        except np.linalg.LinAlgError:
+            weights = tf.linalg.solve(gram + ridge * identity, moments).numpy()
+        except tf.errors.InvalidArgumentError:  # Singular.
             weights = np.full(moments.shape, np.nan)
         if np.all(np.isfinite(weights)):
             return weights

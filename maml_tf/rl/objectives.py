@@ -33,12 +33,17 @@ class Experience(NamedTuple):
     log_std: tf.Tensor
 
 
+# Lengths are multiples of this share of the longest, so that few shapes are compiled.
+_LENGTHS = 8
+
 # (distributions of the actions, experience) -> scalar loss.
 PolicyObjective = Callable[[Gaussian, Experience], tf.Tensor]
 
 
 def experience(rollouts: Rollouts, advantages: np.ndarray, blocks: int = 1) -> Experience:
     """Lays out rollouts as objectives take them, the steps of a task along one axis.
+
+    Steps that do not count come last, and only as many are kept as make all tasks equally long.
 
     Args:
         rollouts: The rollouts.
@@ -60,8 +65,13 @@ def experience(rollouts: Rollouts, advantages: np.ndarray, blocks: int = 1) -> E
     if rows % blocks:
         raise ValueError(f"Expected blocks to divide the {rows} rollouts of a task. Received: blocks={blocks}")
 
+    kept = _kept_steps(rollouts.valid.reshape(tasks * blocks, -1) > 0)
+
     def flat(values: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(values.reshape(tasks * blocks, -1, *values.shape[3:]), np.float32)
+        rows = values.reshape(tasks * blocks, -1, *values.shape[3:])
+        return np.ascontiguousarray(
+            rows if kept is None else rows[np.arange(len(rows))[:, np.newaxis], kept], np.float32
+        )
 
     return Experience(
         flat(rollouts.observations),
@@ -176,3 +186,13 @@ def sampling(batch: Experience) -> Gaussian:
         Mean [steps, action] and log standard deviation [action].
     """
     return Gaussian(batch.mean, batch.log_std)
+
+
+def _kept_steps(counts: np.ndarray) -> np.ndarray | None:
+    """Orders the steps, bool [blocks, steps], those that count first, and cuts them off; None for all as they are."""
+    steps = counts.shape[1]
+    share = -(-steps // _LENGTHS)
+    length = share * -(-int(counts.sum(axis=1).max()) // share)
+    if length >= steps:
+        return None
+    return np.argsort(~counts, axis=1, kind="stable")[:, :length]

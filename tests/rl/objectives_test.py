@@ -92,10 +92,27 @@ class ExperienceTest(absltest.TestCase):
     def test_weights_make_means_over_the_valid_steps(self):
         rollouts = examples.rollouts()
         batch = objectives.experience(rollouts, rollouts.rewards)
-        self.assertEqual(batch.observations.shape, (2, 15, 2))
+        self.assertEqual(batch.observations.shape, (2, 12, 2))  # A multiple of 2, an eighth of 15 rounded up.
         for task in range(2):
             expected = rollouts.rewards[task][rollouts.valid[task] > 0].mean()
             np.testing.assert_allclose(np.sum(batch.weights[task] * batch.advantages[task]), expected, rtol=1e-5)
+
+    def test_steps_that_do_not_count_are_left_out(self):
+        rollouts = examples.rollouts(rows=4, time=20)
+        counts = rollouts.valid.sum((1, 2))
+        batch = objectives.experience(rollouts, rollouts.rewards)
+        # Multiples of an eighth of the 80 steps.
+        self.assertEqual(batch.weights.shape, (2, 10 * np.ceil(counts.max() / 10)))
+        self.assertLess(batch.weights.shape[1], 80)
+        for task in range(2):
+            valid, count = rollouts.valid[task] > 0, int(counts[task])
+            np.testing.assert_array_equal(batch.observations[task, :count], rollouts.observations[task][valid])
+            np.testing.assert_array_equal(batch.actions[task, :count], rollouts.actions[task][valid])
+            np.testing.assert_array_equal(batch.mean[task, :count], rollouts.mean[task][valid])
+            np.testing.assert_array_equal(batch.advantages[task, :count], rollouts.rewards[task][valid])
+            np.testing.assert_allclose(
+                batch.weights[task], np.where(np.arange(batch.weights.shape[1]) < count, 1 / count, 0)
+            )
 
     def test_the_mean_over_blocks_is_the_mean_over_the_task(self):
         rollouts = examples.rollouts(tasks=1, rows=6)
