@@ -1,4 +1,7 @@
-"""Downloads a file once: checked, whole or not there at all, and continued where it was interrupted."""
+"""Downloads a file once: checked, whole or not there at all, and continued where it was interrupted.
+
+`keras.utils.get_file` is not used because it starts from the beginning after an interruption.
+"""
 
 from __future__ import annotations
 
