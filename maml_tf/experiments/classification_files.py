@@ -14,7 +14,7 @@ from maml_tf.experiments import config as config_module
 from maml_tf.experiments.classification_config import EVALUATION_FIELDS, ClassificationConfig
 from maml_tf.experiments.classification_learner import build_learner
 from maml_tf.meta_learner import MAML
-from maml_tf.training import writable_directory, write_atomically
+from maml_tf.training import save_atomically, writable_directory, write_atomically
 
 CONFIG, WEIGHTS, TRAINING_RECORD = "config.json", "best.weights.h5", "training.json"
 
@@ -36,9 +36,7 @@ def write_weights(directory: pathlib.Path, learner: MAML) -> None:
         directory: Of the training.
         learner: Not compiled: an optimizer's state would be written too.
     """
-    unfinished = directory / f"unfinished.{WEIGHTS}"
-    learner.save_weights(unfinished)
-    os.replace(unfinished, directory / WEIGHTS)
+    save_atomically(directory / WEIGHTS, learner.save_weights)
 
 
 def write_untrained(

@@ -79,9 +79,8 @@ class InGraphTraining(FiniteTraining):
         Args:
             iterations: Iterations of the whole training, those before `first` included.
             first: The iterations done: a resumed training passes what `AtomicCheckpoint.restore` returned.
-            **fit_arguments: Passed to `fit`, such as callbacks, validation_data and validation_freq;
-            `verbose`
-                is 0 by default.
+            **fit_arguments: Passed to `fit`, such as callbacks, validation_data and validation_freq; `verbose` is 0
+                by default.
 
         Returns:
             Keras' History.
