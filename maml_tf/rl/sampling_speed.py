@@ -6,12 +6,12 @@ import statistics
 import time
 
 import numpy as np
-import tensorflow as tf
 
-from maml_tf.models import mlp
 from maml_tf.rl.environments.ant import Ant
 from maml_tf.rl.environments.half_cheetah import HalfCheetah
 from maml_tf.rl.environments.physics import engine_loop
+from maml_tf.rl.policy import PurePolicy, gaussian_mlp_policy
+from maml_tf.rl.sampling import Actor
 
 BODIES = {"half_cheetah": HalfCheetah, "ant": Ant}
 # Few enough for a processor's caches.
@@ -21,9 +21,8 @@ _ENGINE_SIMULATIONS = 32
 def sampling_speed(body: str, *, rollouts: int = 800, seconds: float = 8.0, least: int = 3) -> dict[str, float]:
     """Times rollouts with the paper's policy in the loop and, in turn with them, the engine alone.
 
-    The policy is a compiled network of two hidden layers of 100 units, whose actions have a standard deviation of
-    1; the environment is used through `step_batch`. The engine's loop is mj_step and mj_forward over few simulations,
-    in C on as many threads.
+    The policy is the paper's, called as `collect` calls it; the environment is used through `step_batch`. The engine's
+    loop is mj_step and mj_forward over few simulations, in C on as many threads.
 
     Args:
         body: "half_cheetah" or "ant".
@@ -37,8 +36,8 @@ def sampling_speed(body: str, *, rollouts: int = 800, seconds: float = 8.0, leas
     """
     environment = BODIES[body](rollouts)
     size, actions = environment.observation_spec().shape[0], environment.action_spec().shape[0]
-    network = mlp((size,), (100, 100), actions)
-    policy = tf.function(lambda observations: network(observations), autograph=False)
+    policy = PurePolicy(gaussian_mlp_policy(size, actions))
+    act, _ = Actor(policy).shared(policy.parameters(), tasks=1)
     noise = np.random.default_rng(0).standard_normal((environment.horizon, rollouts, actions), np.float32)
     count = min(_ENGINE_SIMULATIONS, rollouts)
     engine = engine_loop(environment.simulations.model, count, environment.initial_qpos)
@@ -51,7 +50,7 @@ def sampling_speed(body: str, *, rollouts: int = 800, seconds: float = 8.0, leas
         start = time.perf_counter()
         for of_step in noise:
             steps += rollouts - np.count_nonzero(done)
-            observations, _, done = environment.step_batch(policy(observations).numpy() + of_step)
+            observations, _, done = environment.step_batch(act(observations) + of_step)
         return steps / (time.perf_counter() - start)
 
     sample()
