@@ -33,7 +33,7 @@ class Experience(NamedTuple):
     log_std: tf.Tensor
 
 
-# Lengths are multiples of this share of the longest, so that few shapes are compiled.
+# A length is a multiple of the longest one's part in so many, so that few shapes are compiled.
 _LENGTHS = 8
 
 # (distributions of the actions, experience) -> scalar loss.
