@@ -65,7 +65,9 @@ class EvaluateTest(absltest.TestCase):
             self.assertIn("(checkpoint, pretrained)", finished.stdout + finished.stderr)
         unknown = binary.run("evaluate", "--pretrained=omniglot")
         self.assertEqual(unknown.code, 1)
-        self.assertStartsWith(unknown.errors[0], "Error: Expected one of ['half_cheetah_direction', ")
+        self.assertStartsWith(unknown.errors[0], "Error: Expected one of [")
+        self.assertIn("'omniglot_5way_1shot'", unknown.errors[0])
+        self.assertEndsWith(unknown.errors[0], "Received: 'omniglot'")
 
     def test_a_directory_without_a_training_is_one_clear_error(self):
         with tempfile.TemporaryDirectory() as folder:
