@@ -188,11 +188,11 @@ def sampling(batch: Experience) -> Gaussian:
     return Gaussian(batch.mean, batch.log_std)
 
 
-def _kept_steps(counts: np.ndarray) -> np.ndarray | None:
-    """Orders the steps, bool [blocks, steps], those that count first, and cuts them off; None for all as they are."""
-    steps = counts.shape[1]
+def _kept_steps(valid: np.ndarray) -> np.ndarray | None:
+    """Orders the steps, bool [blocks, steps], valid ones first, and cuts them off; None for all as they are."""
+    steps = valid.shape[1]
     share = -(-steps // _LENGTHS)
-    length = share * -(-int(counts.sum(axis=1).max()) // share)
+    length = share * -(-int(valid.sum(axis=1).max()) // share)
     if length >= steps:
         return None
-    return np.argsort(~counts, axis=1, kind="stable")[:, :length]
+    return np.argsort(~valid, axis=1, kind="stable")[:, :length]

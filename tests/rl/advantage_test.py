@@ -30,6 +30,16 @@ def two_rollouts_a_row(seed=0):
     return example._replace(elapsed=elapsed)
 
 
+def naive_returns(rollouts, discount):
+    """Sums each step's discounted rewards to the end of its rollout."""
+    returns = np.zeros(rollouts.rewards.shape)
+    for task, row, times in rows_of(rollouts):
+        for i, time in enumerate(times):
+            rewards = rollouts.rewards[task, row, times[i:]].astype(np.float64)
+            returns[task, row, time] = sum(discount**later * reward for later, reward in enumerate(rewards))
+    return returns
+
+
 class AdvantageTest(parameterized.TestCase):
     @parameterized.product(discount=[1.0, 0.9], gae_lambda=[0.0, 0.7, 1.0], several=[False, True])
     def test_equals_the_sum_of_the_equation(self, discount, gae_lambda, several):
@@ -51,12 +61,7 @@ class AdvantageTest(parameterized.TestCase):
     def test_with_lambda_one_it_is_the_return_minus_the_baseline(self):
         rollouts = two_rollouts_a_row()
         baseline = np.random.default_rng(1).normal(size=rollouts.rewards.shape)
-        returns = np.zeros(rollouts.rewards.shape)
-        for task, row, times in rows_of(rollouts):
-            for i, time in enumerate(times):
-                returns[task, row, time] = sum(
-                    0.9**later * float(rollouts.rewards[task, row, times[i + later]]) for later in range(len(times) - i)
-                )
+        returns = naive_returns(rollouts, 0.9)
         expected = (returns - baseline) * rollouts.valid
         np.testing.assert_allclose(advantage.generalized_advantages(rollouts, baseline, 0.9), expected, atol=1e-12)
 
@@ -67,6 +72,21 @@ class AdvantageTest(parameterized.TestCase):
         x_more = np.vstack([x, np.sqrt(1e-5) * np.eye(8)])
         weights = np.linalg.lstsq(x_more, np.concatenate([y, np.zeros(8)]), rcond=None)[0]
         np.testing.assert_allclose(advantage.fit_baseline(x, y), x @ weights, atol=1e-9)
+
+    def test_advantages_are_from_least_squares_over_the_valid_steps(self):
+        rollouts = examples.rollouts(rows=20, time=6)
+        actual = advantage.estimate_advantages(rollouts, discount=0.9).values
+        returns = naive_returns(rollouts, 0.9)
+        features = advantage.baseline_features(rollouts.observations, rollouts.elapsed)
+        for task in range(2):
+            valid = rollouts.valid[task] > 0
+            x, y = features[task][valid], returns[task][valid]
+            # The penalty as further rows of the least squares.
+            x_more = np.vstack([x, np.sqrt(1e-5) * np.eye(x.shape[1])])
+            weights = np.linalg.lstsq(x_more, np.concatenate([y, np.zeros(x.shape[1])]), rcond=None)[0]
+            left = y - x @ weights
+            np.testing.assert_allclose(actual[task][valid], (left - left.mean()) / left.std(), atol=1e-6)
+            np.testing.assert_array_equal(actual[task][~valid], 0.0)
 
     def test_features_are_those_of_the_specification(self):
         rollouts = examples.rollouts(tasks=1, rows=1, time=3, size=2, ends=False)._replace(
