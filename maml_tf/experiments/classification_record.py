@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from maml_tf.experiments.classification_files import TRAINING_RECORD
-from maml_tf.training import BestWeights, write_atomically
+from maml_tf.training import BestWeights, TimedParts, write_atomically
 
 
 class TrainingRecord(keras.callbacks.Callback):
@@ -48,25 +48,17 @@ class TrainingRecord(keras.callbacks.Callback):
         self.best = best
         self.names = [f"val_{metric}_step_{step}" for step in range(steps + 1)]
         self.iterations_per_epoch = iterations_per_epoch
-        self.clock = clock
-        self._began = clock()
         before = json.loads(self.path.read_text()) if first and self.path.exists() else {"parts": [], "validation": []}
         self._validation = [one for one in before["validation"] if one["iteration"] <= first]
-        self._parts = [part for part in before["parts"] if part["iterations"][0] < first]
-        if self._parts:
-            self._parts[-1]["iterations"][1] = min(self._parts[-1]["iterations"][1], first)
-        self._parts.append({"iterations": [first, first], "seconds": 0.0})
+        self._timed = TimedParts(before["parts"], first, clock)
         self.content: dict[str, Any] = before
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self._began = self.clock()
+        self._timed.start()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         iteration = (epoch + 1) * self.iterations_per_epoch
-        self._parts[-1] = {
-            "iterations": [self._parts[-1]["iterations"][0], iteration],
-            "seconds": round(self.clock() - self._began, 1),
-        }
+        self._timed.reach(iteration)
         if logs and self.names[-1] in logs:
             accuracy = [round(float(logs[name]), 6) for name in self.names]
             self._validation.append({"iteration": iteration, "accuracy": accuracy})
@@ -79,8 +71,8 @@ class TrainingRecord(keras.callbacks.Callback):
         self.content = {
             "best_iteration": self.best.iteration,
             "best_validation_accuracy": self.best.value,
-            "seconds": round(sum(part["seconds"] for part in self._parts), 1),
-            "parts": self._parts,
+            "seconds": self._timed.seconds,
+            "parts": self._timed.parts,
             "validation": self._validation,
         }
         write_atomically(self.path, json.dumps(self.content) + "\n")

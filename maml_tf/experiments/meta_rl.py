@@ -17,7 +17,7 @@ from maml_tf.experiments.meta_rl_figures import write_figures
 from maml_tf.experiments.meta_rl_training import train
 from maml_tf.experiments.meta_rl_videos import write_videos
 from maml_tf.experiments.results import Row
-from maml_tf.training import save_atomically, writable_directory
+from maml_tf.training import recorded_seconds, save_atomically, writable_directory
 
 
 def run(
@@ -51,12 +51,10 @@ def run(
     began = time.monotonic()
     directory = open_logdir(logdir, [f"{method}/checkpoints" for method in methods], resume)
     rows: list[Row] = []
-    policies, seconds = {}, {}
+    policies = {}
     for method in methods:
         logging.info("%s: training", method)
-        start = time.monotonic()
         policy = train(method, config, writable_directory(directory / method), resume)
-        seconds[method] = round(time.monotonic() - start, 1)
         save_atomically(directory / method / "policy.keras", policy.policy.save)
         tuned = config.tune_step_size and method in ("pretrained", "random")
         step_sizes = config.step_sizes(tune_step_size(method, config, policy) if tuned else None)
@@ -73,7 +71,7 @@ def run(
         config=config,
         rows=rows,
         seconds=time.monotonic() - began,
-        training_seconds=seconds,
+        training_seconds={method: recorded_seconds(directory / method) for method in methods},
     )
     write_figures(config, rows, policies, directory)
     if videos != "none":

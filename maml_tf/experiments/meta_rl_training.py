@@ -13,7 +13,7 @@ from maml_tf.experiments.meta_rl_config import MetaRLConfig
 from maml_tf.experiments.meta_rl_evaluation import Validation
 from maml_tf.experiments.meta_rl_methods import build_environment, build_iteration, build_policy
 from maml_tf.rl.policy import PurePolicy
-from maml_tf.training import AtomicCheckpoint, BestWeights, Progress
+from maml_tf.training import AtomicCheckpoint, BestWeights, Progress, WallTime
 
 _VALIDATION = "validation_return"
 _SHOWN = ("return_step_0", "return", "kl", "control_steps_per_second", _VALIDATION)
@@ -28,7 +28,7 @@ def train(method: str, config: MetaRLConfig, directory: pathlib.Path, resume: bo
     Args:
         method: One of `maml_tf.experiments.meta_rl_config.METHODS`.
         config: The experiment's configuration.
-        directory: For checkpoints and TensorBoard's events.
+        directory: For checkpoints, the wall time and TensorBoard's events.
         resume: Whether to go on from the checkpoints in the directory.
 
     Returns:
@@ -51,7 +51,12 @@ def train(method: str, config: MetaRLConfig, directory: pathlib.Path, resume: bo
     )  # fmt: skip
     first = checkpoint.restore() if resume else 0
     callbacks = keras.callbacks.CallbackList(
-        [checkpoint, Progress(config.iterations, 1, metrics=_SHOWN), _Scalars(directory)]
+        [
+            checkpoint,
+            Progress(config.iterations, 1, metrics=_SHOWN),
+            WallTime(directory, 1, first=first),
+            _Scalars(directory),
+        ]
     )
     if first < config.iterations:
         callbacks.on_train_begin()

@@ -20,7 +20,7 @@ from maml_tf.experiments.sinusoid_figures import write_figures
 from maml_tf.experiments.sinusoid_methods import train, validation_episodes
 from maml_tf.meta_learner import MAML
 from maml_tf.tasks.sinusoid import Sinusoids, with_task_input
-from maml_tf.training import save_atomically, writable_directory
+from maml_tf.training import recorded_seconds, save_atomically, writable_directory
 
 
 def run(config: SinusoidConfig, logdir: str, resume: bool = False) -> list[Row]:
@@ -41,12 +41,10 @@ def run(config: SinusoidConfig, logdir: str, resume: bool = False) -> list[Row]:
     began = time.monotonic()
     directory = open_logdir(logdir, [f"{method}/checkpoints" for method in config.methods], resume)
     rows: list[Row] = []
-    adaptive, seconds = {}, {}
+    adaptive = {}
     for method in config.methods:
         logging.info("%s: training", method)
-        start = time.monotonic()
         network = train(method, config, writable_directory(directory / method), resume)
-        seconds[method] = round(time.monotonic() - start, 1)
         save_atomically(directory / method / "network.keras", network.save)
         logging.info("%s: evaluating on %d test tasks", method, config.test_tasks)
         if method == "oracle":
@@ -61,7 +59,7 @@ def run(config: SinusoidConfig, logdir: str, resume: bool = False) -> list[Row]:
         config=config,
         rows=rows,
         seconds=time.monotonic() - began,
-        training_seconds=seconds,
+        training_seconds={method: recorded_seconds(directory / method) for method in config.methods},
     )
     write_figures(config, rows, adaptive, directory)
     return rows

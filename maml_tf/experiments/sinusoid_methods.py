@@ -18,7 +18,7 @@ from maml_tf.experiments.sinusoid_config import DIVERGENCE, SinusoidConfig
 from maml_tf.meta_learner import MAML
 from maml_tf.models import mlp
 from maml_tf.tasks.sinusoid import Sinusoids, pooled, with_task_input
-from maml_tf.training import AtomicCheckpoint, BestWeights, InGraphTraining, Progress, TerminateOnNonFinite
+from maml_tf.training import AtomicCheckpoint, BestWeights, InGraphTraining, Progress, TerminateOnNonFinite, WallTime
 from maml_tf.training.validation import AdaptationValidation
 
 _SINUSOIDS = Sinusoids()
@@ -32,7 +32,7 @@ def train(method: str, config: SinusoidConfig, directory: pathlib.Path, resume: 
     Args:
         method: One of `METHODS`.
         config: The experiment's configuration.
-        directory: For checkpoints and TensorBoard's events.
+        directory: For checkpoints, the wall time and TensorBoard's events.
         resume: Whether to go on from the checkpoints in the directory.
 
     Returns:
@@ -145,6 +145,7 @@ def _fit(model, draw, validation, method, config, directory, resume) -> None:
         *(validation or []),
         checkpoint,
         Progress(config.iterations, config.iterations_per_call),
+        WallTime(directory, config.iterations_per_call, first=first),
         keras.callbacks.TensorBoard(str(directory), write_graph=False),
     ]
     if first < config.iterations:
@@ -191,6 +192,7 @@ def _average_networks(network, method, config, directory, resume) -> None:
         averaging,
         checkpoint,
         Progress(iterations, per_network),
+        WallTime(directory, per_network, first=first),
         keras.callbacks.TensorBoard(str(directory), write_graph=False),
     ]
     if first < iterations:

@@ -7,6 +7,7 @@ from maml_tf.training.files import save_atomically, writable_directory, write_at
 from maml_tf.training.in_graph import InGraphTraining
 from maml_tf.training.non_finite import TerminateOnNonFinite
 from maml_tf.training.progress import Progress
+from maml_tf.training.wall_time import TimedParts, WallTime, recorded_seconds
 
 __all__ = [
     "AtomicCheckpoint",
@@ -15,6 +16,9 @@ __all__ = [
     "InGraphTraining",
     "Progress",
     "TerminateOnNonFinite",
+    "TimedParts",
+    "WallTime",
+    "recorded_seconds",
     "save_atomically",
     "writable_directory",
     "write_atomically",

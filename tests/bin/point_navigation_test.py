@@ -76,8 +76,11 @@ class AllMethodsTest(absltest.TestCase):
         self.assertEqual((self.first.code, self.resumed.code), (0, 0), self.resumed.stderr)
         whole, resumed = (tensors(folder / "maml" / "checkpoints") for folder in (self.whole, self.broken))
         self.assertEqual(whole, resumed)
-        rows = json.loads((self.broken / "results.json").read_text())["rows"]
-        self.assertEqual(rows, [row for row in self.results["rows"] if row["method"] == "maml"])
+        results = json.loads((self.broken / "results.json").read_text())
+        self.assertEqual(results["rows"], [row for row in self.results["rows"] if row["method"] == "maml"])
+        wall_time = json.loads((self.broken / "maml" / "wall_time.json").read_text())
+        self.assertEqual([part["iterations"] for part in wall_time["parts"]], [[0, 2], [2, 3]])
+        self.assertEqual(results["training_seconds"], {"maml": wall_time["seconds"]})
 
     def test_checkpoints_are_not_trained_over_without_resume(self):
         self.assertEqual(self.refused.code, 1)

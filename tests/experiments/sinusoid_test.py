@@ -57,7 +57,9 @@ class RunTest(absltest.TestCase):
         self.assertEqual([row.to_dict() for row in read], [row.to_dict() for row in self.rows])
         content = json.loads((self.folder / "results.json").read_text())
         self.assertEqual(content["experiment"], "sinusoid")
-        self.assertEqual(set(content["training_seconds"]), {"random", "oracle"})
+        self.assertEqual(list(content["training_seconds"]), ["random", "oracle"])
+        self.assertEqual(content["training_seconds"]["random"], 0)
+        self.assertGreater(content["training_seconds"]["oracle"], 0)
 
     def test_the_oracle_has_nothing_to_adapt_to_and_is_told_the_task(self):
         network = keras.models.load_model(self.folder / "oracle" / "network.keras", compile=False)
@@ -97,7 +99,9 @@ class RunTest(absltest.TestCase):
             sinusoid.run(CONFIG, str(self.folder))
 
     def test_a_finished_run_resumed_has_the_same_results(self):
+        seconds = json.loads((self.folder / "results.json").read_text())["training_seconds"]
         self.assertEqual(sinusoid.run(CONFIG, str(self.folder), resume=True), self.rows)
+        self.assertEqual(json.loads((self.folder / "results.json").read_text())["training_seconds"], seconds)
 
 
 class TableTest(absltest.TestCase):
