@@ -20,7 +20,7 @@ setup(
         "keras>=3.8",
         "matplotlib>=3.8",
         "numpy>=1.26",
-        "pillow>=10.0",
+        "pillow>=10.1",
         "tensorboard>=2.18",  # tf.summary needs it, and TensorFlow 2.21 no longer brings it.
         "tensorflow>=2.18",  # The first that runs with Keras 3.8.
     ],

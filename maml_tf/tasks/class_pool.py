@@ -14,6 +14,7 @@ from maml_tf.tasks.episode import Episode
 from maml_tf.tasks.episode_draw import EpisodeDraw, ImageDraw
 from maml_tf.tasks.image_store import ImageStore
 from maml_tf.tasks.labelled_images import (
+    as_text,
     check_labelled_images,
     join_classes,
     read_class_folders,
@@ -70,7 +71,7 @@ class ClassPool:
         self._transform = transform
         self._class_starts = np.cumsum(class_sizes) - class_sizes
         self.class_sizes = class_sizes
-        self.class_names = tuple(str(value) for value in values)
+        self.class_names = tuple(str(as_text(value)) for value in values)
 
     @classmethod
     def from_classes(cls, classes: Mapping[str, np.ndarray], **options) -> ClassPool:

@@ -5,15 +5,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import os
 import pathlib
 import time
 import urllib.request
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from absl import logging
+
+try:
+    import fcntl
+except ImportError:  # Windows.
+    fcntl = None
 
 _CHUNK = 1 << 18
 _TIMEOUT_SECONDS = 60.0
@@ -24,7 +31,8 @@ def download(url: str, path: str | os.PathLike, md5: str) -> pathlib.Path:
     """Downloads a file, unless it is there already.
 
     What has come is kept beside it as `<name>.part` until it is whole, so that a call after one that was
-    interrupted asks for the rest alone. Progress is logged every few seconds.
+    interrupted asks for the rest alone. Of several processes one downloads and the others wait for it (not on
+    Windows). Progress is logged every few seconds.
 
     Args:
         url: `https://`, `http://` or `file://`.
@@ -39,22 +47,25 @@ def download(url: str, path: str | os.PathLike, md5: str) -> pathlib.Path:
     """
     path = pathlib.Path(path)
     part = path.with_name(f"{path.name}.part")
-    if path.exists():
-        if _md5(path) == md5:
-            return path
-        logging.warning("%s is not the file expected; downloading it again.", path)
+    if path.exists() and _md5(path) == md5:
+        return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        resumed = part.exists()
-        _fetch(url, part)
-        if resumed and _md5(part) != md5:
-            logging.warning("%s does not continue what was downloaded before; starting again.", url)
-            part.unlink()
+        with _alone(part):
+            if path.exists():
+                if _md5(path) == md5:
+                    return path
+                logging.warning("%s is not the file expected; downloading it again.", path)
+            resumed = part.stat().st_size > 0
             _fetch(url, part)
-        if (received := _md5(part)) != md5:
-            part.unlink()
-            raise OSError(f"a file with MD5 {received}")
-        os.replace(part, path)
+            if resumed and _md5(part) != md5:
+                logging.warning("%s does not continue what was downloaded before; starting again.", url)
+                os.truncate(part, 0)
+                _fetch(url, part)
+            if (received := _md5(part)) != md5:
+                part.unlink()
+                raise OSError(f"a file with MD5 {received}")
+            os.replace(part, path)
     except (OSError, http.client.HTTPException) as error:
         raise OSError(
             f"Expected to download {url} with MD5 {md5} to {path.parent}. Received: {error}. "
@@ -63,9 +74,27 @@ def download(url: str, path: str | os.PathLike, md5: str) -> pathlib.Path:
     return path
 
 
+@contextlib.contextmanager
+def _alone(part: pathlib.Path) -> Iterator[None]:
+    """Waits until no other process downloads to `part`, and creates it; an empty one is removed at the end."""
+    while True:
+        with open(part, "ab") as file:
+            if fcntl:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                # Whoever had it may have renamed or removed it: that is another file by now.
+                if not part.exists() or not os.path.samestat(os.fstat(file.fileno()), part.stat()):
+                    continue
+            try:
+                yield
+            finally:
+                if part.exists() and not part.stat().st_size:
+                    part.unlink()
+            return
+
+
 def _fetch(url: str, part: pathlib.Path) -> None:
     """Appends to `part` what it lacks of the file at `url`."""
-    have = part.stat().st_size if part.exists() else 0
+    have = part.stat().st_size
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
         response = urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)

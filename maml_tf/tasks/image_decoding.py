@@ -15,7 +15,9 @@ from PIL import Image
 
 from maml_tf.tasks.image_files import read_files
 
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (
+    ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
+)  # fmt: skip
 _MODES = {1: "L", 3: "RGB"}
 _FILES_AT_ONCE = 1024
 _FILES_A_THREAD = 64
@@ -42,7 +44,7 @@ def decode_image(
     *,
     own_size: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """Decodes an image.
+    """Decodes an image; what is transparent in it becomes white.
 
     Args:
         content: The file's, of any format that Pillow reads.
@@ -55,12 +57,21 @@ def decode_image(
         uint8 [height, width, channels].
 
     Raises:
-        ValueError: If the file can't be decoded, or its image is of another size than it must be.
+        ValueError: If the file can't be decoded, or its image is of another size than it must be or has more than 8
+            bits a channel.
     """
     if channels not in _MODES:
         raise ValueError(f"Expected channels to be 1 or 3. Received: channels={channels}")
     try:
         with Image.open(io.BytesIO(content)) as image:
+            # Pillow would cut 16 bits and floats off at 255.
+            if image.mode.startswith("I") or image.mode == "F":
+                raise ValueError(
+                    f"Expected images of 8 bits a channel. Received: {name} of Pillow's mode {image.mode}; scale and "
+                    "convert it, or pass arrays"
+                )
+            if image.has_transparency_data:
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
             # Pillow resizes a 1-bit image without a filter, whatever it is asked for: convert it first.
             image = image.convert(_MODES[channels])
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: some broken PNG chunks.

@@ -11,6 +11,11 @@ import zlib
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
+try:
+    from lzma import LZMAError
+except ImportError:  # A Python that was built without it reads no .tar.xz.
+    LZMAError = EOFError
+
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 # Deeper than any data set's layout, and shallow enough for a link that leads back up.
 _DEEPEST = 6
@@ -45,6 +50,25 @@ def is_archive(path: str | os.PathLike) -> bool:
     return os.fspath(path).lower().endswith(ARCHIVE_SUFFIXES)
 
 
+def is_hidden(name: str) -> bool:
+    """Returns whether a file is one that systems put beside the user's own.
+
+    Args:
+        name: A path with `/`.
+
+    Returns:
+        Whether a part of it is `__MACOSX` or begins with a dot.
+
+    Example:
+    >>> from maml_tf.tasks.image_files import is_hidden
+    >>> is_hidden("ant/.DS_Store"), is_hidden("__MACOSX/ant/1.png"), is_hidden("./ant/1.png")
+    (True, True, False)
+    """
+    if not (name.startswith(".") or "/." in name or "__MACOSX" in name):
+        return False  # Nearly every name: the parts need not be looked at.
+    return any(part == "__MACOSX" or (part.startswith(".") and part != ".") for part in name.split("/"))
+
+
 def list_files(path: str | os.PathLike) -> list[ListedFile]:
     """Lists a folder, with the folders in it, or an archive.
 
@@ -67,7 +91,7 @@ def list_files(path: str | os.PathLike) -> list[ListedFile]:
         else:
             members = [(m.name, f"{m.size} {m.mtime}") for m in archive if m.isfile()]
             _check_end_of_tar(archive)
-    return [ListedFile(name.removeprefix("./"), mark) for name, mark in members if not _is_hidden(name)]
+    return [ListedFile(name.removeprefix("./"), mark) for name, mark in members if not is_hidden(name)]
 
 
 def read_files(path: str | os.PathLike, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
@@ -108,20 +132,17 @@ def read_files(path: str | os.PathLike, names: Collection[str]) -> Iterator[tupl
 def _walk(folder: pathlib.Path, prefix: str, deepest: int) -> Iterator[ListedFile]:
     with os.scandir(folder) as entries:
         for entry in entries:
-            if _is_hidden(entry.name):
+            if is_hidden(entry.name):
                 continue
-            if entry.is_dir():
-                if deepest > 1:
-                    yield from _walk(pathlib.Path(entry.path), f"{prefix}{entry.name}/", deepest - 1)
-            elif entry.is_file():
+            try:
+                is_folder, is_file = entry.is_dir(), entry.is_file()
+            except OSError:  # A link to itself leads nowhere, like one to what is gone.
+                continue
+            if is_folder and deepest > 1:
+                yield from _walk(pathlib.Path(entry.path), f"{prefix}{entry.name}/", deepest - 1)
+            elif is_file:
                 stat = entry.stat()
                 yield ListedFile(prefix + entry.name, f"{stat.st_size} {stat.st_mtime_ns}")
-
-
-def _is_hidden(name: str) -> bool:
-    if not (name.startswith(".") or "/." in name or "__MACOSX" in name):
-        return False  # Nearly every name: the parts need not be looked at.
-    return any(part == "__MACOSX" or (part.startswith(".") and part != ".") for part in name.split("/"))
 
 
 def _opened(path: pathlib.Path) -> zipfile.ZipFile | tarfile.TarFile:
@@ -133,14 +154,15 @@ def _opened(path: pathlib.Path) -> zipfile.ZipFile | tarfile.TarFile:
 
 @contextlib.contextmanager
 def _naming_the_archive(path: pathlib.Path, member: str | None = None) -> Iterator[None]:
-    # zlib.error and EOFError are what a compressed stream raises where it is cut or changed.
+    # The errors of zlib and lzma and EOFError are what a compressed stream raises where it is cut or changed.
     try:
         yield
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, LZMAError, EOFError, OSError) as error:
         where = f"{path}, which is" if member is None else f"{member} in {path}, which is"
+        reason = " ".join(str(error).split())  # tarfile's has a line for each compression that it tried.
         raise ValueError(
             f"Expected a whole {'zip' if path.suffix.lower() == '.zip' else 'tar'} archive. "
-            f"Received: {where} broken or incomplete: {error}. Remove the archive and get it again."
+            f"Received: {where} broken or incomplete: {reason}. Remove the archive and get it again."
         ) from error
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import pathlib
 from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
-from maml_tf.tasks.image_decoding import decode_files, decode_image, is_image
-from maml_tf.tasks.image_files import list_files, read_files
+from maml_tf.tasks.image_decoding import IMAGE_SUFFIXES, decode_files, decode_image, is_image
+from maml_tf.tasks.image_files import is_hidden, list_files, read_files
 
 
 def check_labelled_images(images: np.ndarray, labels: np.ndarray) -> None:
@@ -45,7 +47,7 @@ def join_classes(classes: Mapping[Hashable, np.ndarray]) -> tuple[np.ndarray, np
         Images [images, ...] and the class name of each, [images].
 
     Raises:
-        ValueError: If there is no class, a class is empty, two have one name, or shapes differ.
+        ValueError: If there is no class, a class is empty, two have one name, or shapes or dtypes differ.
     """
     arrays = {name: np.asarray(images) for name, images in classes.items()}
     texts = [str(name) for name in classes]
@@ -62,15 +64,33 @@ def join_classes(classes: Mapping[Hashable, np.ndarray]) -> tuple[np.ndarray, np
     if len(shapes) > 1:
         received = ", ".join(f"{shape} in class {name!r}" for shape, name in shapes.items())
         raise ValueError(f"Expected images of one shape in all classes. Received: {received}")
+    dtypes = {images.dtype: name for name, images in arrays.items()}
+    if len(dtypes) > 1:
+        # Joined, they would be of one type and of two scales.
+        received = ", ".join(f"{dtype} in class {name!r}" for dtype, name in dtypes.items())
+        raise ValueError(f"Expected images of one dtype in all classes. Received: {received}")
     labels = np.repeat(list(arrays), [len(images) for images in arrays.values()])
     return np.concatenate(list(arrays.values())), labels
+
+
+def as_text(label: Any) -> Any:
+    """Decodes a label of bytes, the form that TensorFlow gives strings.
+
+    Args:
+        label: A number, a string or bytes in UTF-8.
+
+    Returns:
+        The label, or its text.
+    """
+    return label.decode() if isinstance(label, bytes) else label
 
 
 def read_dataset(dataset: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Reads all of a data set.
 
     Args:
-        dataset: Finite and unbatched, of (image, label).
+        dataset: Finite and unbatched, of (image, label); an image is an array of numbers, a label a number or a
+            string.
 
     Returns:
         Images [images, ...] and labels [images].
@@ -85,12 +105,12 @@ def read_dataset(dataset: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError("Expected a finite dataset. Received: a dataset of infinite cardinality")
     classes: dict[Hashable, list[np.ndarray]] = {}
     for image, label in dataset.as_numpy_iterator():
-        if np.ndim(label) > 0:
+        if np.size(label) != 1 or not isinstance(image, np.ndarray):
             raise ValueError(
-                "Expected an unbatched dataset: one image and one scalar label an element. "
-                f"Received: a label of shape {np.shape(label)}"
+                "Expected an unbatched dataset: one image, an array of numbers, and one label an element. "
+                f"Received: a label of shape {np.shape(label)}, an image of type {type(image).__name__}"
             )
-        members = classes.setdefault(label.decode() if isinstance(label, bytes) else label, [])
+        members = classes.setdefault(as_text(np.asarray(label).item()), [])
         if members and members[0].shape != image.shape:
             raise ValueError(f"Expected images of one shape. Received: {members[0].shape} and {image.shape}")
         members.append(image)
@@ -140,14 +160,21 @@ def _class_images(path: pathlib.Path) -> list[str]:
     """Returns the names of the images, sorted; a class is the folder that an image is in."""
     if not path.exists():
         raise FileNotFoundError(f"Expected a folder or archive with one folder of images a class. Received: {path}")
-    images = sorted(file.name for file in list_files(path) if is_image(file.name))
+    files = [file.name for file in list_files(path)]
+    images = sorted(name for name in files if is_image(name))
+    if len(images) < len(files):
+        logging.info(
+            "%s: %d files that are not named like images (%s) are passed over",
+            path, len(files) - len(images), ", ".join(IMAGE_SUFFIXES),
+        )  # fmt: skip
     names = [name for name in images if name.count("/") == 1]
     within = [name for name in images if name.count("/") == 2]
     if not names and len({name.split("/")[0] for name in within}) == 1:
         names = within
     if not names:
         raise FileNotFoundError(
-            f"Expected a folder or archive with one folder of images a class. Received: {path} without one"
+            f"Expected a folder or archive with one folder of images ({', '.join(IMAGE_SUFFIXES)}) a class. "
+            f"Received: {path} without one, of {len(files)} files"
         )
     _check_no_empty_class(path if names is not within else path / names[0].split("/")[0], names)
     return names
@@ -156,5 +183,5 @@ def _class_images(path: pathlib.Path) -> list[str]:
 def _check_no_empty_class(folder: pathlib.Path, names: Sequence[str]) -> None:
     classes = {name.split("/")[-2] for name in names}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.is_dir() and path.name[0] != "." and path.name not in classes:
+        if path.is_dir() and not is_hidden(path.name) and path.name not in classes:
             raise ValueError(f"Expected at least one image in every class. Received: none in {path}")

@@ -95,7 +95,8 @@ class Omniglot(SplitClasses):
             (len(drawings), image_size, image_size, 1),
             lambda: read_drawings(data_dir, drawings, image_size),
         )
-        super().__init__(ClassPool(images, [drawing.character for drawing in drawings]), splits, rotations=True)
+        characters = [drawing.character for drawing in drawings]
+        super().__init__(ClassPool(images, characters, rotations=True), splits)
 
 
 @functools.cache

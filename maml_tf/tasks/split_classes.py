@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Collection, Mapping, Sequence
 
 from maml_tf.tasks.class_pool import ClassPool
-from maml_tf.tasks.drawn_images import Transform, unit_range
+from maml_tf.tasks.drawn_images import Transform
 
 PARTS = ("train", "validation", "test")
 
@@ -16,9 +16,8 @@ class SplitClasses:
     """A pool of classes, each of them in at most one part of a split.
 
     Args:
-        classes: All classes.
+        classes: All classes; the parts turn and transform their images as it does.
         splits: From "train", "validation", "test", or any names, to names of classes.
-        rotations: Whether the pools turn their classes unless told otherwise.
 
     Attributes:
         splits: The names of the classes of each part.
@@ -35,21 +34,20 @@ class SplitClasses:
     ('ant', 'cat')
     """
 
-    def __init__(self, classes: ClassPool, splits: Mapping[str, Sequence[str]], *, rotations: bool = False):
+    def __init__(self, classes: ClassPool, splits: Mapping[str, Sequence[str]]):
         self.splits = {part: tuple(names) for part, names in splits.items()}
         self._classes = classes
-        self._rotations = rotations
         check_split(self.splits, classes.class_names)
 
-    def pool(self, *parts: str, rotations: bool | None = None, transform: Transform = unit_range) -> ClassPool:
+    def pool(self, *parts: str, rotations: bool | None = None, transform: Transform | None = None) -> ClassPool:
         """Returns the classes of one or more parts of the split as a pool to draw episodes from.
 
         Args:
             *parts: Names in `splits`; the classes of several are joined.
-            rotations: Whether to turn each class of a task by a random multiple of 90 degrees; None does as is
-                usual for the data.
-            transform: Maps drawn images, uint8 [batch, height, width, channels], to the images of the episode;
-                by default float32 in [0, 1].
+            rotations: Whether to turn each class of a task by a random multiple of 90 degrees; None does as
+                the pool of all classes.
+            transform: Maps drawn images [batch, ...] to the images of the episode; None does as the pool of all
+                classes.
 
         Returns:
             The pool.
@@ -61,7 +59,6 @@ class SplitClasses:
         if unknown or not parts:
             raise ValueError(f"Expected one or more of {tuple(self.splits)}. Received: {parts}")
         names = itertools.chain(*(self.splits[part] for part in parts))
-        rotations = self._rotations if rotations is None else rotations
         return self._classes.subset(names, rotations=rotations, transform=transform)
 
 

@@ -1,6 +1,7 @@
 """Tests of ClassPool: how it is made, the laws of its episodes, and its errors."""
 
 import io
+import os
 import warnings
 import zipfile
 
@@ -47,6 +48,10 @@ class MakingTest(parameterized.TestCase):
         self.assertEqual(pool.class_names, ("3", "7"))
         self.assertEqual(pool.class_sizes.tolist(), [1, 3])
 
+    def test_takes_labels_as_tensorflow_gives_strings(self):
+        for labels in ([b"bee", b"ant"], tf.constant(["bee", "ant"]).numpy()):
+            self.assertEqual(ClassPool(np.zeros([2, 2]), labels).class_names, ("ant", "bee"))
+
     @parameterized.parameters(np.uint8, np.float16, np.float64)
     def test_keeps_the_dtype_in_memory_and_draws_float32(self, dtype):
         pool = ClassPool(np.ones([4, 2], dtype), [0, 0, 1, 1])
@@ -86,7 +91,9 @@ class MakingTest(parameterized.TestCase):
         self.assertEqual(pool.class_names, ("a", "b"))
         np.testing.assert_array_equal(pool.images_of("a"), [[1.0], [2.0]])
 
-    @parameterized.parameters((["y", "x", "y"], ("x", "y")), ([5, 2, 5], ("2", "5")))
+    @parameterized.parameters(
+        (["y", "x", "y"], ("x", "y")), ([5, 2, 5], ("2", "5")), ([[5], [2], [5]], ("2", "5"))
+    )  # fmt: skip
     def test_of_a_dataset(self, labels, names):
         dataset = tf.data.Dataset.from_tensor_slices((np.array([[1.0], [2.0], [3.0]]), labels))
         pool = ClassPool.from_dataset(dataset)
@@ -101,13 +108,35 @@ class MakingTest(parameterized.TestCase):
                 Image.fromarray(pixels).save(folder.create_file(f"{name}/{i}.png").full_path)
         folder.create_file("cat/.DS_Store", "stray")
         folder.create_file("cat/readme.txt", "stray")
-        pool = ClassPool.from_folder(folder.full_path)
+        folder.mkdir("__MACOSX")
+        os.symlink("itself", os.path.join(folder.full_path, "cat", "itself"))
+        with self.assertLogs("absl", "INFO") as logs:
+            pool = ClassPool.from_folder(folder.full_path)
+        self.assertIn("1 files that are not named like images (.bmp, ", logs.output[0])
         self.assertEqual(repr(pool), "ClassPool(2 classes, 4 images of shape (6, 4, 3), uint8)")
         self.assertEqual(np.unique(pool.images_of("ant")).tolist(), [20, 21])
         resized = ClassPool.from_folder(folder.full_path, image_size=3, channels=1)
         self.assertEqual(resized.images_of("cat").shape, (2, 3, 3, 1))
         not_square = ClassPool.from_folder(folder.full_path, image_size=(2, 5))
         self.assertEqual(not_square.images_of("cat").shape, (2, 2, 5, 3))
+
+    @parameterized.parameters("pgm", "pbm", "jfif", "jpe", "webp")
+    def test_of_images_of_other_formats(self, suffix):
+        folder = self.create_tempdir()
+        mode = {"pgm": "L", "pbm": "1"}.get(suffix, "RGB")
+        format_ = {"jfif": "JPEG", "jpe": "JPEG"}.get(suffix)
+        Image.new(mode, (2, 3), "white").save(folder.create_file(f"ant/0.{suffix}").full_path, format_)
+        np.testing.assert_array_equal(
+            ClassPool.from_folder(folder.full_path).images_of("ant"), np.full([1, 3, 2, 3], 255)
+        )
+
+    @parameterized.parameters(("RGBA", (0, 0, 0, 0), 255), ("RGBA", (0, 0, 0, 255), 0), ("LA", (0, 128), 127))
+    def test_what_is_transparent_becomes_white(self, mode, colour, expected):
+        folder = self.create_tempdir()
+        Image.new(mode, (2, 2), colour).save(folder.create_file("ant/0.png").full_path)
+        np.testing.assert_array_equal(
+            ClassPool.from_folder(folder.full_path).images_of("ant"), np.full([1, 2, 2, 3], expected)
+        )
 
     def test_of_an_archive_with_a_folder_around_its_classes(self):
         file = self.create_tempfile("animals.zip").full_path
@@ -385,6 +414,10 @@ class ErrorsTest(parameterized.TestCase):
             r"one shape in all classes. Received: \(3,\) in class 'a', \(4,\) in class 'b'",
         ),
         ({1: np.zeros([2, 3]), "1": np.zeros([2, 3])}, "names that differ as text. Received: '1' twice"),
+        (
+            {"a": np.zeros([2, 3], np.uint8), "b": np.zeros([2, 3], np.float32)},
+            "one dtype in all classes. Received: uint8 in class 'a', float32 in class 'b'",
+        ),
     )
     def test_classes_that_do_not_fit(self, classes, message):
         with self.assertRaisesRegex(ValueError, message):
@@ -395,6 +428,7 @@ class ErrorsTest(parameterized.TestCase):
         (lambda d: d.repeat(), "finite dataset. Received: a dataset of infinite cardinality"),
         (lambda d: d.batch(2), r"an unbatched dataset.*Received: a label of shape \(2,\)"),
         (lambda d: d.take(0), "at least one class.*Received: 0 classes"),
+        (lambda d: d.map(lambda x, y: ("a.png", y)), "an array of numbers.*Received: .*an image of type bytes"),
     )
     def test_datasets_of_another_form(self, change, message):
         dataset = tf.data.Dataset.from_tensor_slices((np.zeros([4, 3]), [0, 0, 1, 1]))
@@ -410,7 +444,7 @@ class ErrorsTest(parameterized.TestCase):
             ClassPool.from_dataset(dataset)
 
 
-class FolderErrorsTest(absltest.TestCase):
+class FolderErrorsTest(parameterized.TestCase):
     def setUp(self):
         super().setUp()
         self.folder = self.create_tempdir()
@@ -424,7 +458,7 @@ class FolderErrorsTest(absltest.TestCase):
 
     def test_no_class_folder(self):
         self._image("0.png")
-        with self.assertRaisesRegex(FileNotFoundError, "one folder of images a class. Received: .* without one"):
+        with self.assertRaisesRegex(FileNotFoundError, r"one folder of images \(.bmp, .* a class. Received: .* without one, of 1 files"):
             ClassPool.from_folder(self.folder.full_path)
 
     def test_an_empty_class(self):
@@ -436,6 +470,12 @@ class FolderErrorsTest(absltest.TestCase):
     def test_a_broken_image(self):
         self.folder.create_file("ant/0.png", "no image")
         with self.assertRaisesRegex(ValueError, "Expected an image file. Received: .*ant/0.png, which can't"):
+            ClassPool.from_folder(self.folder.full_path)
+
+    @parameterized.parameters((np.uint16, "png", "I;16"), (np.float32, "tiff", "F"))
+    def test_an_image_of_more_than_8_bits(self, dtype, suffix, mode):
+        Image.fromarray(np.zeros([2, 2], dtype)).save(self.folder.create_file(f"ant/0.{suffix}").full_path)
+        with self.assertRaisesRegex(ValueError, f"8 bits a channel. Received: ant/0.{suffix} of Pillow's mode {mode}"):
             ClassPool.from_folder(self.folder.full_path)
 
     def test_images_of_different_sizes(self):

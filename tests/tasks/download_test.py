@@ -1,9 +1,11 @@
 """Tests of downloads from a server on this machine that breaks off, knows ranges or not, or sends another file."""
 
+import concurrent.futures
 import hashlib
 import http.server
 import pathlib
 import threading
+import time
 
 from absl.testing import absltest, parameterized
 
@@ -27,6 +29,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_error(416)
             return
         content = self.server.content[start:]
+        time.sleep(self.server.seconds)
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -42,7 +45,7 @@ class DownloadTest(parameterized.TestCase):
         super().setUp()
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         self.server.content, self.server.knows_ranges, self.server.breaks_off_after = CONTENT, True, None
-        self.server.asked = []
+        self.server.asked, self.server.seconds = [], 0.0
         thread = threading.Thread(target=self.server.serve_forever)
         thread.start()
         self.addCleanup(self.server.server_close)
@@ -103,6 +106,24 @@ class DownloadTest(parameterized.TestCase):
         download(self.url, self.path, MD5)
         self.assertEqual(self.server.asked, [f"bytes={len(CONTENT)}-"])
         self.assertEqual(self.path.read_bytes(), CONTENT)
+
+    def test_of_two_at_once_one_downloads_and_the_other_waits(self):
+        self.server.seconds = 0.5
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            both = [pool.submit(download, self.url, self.path, MD5) for _ in range(2)]
+        self.assertEqual([one.result() for one in both], [self.path] * 2)
+        self.assertEqual(self.server.asked, [None])
+        self.assertEqual(self.path.read_bytes(), CONTENT)
+        self.assertEqual(self.files(), ["file.zip"])
+
+    def test_when_the_first_of_two_fails_the_other_downloads(self):
+        self.server.seconds, self.server.breaks_off_after = 0.5, 300_000
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            both = [pool.submit(download, self.url, self.path, MD5) for _ in range(2)]
+        errors = [one.exception() for one in both]
+        self.assertEqual([type(error) for error in errors], [OSError, OSError])
+        self.assertEqual(self.server.asked, [None, "bytes=300000-"])
+        self.assertEqual(self.path.with_name("file.zip.part").read_bytes(), CONTENT[:600_000])
 
     def test_a_file_that_is_not_the_one_is_downloaded_again(self):
         self.path.parent.mkdir()

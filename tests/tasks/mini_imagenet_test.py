@@ -55,7 +55,8 @@ class SmallTreeTest(parameterized.TestCase):
                 for member, content in files.items():
                     archive.writestr(top + member, content)
         else:
-            with tarfile.open(path, "w:gz" if name.endswith("gz") else "w") as archive:
+            compression = {".gz": "gz", ".tgz": "gz", ".xz": "xz"}.get(path.suffix, "")
+            with tarfile.open(path, f"w:{compression}") as archive:
                 for member, content in files.items():
                     info = tarfile.TarInfo(top + member)
                     info.size = len(content)
@@ -193,10 +194,20 @@ class BadInputTest(SmallTreeTest):
         with self.assertRaisesRegex(FileNotFoundError, "train,val,test.*Received: none of validation in .*data"):
             MiniImagenet(self.data_dir)
 
-    @parameterized.parameters("data.tar", "data.tar.gz", "data.zip")
+    @parameterized.parameters("data.tar", "data.tar.gz", "data.tar.xz", "data.zip")
     def test_a_truncated_archive(self, name):
         path = self.write_archive(tree(), name)
         path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+        with self.assertRaisesRegex(ValueError, f"Expected a whole .* archive. Received: .*{name}, .*get it again"):
+            MiniImagenet(path)
+
+    @parameterized.parameters("data.tar.gz", "data.tar.xz")
+    def test_an_archive_with_changed_bytes(self, name):
+        path = self.write_archive(tree(), name)
+        content = bytearray(path.read_bytes())
+        middle = len(content) // 2
+        content[middle : middle + 20] = bytes(255 - byte for byte in content[middle : middle + 20])
+        path.write_bytes(content)
         with self.assertRaisesRegex(ValueError, f"Expected a whole .* archive. Received: .*{name}, .*get it again"):
             MiniImagenet(path)
 

@@ -1,13 +1,14 @@
 """Tests of classes divided into parts."""
 
 import numpy as np
+import tensorflow as tf
 from absl.testing import absltest, parameterized
 
 from maml_tf.tasks import ClassPool, SplitClasses
 
 
-def classes():
-    return ClassPool(np.arange(6 * 9).reshape(6, 3, 3), ["ant", "ant", "bee", "bee", "cat", "cat"])
+def classes(**options):
+    return ClassPool(np.arange(6 * 9).reshape(6, 3, 3), ["ant", "ant", "bee", "bee", "cat", "cat"], **options)
 
 
 class SplitClassesTest(parameterized.TestCase):
@@ -34,12 +35,18 @@ class SplitClassesTest(parameterized.TestCase):
         self.assertEmpty(drawn["train"] & drawn["test"])
 
     @parameterized.product(usual=(True, False), asked=(None, True, False))
-    def test_turns_classes_as_is_usual_or_as_asked(self, usual, asked):
-        data = SplitClasses(classes(), {"all": ["ant", "bee", "cat"]}, rotations=usual)
+    def test_turns_classes_as_the_pool_of_all_or_as_asked(self, usual, asked):
+        data = SplitClasses(classes(rotations=usual), {"all": ["ant", "bee", "cat"]})
         pool = data.pool("all", rotations=asked, transform=lambda images: images)
         stored = {image.tobytes() for name in pool.class_names for image in pool.images_of(name)}
         drawn = [x.numpy() for index in range(8) for x in pool.episode(0, index, 2, 1, 1).support_x]
         self.assertEqual(all(x.tobytes() in stored for x in drawn), not (usual if asked is None else asked))
+
+    def test_transforms_images_as_the_pool_of_all_or_as_asked(self):
+        data = SplitClasses(classes(transform=lambda images: tf.cast(images, tf.float32) + 100), {"all": ["ant"]})
+        for options, least in (({}, 100), ({"transform": lambda images: tf.cast(images, tf.float32)}, 0)):
+            episode = data.pool("all", **options).episode(0, 0, 1, 1, 1)
+            self.assertEqual(min(np.min(episode.support_x), np.min(episode.query_x)), least)
 
     @parameterized.parameters(
         ({"train": ["ant", "ape"]}, "1 that are missing or named twice, the first 'ape'"),
