@@ -21,7 +21,7 @@ gc.disable()
 from absl import app, flags
 
 from maml_tf.experiments import binary, meta_rl, options
-from maml_tf.experiments.meta_rl_config import METHODS, MetaRLConfig, preset
+from maml_tf.experiments.meta_rl_config import METHODS, MetaRLConfig, preset, preset_fields
 
 _OPTIONS = [option for option in options.options(MetaRLConfig) if option.name != "environment"]
 
@@ -29,7 +29,9 @@ binary.define_training_flags(flags, None, "Directory for all that is written; by
 flags.DEFINE_list("method", ["maml"], f"Methods to train and evaluate: all, or of {', '.join(METHODS)}.")
 flags.DEFINE_enum("task", "velocity", ["velocity", "direction"], "What differs between tasks.")
 flags.DEFINE_enum("videos", "gif", ["gif", "mp4", "none"], "Format of the videos of two tasks before and after a step.")
-options.define_flags(flags, _OPTIONS, "By default the paper's.")
+options.define_flags(
+    flags, _OPTIONS, "By default the paper's.", preset_fields("half_cheetah_velocity", "half_cheetah_direction")
+)
 
 
 def experiment(values: Mapping[str, Any]) -> str:

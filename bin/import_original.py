@@ -24,7 +24,7 @@ from absl import app, flags
 from maml_tf.experiments import binary, options
 from maml_tf.experiments.classification_config import ClassificationConfig
 from maml_tf.experiments.classification_files import write_untrained
-from maml_tf.experiments.classification_presets import make_config
+from maml_tf.experiments.classification_presets import make_config, preset_fields
 from maml_tf.experiments.original_checkpoint import assign_original, read_original
 
 _OPTIONS = [option for option in options.options(ClassificationConfig) if option.name != "dataset"]
@@ -33,7 +33,9 @@ flags.DEFINE_string("checkpoint", None, "Prefix of the checkpoint's files, such 
 flags.DEFINE_enum("dataset", "omniglot", ["omniglot", "mini_imagenet"], "What it was trained on.")
 flags.DEFINE_string("preset", "5way_1shot_paper", "Settings of the network and of its adaptation.")
 flags.DEFINE_string("logdir", "runs/original", "Directory for the weights and their settings.")
-options.define_flags(flags, _OPTIONS, "By default the preset's.")
+options.define_flags(
+    flags, _OPTIONS, "By default the preset's.", preset_fields("omniglot") | preset_fields("mini_imagenet")
+)
 
 
 def experiment(values: Mapping[str, Any]) -> str:

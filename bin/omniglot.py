@@ -20,28 +20,15 @@ gc.disable()
 
 from absl import app, flags
 
-from maml_tf.experiments import binary, classification, options
-from maml_tf.experiments.classification_config import ClassificationConfig
-from maml_tf.experiments.classification_presets import make_config, presets
+from maml_tf.experiments import binary, classification_binary
 
 _DATASET = "omniglot"
-_OPTIONS = [option for option in options.options(ClassificationConfig) if option.name != "dataset"]
-
-flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "Whether to train, or to evaluate what was trained.")
-flags.DEFINE_enum("preset", "5way_1shot", presets(_DATASET), "Settings that the other flags change.")
-binary.define_training_flags(
-    flags, f"runs/{_DATASET}", "Directory for checkpoints, results.json, the figure and events."
-)
-options.define_flags(flags, _OPTIONS, "By default the preset's.")
+_OPTIONS = classification_binary.define_classification_flags(flags, _DATASET)
 
 
 def experiment(values: Mapping[str, Any]) -> str:
     """Trains or evaluates."""
-    given, logdir = options.given(values, _OPTIONS), values["logdir"]
-    if values["mode"] == "evaluate":
-        return binary.report(classification.evaluate(logdir, given), logdir, percent=True)
-    classification.train(make_config(_DATASET, values["preset"], **given), logdir, values["resume"])
-    return f"Written to {logdir}"
+    return classification_binary.run(values, _DATASET, _OPTIONS)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ gc.disable()
 from absl import app, flags
 
 from maml_tf.experiments import binary, meta_rl, options
-from maml_tf.experiments.meta_rl_config import METHODS, MetaRLConfig, preset
+from maml_tf.experiments.meta_rl_config import METHODS, MetaRLConfig, preset, preset_fields
 
 _OPTIONS = [option for option in options.options(MetaRLConfig) if option.name != "environment"]
 
@@ -31,7 +31,7 @@ flags.DEFINE_enum(
     "reward", "distance", ["distance", "squared"],
     "Negative distance to the goal, as in the code that made Figure 4, or its square, as in the paper's text.",
 )  # fmt: skip
-options.define_flags(flags, _OPTIONS, "By default the paper's.")
+options.define_flags(flags, _OPTIONS, "By default the paper's.", preset_fields("point_navigation"))
 
 
 def experiment(values: Mapping[str, Any]) -> str:

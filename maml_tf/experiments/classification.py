@@ -17,8 +17,10 @@ from maml_tf.experiments.classification_baselines import build_classifier, evalu
 from maml_tf.experiments.classification_config import SUMMARIES, TEST, TRAINING, VALIDATION, ClassificationConfig
 from maml_tf.experiments.classification_files import (
     TRAINING_RECORD,
+    check_weights,
     load_config,
     load_learner,
+    weights_digest,
     write_config,
     write_weights,
 )
@@ -52,6 +54,7 @@ def train(config: ClassificationConfig, logdir: str | os.PathLike[str], resume: 
         ValueError: If the data are broken, too few for the tasks, or the directory is another run's.
     """
     directory = open_logdir(logdir, ["checkpoints"], resume)
+    check_weights(directory, config, resume)
     keras.utils.set_random_seed(config.seed)
     learner = build_learner(config)
     if config.method == "random":
@@ -69,7 +72,7 @@ def train(config: ClassificationConfig, logdir: str | os.PathLike[str], resume: 
         directory / "checkpoints", per_epoch, config.identity(),
         model=trained, optimizer=trained.optimizer, best=best.state,
     )  # fmt: skip
-    first = checkpoint.restore() if resume else 0
+    first = checkpoint.restore(config.iterations) if resume else 0
     write_config(directory, config)
     validation = AdaptationValidation(
         build_evaluator(learner, config),
@@ -142,10 +145,10 @@ def evaluate(
         ValueError: If a field cannot be changed, or the data are broken or too few for the tasks.
     """
     began = time.monotonic()
-    directory = pathlib.Path(logdir)
-    config = load_config(directory, overrides)
-    learner = load_learner(directory, config)
-    directory = open_logdir(output or directory, [], resume=True)
+    trained = pathlib.Path(logdir).expanduser()
+    config = load_config(trained, overrides)
+    learner, digest = load_learner(trained, config), weights_digest(trained)
+    directory = open_logdir(output or trained, [], resume=True)
     data = open_data(config)
     episodes = evaluation_episodes(data, config, "test", TEST, config.test_tasks)
     logging.info("evaluating on %d tasks of test classes", config.test_tasks)
@@ -159,7 +162,7 @@ def evaluate(
         for method, evaluation in evaluations.items()
         for summary in evaluation.summaries()
     ]
-    record = pathlib.Path(logdir) / TRAINING_RECORD
+    record = trained / TRAINING_RECORD
     results.write_results(
         directory / "results.json",
         experiment=config.dataset,
@@ -168,6 +171,7 @@ def evaluate(
         seconds=round(time.monotonic() - began, 1),
         protocol={**config.protocol(), **protocol},
         training=json.loads(record.read_text()) if record.exists() else None,
+        weights_sha256=digest,
     )
     save(learning_curves(rows, metric="accuracy", log_scale=False), directory / "accuracy.png")
     return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pathlib
@@ -15,8 +16,46 @@ from maml_tf.experiments.classification_config import EVALUATION_FIELDS, Classif
 from maml_tf.experiments.classification_learner import build_learner
 from maml_tf.meta_learner import MAML
 from maml_tf.training import save_atomically, writable_directory, write_atomically
+from maml_tf.training.checkpointing import differences
 
 CONFIG, WEIGHTS, TRAINING_RECORD = "config.json", "best.weights.h5", "training.json"
+
+
+def check_weights(directory: pathlib.Path, config: ClassificationConfig, resume: bool) -> None:
+    """Makes sure that a training does not write over the weights of another.
+
+    Args:
+        directory: Of the training.
+        config: Its configuration.
+        resume: Whether it goes on from what the directory holds.
+
+    Raises:
+        ValueError: If the directory holds weights, and `resume` is False or they are another configuration's.
+    """
+    if not (directory / WEIGHTS).exists():
+        return
+    if not resume:
+        raise ValueError(
+            "Expected a directory without weights, or to resume the training that made them (--resume). "
+            f"Received: {str(directory)!r}, which holds {WEIGHTS}"
+        )
+    if differing := differences(load_config(directory).identity(), config.identity()):
+        raise ValueError(
+            "Expected the config with which the weights were made, or another directory. "
+            f"Received: a config that differs in {differing} ({str(directory)!r})"
+        )
+
+
+def weights_digest(directory: pathlib.Path) -> str:
+    """Computes what results and weights are matched by.
+
+    Args:
+        directory: Of the training.
+
+    Returns:
+        The SHA-256 of the file of weights, in hexadecimal.
+    """
+    return hashlib.sha256((directory / WEIGHTS).read_bytes()).hexdigest()
 
 
 def write_config(directory: pathlib.Path, config: ClassificationConfig) -> None:
@@ -75,7 +114,7 @@ def load_config(logdir: str | os.PathLike[str], overrides: Mapping[str, Any] | N
         FileNotFoundError: If the directory holds no training.
         ValueError: If a field cannot be changed.
     """
-    path = pathlib.Path(logdir) / CONFIG
+    path = pathlib.Path(logdir).expanduser() / CONFIG
     if not path.exists():
         raise FileNotFoundError(f"Expected the directory of a training, with {CONFIG}. Received: {str(logdir)!r}")
     fixed = sorted(set(overrides or {}) - set(EVALUATION_FIELDS))
@@ -98,7 +137,7 @@ def load_learner(logdir: str | os.PathLike[str], config: ClassificationConfig) -
         FileNotFoundError: If no validation has been reached.
         ValueError: If the weights are another configuration's, or moving averages are wanted that were not kept.
     """
-    path = pathlib.Path(logdir) / WEIGHTS
+    path = pathlib.Path(logdir).expanduser() / WEIGHTS
     if not path.exists():
         raise FileNotFoundError(f"Expected a training that reached its first validation. Received: no {path}")
     trained_config = load_config(logdir)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -93,6 +92,23 @@ def presets(dataset: str) -> list[str]:
     return list(_PRESETS[dataset])
 
 
+def preset_fields(dataset: str) -> set[str]:
+    """Lists what the presets of a data set set.
+
+    Args:
+        dataset: "omniglot" or "mini_imagenet".
+
+    Returns:
+        Names of fields of the configuration; the others have its own defaults.
+
+    Example:
+    >>> from maml_tf.experiments.classification_presets import preset_fields
+    >>> "ways" in preset_fields("omniglot"), "iterations" in preset_fields("omniglot")
+    (True, False)
+    """
+    return set().union(*_PRESETS[dataset].values())
+
+
 def make_config(dataset: str, preset: str, **overrides: Any) -> ClassificationConfig:
     """Makes the configuration of a preset.
 
@@ -116,17 +132,3 @@ def make_config(dataset: str, preset: str, **overrides: Any) -> ClassificationCo
         known = {name: list(of_dataset) for name, of_dataset in _PRESETS.items()}
         raise ValueError(f"Expected a preset of {known}. Received: {preset!r} of {dataset!r}")
     return config_module.from_dict(ClassificationConfig, {**_PRESETS[dataset][preset], **overrides})
-
-
-def preset_text(dataset: str, preset: str) -> str:
-    """Describes a preset in a line.
-
-    Args:
-        dataset: "omniglot" or "mini_imagenet".
-        preset: One of `presets(dataset)`.
-
-    Returns:
-        What it sets otherwise than `ClassificationConfig` does.
-    """
-    defaults = {field.name: field.default for field in dataclasses.fields(ClassificationConfig)}
-    return ", ".join(f"{key}={value}" for key, value in _PRESETS[dataset][preset].items() if value != defaults[key])

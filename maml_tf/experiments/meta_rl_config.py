@@ -150,6 +150,23 @@ _PRESETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+def preset_fields(*environments: str) -> set[str]:
+    """Lists what the presets of environments set.
+
+    Args:
+        *environments: Of `ENVIRONMENTS`.
+
+    Returns:
+        Names of fields of the configuration; the others have its own defaults.
+
+    Example:
+    >>> from maml_tf.experiments.meta_rl_config import preset_fields
+    >>> sorted(preset_fields("half_cheetah_velocity"))
+    ['evaluation_rollouts', 'iterations', 'meta_batch_size']
+    """
+    return set().union(*(_PRESETS[environment] for environment in environments))
+
+
 def preset(environment: str, **changes: Any) -> MetaRLConfig:
     """Makes a configuration with the settings of the paper for an environment.
 

@@ -49,7 +49,7 @@ def train(method: str, config: MetaRLConfig, directory: pathlib.Path, resume: bo
         directory / "checkpoints", 1, config.identity(method),
         every_seconds=config.checkpoint_seconds, model=policy.policy, best=best.state,
     )  # fmt: skip
-    first = checkpoint.restore() if resume else 0
+    first = checkpoint.restore(config.iterations) if resume else 0
     callbacks = keras.callbacks.CallbackList(
         [
             checkpoint,

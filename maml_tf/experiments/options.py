@@ -7,7 +7,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 
@@ -72,18 +72,23 @@ def options(config_class: type) -> list[Option]:
     return found
 
 
-def define_flags(flags: Any, chosen: Sequence[Option], note: str) -> None:
-    """Defines a flag without a default for each option.
+def define_flags(flags: Any, chosen: Sequence[Option], note: str, noted: Collection[str] | None = None) -> None:
+    """Defines a flag without a default for each option, so that `given` tells what a user gave.
 
     Args:
         flags: The module `absl.flags` of the binary that defines them, or what else has its functions.
         chosen: The options.
-        note: What is said of the default, after each option's text.
+        note: What is said of the default, after an option's text.
+        noted: The names of the options of which it is said; of the others the dataclass' default is. None for all.
     """
     flags.disclaim_key_flags()  # To --help they are the binary's own.
     define = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
     for option in chosen:
-        text = f"{option.text} {note}"
+        text = option.text
+        if noted is None or option.name in noted:
+            text += f" {note}"
+        elif option.default is not None:
+            text += f" By default {str(option.default).lower() if option.kind is bool else option.default}."
         if option.choices:
             flags.DEFINE_enum(option.name, None, option.choices, text)
         else:

@@ -31,12 +31,14 @@ def read_original(path: str | os.PathLike[str]) -> list[np.ndarray]:
 
     Raises:
         FileNotFoundError: If there is no checkpoint.
-        ValueError: If a variable is missing.
+        ValueError: If it is damaged, or a variable is missing.
     """
     try:
         reader = tf.train.load_checkpoint(os.fspath(path))
     except (tf.errors.NotFoundError, ValueError) as error:
         raise FileNotFoundError(f"Expected a TensorFlow checkpoint. Received: {os.fspath(path)!r}: {error}") from error
+    except tf.errors.OpError as error:
+        raise ValueError(f"Expected a whole checkpoint. Received: {os.fspath(path)!r}: {error}") from error
     names = reader.get_variable_to_shape_map()
     prefixes = sorted({match["prefix"] for name in names if (match := _OFFSET.fullmatch(name))})
     if len(prefixes) != 1:

@@ -139,7 +139,7 @@ def _fit(model, draw, validation, method, config, directory, resume) -> None:
         every_seconds=config.checkpoint_seconds,
         **saved,
     )
-    first = checkpoint.restore() if resume else 0
+    first = checkpoint.restore(config.iterations) if resume else 0
     callbacks = [
         TerminateOnNonFinite(config.iterations_per_call),
         *(validation or []),
@@ -186,7 +186,7 @@ def _average_networks(network, method, config, directory, resume) -> None:
         directory / "checkpoints", per_network, _identity(method, config), every_seconds=config.checkpoint_seconds,
         model=network, optimizer=anchored.optimizer, averaging=averaging.state,
     )  # fmt: skip
-    first = checkpoint.restore() if resume else 0
+    first = checkpoint.restore(iterations) if resume else 0
     callbacks = [
         TerminateOnNonFinite(per_network),
         averaging,
@@ -204,7 +204,7 @@ def _average_networks(network, method, config, directory, resume) -> None:
 
 def _fresh_weights(config: SinusoidConfig, number: int) -> list[tf.Tensor]:
     """Draws a network's initial weights as a function of its number alone, so that a resume draws the same."""
-    keras.utils.set_random_seed(config.stream(streams.NETWORKS) * 100_000 + number)
+    keras.utils.set_random_seed((config.stream(streams.NETWORKS) * 100_000 + number) % 2**32)
     network = build_network(dataclasses.replace(config, initializer=config.multi_task_initializer))
     return [tf.convert_to_tensor(variable) for variable in network.trainable_variables]
 

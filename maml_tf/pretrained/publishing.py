@@ -14,7 +14,14 @@ from typing import Any, NamedTuple
 import h5py
 import keras
 
-from maml_tf.experiments.classification_files import CONFIG, TRAINING_RECORD, WEIGHTS
+from maml_tf.experiments import config as config_module
+from maml_tf.experiments.classification_files import (
+    CONFIG,
+    TRAINING_RECORD,
+    WEIGHTS,
+    load_config,
+    weights_digest,
+)
 from maml_tf.pretrained.library import CARD_SUFFIX, WEIGHTS_SUFFIX, card, package_folder, weights_path
 from maml_tf.training import writable_directory, write_atomically
 
@@ -60,16 +67,21 @@ def publish(
 
     Raises:
         FileNotFoundError: If there is no training, or no evaluation of it.
-        ValueError: If the name has other characters, or the weights are over 1 MB.
+        ValueError: If the name has other characters, the results are of other weights, or these are over 1 MB.
         ImportError: If it is a policy, and the extra `rl` is not installed.
     """
     if not re.fullmatch(r"[a-z0-9_]+", name):
         raise ValueError(f"Expected a name of lower-case letters, digits and underscores. Received: {name!r}")
-    logdir = pathlib.Path(logdir)
+    logdir = pathlib.Path(logdir).expanduser()
     _require(logdir / "results.json")
-    measured = [json.loads(pathlib.Path(path).read_text()) for path in (logdir / "results.json", *results)]
+    paths = [logdir / "results.json", *map(pathlib.Path, results)]
+    measured = [json.loads(path.read_text()) for path in paths]
     config = measured[0]["config"]
     of_policy = "environment" in config
+    if not of_policy:
+        _check_measured(logdir, dict(zip(paths, measured, strict=True)))
+        # An evaluation's own may have other batch statistics, with which the weights would not load.
+        config = config_module.to_dict(load_config(logdir))
     trained = _policy(logdir, measured[0], method) if of_policy else _weights(logdir, config)
     if len(trained.weights) > MAX_BYTES:
         raise ValueError(f"Expected weights of at most {MAX_BYTES:,} bytes. Received: {len(trained.weights):,}")
@@ -120,10 +132,20 @@ def unpack(name: str, logdir: str | os.PathLike[str], folder: str | os.PathLike[
     return directory
 
 
+def _check_measured(logdir: pathlib.Path, measured: dict[pathlib.Path, dict[str, Any]]) -> None:
+    _require(logdir / WEIGHTS)
+    digest = weights_digest(logdir)
+    others = [str(path) for path, one in measured.items() if one.get("weights_sha256") != digest]
+    if others:
+        raise ValueError(
+            f"Expected results of the weights of {str(logdir)!r}; evaluate them again. "
+            f"Received: those of other weights in {others}"
+        )
+
+
 def _weights(logdir: pathlib.Path, config: dict[str, Any]) -> _Trained:
     record = logdir / TRAINING_RECORD
     training = json.loads(record.read_text()) if record.exists() else None
-    _require(logdir / WEIGHTS)
     return _Trained(_compressed(logdir / WEIGHTS), training, _DATA_LICENSES[config["dataset"]])
 
 

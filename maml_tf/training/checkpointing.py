@@ -96,15 +96,18 @@ class AtomicCheckpoint(keras.callbacks.Callback):
         self._saved_iteration: int | None = None
         self._saved_at = clock()
 
-    def restore(self) -> int:
+    def restore(self, iterations: int | None = None) -> int:
         """Restores the newest whole checkpoint into the objects.
+
+        Args:
+            iterations: How long the training is to be; None for any length.
 
         Returns:
             The iterations done when it was saved; 0, with the objects as they were, if there is none.
 
         Raises:
-            ValueError: If the checkpoints are of another config, do not fit the objects, or none of them is
-                whole.
+            ValueError: If the checkpoints are of another config or a longer training, do not fit the objects, or none
+                of them is whole.
         """
         paths = self._paths()
         whole = next((path for path in paths if _is_whole(path)), None)
@@ -119,6 +122,12 @@ class AtomicCheckpoint(keras.callbacks.Callback):
                 )
             return 0
         self._check_config()
+        done = int(whole.rpartition("-")[2])
+        if iterations is not None and done > iterations:
+            raise ValueError(
+                f"Expected at least the {done} iterations that the training has done. "
+                f"Received: iterations={iterations} ({str(self.directory)!r})"
+            )
         try:
             self._checkpoint.restore(whole).assert_consumed()
         except (AssertionError, ValueError) as error:
@@ -170,17 +179,34 @@ class AtomicCheckpoint(keras.callbacks.Callback):
         return [str(self.directory / f"{_PREFIX}-{number}") for number in newest_first]
 
     def _check_config(self) -> None:
-        stored = json.loads((self.directory / _CONFIG).read_text())
-        given = self._config
-        differing = [key for key in sorted({*stored, *given}) if stored.get(key, "absent") != given.get(key, "absent")]
+        differing = differences(json.loads((self.directory / _CONFIG).read_text()), self._config)
         if differing:
-            listed = "; ".join(
-                f"{key}: stored {stored.get(key, 'absent')!r}, given {given.get(key, 'absent')!r}" for key in differing
-            )
             raise ValueError(
                 "Expected the config with which the checkpoints were made, or another directory. "
-                f"Received: a config that differs in {listed} ({str(self.directory)!r})"
+                f"Received: a config that differs in {differing} ({str(self.directory)!r})"
             )
+
+
+def differences(stored: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    """Says in what two configurations differ.
+
+    Args:
+        stored: The one that a training was made with.
+        given: The other.
+
+    Returns:
+        Each field that differs, with both values; nothing where none does.
+
+    Example:
+    >>> from maml_tf.training.checkpointing import differences
+    >>> differences({"seed": 1, "ways": 5}, {"seed": 2, "ways": 5})
+    'seed: stored 1, given 2'
+    """
+    return "; ".join(
+        f"{key}: stored {stored.get(key, 'absent')!r}, given {given.get(key, 'absent')!r}"
+        for key in sorted({*stored, *given})
+        if stored.get(key, "absent") != given.get(key, "absent")
+    )
 
 
 def _state(value: Any) -> Any:

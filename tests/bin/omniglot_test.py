@@ -57,7 +57,8 @@ class TrainingTest(absltest.TestCase):
         for one in finished:
             if one.code:
                 raise RuntimeError(one.stderr)
-        cls.evaluated = finished[3]
+        cls.trained, cls.evaluated = finished[0], finished[3]
+        cls.files_of_a_training = {path.name for path in cls.parts.iterdir()}
         cls.results = json.loads((cls.whole / "results.json").read_text())
 
     def test_rows_are_all_there_in_the_common_form(self):
@@ -96,6 +97,19 @@ class TrainingTest(absltest.TestCase):
         self.assertRegex(header, r"^method +shots +metric +after 0 steps +after 1 step +after 2 steps$")
         self.assertIn(f"{100 * self.results['rows'][2]['mean']:.1f} +- ", line)
         self.assertEqual(last, f"Written to {self.whole}")
+
+    def test_the_training_says_how_to_evaluate_it(self):
+        self.assertEndsWith(self.trained.stdout, f"On the test classes: --mode=evaluate --logdir={self.whole}\n")
+        self.assertNotIn("results.json", self.files_of_a_training)
+
+    def test_an_evaluation_that_would_be_of_something_else_is_an_error(self):
+        for name, flags, message in (
+            ("omniglot", ["--preset=20way_1shot"], "Expected no --preset: .* Received: '20way_1shot'"),
+            ("mini_imagenet", [], "Expected a training on mini_imagenet. Received: .*whole', one on omniglot"),
+        ):
+            finished = binary.run(name, "--mode=evaluate", f"--logdir={self.whole}", *flags)
+            self.assertEqual(finished.code, 1)
+            self.assertRegex(finished.errors[0], message)
 
     def test_a_stopped_and_resumed_training_ends_as_if_never_stopped(self):
         whole, resumed = (tensors(folder / "checkpoints") for folder in (self.whole, self.parts))

@@ -1,8 +1,11 @@
 """Tests of maml_tf.experiments.classification_presets."""
 
+import dataclasses
+
 from absl.testing import absltest, parameterized
 
-from maml_tf.experiments.classification_presets import make_config, preset_text, presets
+from maml_tf.experiments.classification_config import ClassificationConfig
+from maml_tf.experiments.classification_presets import make_config, preset_fields, presets
 
 # SPEC: dataset, ways, shots: inner steps, alpha on the original's loss, steps in evaluation, tasks, queries a class.
 _PAPER = {
@@ -57,9 +60,15 @@ class PresetsTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, r"Expected keys of ClassificationConfig.*Received: \['way'\]"):
             make_config("omniglot", "5way_1shot", way=5)
 
-    def test_the_text_says_what_a_preset_sets(self):
-        self.assertIn("ways=20", preset_text("omniglot", "20way_1shot"))
-        self.assertNotIn("dataset", preset_text("omniglot", "20way_1shot"))
+    @parameterized.parameters("omniglot", "mini_imagenet")
+    def test_what_no_preset_sets_has_the_configurations_default(self, dataset):
+        fixed = {field.name for field in dataclasses.fields(ClassificationConfig)} - preset_fields(dataset)
+        self.assertContainsSubset({"seed", "iterations", "data_dir"}, fixed)
+        for preset in presets(dataset):
+            config = make_config(dataset, preset)
+            self.assertEqual(
+                *({name: getattr(one, name) for name in fixed} for one in (config, ClassificationConfig()))
+            )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 from unittest import mock
 
@@ -55,6 +56,8 @@ class ClassificationTest(absltest.TestCase):
             classification.train(self.small(iterations=4, filters=5), logdir, resume=True)
         with self.assertRaisesRegex(ValueError, "with checkpoints in 'checkpoints'"):
             classification.train(self.small(), logdir)
+        with self.assertRaisesRegex(ValueError, "at least the 4 iterations .* done. Received: iterations=2"):
+            classification.train(self.small(), logdir, resume=True)
 
         rows = classification.evaluate(logdir)
         self.assertEqual(
@@ -64,6 +67,7 @@ class ClassificationTest(absltest.TestCase):
         self.assertEqual(read_rows(logdir / "results.json"), rows)
         content = json.loads((logdir / "results.json").read_text())
         self.assertEqual(content["training"], record)
+        self.assertEqual(content["weights_sha256"], classification_files.weights_digest(logdir))
         self.assertEqual(content["config"]["iterations"], 4)
         changed = classification.evaluate(
             logdir, {"evaluation_queries": 5, "test_tasks": 2, "evaluation_steps": 2}, self.folder / "other"
@@ -141,6 +145,30 @@ class ClassificationTest(absltest.TestCase):
         with mock.patch.object(classification_baselines, "STEP_SIZES", (0.1,)):
             rows = classification.evaluate(self.folder / "random")
         self.assertEqual([row.method for row in rows], ["random", "random", "nearest_neighbour_random"])
+
+    def test_the_weights_of_another_training_are_not_written_over(self):
+        trained, logdir = self.small(network="dense"), self.folder / "run"
+        random = dataclasses.replace(trained, method="random")
+        classification_files.write_untrained(logdir, trained, lambda network: None)
+        weights = classification_files.weights_digest(logdir)
+        for config in (trained, random):
+            with self.assertRaisesRegex(
+                ValueError, "Expected a directory without weights, or to resume .*best.weights"
+            ):
+                classification.train(config, logdir)
+        with self.assertRaisesRegex(ValueError, "weights were made.*differs in batch_size: .*method: stored 'absent'"):
+            classification.train(random, logdir, resume=True)
+        self.assertEqual(classification_files.weights_digest(logdir), weights)
+        classification.train(random, self.folder / "random")
+        classification.train(random, self.folder / "random", resume=True)
+
+    def test_a_users_folder_may_be_named_by_a_tilde(self):
+        with mock.patch.dict(os.environ, {"HOME": str(self.folder)}):
+            classification.train(self.small(method="random", network="dense"), "~/random")
+            self.assertEqual(classification_files.load_config("~/random").method, "random")
+            with mock.patch.object(classification_baselines, "STEP_SIZES", (0.1,)):
+                classification.evaluate("~/random")
+        self.assertTrue((self.folder / "random" / "results.json").exists())
 
     def test_tasks_that_the_characters_cannot_give_are_an_error_before_the_training(self):
         # The alphabet has 5 validation characters and 10 to train on.

@@ -2,6 +2,7 @@
 
 import dataclasses
 from typing import Literal
+from unittest import mock
 
 from absl import flags as absl_flags
 from absl.testing import absltest
@@ -78,6 +79,14 @@ class OptionsTest(absltest.TestCase):
         self.assertEqual(values["ways"].help, "Classes of a task, at least two. By default as it was.")
         with self.assertRaisesRegex(absl_flags.IllegalFlagValueError, "one"):
             values(["binary", "--kind=third"])
+
+    def test_the_default_is_told_of_options_that_no_note_is_of(self):
+        flags = mock.Mock()
+        options.define_flags(flags, options.options(Config), "By default as it was.", noted={"rate"})
+        texts = {call.args[0]: call.args[2] for call in flags.mock_calls if call.args and len(call.args) == 3}
+        self.assertEndsWith(texts["rate"], " By default as it was.")
+        self.assertEqual(texts["ways"], "Classes of a task, at least two. By default 5.")
+        self.assertEndsWith(texts["fast"], " By default false.")
 
 
 class CheckChoicesTest(absltest.TestCase):

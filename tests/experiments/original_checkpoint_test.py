@@ -69,6 +69,10 @@ class OriginalCheckpointTest(parameterized.TestCase):
         with self.assertRaisesRegex(FileNotFoundError, "Expected a TensorFlow checkpoint. Received: '.*model1999'"):
             read_original(self.path)
         values = original.variables("conv")
+        original.save(values, self.path)
+        os.truncate(f"{self.path}.index", 10)
+        with self.assertRaisesRegex(ValueError, "Expected a whole checkpoint. Received: '.*model1999'"):
+            read_original(self.path)
         del values["w5"]
         original.save(values, self.path)
         with self.assertRaisesRegex(ValueError, r"Expected variables \['model/w5'\] in"):

@@ -133,6 +133,11 @@ class DataTest(absltest.TestCase):
         np.testing.assert_array_equal(first[0], again[0])
         self.assertFalse(np.array_equal(first[0], second[0]))
 
+    def test_any_seed_has_fresh_weights(self):
+        # Their seeds would pass what 32 bits hold.
+        first, second = (sinusoid_methods._fresh_weights(replaced(seed=12_345), number) for number in (0, 1))
+        self.assertFalse(np.array_equal(first[0], second[0]))
+
 
 class IdentityTest(parameterized.TestCase):
     @parameterized.parameters(

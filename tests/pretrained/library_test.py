@@ -12,7 +12,7 @@ from absl.testing import absltest
 from maml_tf import pretrained
 from maml_tf.experiments import config
 from maml_tf.experiments.classification_config import ClassificationConfig
-from maml_tf.experiments.classification_files import load_config, load_learner, write_untrained
+from maml_tf.experiments.classification_files import load_config, load_learner, weights_digest, write_untrained
 from maml_tf.experiments.classification_learner import build_learner
 from maml_tf.pretrained.library import package_folder
 from tests.support.keras_warnings import ignore_array_copy
@@ -30,7 +30,8 @@ class PretrainedTest(absltest.TestCase):
         self.weights = [np.random.default_rng(0).random(w.shape) for w in build_learner(self.config).model.weights]
         write_untrained(self.logdir, self.config, lambda network: network.set_weights(self.weights))
         self.results = {
-            "config": config.to_dict(self.config),
+            "config": {**config.to_dict(self.config), "seed": 77, "batch_statistics": "running"},
+            "weights_sha256": weights_digest(self.logdir),
             "protocol": {"tasks": 600},
             "rows": [{"mean": 0.9}],
             "versions": {"keras": "3"},
@@ -58,7 +59,7 @@ class PretrainedTest(absltest.TestCase):
         weights = [np.arange(np.prod(shape), dtype=np.float32).reshape(shape) / 3 for shape in shapes]
         write_untrained(self.folder / "dense", dense, lambda network: network.set_weights(weights))
         (self.folder / "dense" / "results.json").write_text(
-            json.dumps({**self.results, "config": config.to_dict(dense)})
+            json.dumps({**self.results, "weights_sha256": weights_digest(self.folder / "dense")})
         )
         pretrained.publish(self.folder / "dense", "omniglot_tiny", self.entries)
         kept = pretrained.load("omniglot_tiny", self.entries).model.get_weights()
@@ -75,6 +76,8 @@ class PretrainedTest(absltest.TestCase):
         card = pretrained.card("omniglot_tiny", self.entries)
         self.assertEqual([one["protocol"]["tasks"] for one in card["results"]], [600, 7])
         self.assertEqual(card["config"]["step_sizes"], "layer")
+        # The training's, and not those of an evaluation under other settings.
+        self.assertEqual((card["config"]["seed"], card["config"]["batch_statistics"]), (1, "transductive"))
         self.assertIn("MIT", card["data_license"])
         self.assertEqual(card["versions"], {"keras": "3"})
 
@@ -112,11 +115,21 @@ class PretrainedTest(absltest.TestCase):
             pretrained.publish(self.logdir, "omniglot_tiny", self.entries)
         with self.assertRaisesRegex(ValueError, "Expected a name of lower-case letters.*Received: '../x'"):
             pretrained.publish(self.logdir, "../x", self.entries)
+        others = self.folder / "others.json"
+        others.write_text(json.dumps({**self.results, "weights_sha256": "0"}))
+        with self.assertRaisesRegex(
+            ValueError, r"evaluate them again. Received: those of other weights in \['.*others"
+        ):
+            self.publish(results=[others])
         with h5py.File(self.logdir / "best.weights.h5", "w") as weights:
             weights["noise"] = np.random.default_rng(2).integers(0, 256, 1_000_000, np.uint8)
+        with self.assertRaisesRegex(ValueError, "evaluate them again"):
+            self.publish()
+        self.results["weights_sha256"] = weights_digest(self.logdir)
         with self.assertRaisesRegex(ValueError, "Expected weights of at most 1,000,000 bytes. Received: 1,00"):
             self.publish()
         (self.logdir / "best.weights.h5").write_bytes(b"half a file")
+        self.results["weights_sha256"] = weights_digest(self.logdir)
         with self.assertRaisesRegex(ValueError, "Expected weights in a file of HDF5. Received: .*best.weights.h5"):
             self.publish()
 

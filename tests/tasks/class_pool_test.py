@@ -458,7 +458,9 @@ class FolderErrorsTest(parameterized.TestCase):
 
     def test_no_class_folder(self):
         self._image("0.png")
-        with self.assertRaisesRegex(FileNotFoundError, r"one folder of images \(.bmp, .* a class. Received: .* without one, of 1 files"):
+        with self.assertRaisesRegex(
+            FileNotFoundError, r"images \(.bmp, .* a class. Received: .* without one, of 1 files"
+        ):
             ClassPool.from_folder(self.folder.full_path)
 
     def test_an_empty_class(self):

@@ -158,6 +158,17 @@ class AtomicCheckpointTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "Expected a whole checkpoint in .* Received: 2 damaged"):
             Training(directory).checkpoint.restore()
 
+    def test_a_training_is_not_made_shorter(self):
+        directory = self.directory()
+        Training(directory).checkpoint.save(20)
+        training = Training(directory, seed=5)
+        before = all_state(training.model)
+        with self.assertRaisesRegex(ValueError, "at least the 20 iterations that the training has done.*iterations=10"):
+            training.checkpoint.restore(10)
+        for one, other in zip(before, all_state(training.model), strict=True):
+            np.testing.assert_array_equal(one, other)
+        self.assertEqual(training.checkpoint.restore(20), 20)
+
     @parameterized.parameters(
         ({**CONFIG, "seed": 2}, "differs in seed: stored 1, given 2 "),
         ({**CONFIG, "net": {"units": [8, 8]}}, r"differs in net.units: stored \[8\], given \[8, 8\] "),
