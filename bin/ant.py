@@ -3,7 +3,7 @@
 --task=velocity walks at a velocity between 0 and 3 that each task sets, --task=direction forwards or backwards. Prints
 the returns after 0 to 4 gradient steps on the 40 tasks of the paper's figure, and writes results.json, the figures,
 videos, the policies and TensorBoard's events. An ant that falls ends its rollout early; --budget counts rollouts in
-steps, as the original's sampler does.
+steps, nearly as the original does.
 """
 
 from __future__ import annotations

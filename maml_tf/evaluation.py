@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -119,6 +120,9 @@ class Evaluator:
         jit_compile: Whether to compile with XLA.
         support_statistics: Whether the support set passes through the adapted model once more, in training mode,
             before the query set does in inference mode: for batch normalization by the support set's statistics.
+
+    Raises:
+        TypeError: If the learner is none, or the metrics are no functions by name.
     """
 
     def __init__(
@@ -130,6 +134,9 @@ class Evaluator:
         jit_compile: bool = False,
         support_statistics: bool = False,
     ):
+        if not isinstance(learner, MAML):
+            raise TypeError(f"Expected a maml_tf.MAML. Received: {learner!r}")
+        _check_metrics({} if metrics is None else metrics)
         self.learner = learner
         self.support_statistics = support_statistics
         self.metrics = dict(metrics or {})
@@ -181,7 +188,14 @@ class Evaluator:
             if task_support:
                 *_, task_state = self.learner.tasks.loss(task_params, task_state, *task_support, training=True)
             loss, outputs, _ = self.learner.tasks.loss(task_params, task_state, inputs, targets, training=False)
-            return {name: metric(targets, outputs) for name, metric in self.metrics.items()} or {"loss": loss}
+            values = {name: tf.convert_to_tensor(metric(targets, outputs)) for name, metric in self.metrics.items()}
+            for name, value in values.items():
+                if value.shape.rank != 0:
+                    raise ValueError(
+                        f"Expected metrics that return a scalar for a task. Received: {name!r}, which returns shape "
+                        f"{value.shape}; take the mean over the examples"
+                    )
+            return values or {"loss": loss}
 
         return over_tasks(measure, (params, state, support, query_x, query_y), **self._way)
 
@@ -228,7 +242,9 @@ def evaluate(
         An `Evaluation`.
 
     Raises:
-        ValueError: If there is no episode, an episode does not fit together, or `steps` is negative.
+        TypeError: If the learner is none, or the metrics are no functions by name.
+        ValueError: If there is no episode, an episode does not fit together, a metric returns no scalar, or `steps`
+            is negative.
 
     Source: Finn, Abbeel and Levine (2017), Section 5: mean and 95 % confidence interval over test tasks.
 
@@ -243,6 +259,18 @@ def evaluate(
     return Evaluator(learner, metrics, divergence=divergence, jit_compile=jit_compile)(episodes, steps)
 
 
+def _check_metrics(metrics: Any) -> None:
+    if not isinstance(metrics, Mapping) or not all(callable(metric) for metric in metrics.values()):
+        raise TypeError(f"Expected metrics as a dictionary from name to function. Received: {metrics!r}")
+    stateful = [name for name, metric in metrics.items() if isinstance(metric, keras.Metric)]
+    if stateful:
+        # It would add up the tasks, which are not one after the other here.
+        raise TypeError(
+            "Expected functions (query_y, outputs) -> scalar of one task. "
+            f"Received: Keras metrics, which have a state, for {stateful}"
+        )
+
+
 def accuracy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """Computes the share of examples whose largest logit is the label's.
 
@@ -252,7 +280,15 @@ def accuracy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
 
     Returns:
         A float32 scalar between 0 and 1.
+
+    Raises:
+        ValueError: If there is not one label for each example, as where targets are one-hot.
     """
+    targets, logits = tf.convert_to_tensor(targets), tf.convert_to_tensor(logits)
+    if None not in (labels := targets.shape.num_elements(), logits.shape[0]) and labels != logits.shape[0]:
+        raise ValueError(
+            f"Expected one integer label for each example. Received: targets {targets.shape}, logits {logits.shape}"
+        )
     targets = tf.cast(tf.reshape(targets, [-1]), tf.int64)
     correct = tf.equal(tf.argmax(logits, axis=-1), targets)
     return tf.reduce_mean(tf.cast(correct, tf.float32))

@@ -105,15 +105,20 @@ class MAML(FiniteTraining):
             **kwargs: Keras' other arguments, such as metrics and steps_per_execution.
 
         Raises:
-            ValueError: If a loss is given.
+            ValueError: If a loss or loss weights are given.
         """
         if kwargs.get("loss") is not None:
             raise ValueError(
                 "Expected no loss in compile(): MAML's inner and outer loss is the one given to its constructor. "
                 f"Received: loss={kwargs['loss']!r}"
             )
+        if kwargs.get("loss_weights") is not None:
+            raise ValueError(
+                "Expected no loss_weights in compile(): weight the losses given to MAML's constructor, such as by "
+                f"functions that multiply. Received: loss_weights={kwargs['loss_weights']!r}"
+            )
         if jit_compile == "auto":
-            jit_compile = choose_jit_compile(self.model)
+            jit_compile = not kwargs.get("run_eagerly") and choose_jit_compile(self.model)
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         # Before any training, so that what is saved and what it is loaded into hold the same variables.
         self.optimizer.build(self.trainable_variables)
@@ -196,7 +201,9 @@ class MAML(FiniteTraining):
         def update():
             # Keras' optimizers add up the replicas' gradients.
             replicas = tf.distribute.get_strategy().num_replicas_in_sync
-            gradients = [gradient / replicas for gradient in self._in_order(result.gradients)]
+            # An optimizer that scales the loss takes the scale out of the gradients again.
+            scale = self.optimizer.scale_loss(1.0) / replicas
+            gradients = [gradient * tf.cast(scale, gradient.dtype) for gradient in self._in_order(result.gradients)]
             self.optimizer.apply(gradients, self.trainable_variables)
             self.tasks.functional.assign_state(_merge_states(state))
 

@@ -68,6 +68,24 @@ class EvaluateTest(parameterized.TestCase):
         loss, _ = learner.meta_gradients(data)
         np.testing.assert_allclose(evaluate(learner, [data]).summary("loss", 1).mean, loss, rtol=1e-12)
 
+    @parameterized.parameters((["mse"],), ({"mse": "mse"},))
+    def test_metrics_that_are_no_functions_by_name(self, metrics):
+        with self.assertRaisesRegex(TypeError, "metrics as a dictionary from name to function. Received: .*mse"):
+            Evaluator(make_learner(), metrics)
+
+    def test_metrics_with_a_state(self):
+        with self.assertRaisesRegex(TypeError, r"Received: Keras metrics, which have a state, for \['mse'\]"):
+            Evaluator(make_learner(), {"mse": keras.metrics.MeanSquaredError()})
+
+    def test_metrics_that_return_a_value_for_each_example(self):
+        data = registry.make_data(registry.MODELS[0], tasks=_TASKS)
+        with self.assertRaisesRegex(ValueError, r"a scalar for a task. Received: 'mse', which returns shape \(\d+,\)"):
+            evaluate(make_learner(), [data], 1, metrics={"mse": keras.losses.mean_squared_error})
+
+    def test_a_model_that_is_no_learner(self):
+        with self.assertRaisesRegex(TypeError, "Expected a maml_tf.MAML. Received: <Functional"):
+            evaluate(mlp((2,), (3,)), [])
+
     def test_metrics_by_name(self):
         learner = make_learner()
         data = registry.make_data(registry.MODELS[0], tasks=_TASKS)
@@ -193,6 +211,10 @@ class AccuracyTest(parameterized.TestCase):
         logits = tf.constant([[1.0, 2.0], [3.0, 0.0], [0.0, 1.0], [5.0, 1.0]])
         for targets in ([1, 0, 0, 0], [[1], [0], [0], [0]]):
             self.assertEqual(float(accuracy(tf.constant(targets, dtype), logits)), 0.75)
+
+    def test_one_hot_targets(self):
+        with self.assertRaisesRegex(ValueError, r"one integer label for each example. Received: targets \(1, 5\)"):
+            accuracy(tf.one_hot([3], 5), tf.zeros([1, 5]))
 
 
 if __name__ == "__main__":

@@ -334,6 +334,45 @@ class ArgumentsTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "Expected no loss in compile.*Received: loss='mse'"):
             maml_tf.MAML(mlp((2,), (3,)), "mse").compile("adam", loss="mse")
 
+    def test_loss_weights_in_compile(self):
+        with self.assertRaisesRegex(ValueError, r"Expected no loss_weights in compile.*loss_weights=\[0.5\]"):
+            maml_tf.MAML(mlp((2,), (3,)), "mse").compile("adam", loss_weights=[0.5])
+
+    def test_running_eagerly_is_not_compiled(self):
+        learner = maml_tf.MAML(mlp((2,), (3,)), "mse")
+        learner.compile("adam")
+        self.assertTrue(learner.jit_compile)
+        learner.compile("adam", run_eagerly=True)
+        self.assertFalse(learner.jit_compile)
+
+    @parameterized.parameters(
+        {"loss_scale_factor": 128.0}, {"scaled": True}
+    )  # fmt: skip
+    def test_an_optimizer_that_scales_the_loss_takes_the_same_step(self, scaled=False, **options):
+        weights = []
+        for scaling in (False, True):
+            keras.utils.set_random_seed(1)
+            learner = maml_tf.MAML(mlp((2,), (3,)), "mse")
+            optimizer = keras.optimizers.SGD(0.1, **(options if scaling else {}))
+            learner.compile(keras.optimizers.LossScaleOptimizer(optimizer) if scaling and scaled else optimizer)
+            x, y = np.ones([2, 4, 2], np.float32), np.ones([2, 4, 1], np.float32)
+            learner.train_on_batch((x, y, x), y)
+            weights.append(learner.model.get_weights())
+        for one, other in zip(*weights, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
+
+    def test_what_is_trainable_must_not_change(self):
+        learner = maml_tf.MAML(mlp((2,), (3,)), "mse")
+        learner.model.layers[-1].trainable = False
+        x, y = np.ones([2, 4, 2], np.float32), np.ones([2, 4, 1], np.float32)
+        with self.assertRaisesRegex(ValueError, "make a new one after changing `trainable`. Received: a change of .*b"):
+            learner.meta_gradients(((x, y, x), y))
+
+    def test_no_query_targets(self):
+        x, y = np.ones([2, 4, 2], np.float32), np.ones([2, 4, 1], np.float32)
+        with self.assertRaisesRegex(ValueError, "Received: no query_y"):
+            maml_tf.MAML(mlp((2,), (3,)), "mse").meta_gradients(((x, y, x), None))
+
     def test_sample_weights(self):
         learner = maml_tf.MAML(mlp((2,), (3,)), "mse")
         learner.compile()

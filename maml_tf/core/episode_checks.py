@@ -24,6 +24,8 @@ def check_data(data: Any) -> Any:
     """
     if not (isinstance(data, (tuple, list)) and len(data) == 2):
         raise ValueError(f"Expected data of the form {_FORM}. Received: {_describe(data)}")
+    if data[1] is None:
+        raise ValueError(f"Expected data of the form {_FORM}. Received: no query_y")
     inputs = check_inputs(data[0])
     query_y = tf.nest.map_structure(tf.convert_to_tensor, data[1])
     _check_examples("query", inputs[2], query_y, axis=1)

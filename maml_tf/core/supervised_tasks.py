@@ -37,6 +37,7 @@ class SupervisedTasks:
 
     def __init__(self, model: keras.Model, loss: Any, update_rule: UpdateRule, selection: Selection):
         self.functional = FunctionalModel(model)
+        self._names = self.functional.names
         self.data_loss = as_task_loss(loss)
         self.update_rule = update_rule
         self.adapted_names = tuple(selection(model))
@@ -54,7 +55,16 @@ class SupervisedTasks:
 
         Returns:
             A dictionary from variable path to tensor.
+
+        Raises:
+            ValueError: If other variables are trainable than when this object was made.
         """
+        if self.functional.names != self._names:
+            changed = sorted(set(self.functional.names) ^ set(self._names))
+            raise ValueError(
+                "Expected the trainable variables that there were when the learner was made; make a new one after "
+                f"changing `trainable`. Received: a change of {changed}"
+            )
         return self.functional.parameters()
 
     def adapted(self, params: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -15,7 +15,8 @@ def as_task_loss(loss: Any) -> Callable[[Any, Any], tf.Tensor]:
     """Makes a function `(y_true, y_pred) -> scalar` from whatever Keras accepts as a loss.
 
     The values of a task's examples are averaged, or summed where a Keras loss says reduction="sum", in the
-    predictions' own precision, and at least in float32.
+    predictions' own precision, and at least in float32. Where Keras gave the predictions a mask, what it hides does not
+    count, unless the loss is a function that reduces by itself. One loss for several outputs counts for each.
 
     Args:
         loss: A Keras loss name ("mse"), a `keras.losses.Loss`, a function `(y_true, y_pred)`, or for a model with
@@ -38,11 +39,49 @@ def as_task_loss(loss: Any) -> Callable[[Any, Any], tf.Tensor]:
     if isinstance(loss, (list, tuple, dict)):
         return _SumOfLosses(tf.nest.map_structure(as_task_loss, loss))
     resolved = keras.losses.get(loss)
-    if isinstance(resolved, keras.losses.Loss):
+    of_one = _of_keras(resolved) if isinstance(resolved, keras.losses.Loss) else _of_function(resolved)
+
+    def of_each(y_true: Any, y_pred: Any) -> tf.Tensor:
+        if isinstance(y_pred, (list, tuple, dict)):
+            return _SumOfLosses(tf.nest.map_structure(lambda _: of_one, y_pred))(y_true, y_pred)
+        return of_one(y_true, y_pred)
+
+    return of_each
+
+
+def _of_keras(loss: keras.losses.Loss) -> Callable[[Any, Any], tf.Tensor]:
+    def of_one(y_true: Any, y_pred: Any) -> tf.Tensor:
         # Loss.__call__ casts to floatx; call() keeps float64.
-        reduce = tf.reduce_sum if resolved.reduction == "sum" else tf.reduce_mean
-        return lambda y_true, y_pred: reduce(resolved.call(y_true, _at_least_float32(y_pred)))
-    return lambda y_true, y_pred: tf.reduce_mean(resolved(y_true, _at_least_float32(y_pred)))
+        return _reduced(loss.call(y_true, _at_least_float32(y_pred)), y_pred, total=loss.reduction == "sum")
+
+    return of_one
+
+
+def _of_function(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], tf.Tensor]:
+    def of_one(y_true: Any, y_pred: Any) -> tf.Tensor:
+        # As Keras does before it calls one: [examples] and [examples, 1] would be broadcast to [examples, examples].
+        y_true, predictions = tf.convert_to_tensor(y_true), _at_least_float32(y_pred)
+        if y_true.dtype.is_floating:
+            y_true = tf.cast(y_true, predictions.dtype)
+        ranks = len(y_true.shape), len(y_pred.shape)
+        if ranks[1] == ranks[0] + 1 and y_pred.shape[-1] == 1:
+            y_true = y_true[..., tf.newaxis]
+        elif ranks[0] == ranks[1] + 1 and y_true.shape[-1] == 1:
+            y_true = tf.squeeze(y_true, axis=-1)
+        return _reduced(tf.convert_to_tensor(function(y_true, predictions)), y_pred)
+
+    return of_one
+
+
+def _reduced(values: tf.Tensor, y_pred: tf.Tensor, total: bool = False) -> tf.Tensor:
+    """Averages, or adds up, the values that the predictions' mask does not hide."""
+    mask = getattr(y_pred, "_keras_mask", None)
+    if mask is None or len(values.shape) < len(mask.shape):
+        return tf.reduce_sum(values) if total else tf.reduce_mean(values)
+    mask = tf.reshape(mask, tf.concat([tf.shape(mask), tf.ones([len(values.shape) - len(mask.shape)], tf.int32)], 0))
+    shown = tf.broadcast_to(mask, tf.shape(values))
+    added = tf.reduce_sum(tf.where(shown, values, tf.zeros_like(values)))
+    return added if total else tf.math.divide_no_nan(added, tf.reduce_sum(tf.cast(shown, values.dtype)))
 
 
 class _SumOfLosses:
@@ -50,21 +89,26 @@ class _SumOfLosses:
         self.losses = losses
 
     def __call__(self, y_true: Any, y_pred: Any) -> tf.Tensor:
-        if isinstance(self.losses, dict):
-            same = isinstance(y_pred, dict) and set(self.losses) == set(y_pred)
-            keys = sorted(self.losses)
-        else:
-            same = isinstance(y_pred, (list, tuple)) and len(self.losses) == len(y_pred)
-            keys = range(len(self.losses))
-        if not same:
-            raise ValueError(
-                f"Expected one loss for each of the model's outputs. Received: losses {self.losses!r} for outputs "
-                f"{y_pred!r}"
-            )
+        keys = sorted(self.losses) if isinstance(self.losses, dict) else range(len(self.losses))
+        for what, nest in (("outputs", y_pred), ("targets", y_true)):
+            if not self._fits(nest):
+                raise ValueError(
+                    "Expected one loss for each of the model's outputs, and targets for each. "
+                    f"Received: losses {_form(self.losses)} for {what} {_form(nest)}"
+                )
         return tf.add_n([self.losses[key](y_true[key], y_pred[key]) for key in keys])
 
+    def _fits(self, nest: Any) -> bool:
+        if isinstance(self.losses, dict):
+            return isinstance(nest, dict) and set(self.losses) == set(nest)
+        return isinstance(nest, (list, tuple)) and len(self.losses) == len(nest)
 
-def _at_least_float32(value: Any) -> Any:
-    return tf.nest.map_structure(
-        lambda leaf: tf.cast(leaf, tf.float32) if leaf.dtype in (tf.bfloat16, tf.float16) else leaf, value
-    )
+
+def _form(nest: Any) -> str:
+    if isinstance(nest, dict):
+        return f"named {sorted(nest)}"
+    return f"in a list of {len(nest)}" if isinstance(nest, (list, tuple)) else "in one tensor"
+
+
+def _at_least_float32(value: tf.Tensor) -> tf.Tensor:
+    return tf.cast(value, tf.float32) if value.dtype in (tf.bfloat16, tf.float16) else value

@@ -76,6 +76,22 @@ def check_at_least(config: Any, minimum: float, names: Iterable[str]) -> None:
             raise ValueError(f"Expected {name} to be at least {minimum}. Received: {name}={value}")
 
 
+def check_shares(config: Any, names: Iterable[str]) -> None:
+    """Checks that fields are numbers between 0 and 1.
+
+    Args:
+        config: An instance of a dataclass.
+        names: Fields.
+
+    Raises:
+        ValueError: If one is not.
+    """
+    for name in names:
+        value = getattr(config, name)
+        if not 0 <= value <= 1:
+            raise ValueError(f"Expected {name} to be between 0 and 1. Received: {name}={value}")
+
+
 def check_positive(config: Any, names: Iterable[str]) -> None:
     """Checks that fields are finite numbers greater than 0, or None.
 

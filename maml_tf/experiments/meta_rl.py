@@ -43,11 +43,11 @@ def run(
         ValueError: If a method is unknown, the directory cannot be written, or it holds checkpoints of another
             configuration, or any without `resume`.
     """
+    unknown = [method for method in methods if method not in (*METHODS, "all")]
+    if unknown or not methods:
+        raise ValueError(f"Expected methods of {METHODS}, or all. Received: {tuple(methods)}")
     if "all" in methods:
         methods = METHODS
-    unknown = [method for method in methods if method not in METHODS]
-    if unknown or not methods:
-        raise ValueError(f"Expected methods of {METHODS}. Received: {tuple(methods)}")
     began = time.monotonic()
     directory = open_logdir(logdir, [f"{method}/checkpoints" for method in methods], resume)
     rows: list[Row] = []

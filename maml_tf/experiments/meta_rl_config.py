@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-from maml_tf.experiments.config import check_at_least, check_positive
+from maml_tf.experiments.config import check_at_least, check_positive, check_shares
 from maml_tf.experiments.options import check_choices
 from maml_tf.rl.environments import PointNavigation, TaskEnvironment
 
@@ -33,7 +33,9 @@ class MetaRLConfig:
         meta_batch_size: Tasks of a meta-iteration.
         rollouts: Rollouts of a task for each gradient step.
         budget: Whether rollouts are counted in steps: each simulation makes as many steps as a rollout has at most, and
-            starts again when it ends early, as the original's sampler does. Otherwise it waits.
+            starts again when one ends early; otherwise it waits. One that is then unfinished does not count, which
+            leaves out long ones more often than short ones. The original's test counts so; its training counts the
+            steps of a task's rollouts together, of which one alone is left unfinished.
         inner_steps: Inner steps in training.
         inner_learning_rate: Inner step size alpha in training.
         inner_objective: The inner loss; reinforce is the paper's, likelihood_ratio has an unbiased second derivative.
@@ -42,7 +44,8 @@ class MetaRLConfig:
         max_divergence: Bound delta of the mean KL divergence of an outer step.
         conjugate_gradient_iterations: Iterations of conjugate gradient.
         damping: Added to the diagonal of the divergence's Hessian.
-        products: Products of that Hessian: fisher (exact) or finite_differences (the paper's).
+        products: Products of that Hessian: fisher (exact) or finite_differences (the original's, whose step is
+            large: the curvature along a step of that length).
         validate_every: Meta-iterations between two measurements on validation tasks; the best model there is kept.
         curvature_stride: Every how manyth time step counts in these products; 1 takes all, as the paper.
         discount: Discount of later rewards.
@@ -97,8 +100,10 @@ class MetaRLConfig:
             "test_tasks", "tuning_tasks",
         )  # fmt: skip
         check_at_least(self, 1, counts)
-        check_at_least(self, 0, ("seed", "test_seed", "damping", "checkpoint_seconds", "discount", "gae_lambda"))
-        check_positive(self, ("inner_learning_rate", "max_divergence"))
+        check_at_least(self, 0, ("seed", "test_seed", "damping", "checkpoint_seconds"))
+        check_shares(self, ("discount", "gae_lambda"))
+        rates = ("inner_learning_rate", "evaluation_learning_rate", "later_learning_rate")
+        check_positive(self, (*rates, "max_divergence"))
 
     def stream(self, purpose: int) -> int:
         """Gives the seed of a stream of tasks, initial states and actions.
@@ -121,7 +126,8 @@ class MetaRLConfig:
             The first step's and the later ones'.
         """
         tuned = first is not None
-        first = first if tuned else self.evaluation_learning_rate or self.inner_learning_rate
+        given = self.inner_learning_rate if self.evaluation_learning_rate is None else self.evaluation_learning_rate
+        first = first if tuned else given
         return first, first / 2 if tuned or self.later_learning_rate is None else self.later_learning_rate
 
     def identity(self, method: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tensorflow as tf
+import tensorflow_probability as tfp
 from tf_agents.environments import py_environment
 from tf_agents.policies import tf_policy
 from tf_agents.specs import tensor_spec
@@ -40,7 +41,9 @@ class AgentsPolicy(tf_policy.TFPolicy):
         self._weights = [variable.value for variable in policy.variables]
 
     def _distribution(self, time_step: ts.TimeStep, policy_state: tuple) -> policy_step.PolicyStep:
-        return policy_step.PolicyStep(self._policy.distribution(time_step.observation), policy_state)
+        # tf-agents wants actions of the specification's own dtype.
+        mean, log_std = (tf.cast(value, self.action_spec.dtype) for value in self._policy(time_step.observation))
+        return policy_step.PolicyStep(tfp.distributions.MultivariateNormalDiag(mean, tf.exp(log_std)), policy_state)
 
     def _variables(self) -> list[tf.Variable]:
         return self._weights

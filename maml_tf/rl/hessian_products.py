@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
 from maml_tf.core.meta_gradient import meta_gradient
@@ -206,25 +205,27 @@ class FisherProducts:
         return LinearizedProblem(*tf.nest.pack_sequence_as(stages.early_results, means), product)
 
 
-def finite_difference_product(gradient: Product, at: tf.Tensor, step: float = 0.01) -> Product:
+def finite_difference_product(gradient: Product, at: tf.Tensor, epsilon: float | None = None) -> Product:
     """Makes Hessian-vector products from gradients, `(g(theta + eps v) - g(theta - eps v)) / (2 eps)`.
 
-    The paper's way, which needs no third derivatives. In float32 eps must be large: `0.01 / ||v||`, here, and
-    `1 / ||theta||`, which the original used, are within a few percent of the exact product.
+    The paper's way, which needs no third derivatives. The original's eps, `1 / ||theta||`, is large: for a gradient v
+    the product is within a few percent of the exact one, for a long v it is the curvature along a step of that length
+    and no longer linear in v.
 
     Args:
         gradient: `theta -> g(theta)`, [size] -> [size].
         at: theta, [size].
-        step: eps times the norm of v.
+        epsilon: eps; None for the original's.
 
     Returns:
         `v -> H v`.
 
     Source: Section 5.3; Appendix A.2.
     """
+    if epsilon is None:
+        epsilon = 1.0 / (tf.norm(at) + 1e-8)
 
     def product(vector):
-        epsilon = step / tf.maximum(tf.norm(vector), np.finfo(np.float32).tiny)
         return (gradient(at + epsilon * vector) - gradient(at - epsilon * vector)) / (2.0 * epsilon)
 
     return product

@@ -29,14 +29,24 @@ class Estimation:
     """How rollouts become advantages.
 
     Attributes:
-        discount: Of later rewards.
+        discount: Of later rewards, between 0 and 1.
         gae_lambda: Between 0 and 1; see `maml_tf.rl.advantage.generalized_advantages`.
         budget: Whether rollouts are counted in steps; see `maml_tf.rl.sampling.collect`.
+
+    Raises:
+        ValueError: If a number is not between 0 and 1.
     """
 
     discount: float = 0.99
     gae_lambda: float = 1.0
     budget: bool = False
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.discount <= 1 and 0 <= self.gae_lambda <= 1):
+            raise ValueError(
+                "Expected discount and gae_lambda between 0 and 1. "
+                f"Received: discount={self.discount}, gae_lambda={self.gae_lambda}"
+            )
 
 
 class Phase(NamedTuple):
@@ -114,7 +124,10 @@ class Sampler:
 
     def _phase(self, rollouts: Rollouts, blocks: int = 1) -> Phase:
         estimated = estimate_advantages(rollouts, self.estimation.discount, self.estimation.gae_lambda)
-        batch = tf.nest.map_structure(tf.convert_to_tensor, experience(rollouts, estimated.values, blocks))
+        dtype = self.adaptation.policy.dtype
+        batch = tf.nest.map_structure(
+            lambda values: tf.cast(values, dtype), experience(rollouts, estimated.values, blocks)
+        )
         return Phase(rollouts, batch, float(np.mean(estimated.baseline_error)))
 
 

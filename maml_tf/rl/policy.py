@@ -20,13 +20,13 @@ class GaussianPolicy(keras.Model):
     """A policy `pi(a | s) = N(a; mu(s), sigma)` whose log standard deviation is a parameter, the same in all states.
 
     Args:
-        network: A built Keras model from observations [batch, observation] to means [batch, action], without
-            state of its own (no batch statistics, no dropout).
+        network: A functional or sequential Keras model from observations [batch, observation] to means
+            [batch, action], without state of its own (no batch statistics, no dropout).
         initial_log_std: Initial log standard deviation of every action dimension.
         min_std: Least standard deviation; below it the parameter has no effect.
 
     Raises:
-        ValueError: If the network has state, or `min_std` is not positive.
+        ValueError: If the network has state or is subclassed, or `min_std` is not positive.
 
     Source: Section 5.3; the original's policies.
 
@@ -40,6 +40,11 @@ class GaussianPolicy(keras.Model):
 
     def __init__(self, network: keras.Model, initial_log_std: float = 0.0, min_std: float = 1e-6, **kwargs):
         FunctionalModel(network)
+        if not (hasattr(network, "input_shape") and hasattr(network, "output_shape")):
+            raise ValueError(
+                "Expected a functional or sequential network, whose sizes are known; call a subclassed one on a "
+                f"keras.Input to make one of it. Received: {type(network).__name__}"
+            )
         super().__init__(**{"dtype": network.trainable_variables[-1].dtype, **kwargs})
         if network.non_trainable_variables:
             names = [variable.path for variable in network.non_trainable_variables]
@@ -127,6 +132,11 @@ class PurePolicy:
     def __init__(self, policy: GaussianPolicy):
         self.policy = policy
         self._model = FunctionalModel(policy)
+
+    @property
+    def dtype(self) -> tf.DType:
+        """That of the parameters, and of what the policy is compared with."""
+        return tf.as_dtype(self.policy.log_std.dtype)
 
     def parameters(self) -> dict[str, tf.Tensor]:
         """Reads the trainable variables.

@@ -30,11 +30,20 @@ def collect(
         random: Source of the actions' noise.
         budget: How rollouts that end early are read. False: each simulation makes one rollout, padded to the
             horizon. True: each simulation makes as many steps as the horizon has, over several rollouts, of which
-            one that the last step cuts short does not count; the paper's code counts rollouts in such steps.
+            one that the last step cuts short does not count, more often a long one than a short one. The paper's
+            code counts rollouts so in its test; in training it counts the steps of a task's rollouts together.
 
     Returns:
         The rollouts, [tasks, simulations of a task, horizon, ...].
+
+    Raises:
+        ValueError: If there are log standard deviations of another number of tasks.
     """
+    if len(log_std) != len(environment.tasks):
+        raise ValueError(
+            f"Expected log_std of each of the environment's {len(environment.tasks)} tasks. "
+            f"Received: shape {np.shape(log_std)}"
+        )
     tasks, horizon, simulations = len(log_std), environment.horizon, environment.batch_size
     size, actions_size = environment.observation_spec().shape[0], environment.action_spec().shape[0]
     # A diverged policy's numbers overflow; the environment says so.

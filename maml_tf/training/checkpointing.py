@@ -76,6 +76,14 @@ class AtomicCheckpoint(keras.callbacks.Callback):
         super().__init__()
         if keep < 2:
             raise ValueError(f"Expected keep to be at least 2: one may be half-written. Received: keep={keep}")
+        numbers = {"iterations_per_epoch": iterations_per_epoch, "every_epochs": every_epochs}
+        if any(number is not None and number < 1 for number in numbers.values()) or (
+            every_seconds is not None and every_seconds < 0
+        ):
+            raise ValueError(
+                "Expected counts of at least 1 and every_seconds >= 0. "
+                f"Received: {numbers}, every_seconds={every_seconds}"
+            )
         for name, value in objects.items():
             if not getattr(value, "built", True):
                 raise ValueError(f"Expected built objects: nothing to restore into. Received: {name} with built=False")
@@ -152,7 +160,7 @@ class AtomicCheckpoint(keras.callbacks.Callback):
         return path
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        if not self._restore_called and self._paths():
+        if not self._restore_called and self._saved_iteration is None and self._paths():
             raise ValueError(
                 "Expected a directory without checkpoints, or a call of restore() before the training. "
                 f"Received: {str(self.directory)!r} with checkpoints"

@@ -93,7 +93,7 @@ class AllMethodsTest(absltest.TestCase):
 
 class CommandLineTest(absltest.TestCase):
     def test_a_bad_flag_is_one_clear_error(self):
-        finished = binary.run("point_navigation", "--method=reptile")
+        finished = binary.run("point_navigation", "--method=all,reptile")
         self.assertEqual(finished.code, 1)
         [error] = finished.errors
         self.assertIn("Expected methods of ('maml', ", error)

@@ -5,12 +5,17 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
+import maml_tf
 from maml_tf.core.task_loss import as_task_loss
 
 _TARGETS = np.array([[1.0], [2.0], [4.0]])
 _OUTPUTS = np.array([[0.0], [2.5], [1.0]])
 _LABELS = np.array([2, 0])
 _LOGITS = np.array([[1.0, -1.0, 0.5], [0.3, 0.2, -2.0]])
+
+
+def mean_of_squares(y_true, y_pred):
+    return tf.reduce_mean((y_true - y_pred) ** 2)
 
 
 class AsTaskLossTest(parameterized.TestCase):
@@ -58,13 +63,67 @@ class AsTaskLossTest(parameterized.TestCase):
         tensors = tf.nest.map_structure(tf.constant, (targets, outputs))
         np.testing.assert_allclose(as_task_loss(loss)(*tensors), expected, rtol=1e-15)
 
+    @parameterized.parameters("mse", keras.losses.MeanSquaredError(), mean_of_squares)
+    def test_one_loss_counts_for_each_of_several_outputs(self, loss):
+        expected = np.mean((_TARGETS - _OUTPUTS) ** 2) + np.mean((_OUTPUTS - _TARGETS - 1.0) ** 2)
+        for nest in (list, lambda pair: dict(zip("ab", pair, strict=True))):
+            targets, outputs = nest([_TARGETS, _OUTPUTS]), nest([_OUTPUTS, _TARGETS + 1.0])
+            tensors = tf.nest.map_structure(tf.constant, (targets, outputs))
+            np.testing.assert_allclose(as_task_loss(loss)(*tensors), expected, rtol=1e-15)
+
+    @parameterized.parameters(([3, 1], [3]), ([3], [3, 1]), ([2, 3], [2, 3, 1]), ([2, 3, 1], [2, 3]))
+    def test_a_function_sees_targets_of_the_predictions_rank_and_dtype(self, targets, outputs):
+        def squares(y_true, y_pred):
+            self.assertEqual((y_true.shape, y_true.dtype), (y_pred.shape, y_pred.dtype))
+            return (y_true - y_pred) ** 2
+
+        y_true = np.arange(np.prod(targets), dtype=np.float64).reshape(targets)
+        y_pred = np.ones(outputs, np.float32)
+        expected = np.mean((y_true.reshape(outputs) - y_pred) ** 2)
+        np.testing.assert_allclose(as_task_loss(squares)(tf.constant(y_true), tf.constant(y_pred)), expected)
+
+    def test_a_function_sees_labels_as_they_are(self):
+        def check(y_true, y_pred):
+            self.assertEqual((y_true.shape, y_true.dtype), ((2,), tf.uint8))
+            return tf.reduce_mean(y_pred)
+
+        as_task_loss(check)(tf.constant(_LABELS, tf.uint8), tf.constant(_LOGITS))
+
+    @parameterized.parameters("mse", keras.losses.MeanSquaredError(reduction="sum"), keras.losses.mean_squared_error)
+    def test_what_a_mask_hides_does_not_count(self, loss):
+        outputs = tf.constant(_OUTPUTS[np.newaxis])
+        outputs._keras_mask = tf.constant([[True, False, True]])
+        squares = ((_TARGETS - _OUTPUTS) ** 2)[[0, 2]]
+        total = getattr(loss, "reduction", None) == "sum"
+        value = as_task_loss(loss)(tf.constant(_TARGETS[np.newaxis]), outputs)
+        np.testing.assert_allclose(value, np.sum(squares) if total else np.mean(squares), rtol=1e-15)
+
+    def test_masked_predictions_count_as_with_keras(self):
+        model = keras.Sequential([
+            keras.Input((4,)), keras.layers.Embedding(5, 3, mask_zero=True),
+            keras.layers.TimeDistributed(keras.layers.Dense(1)),
+        ])  # fmt: skip
+        x, y = np.array([[1, 2, 0, 0], [3, 1, 2, 0]]), np.arange(8.0, dtype=np.float32).reshape(2, 4, 1)
+        model.compile(loss="mse")
+        expected = model.evaluate(x, y, verbose=0)
+        np.testing.assert_allclose(as_task_loss("mse")(tf.constant(y), model(x)), expected, rtol=1e-5)
+        loss, _ = maml_tf.MAML(model, "mse", 0.0, 1).meta_gradients(((x[None], y[None], x[None]), y[None]))
+        np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
     @parameterized.parameters(
         (["mse", "mse"], 1), ({"a": "mse"}, {"b": 1.0}), ({"a": "mse"}, [1.0]), (["mse"], [1.0, 2.0])
     )
     def test_losses_must_fit_the_outputs(self, loss, outputs):
         outputs = tf.nest.map_structure(tf.constant, outputs)
-        with self.assertRaisesRegex(ValueError, "Expected one loss for each of the model's outputs. Received: losses"):
+        with self.assertRaisesRegex(ValueError, "one loss for each of the model's outputs.* Received: .* for outputs"):
             as_task_loss(loss)(outputs, outputs)
+
+    @parameterized.parameters(("mse",), (["mse", "mse"],))
+    def test_targets_must_fit_the_outputs(self, loss):
+        outputs = [tf.constant(_OUTPUTS)] * 2
+        for targets in (outputs[:1], outputs * 2, tf.constant(_TARGETS), {"a": outputs[0], "b": outputs[0]}):
+            with self.assertRaisesRegex(ValueError, "targets for each. Received: losses in a list of 2 for targets"):
+                as_task_loss(loss)(targets, outputs)
 
     def test_no_loss(self):
         with self.assertRaisesRegex(ValueError, "Expected a loss: .* Received: None"):

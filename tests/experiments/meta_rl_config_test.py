@@ -19,6 +19,10 @@ class MetaRLConfigTest(parameterized.TestCase):
         ({"inner_learning_rate": 0.0}, "inner_learning_rate"),
         ({"products": "exact"}, "Expected products to be one of"),
         ({"damping": -1.0}, "damping"),
+        ({"evaluation_learning_rate": 0.0}, "evaluation_learning_rate"),
+        ({"later_learning_rate": -0.1}, "later_learning_rate"),
+        ({"discount": 1.5}, "Expected discount to be between 0 and 1. Received: discount=1.5"),
+        ({"gae_lambda": -0.1}, "Expected gae_lambda to be between 0 and 1"),
     )
     def test_bad_values_are_refused(self, changes, message):
         with self.assertRaisesRegex(ValueError, message):

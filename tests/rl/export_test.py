@@ -15,10 +15,11 @@ from tf_agents.drivers import dynamic_step_driver
 from tf_agents.environments import tf_py_environment
 from tf_agents.policies import policy_saver
 
+from maml_tf.models import mlp
 from maml_tf.rl.adaptation import PolicyAdaptation
 from maml_tf.rl.environments import PointNavigation
 from maml_tf.rl.export import AgentsPolicy, with_parameters
-from maml_tf.rl.policy import PurePolicy, gaussian_mlp_policy
+from maml_tf.rl.policy import GaussianPolicy, PurePolicy, gaussian_mlp_policy
 from tests.rl import examples
 
 
@@ -44,6 +45,11 @@ class ExportTest(absltest.TestCase):
             np.testing.assert_allclose(distribution.stddev(), np.tile(np.exp(log_std), (4, 1)), rtol=1e-5)
         before, after = (np.asarray(policy.network(time_step.observation)) for policy in (self.policy, adapted))
         self.assertFalse(np.allclose(before, after))
+
+    def test_a_policy_in_float64_acts_in_the_environments_float32(self):
+        policy = GaussianPolicy(mlp((2,), (6,), 2, dtype="float64"))
+        action = AgentsPolicy(policy, self.environment).action(self.environment.reset()).action
+        self.assertEqual(action.dtype, self.environment.action_spec().dtype)
 
     def test_drives_a_driver(self):
         seen = []

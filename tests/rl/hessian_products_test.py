@@ -85,7 +85,7 @@ class HessianProductsTest(parameterized.TestCase):
         blocks = examples.tasks(adaptation, self.params)
         flat, unflatten = flattened(self.params)
         product = finite_difference_product(
-            lambda at: flatten(divergence_gradient(self.problem, unflatten(at), blocks)), flat, step=1e-5
+            lambda at: flatten(divergence_gradient(self.problem, unflatten(at), blocks)), flat, epsilon=1e-5
         )
         exact = sum(
             flatten(fisher_product(self.problem, self.params, examples.task(blocks, number), self.vector)) / 2
@@ -110,6 +110,14 @@ class HessianProductsTest(parameterized.TestCase):
         exact = flatten(fisher_product(problem, params, task, along))
         error = tf.norm(product(flatten(along)) - exact) / tf.norm(exact)
         self.assertLess(float(error), 0.06)
+
+    def test_the_originals_finite_differences_step_by_the_parameters_inverse_norm(self):
+        at, vector = tf.constant([3.0, 4.0]), tf.constant([1.0, -2.0])
+        asked = []
+        product = finite_difference_product(lambda theta: asked.append(theta) or theta**3, at)
+        # Of theta^3: ((t + e v)^3 - (t - e v)^3) / (2 e) = 3 t^2 v + e^2 v^3.
+        np.testing.assert_allclose(product(vector), 3 * at**2 * vector + 0.2**2 * vector**3, rtol=1e-5)
+        np.testing.assert_allclose(asked, [at + 0.2 * vector, at - 0.2 * vector], rtol=1e-6)
 
 
 if __name__ == "__main__":

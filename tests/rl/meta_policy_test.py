@@ -2,15 +2,17 @@
 
 import keras
 import numpy as np
+import tensorflow as tf
 from absl.testing import absltest
 
 from tests.support import with_rl  # noqa: F401
 
 # isort: split
+from maml_tf.models import mlp
 from maml_tf.rl.adaptation import PolicyAdaptation
 from maml_tf.rl.environments import PointNavigation
 from maml_tf.rl.meta_policy import Estimation, MetaPolicyIteration, Sampler
-from maml_tf.rl.policy import PurePolicy, gaussian_mlp_policy
+from maml_tf.rl.policy import GaussianPolicy, PurePolicy, gaussian_mlp_policy
 from maml_tf.rl.trust_region import TrustRegion
 
 
@@ -100,6 +102,21 @@ class MetaPolicyIterationTest(absltest.TestCase):
             params, logs = iteration(params, number)
             returns.append(logs["return"])
         self.assertGreater(np.mean(returns[-3:]), np.mean(returns[:3]) + 1.0)
+
+    def test_a_policy_in_float64_trains(self):
+        environment = PointNavigation(6, horizon=5)
+        pure = PurePolicy(GaussianPolicy(mlp((2,), (4,), 2, dtype="float64")))
+        adaptation = PolicyAdaptation(pure, 0.1)
+        outer = TrustRegion(adaptation.problem(), 0.02)
+        iteration = MetaPolicyIteration(Sampler(environment, adaptation, Estimation()), outer, tasks=2)
+        params, logs = iteration(pure.parameters(), 0)
+        self.assertEqual({value.dtype for value in params.values()}, {tf.float64})
+        self.assertTrue(np.isfinite(logs["surrogate"]))
+
+    def test_shares_are_between_0_and_1(self):
+        for options in ({"discount": 1.5}, {"gae_lambda": -1.0}):
+            with self.assertRaisesRegex(ValueError, "Expected discount and gae_lambda between 0 and 1"):
+                Estimation(**options)
 
     def test_bad_numbers_are_refused(self):
         with self.assertRaisesRegex(ValueError, "tasks to divide the 80 simulations. Received: tasks=3, inner_steps=1"):

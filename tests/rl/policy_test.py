@@ -62,6 +62,22 @@ class GaussianPolicyTest(absltest.TestCase):
         with self.assertRaisesRegex(ValueError, "Expected a network whose variables are all trainable"):
             GaussianPolicy(network)
 
+    def test_a_subclassed_network_is_refused(self):
+        class Network(keras.Model):
+            def __init__(self):
+                super().__init__()
+                self.dense = keras.layers.Dense(1)
+
+            def call(self, inputs):
+                return self.dense(inputs)
+
+        network = Network()
+        network(tf.ones((1, 2)))
+        with self.assertRaisesRegex(ValueError, "Expected a functional or sequential network.*Received: Network"):
+            GaussianPolicy(network)
+        inputs = keras.Input((2,))
+        GaussianPolicy(keras.Model(inputs, network(inputs)))
+
     def test_a_bad_floor_is_refused(self):
         with self.assertRaisesRegex(ValueError, "Expected min_std > 0. Received: min_std=0"):
             GaussianPolicy(gaussian_mlp_policy(2, 1).network, min_std=0)

@@ -50,6 +50,10 @@ class CollectTest(absltest.TestCase):
         np.testing.assert_array_equal(rollouts.elapsed[0, 1], np.arange(6))
         np.testing.assert_array_equal(mean_returns(rollouts), [4.0, 3.5])
 
+    def test_deviations_of_another_number_of_tasks_are_an_error(self):
+        with self.assertRaisesRegex(ValueError, r"each of the environment's 2 tasks. Received: shape \(1, 1\)"):
+            self.collect([2, 6, 9, 1], log_std=np.zeros((1, 1), np.float32))
+
     def test_all_ended_stops_early(self):
         rollouts = self.collect([1, 2], tasks=1)
         np.testing.assert_array_equal(rollouts.valid[0], [[1, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0]])

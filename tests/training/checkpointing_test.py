@@ -158,6 +158,18 @@ class AtomicCheckpointTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "Expected a whole checkpoint in .* Received: 2 damaged"):
             Training(directory).checkpoint.restore()
 
+    @parameterized.parameters({"iterations_per_epoch": 0}, {"every_epochs": 0}, {"every_seconds": -1.0})
+    def test_numbers_out_of_range(self, **options):
+        options = {"iterations_per_epoch": 10, **options}
+        with self.assertRaisesRegex(ValueError, "counts of at least 1 and every_seconds >= 0. Received: "):
+            AtomicCheckpoint(self.directory(), config={}, **options)
+
+    def test_a_second_fit_of_the_same_objects_goes_on(self):
+        checkpoint = Training(self.directory()).checkpoint
+        checkpoint.on_train_begin()
+        checkpoint.save(10)
+        checkpoint.on_train_begin()
+
     def test_a_training_is_not_made_shorter(self):
         directory = self.directory()
         Training(directory).checkpoint.save(20)
