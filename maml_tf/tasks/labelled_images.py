@@ -136,7 +136,7 @@ def read_class_folders(
         FileNotFoundError: If there is nothing, or no image in a folder of its class.
         ValueError: If a class is empty, the archive is broken, an image can't be decoded or sizes differ.
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(path).expanduser()
     names = _class_images(path)
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     _, content = next(read_files(path, names[:1]))

@@ -70,11 +70,11 @@ class MiniImagenet(SplitClasses):
     ):
         if image_size < 1:
             raise ValueError(f"Expected image_size to be at least 1. Received: image_size={image_size}")
-        source = _source(pathlib.Path(data_dir))
+        source = _source(pathlib.Path(data_dir).expanduser())
         photos = _list_photos(source)
         splits = {part: tuple(dict.fromkeys(p.class_name for p in photos if p.part == part)) for part in PARTS}
         _notice_a_subset(splits, collections.Counter(photo.class_name for photo in photos), source)
-        cache_dir = pathlib.Path(default_cache_dir("mini_imagenet") if cache_dir is None else cache_dir)
+        cache_dir = pathlib.Path(default_cache_dir("mini_imagenet") if cache_dir is None else cache_dir).expanduser()
         mark = fingerprint([f"{_DECODER_VERSION}", *(f"{p.class_name}/{p.file_name} {p.fingerprint}" for p in photos)])
         images = decoded_once(
             cache_dir / f"{mark}-{image_size}.npy",

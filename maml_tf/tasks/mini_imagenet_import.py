@@ -51,7 +51,8 @@ def prepare(
     """
     if image_size < 1:
         raise ValueError(f"Expected image_size to be at least 1. Received: image_size={image_size}")
-    split, output_dir = read_split(split_dir), pathlib.Path(output_dir)
+    split, output_dir = read_split(split_dir), pathlib.Path(output_dir).expanduser()
+    imagenet_dir = pathlib.Path(imagenet_dir).expanduser()
     todo = [
         (output_dir / part / name, names)
         for part, classes in split.items()
@@ -59,7 +60,7 @@ def prepare(
         if not _is_done(output_dir / part / name, names)
     ]
     # All sources are found before the first image is written: what is missing is told at once.
-    sources = {folder.name: _class_source(pathlib.Path(imagenet_dir), folder.name) for folder, _ in todo}
+    sources = {folder.name: _class_source(imagenet_dir, folder.name) for folder, _ in todo}
     total, written = sum(len(names) for _, names in todo), 0
     began = told = time.monotonic()
     for folder, names in todo:
@@ -88,7 +89,7 @@ def read_split(split_dir: str | os.PathLike) -> dict[str, dict[str, list[str]]]:
     """
     split: dict[str, dict[str, list[str]]] = {}
     for part in PARTS:
-        path = pathlib.Path(split_dir, f"{part}.csv")
+        path = pathlib.Path(split_dir, f"{part}.csv").expanduser()
         if not path.is_file():
             raise FileNotFoundError(f"Expected train.csv, val.csv and test.csv in {split_dir}. Received: no {path}")
         with open(path, newline="", encoding="utf-8") as file:

@@ -80,11 +80,12 @@ class Omniglot(SplitClasses):
     ):
         if image_size < 1:
             raise ValueError(f"Expected image_size to be at least 1. Received: image_size={image_size}")
-        cache_dir = pathlib.Path(default_cache_dir("omniglot") if cache_dir is None else cache_dir)
+        cache_dir = pathlib.Path(default_cache_dir("omniglot") if cache_dir is None else cache_dir).expanduser()
         if data_dir is None:
             for archive in archives:
                 download(archive.url, cache_dir / archive.file_name, archive.md5)
             data_dir = cache_dir
+        data_dir = pathlib.Path(data_dir).expanduser()
         drawings = list_drawings(data_dir)
         sizes = collections.Counter(drawing.character for drawing in drawings)
         self.characters = tuple(sizes)

@@ -4,6 +4,7 @@ import io
 import os
 import warnings
 import zipfile
+from unittest import mock
 
 import hypothesis
 import keras
@@ -137,6 +138,12 @@ class MakingTest(parameterized.TestCase):
         np.testing.assert_array_equal(
             ClassPool.from_folder(folder.full_path).images_of("ant"), np.full([1, 2, 2, 3], expected)
         )
+
+    def test_of_a_folder_under_a_tilde(self):
+        folder = self.create_tempdir()
+        Image.new("L", (2, 2)).save(folder.create_file("animals/ant/0.png").full_path)
+        with mock.patch.dict(os.environ, {"HOME": folder.full_path}):
+            self.assertEqual(ClassPool.from_folder("~/animals").class_names, ("ant",))
 
     def test_of_an_archive_with_a_folder_around_its_classes(self):
         file = self.create_tempfile("animals.zip").full_path

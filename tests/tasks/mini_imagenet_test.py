@@ -85,6 +85,14 @@ class ReadingTest(SmallTreeTest):
         self.write_tree(tree(), top)
         self.assert_is_tree(self.load())
 
+    def test_folders_may_be_named_by_a_tilde(self):
+        self.write_tree(tree())
+        expected = self.load()
+        with mock.patch.dict(os.environ, {"HOME": str(self.folder)}), self.assertLogs("absl", "WARNING"):
+            data = MiniImagenet("~/data", cache_dir="~/other")
+        self.assertEqual(data.splits, expected.splits)
+        self.assertLen(list((self.folder / "other").glob("*.npy")), 1)
+
     @parameterized.product(name=("data.tar", "data.tar.gz", "data.zip"), top=("", "miniImagenet/", "./"))
     def test_an_archive(self, name, top):
         self.assert_is_tree(self.load(self.write_archive(tree(), name, top)))

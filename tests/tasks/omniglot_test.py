@@ -80,6 +80,13 @@ class SmallArchiveTest(parameterized.TestCase):
 
 
 class ReadingTest(SmallArchiveTest):
+    def test_folders_may_be_named_by_a_tilde(self):
+        self.write_zips()
+        with mock.patch.dict(os.environ, {"HOME": str(self.data_dir)}):
+            omniglot = Omniglot("~", split="alphabets", expected_drawings=3, cache_dir="~/cache")
+        self.assert_equal_pools(omniglot.pool("train"), self.load().pool("train"))
+        self.assertLen(list((self.data_dir / "cache").glob("*.npy")), 1)
+
     def test_ink_is_255_and_drawings_come_in_the_order_of_their_names(self):
         self.write_zips()
         images = self.load(image_size=105).pool("test").images_of("D/character02")
