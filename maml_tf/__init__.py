@@ -3,8 +3,9 @@
 from maml_tf.core.adaptation import Adaptation, adapt, inner_step
 from maml_tf.core.second_order import check_second_order
 from maml_tf.core.selection import everything, head, matching
+from maml_tf.core.task_values import Evaluation, StepSummary
 from maml_tf.core.update_rules import SGD, Chain, ClipByGlobalNorm, ClipByValue, LearnedStepSizes, UpdateRule
-from maml_tf.evaluation import Evaluation, Evaluator, StepSummary, evaluate
+from maml_tf.evaluation import Evaluator, evaluate
 from maml_tf.meta_learner import MAML
 
 __version__ = "0.1.0"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -14,96 +13,10 @@ import tensorflow as tf
 from maml_tf.core import episode_checks
 from maml_tf.core.adaptation import inner_step
 from maml_tf.core.meta_gradient import over_tasks
+from maml_tf.core.task_values import Evaluation
 from maml_tf.meta_learner import MAML
 
 Metric = Callable[[Any, Any], tf.Tensor]
-
-
-@dataclasses.dataclass(frozen=True)
-class StepSummary:
-    """A metric over the tasks after a number of inner steps.
-
-    Attributes:
-        metric: Name of the metric.
-        step: Number of inner steps taken.
-        mean: Mean over the tasks, none left out: NaN or infinite if a task diverged beyond float32.
-        sd: Sample standard deviation over the tasks.
-        ci95: Half-width of the 95 % confidence interval of the mean, 1.96 sd / sqrt(tasks).
-        tasks: Number of tasks.
-        median: Median over the tasks.
-        diverged: Number of tasks whose value is not finite or over the divergence threshold.
-    """
-
-    metric: str
-    step: int
-    mean: float
-    sd: float
-    ci95: float
-    tasks: int
-    median: float
-    diverged: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """Every task's value of every metric at every number of inner steps.
-
-    Attributes:
-        values: Dictionary from metric name to a float64 array [steps + 1, tasks].
-        divergence: Value above which a task counts as diverged.
-    """
-
-    values: Mapping[str, np.ndarray]
-    divergence: float = math.inf
-
-    def summary(self, metric: str, step: int) -> StepSummary:
-        """Summarises a metric after a number of inner steps.
-
-        Args:
-            metric: Name of the metric.
-            step: Number of inner steps, from 0.
-
-        Returns:
-            A `StepSummary`.
-        """
-        values = self.values[metric][step]
-        tasks = len(values)
-        diverged = int(np.sum(self._diverged(values)))
-        with np.errstate(invalid="ignore", over="ignore"):
-            sd = float(np.std(values, ddof=1)) if tasks > 1 else math.nan
-            return StepSummary(
-                metric, step, float(np.mean(values)), sd, 1.96 * sd / math.sqrt(tasks), tasks,
-                float(np.median(values)), diverged,
-            )  # fmt: skip
-
-    def diverged(self, metric: str) -> int:
-        """Counts the tasks that have diverged after any number of inner steps, 0 among them.
-
-        Args:
-            metric: Name of the metric.
-
-        Returns:
-            Their number.
-
-        Example:
-        >>> import numpy as np
-        >>> from maml_tf.evaluation import Evaluation
-        >>> values = np.array([[1.0, 2.0, 3.0], [0.5, np.nan, 1e9], [0.4, np.nan, 0.2]])  # 3 tasks, 2 steps
-        >>> Evaluation({"loss": values}, divergence=100.0).diverged("loss")
-        2
-        """
-        return int(np.sum(np.any(self._diverged(self.values[metric]), axis=0)))
-
-    def _diverged(self, values: np.ndarray) -> np.ndarray:
-        return ~(values <= self.divergence) | ~np.isfinite(values)
-
-    def summaries(self) -> list[StepSummary]:
-        """Summarises every metric at every step.
-
-        Returns:
-            A `StepSummary` for each metric and step, steps innermost.
-        """
-        return [self.summary(metric, step) for metric, values in self.values.items() for step in range(len(values))]
 
 
 class Evaluator:
@@ -188,14 +101,7 @@ class Evaluator:
             if task_support:
                 *_, task_state = self.learner.tasks.loss(task_params, task_state, *task_support, training=True)
             loss, outputs, _ = self.learner.tasks.loss(task_params, task_state, inputs, targets, training=False)
-            values = {name: tf.convert_to_tensor(metric(targets, outputs)) for name, metric in self.metrics.items()}
-            for name, value in values.items():
-                if value.shape.rank != 0:
-                    raise ValueError(
-                        f"Expected metrics that return a scalar for a task. Received: {name!r}, which returns shape "
-                        f"{value.shape}; take the mean over the examples"
-                    )
-            return values or {"loss": loss}
+            return {name: metric(targets, outputs) for name, metric in self.metrics.items()} or {"loss": loss}
 
         return over_tasks(measure, (params, state, support, query_x, query_y), **self._way)
 
@@ -243,8 +149,7 @@ def evaluate(
 
     Raises:
         TypeError: If the learner is none, or the metrics are no functions by name.
-        ValueError: If there is no episode, an episode does not fit together, a metric returns no scalar, or `steps`
-            is negative.
+        ValueError: If there is no episode, an episode does not fit together, or `steps` is negative.
 
     Source: Finn, Abbeel and Levine (2017), Section 5: mean and 95 % confidence interval over test tasks.
 

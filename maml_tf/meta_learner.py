@@ -107,16 +107,12 @@ class MAML(FiniteTraining):
         Raises:
             ValueError: If a loss or loss weights are given.
         """
-        if kwargs.get("loss") is not None:
-            raise ValueError(
-                "Expected no loss in compile(): MAML's inner and outer loss is the one given to its constructor. "
-                f"Received: loss={kwargs['loss']!r}"
-            )
-        if kwargs.get("loss_weights") is not None:
-            raise ValueError(
-                "Expected no loss_weights in compile(): weight the losses given to MAML's constructor, such as by "
-                f"functions that multiply. Received: loss_weights={kwargs['loss_weights']!r}"
-            )
+        for name in ("loss", "loss_weights"):
+            if kwargs.get(name) is not None:
+                raise ValueError(
+                    f"Expected no {name} in compile(): MAML's inner and outer loss is the one given to its "
+                    f"constructor, where functions can weight it. Received: {name}={kwargs[name]!r}"
+                )
         if jit_compile == "auto":
             jit_compile = not kwargs.get("run_eagerly") and choose_jit_compile(self.model)
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)

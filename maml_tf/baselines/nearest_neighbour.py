@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from maml_tf.core import episode_checks
-from maml_tf.evaluation import Evaluation
+from maml_tf.core.task_values import Evaluation
 
 
 def nearest_neighbour(features: keras.Model, episodes: Iterable[Any]) -> Evaluation:

@@ -9,7 +9,7 @@ import keras
 from absl import logging
 
 from maml_tf.baselines import classifier, feature_model, nearest_neighbour, tune_step_size
-from maml_tf.evaluation import Evaluation
+from maml_tf.core.task_values import Evaluation
 from maml_tf.experiments.classification_config import ClassificationConfig
 from maml_tf.experiments.classification_learner import ADAPTED, build_evaluator, task_loss
 from maml_tf.experiments.image_data import turned_classes

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from absl import logging
 
-from maml_tf.evaluation import Evaluation
+from maml_tf.core.task_values import Evaluation
 from maml_tf.experiments import meta_rl_config as streams
 from maml_tf.experiments.meta_rl_config import MetaRLConfig
 from maml_tf.experiments.meta_rl_methods import build_adaptation, build_environment, build_sampler

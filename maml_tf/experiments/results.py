@@ -57,7 +57,7 @@ class Row:
         Args:
             method: Name of the method.
             shots: Examples to adapt on.
-            summary: An object with the other attributes, such as `maml_tf.evaluation.StepSummary`.
+            summary: An object with the other attributes, such as `maml_tf.core.task_values.StepSummary`.
             **extra: Further values of the row.
 
         Returns:

@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
-from maml_tf.evaluation import Evaluation, evaluate
+from maml_tf.core.task_values import Evaluation
+from maml_tf.evaluation import evaluate
 from maml_tf.experiments import sinusoid_config, sinusoid_methods
 from maml_tf.experiments.sinusoid_config import SinusoidConfig
 from maml_tf.meta_learner import MAML

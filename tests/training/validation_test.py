@@ -4,7 +4,8 @@ import keras
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from maml_tf.evaluation import Evaluation, Evaluator
+from maml_tf.core.task_values import Evaluation
+from maml_tf.evaluation import Evaluator
 from maml_tf.meta_learner import MAML
 from maml_tf.tasks.sinusoid import Sinusoids
 from maml_tf.training.validation import AdaptationValidation

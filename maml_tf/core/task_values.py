@@ -1,0 +1,109 @@
+"""What was measured of tasks at every number of inner steps, and its summary over the tasks."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class StepSummary:
+    """A metric over the tasks after a number of inner steps.
+
+    Attributes:
+        metric: Name of the metric.
+        step: Number of inner steps taken.
+        mean: Mean over the tasks, none left out: NaN or infinite if a task diverged beyond float32.
+        sd: Sample standard deviation over the tasks.
+        ci95: Half-width of the 95 % confidence interval of the mean, 1.96 sd / sqrt(tasks).
+        tasks: Number of tasks.
+        median: Median over the tasks.
+        diverged: Number of tasks whose value is not finite or over the divergence threshold.
+    """
+
+    metric: str
+    step: int
+    mean: float
+    sd: float
+    ci95: float
+    tasks: int
+    median: float
+    diverged: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Every task's value of every metric at every number of inner steps.
+
+    Attributes:
+        values: Dictionary from metric name to a float64 array [steps + 1, tasks], or [steps + 1, tasks, ...] of a
+            metric that is no scalar for a task: that has no summary.
+        divergence: Value above which a task counts as diverged.
+    """
+
+    values: Mapping[str, np.ndarray]
+    divergence: float = math.inf
+
+    def summary(self, metric: str, step: int) -> StepSummary:
+        """Summarises a metric after a number of inner steps.
+
+        Args:
+            metric: Name of the metric.
+            step: Number of inner steps, from 0.
+
+        Returns:
+            A `StepSummary`.
+
+        Raises:
+            ValueError: If the metric is no scalar for a task.
+        """
+        values = self._scalars(metric)[step]
+        tasks = len(values)
+        diverged = int(np.sum(self._diverged(values)))
+        with np.errstate(invalid="ignore", over="ignore"):
+            sd = float(np.std(values, ddof=1)) if tasks > 1 else math.nan
+            return StepSummary(
+                metric, step, float(np.mean(values)), sd, 1.96 * sd / math.sqrt(tasks), tasks,
+                float(np.median(values)), diverged,
+            )  # fmt: skip
+
+    def diverged(self, metric: str) -> int:
+        """Counts the tasks that have diverged after any number of inner steps, 0 among them.
+
+        Args:
+            metric: Name of the metric.
+
+        Returns:
+            Their number.
+
+        Example:
+        >>> import numpy as np
+        >>> from maml_tf.core.task_values import Evaluation
+        >>> values = np.array([[1.0, 2.0, 3.0], [0.5, np.nan, 1e9], [0.4, np.nan, 0.2]])  # 3 tasks, 2 steps
+        >>> Evaluation({"loss": values}, divergence=100.0).diverged("loss")
+        2
+        """
+        return int(np.sum(np.any(self._diverged(self._scalars(metric)), axis=0)))
+
+    def _scalars(self, metric: str) -> np.ndarray:
+        values = self.values[metric]
+        if values.ndim != 2:
+            raise ValueError(
+                f"Expected a metric that is a scalar for a task. Received: {metric!r} of shape {values.shape[2:]} for "
+                "each; take the mean over the examples"
+            )
+        return values
+
+    def _diverged(self, values: np.ndarray) -> np.ndarray:
+        return ~(values <= self.divergence) | ~np.isfinite(values)
+
+    def summaries(self) -> list[StepSummary]:
+        """Summarises every metric at every step.
+
+        Returns:
+            A `StepSummary` for each metric and step, steps innermost.
+        """
+        return [self.summary(metric, step) for metric, values in self.values.items() for step in range(len(values))]

@@ -1,0 +1,44 @@
+"""Tests of maml_tf.core.task_values."""
+
+import math
+
+import numpy as np
+from absl.testing import absltest
+
+from maml_tf.core.task_values import Evaluation
+
+
+class EvaluationTest(absltest.TestCase):
+    def test_statistics_by_hand(self):
+        values = np.array([[1.0, 2.0, 6.0, 7.0], [1.0, 1.0, 1.0, 2.0]])
+        summary = Evaluation({"mse": values}).summary("mse", 0)
+        sd = math.sqrt((9 + 4 + 4 + 9) / 3)
+        self.assertEqual((summary.metric, summary.step, summary.tasks, summary.diverged), ("mse", 0, 4, 0))
+        self.assertAlmostEqual(summary.mean, 4.0, places=14)
+        self.assertAlmostEqual(summary.sd, sd, places=14)
+        self.assertAlmostEqual(summary.ci95, 1.96 * sd / 2, places=14)
+        self.assertAlmostEqual(summary.median, 4.0, places=14)
+
+    def test_every_metric_and_step(self):
+        evaluation = Evaluation({"a": np.ones((3, 2)), "b": np.zeros((3, 2))})
+        order = [(summary.metric, summary.step, summary.mean) for summary in evaluation.summaries()]
+        self.assertEqual(order, [("a", step, 1.0) for step in range(3)] + [("b", step, 0.0) for step in range(3)])
+
+    def test_one_task_has_no_spread(self):
+        summary = Evaluation({"a": np.ones((1, 1))}).summary("a", 0)
+        self.assertEqual(summary.mean, 1.0)
+        self.assertTrue(math.isnan(summary.sd) and math.isnan(summary.ci95))
+
+    def test_diverged_tasks_are_counted_and_stay_in_the_mean(self):
+        values = np.array([[1.0, 50.0, np.inf, 2.0], [1.0, np.nan, 3.0, 2.0], [1.0, 50.0, 3.0, 2.0]])
+        evaluation = Evaluation({"mse": values}, divergence=10.0)
+        first, second, third = evaluation.summaries()
+        self.assertEqual((first.diverged, first.mean), (2, math.inf))
+        self.assertEqual(second.diverged, 1)
+        self.assertTrue(math.isnan(second.mean))
+        self.assertEqual((third.diverged, third.mean, third.median), (1, 14.0, 2.5))
+        self.assertEqual([s.diverged for s in Evaluation({"mse": values}).summaries()], [1, 1, 0])
+
+
+if __name__ == "__main__":
+    absltest.main()
