@@ -62,6 +62,9 @@ class ParameterAveraging(keras.callbacks.Callback):
     Attributes:
         state: The mean, the number of networks in it and the penalty, to be checkpointed.
 
+    Raises:
+        ValueError: If the optimizer is not built.
+
     Source: Finn, Abbeel and Levine (2017), Appendix C.1.
     """
 
@@ -74,6 +77,9 @@ class ParameterAveraging(keras.callbacks.Callback):
         error: Callable[[int], float] | None = None,
     ):
         super().__init__()
+        optimizer = anchored.optimizer
+        if not optimizer.built:
+            raise ValueError(f"Expected a built optimizer. Received: {optimizer.name!r} with built=False")
         self.anchored = anchored
         self.initial_weights = initial_weights
         self.move_anchor = move_anchor
@@ -85,6 +91,10 @@ class ParameterAveraging(keras.callbacks.Callback):
         self.state.anchor = list(anchored.anchor)
         self.state.strength = anchored.strength
         self._strength = float(anchored.strength)
+        # Not all optimizers start from zeros: Adagrad's accumulators do not, nor does a product of momenta.
+        self._optimizer_start = [
+            (variable, variable.numpy()) for variable in optimizer.variables if variable is not optimizer.learning_rate
+        ]
         if move_anchor:
             anchored.strength.assign(0.0)
 
@@ -123,6 +133,5 @@ class ParameterAveraging(keras.callbacks.Callback):
         values = self.initial_weights(int(self.state.count))
         for variable, value in zip(self._variables, values, strict=True):
             variable.assign(value)
-        for variable in self.anchored.optimizer.variables:
-            if variable is not self.anchored.optimizer.learning_rate:
-                variable.assign(tf.zeros_like(variable))
+        for variable, value in self._optimizer_start:
+            variable.assign(value)

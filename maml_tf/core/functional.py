@@ -116,7 +116,7 @@ class FunctionalModel:
             return_losses=True,
             **training_argument(self.model, training),
         )
-        return ModelOutput(outputs, tf.add_n([tf.reduce_sum(loss) for loss in losses]) if losses else None, state)
+        return ModelOutput(outputs, _total(losses) if losses else None, state)
 
     def assign_state(self, state: Iterable[tf.Tensor]) -> None:
         """Writes a state back into the model's non-trainable variables.
@@ -207,6 +207,8 @@ def clone(model: keras.Model) -> keras.Model:
         )
     for target, source in zip(copy.variables, model.variables, strict=True):
         target.assign(source)
+    # Keras makes the weights of a model without `build` by tracing its call, and leaves the flag.
+    copy.built = True
     return copy
 
 
@@ -217,10 +219,10 @@ def is_layer_graph(layer: keras.layers.Layer) -> bool:
         layer: A model or layer.
 
     Returns:
-        True for a sequential or functional model, not for a subclassed one.
+        True for a sequential or functional model, not for one of a subclass.
     """
     # Keras does not export the class of functional models.
-    return isinstance(layer, keras.Sequential) or type(layer).__name__ == "Functional"
+    return type(layer) is keras.Sequential or type(layer).__name__ == "Functional"
 
 
 def leaf_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
@@ -238,6 +240,13 @@ def leaf_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
         return [layer]
     leaves = dict.fromkeys(leaf for child in inner for leaf in leaf_layers(child))
     return [leaf for leaf in leaves if not isinstance(leaf, keras.layers.InputLayer)]
+
+
+def _total(losses: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Adds up losses, which under a mixed policy have different data types."""
+    sums = [tf.reduce_sum(loss) for loss in losses]
+    dtype = keras.backend.result_type("float32", *(value.dtype for value in sums))
+    return tf.add_n([tf.cast(value, dtype) for value in sums])
 
 
 def _require_no_float16(model: keras.Model) -> None:

@@ -52,8 +52,8 @@ class Findings(list):
     Args:
         findings: The list.
         precisions: From the name of each layer or operation that was checked to the precision it was checked in:
-            "float64", or "float32" for a layer that cannot be made again in float64, where only errors above some
-            percent show.
+            "float64", or "float32" for a layer that cannot be made again in float64 with all that it holds, where
+            only errors above some percent show.
     """
 
     def __init__(self, findings: Iterable[Finding], precisions: dict[str, str]):
@@ -175,13 +175,47 @@ def _in_float64(call: _Call) -> tuple[Any, str]:
     if not isinstance(layer, keras.layers.Layer):
         return layer, "float64"
     try:
-        twin = type(layer).from_config({**layer.get_config(), "dtype": "float64"})
-        twin(*_cast(call.args, "float64"), **_cast(call.kwargs, "float64"))
+        with _float64_policy():
+            twin = type(layer).from_config(_of_float64(layer.get_config()))
+            twin(*_cast(call.args, "float64"), **_cast(call.kwargs, "float64"))
         for target, source in zip(twin.variables, layer.variables, strict=True):
             target.assign(keras.ops.cast(source, target.dtype))
-        return twin, "float64"
     except (TypeError, ValueError, NotImplementedError, tf.errors.InvalidArgumentError):
         return layer, "float32"
+    return (twin, "float64") if _computes_in_float64(twin) else (layer, "float32")
+
+
+@contextmanager
+def _float64_policy() -> Iterator[None]:
+    """Makes float64 the data type of the sub-layers that a constructor makes without one."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float64")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def _of_float64(config: Any) -> Any:
+    """Replaces the floating data types in a configuration, those of nested layers too."""
+    if isinstance(config, (list, tuple)):
+        return type(config)([_of_float64(value) for value in config])
+    if not isinstance(config, dict):
+        return config
+    return {
+        key: "float64" if key == "dtype" and _is_floating(value) else _of_float64(value)
+        for key, value in config.items()
+    }
+
+
+def _is_floating(dtype: Any) -> bool:
+    return keras.backend.is_float_dtype(keras.dtype_policies.get(dtype).compute_dtype)
+
+
+def _computes_in_float64(layer: keras.layers.Layer) -> bool:
+    dtypes = [inner.compute_dtype for inner in layer._flatten_layers()]
+    dtypes += [variable.dtype for variable in layer.variables]
+    return all(dtype == "float64" for dtype in dtypes if keras.backend.is_float_dtype(dtype))
 
 
 def _relative_error(call: _Call, dtype: str, precision: _Precision, seed: int) -> float | None:

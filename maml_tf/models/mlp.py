@@ -73,6 +73,8 @@ def mlp(
     Source: Section 5.1 and Appendix A.1.
     """
     input_shape = check_input_shape(input_shape)
+    if not isinstance(hidden, (list, tuple)):
+        raise ValueError(f"Expected hidden to be a tuple of layer sizes. Received: hidden={hidden!r}")
     check_counts(input_shape=input_shape, hidden=hidden, outputs=outputs)
     check_choice("normalization", normalization, NORMALIZATIONS)
     check_choice("batch_statistics", batch_statistics, BATCH_STATISTICS)

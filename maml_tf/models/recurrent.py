@@ -41,6 +41,8 @@ def gru_regressor(
     """
     input_shape = check_input_shape(input_shape, rank=2)
     time, features = input_shape
+    if not isinstance(units, (list, tuple)):
+        raise ValueError(f"Expected units to be a tuple of layer sizes. Received: units={units!r}")
     check_counts(features=features, units=units, outputs=outputs)
     if time is not None:
         check_counts(time=time)

@@ -96,6 +96,18 @@ class ParameterAveragingTest(parameterized.TestCase):
                 else:
                     np.testing.assert_array_equal(variable, np.zeros(variable.shape), variable.path)
 
+    @parameterized.parameters(keras.optimizers.Adagrad, keras.optimizers.Nadam, keras.optimizers.Adam)
+    def test_each_network_is_trained_as_by_an_optimizer_of_its_own(self, optimizer):
+        anchored = anchored_line(0.0, optimizer(0.25))
+        recorder, averaging = Recorder(anchored), ParameterAveraging(anchored, fresh)
+        averaging.start()
+        anchored.fit(X, Y, epochs=3, batch_size=2, shuffle=False, verbose=0, callbacks=[recorder, averaging])
+        for number, end in enumerate(recorder.ends):
+            alone = anchored_line(0.0, optimizer(0.25))
+            alone.model.set_weights([value.numpy() for value in fresh(number)])
+            alone.fit(X, Y, epochs=1, batch_size=2, shuffle=False, verbose=0)
+            np.testing.assert_array_equal(end, weights_of(alone))
+
     @parameterized.parameters(True, False)
     def test_the_anchor_is_the_mean_so_far_if_it_moves_and_zero_if_not(self, move_anchor):
         anchored = anchored_line(0.1)
@@ -139,6 +151,12 @@ class ParameterAveragingTest(parameterized.TestCase):
         resumed.fit(X, Y, epochs=1, batch_size=4, verbose=0, callbacks=[other])
         other.apply()
         np.testing.assert_array_equal(weights_of(resumed), weights_of(whole))
+
+    def test_an_optimizer_without_variables_is_an_error(self):
+        anchored = AnchoredRegression(keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]), 0.0)
+        anchored.compile("adam", loss="mse")
+        with self.assertRaisesRegex(ValueError, "Expected a built optimizer. Received: 'adam' with built=False"):
+            ParameterAveraging(anchored, fresh)
 
     def test_the_mean_of_no_network_is_an_error(self):
         with self.assertRaisesRegex(ValueError, "Expected at least one trained network to average"):

@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
+from maml_tf import MAML
 from maml_tf.core.functional import FunctionalModel, bind, clone, is_layer_graph, leaf_layers, unique_names
 
 
@@ -28,6 +29,31 @@ class TwoDense(keras.Model):
 
     def get_config(self):
         return {**super().get_config(), "units": self.units}
+
+
+class BuiltByCall(keras.Model):
+    """Has no `build` of its own."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.first, self.second = keras.layers.Dense(4), keras.layers.Dense(1)
+
+    def call(self, x):
+        return self.second(self.first(x))
+
+
+class Residual(keras.Sequential):
+    """Layers in a row, and code of its own."""
+
+    def call(self, x, training=None, mask=None):
+        return x + super().call(x, training=training, mask=mask)
+
+
+class FixedResidual(Residual):
+    """Cannot be made from its configuration, whose layers its constructor does not take."""
+
+    def __init__(self):
+        super().__init__([keras.Input((3,)), keras.layers.Dense(3)])
 
 
 class Inflexible(keras.Model):
@@ -76,6 +102,23 @@ class FunctionalModelTest(parameterized.TestCase):
         added = pure(pure.parameters(), pure.state(), tf.ones((1, 3)), training=True).added_loss
         expected = 0.5 * np.sum(dense.kernel.numpy() ** 2) + np.sum(np.abs(model(tf.ones((1, 3)))))
         self.assertAlmostEqual(float(added), expected, places=5)
+
+    @parameterized.parameters(
+        ("mixed_bfloat16", "bfloat16", "float32"),
+        ("bfloat16", "bfloat16", "float32"),
+        ("float32", "float64", "float64"),
+        ("float64", "float64", "float64"),
+    )
+    def test_added_losses_of_different_types_are_summed(self, kernel_dtype, activity_dtype, expected):
+        ones = {"kernel_initializer": "ones", "kernel_regularizer": keras.regularizers.L2(0.5)}
+        model = sequential(
+            keras.layers.Dense(2, dtype=kernel_dtype, **ones),
+            keras.layers.ActivityRegularization(l1=1.0, dtype=activity_dtype),
+        )
+        pure = FunctionalModel(model)
+        added = pure(pure.parameters(), pure.state(), tf.ones((1, 3)), training=True).added_loss
+        self.assertEqual(added.dtype, expected)
+        self.assertEqual(float(added), 0.5 * 6 + 2 * 3)
 
     def test_gradients_flow_to_the_parameters(self):
         pure = FunctionalModel(sequential(keras.layers.Dense(1)))
@@ -178,10 +221,17 @@ class CloneTest(parameterized.TestCase):
         inputs = keras.Input((3,))
         branches = [keras.layers.Dense(2)(inputs), keras.layers.Dense(2)(inputs)]
         functional = keras.Model(inputs, keras.layers.Add()(branches))
-        subclassed = TwoDense(5)
-        subclassed(tf.ones((1, 3)))
+        subclassed, built_by_call, residual = TwoDense(5), BuiltByCall(), Residual([keras.layers.Dense(3)])
+        for model in (subclassed, built_by_call, residual):
+            model(tf.ones((1, 3)))
         plain = sequential(keras.layers.Dense(2), keras.layers.BatchNormalization(), keras.layers.Dropout(0.5))
-        return {"sequential": plain, "functional": functional, "subclassed": subclassed}
+        return {
+            "sequential": plain,
+            "functional": functional,
+            "subclassed": subclassed,
+            "built_by_call": built_by_call,
+            "residual": residual,
+        }
 
     def test_same_outputs_own_variables(self):
         x = keras.random.normal((4, 3))
@@ -191,6 +241,7 @@ class CloneTest(parameterized.TestCase):
                     variable.assign(variable + 0.1)
                 copy = clone(model)
                 self.assertIs(type(copy), type(model))
+                self.assertTrue(copy.built)
                 np.testing.assert_array_equal(copy(x), model(x))
                 self.assertEmpty({id(v) for v in copy.variables} & {id(v) for v in model.variables})
                 before = np.array(model(x))
@@ -219,13 +270,25 @@ class CloneTest(parameterized.TestCase):
         with self.assertRaisesRegex(TypeError, "Expected a subclassed model that can be made again.*Inflexible"):
             clone(model)
 
+    def test_sequential_subclass_that_cannot_be_made_again(self):
+        with self.assertRaisesRegex(TypeError, "Expected a subclassed model that can be made again.*FixedResidual"):
+            clone(FixedResidual())
+
+    @parameterized.parameters("built_by_call", "residual")
+    def test_adapt_keeps_the_class_and_its_code(self, name):
+        model = self.models()[name]
+        x, y = tf.ones((2, 3)), tf.zeros((2, model(tf.ones((1, 3))).shape[-1]))
+        adapted = MAML(model, "mse", 0.1).adapt(x, y, steps=0)
+        self.assertIs(type(adapted), type(model))
+        np.testing.assert_array_equal(adapted(x), model(x))
+
 
 class IsLayerGraphTest(absltest.TestCase):
     def test_models_with_code_of_their_own_are_none(self):
         inputs = keras.Input((3,))
         self.assertTrue(is_layer_graph(sequential()))
         self.assertTrue(is_layer_graph(keras.Model(inputs, keras.layers.Dense(1)(inputs))))
-        for layer in (TwoDense(), keras.layers.Dense(1)):
+        for layer in (TwoDense(), FixedResidual(), keras.layers.Dense(1)):
             self.assertFalse(is_layer_graph(layer))
 
 
@@ -239,6 +302,11 @@ class LeafLayersTest(absltest.TestCase):
         dense, inputs = keras.layers.Dense(3, name="shared"), keras.Input((3,))
         model = keras.Model(inputs, dense(dense(inputs)))
         self.assertEqual([layer.name for layer in leaf_layers(model)], ["shared"])
+
+    def test_subclass_of_sequential_is_opened(self):
+        model = Residual([keras.layers.Dense(3, name="a"), keras.layers.ReLU(name="b")])
+        model(tf.ones((1, 3)))
+        self.assertEqual([layer.name for layer in leaf_layers(model)], ["a", "b"])
 
     def test_a_leaf_is_its_own(self):
         dense = keras.layers.Dense(1)

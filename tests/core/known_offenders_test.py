@@ -7,21 +7,35 @@ from maml_tf import layers
 from maml_tf.core.known_offenders import known_offenders
 from tests.conformance import registry
 
+STOCK = (
+    ("batch", keras.layers.BatchNormalization, {}),
+    ("layer", keras.layers.LayerNormalization, {}),
+    ("group", keras.layers.GroupNormalization, {"groups": 2}),
+)
+
 
 def offenders(*model_layers, shape=(4,)):
     return known_offenders(keras.Sequential([keras.Input(shape), *model_layers]))
 
 
 class KnownOffendersTest(parameterized.TestCase):
-    @parameterized.named_parameters(
-        ("batch", keras.layers.BatchNormalization, {}),
-        ("layer", keras.layers.LayerNormalization, {}),
-        ("group", keras.layers.GroupNormalization, {"groups": 2}),
-    )
+    @parameterized.named_parameters(*STOCK)
     def test_stock_normalization(self, layer, options):
         (found,) = offenders(layer(name="norm", **options))
         self.assertEqual(found.layer, "norm")
         self.assertRegex(found.reason, f"treats the mean as a constant.*use maml_tf.layers.{layer.__name__}$")
+
+    @parameterized.named_parameters(*STOCK)
+    def test_subclass_of_stock_normalization(self, layer, options):
+        bare = type("Bare", (layer,), {})
+        (found,) = offenders(bare(name="norm", **options))
+        self.assertEqual(found.layer, "norm")
+        self.assertRegex(found.reason, f"use maml_tf.layers.{layer.__name__}$")
+
+    @parameterized.named_parameters(*STOCK)
+    def test_subclass_with_a_call_of_its_own(self, layer, options):
+        own = type("Own", (layer,), {"call": lambda self, inputs: inputs})
+        self.assertEmpty(offenders(own(**options)))
 
     @parameterized.parameters("bilinear", "bicubic", "lanczos3")
     def test_interpolation(self, interpolation):
@@ -52,6 +66,7 @@ class KnownOffendersTest(parameterized.TestCase):
     @parameterized.named_parameters(
         ("dense", lambda: keras.layers.Dense(2, "relu"), (4,)),
         ("nearest", lambda: keras.layers.UpSampling2D(), (4, 4, 1)),
+        ("frozen_subclass", lambda: type("Bare", (keras.layers.BatchNormalization,), {})(trainable=False), (4,)),
         ("frozen", lambda: keras.layers.BatchNormalization(trainable=False), (4,)),
         ("ours", lambda: layers.BatchNormalization(), (4,)),
         ("ours_layer", lambda: layers.LayerNormalization(), (4,)),

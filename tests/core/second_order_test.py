@@ -10,12 +10,18 @@ from maml_tf.core.second_order import check_second_order
 from tests.conformance import registry
 
 
+def standardized(x, exact=False):
+    mean, variance = tf.nn.moments(x, axes=[0], keepdims=True)
+    if exact:
+        variance = tf.reduce_mean((x - mean) ** 2, axis=0, keepdims=True)
+    return (x - mean) / tf.sqrt(variance + 1e-3)
+
+
 class Standardized(keras.layers.Layer):
     """A user's own normalization, on TensorFlow's moments."""
 
     def call(self, x):
-        mean, variance = tf.nn.moments(x, axes=[0], keepdims=True)
-        return (x - mean) / tf.sqrt(variance + 1e-3)
+        return standardized(x)
 
 
 class Network(keras.Model):
@@ -26,11 +32,62 @@ class Network(keras.Model):
         self.dense, self.exact = keras.layers.Dense(3, name="dense"), exact
 
     def call(self, x):
-        x = self.dense(x)
-        mean, variance = tf.nn.moments(x, axes=[0], keepdims=True)
-        if self.exact:
-            variance = tf.reduce_mean((x - mean) ** 2, axis=0, keepdims=True)
-        return (x - mean) / tf.sqrt(variance + 1e-3)
+        return standardized(self.dense(x), self.exact)
+
+
+class Block(keras.layers.Layer):
+    """A user's own layer of layers, which it makes without a data type."""
+
+    def __init__(self, exact=True, dense_dtype=None, norm=False, **kwargs):
+        super().__init__(**kwargs)
+        self.exact, self.dense_dtype, self.norm = exact, dense_dtype, norm
+        self.first = keras.layers.Dense(3, "tanh", dtype=dense_dtype)
+        self.between = keras.layers.LayerNormalization(name="inner_norm") if norm else keras.layers.Identity()
+        self.second = keras.layers.Dense(2)
+
+    def build(self, shape):
+        for layer in (self.first, self.between, self.second):
+            layer.build(shape)
+            shape = layer.compute_output_shape(shape)
+
+    def call(self, x):
+        return self.second(standardized(self.between(self.first(x)), self.exact))
+
+    def get_config(self):
+        own = {"exact": self.exact, "dense_dtype": self.dense_dtype, "norm": self.norm}
+        return {**super().get_config(), **own}
+
+
+class OwnSequential(keras.Sequential):
+    """Layers in a row, and a normalization of its own after them."""
+
+    def call(self, x, training=None, mask=None):
+        return standardized(super().call(x, training=training, mask=mask))
+
+
+class Attention(keras.layers.Layer):
+    """Attention of a sequence to itself."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.attention = keras.layers.MultiHeadAttention(2, 2)
+
+    def call(self, x):
+        return self.attention(x, x)
+
+
+COMPOSITES = (
+    ("time_distributed", lambda: keras.layers.TimeDistributed(keras.layers.Dense(2, "tanh"), name="composite")),
+    ("bidirectional", lambda: keras.layers.Bidirectional(keras.layers.LSTM(2), name="composite")),
+    ("cell", lambda: keras.layers.RNN(keras.layers.GRUCell(2), name="composite")),
+    ("cells", lambda: keras.layers.RNN([keras.layers.GRUCell(2), keras.layers.LSTMCell(2)], name="composite")),
+    (
+        "nested_model",
+        lambda: keras.layers.TimeDistributed(sequential(keras.layers.Dense(3, "tanh"), shape=(2,)), name="composite"),
+    ),
+    ("attention", lambda: Attention(name="composite")),
+    ("own", lambda: Block(name="composite")),
+)
 
 
 def sequential(*model_layers, shape=(4,)):
@@ -55,6 +112,28 @@ class CheckSecondOrderTest(parameterized.TestCase):
         self.assertEqual(finding.layer, "bad")
         self.assertGreater(finding.relative_error, 1e-2)
         self.assertIn("differs from central differences", finding.reason)
+
+    @parameterized.named_parameters(
+        (
+            "wrapped",
+            lambda: keras.layers.TimeDistributed(keras.layers.LayerNormalization(name="inner_norm")),
+            "inner_norm",
+        ),
+        ("inside_own", lambda: Block(norm=True), "inner_norm"),
+        ("own_code", lambda: Block(exact=False, name="block"), "block"),
+        ("wrapped_own_code", lambda: keras.layers.TimeDistributed(Block(exact=False, name="block")), "block"),
+        ("own_sequential", lambda: OwnSequential([keras.layers.Dense(3)], name="own"), "own"),
+    )
+    def test_names_the_wrong_part_of_a_composite(self, make, name):
+        model = sequential(make(), keras.layers.Dense(2), shape=(3, 4))
+        (finding,) = check_second_order(model, sample(3, 3, 4))
+        self.assertEqual(finding.layer, name)
+        self.assertGreater(finding.relative_error, 1e-2)
+
+    @parameterized.parameters((None, "float64"), ("float32", "float32"))
+    def test_a_composite_is_checked_in_the_precision_of_all_that_it_holds(self, dense_dtype, precision):
+        model = sequential(Block(dense_dtype=dense_dtype, name="block"), shape=(3, 4))
+        self.assertEqual(check_second_order(model, sample(3, 3, 4)).precisions["block"], precision)
 
     def test_missing_derivative_names_layer_and_operation(self):
         model = sequential(keras.layers.Dense(2), keras.layers.Dense(2, "softsign", name="bad"))
@@ -98,6 +177,31 @@ class CheckSecondOrderTest(parameterized.TestCase):
     )
     def test_sound_layers_pass(self, make, shape):
         self.assertEmpty(check_second_order(sequential(make(), shape=shape[1:]), sample(*shape)))
+
+    @parameterized.named_parameters(*COMPOSITES)
+    def test_layers_of_layers_pass_in_float64(self, make):
+        found = check_second_order(sequential(make(), shape=(3, 2)), sample(5, 3, 2))
+        self.assertEmpty(found)
+        self.assertEqual(set(found.precisions.values()), {"float64"})
+        self.assertIn("composite", found.precisions)
+
+    @parameterized.named_parameters(*COMPOSITES)
+    def test_layers_of_layers_pass_under_mixed_precision(self, make):
+        policy = keras.config.dtype_policy()
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        try:
+            model = sequential(make(), shape=(3, 2))
+            found = check_second_order(model, sample(5, 3, 2))
+            self.assertEqual(keras.config.dtype_policy().name, "mixed_bfloat16")
+        finally:
+            keras.config.set_dtype_policy(policy)
+        self.assertEmpty(found)
+        self.assertEqual(found.precisions["composite"], "float64")
+
+    def test_inner_layer_that_insists_on_float32(self):
+        found = check_second_order(sequential(Block(dense_dtype="float32", name="own")), sample(6, 4))
+        self.assertEmpty(found)
+        self.assertEqual(found.precisions["own"], "float32")
 
     def test_embedding_and_attention_pass(self):
         inputs = keras.Input((3,), dtype="int32")

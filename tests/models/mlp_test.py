@@ -77,6 +77,7 @@ class MlpTest(parameterized.TestCase):
     @parameterized.parameters(
         ({"input_shape": 3}, "Received: input_shape=3"),
         ({"input_shape": (0,)}, r"Received: input_shape=\(0,\)"),
+        ({"hidden": 40}, "Expected hidden to be a tuple of layer sizes. Received: hidden=40"),
         ({"hidden": (40, -1)}, r"positive integers only. Received: hidden=\(40, -1\)"),
         ({"outputs": 0}, "Received: outputs=0"),
         ({"outputs": True}, "Received: outputs=True"),

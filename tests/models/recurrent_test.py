@@ -42,6 +42,7 @@ class GruRegressorTest(parameterized.TestCase):
         ({"input_shape": (2,)}, r"tuple of 2 lengths.* Received: input_shape=\(2,\)"),
         ({"input_shape": (5, None)}, "Received: features=None"),
         ({"input_shape": (0, 2)}, "Received: time=0"),
+        ({"units": 40}, "Expected units to be a tuple of layer sizes. Received: units=40"),
         ({"units": ()}, r"at least one recurrent layer. Received: units=\(\)"),
         ({"units": (8, 0)}, r"Received: units=\(8, 0\)"),
         ({"outputs": 0}, "Received: outputs=0"),
