@@ -8,7 +8,7 @@ from absl.testing import absltest
 
 from maml_tf import pretrained
 from maml_tf.experiments.classification_config import ClassificationConfig
-from maml_tf.experiments.classification_files import write_untrained
+from maml_tf.experiments.classification_files import weights_digest, write_untrained
 from tests.support import binary
 from tests.support.keras_warnings import ignore_array_copy
 
@@ -25,6 +25,7 @@ class PublishTest(absltest.TestCase):
         with tempfile.TemporaryDirectory() as name:
             folder = pathlib.Path(name)
             write_untrained(folder / "run", ClassificationConfig(filters=4), lambda network: None)
+            results["weights_sha256"] = weights_digest(folder / "run")
             (folder / "run" / "results.json").write_text(json.dumps(results))
             (folder / "other.json").write_text(json.dumps({**results, "protocol": {"tasks": 7}}))
             finished = binary.run(
