@@ -345,9 +345,7 @@ class ArgumentsTest(parameterized.TestCase):
         learner.compile("adam", run_eagerly=True)
         self.assertFalse(learner.jit_compile)
 
-    @parameterized.parameters(
-        {"loss_scale_factor": 128.0}, {"scaled": True}
-    )  # fmt: skip
+    @parameterized.parameters({"loss_scale_factor": 128.0}, {"scaled": True})
     def test_an_optimizer_that_scales_the_loss_takes_the_same_step(self, scaled=False, **options):
         weights = []
         for scaling in (False, True):
