@@ -6,7 +6,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 Config = TypeVar("Config")
@@ -70,10 +70,7 @@ def check_at_least(config: Any, minimum: float, names: Iterable[str]) -> None:
     Raises:
         ValueError: If one is less, or not finite.
     """
-    for name in names:
-        value = getattr(config, name)
-        if not (value >= minimum and math.isfinite(value)):
-            raise ValueError(f"Expected {name} to be at least {minimum}. Received: {name}={value}")
+    _check(config, names, lambda value: value >= minimum and math.isfinite(value), f"at least {minimum}")
 
 
 def check_shares(config: Any, names: Iterable[str]) -> None:
@@ -86,10 +83,7 @@ def check_shares(config: Any, names: Iterable[str]) -> None:
     Raises:
         ValueError: If one is not.
     """
-    for name in names:
-        value = getattr(config, name)
-        if not 0 <= value <= 1:
-            raise ValueError(f"Expected {name} to be between 0 and 1. Received: {name}={value}")
+    _check(config, names, lambda value: 0 <= value <= 1, "between 0 and 1")
 
 
 def check_positive(config: Any, names: Iterable[str]) -> None:
@@ -102,10 +96,7 @@ def check_positive(config: Any, names: Iterable[str]) -> None:
     Raises:
         ValueError: If one is not.
     """
-    for name in names:
-        value = getattr(config, name)
-        if value is not None and not (value > 0 and math.isfinite(value)):
-            raise ValueError(f"Expected {name} to be greater than 0. Received: {name}={value}")
+    _check(config, names, lambda value: value is None or (value > 0 and math.isfinite(value)), "greater than 0")
 
 
 def check_multiple(config: Any, name: str, of: str) -> None:
@@ -122,6 +113,13 @@ def check_multiple(config: Any, name: str, of: str) -> None:
     value, divisor = getattr(config, name), getattr(config, of)
     if value % divisor:
         raise ValueError(f"Expected {name} to be a multiple of {of}={divisor}. Received: {name}={value}")
+
+
+def _check(config: Any, names: Iterable[str], allowed: Callable[[Any], bool], expected: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if not allowed(value):
+            raise ValueError(f"Expected {name} to be {expected}. Received: {name}={value}")
 
 
 def _is_required(field: dataclasses.Field) -> bool:
