@@ -112,13 +112,20 @@ def _cut(graph: tf.Graph, dependent: set[tf.Operation], results: Sequence[tf.Ten
         if operation not in needed:
             needed.add(operation)
             waiting += [tensor.op for tensor in operation.inputs]
-    crossing = {
-        tensor.ref(): tensor
+    crossing = [
+        _narrowest(tensor)
         for operation in graph.get_operations()
         if operation in needed and operation in dependent
         for tensor in operation.inputs
         if tensor.op not in dependent and tensor.op.type != "Const"
-    }
+    ]
     # A result that does not depend on `late` at all crosses as it is.
-    crossing |= {tensor.ref(): tensor for tensor in results if tensor.op not in dependent}
-    return list(crossing.values())
+    crossing += [tensor for tensor in results if tensor.op not in dependent]
+    return list({tensor.ref(): tensor for tensor in crossing}.values())
+
+
+def _narrowest(tensor: tf.Tensor) -> tf.Tensor:
+    """Returns what a conversion to a wider type was made from: it is less to keep, and cheap to convert again."""
+    while tensor.op.type == "Cast" and tensor.op.inputs[0].dtype.size < tensor.dtype.size:
+        tensor = tensor.op.inputs[0]
+    return tensor

@@ -1,7 +1,8 @@
 """A network of two hidden layers of ReLU units, and its derivatives written out as few large matrix products.
 
-Activations lie as [units, steps] and errors as [steps, units], for which matrix products are the fastest. Biases are
-the last rows of kernels, for a last row of ones in their inputs.
+Activations lie as [units, steps], the hidden layers' errors as [steps, units] and those of the outputs as [outputs,
+steps], for which matrix products are the fastest. Biases are the last rows of kernels, for a last row of ones in their
+inputs.
 """
 
 from __future__ import annotations
@@ -51,8 +52,9 @@ class ReluNetwork:
         second = _forward(weights.second, self._hidden)
         self._last = _with_ones(tf.nn.relu(second))
         self.outputs = tf.transpose(_forward(weights.head, self._last))
-        # Their derivative at 0 is 0, as TensorFlow's. [units, steps], and for errors [steps, units].
-        self._gates = tf.cast(first > 0, first.dtype), tf.cast(second > 0, first.dtype)
+        # Their derivative at 0 is 0, as TensorFlow's. [units, steps], and for errors [steps, units]. Booleans are a
+        # quarter of what many products would keep.
+        self._gates = first > 0, second > 0
         self._gates_of_errors = tuple(map(tf.transpose, self._gates))
         self._second, self._head = weights.second[:-1], weights.head[:-1]
         self._second_back, self._head_back = tf.transpose(self._second), tf.transpose(self._head)
@@ -66,7 +68,7 @@ class ReluNetwork:
         Returns:
             [steps, outputs].
         """
-        return self._changes(change)[-1]
+        return tf.transpose(self._changes(change)[-1])
 
     def pull(self, cotangent: tf.Tensor) -> Weights:
         """Computes the gradient in the weights from a gradient in the outputs.
@@ -77,9 +79,10 @@ class ReluNetwork:
         Returns:
             The gradient.
         """
-        error = self._gates_of_errors[1] * tf.matmul(cotangent, self._head_back)
+        cotangent = tf.transpose(cotangent)
+        error = self._error_from(cotangent, self._head_back)
         return Weights(
-            self._to_first(cotangent, error), tf.matmul(self._hidden, error), tf.matmul(self._last, cotangent)
+            self._to_first(cotangent, error), tf.matmul(self._hidden, error), _to_head(self._last, cotangent)
         )
 
     def hessian(self, cotangent: tf.Tensor) -> Callable[[Weights, Curve], tuple[Weights, Any]]:
@@ -94,37 +97,43 @@ class ReluNetwork:
             A function of a change of the weights and of what multiplies by C, which returns the product and what C's
             handed on.
         """
-        error_before = self._gates_of_errors[1] * tf.matmul(cotangent, self._head_back)
+        cotangent = tf.transpose(cotangent)
+        error_before = self._error_from(cotangent, self._head_back)
 
         def product(change: Weights, curve: Curve) -> tuple[Weights, Any]:
             first, second, outputs = self._changes(change)
-            curved, handed_on = curve(outputs)
-            error = self._error(change, curved, cotangent)
+            curved, handed_on = _curved(curve, outputs)
+            error = self._change_of_error(change, curved, cotangent)
             below = tf.matmul(error, self._second_back)
             below += tf.matmul(error_before, change.second[:-1], transpose_b=True)
             return Weights(
-                tf.matmul(self._inputs, self._gates_of_errors[0] * below),
+                tf.matmul(self._inputs, _gated(below, self._gates_of_errors[0])),
                 tf.matmul(self._hidden, error) + _without_bias(tf.matmul(first, error_before)),
-                tf.matmul(self._last, curved) + _without_bias(tf.matmul(second, cotangent)),
+                _to_head(self._last, curved) + _without_bias(_to_head(second, cotangent)),
             ), handed_on
 
         return product
 
     def _changes(self, change: Weights) -> tuple[Any, tf.Tensor, tf.Tensor]:
-        """Returns the changes of the hidden layers, [units, steps], and of the outputs, [steps, outputs]."""
-        first = self._gates[0] * _forward(change.first, self._inputs)
-        second = self._gates[1] * (_forward(change.second, self._hidden) + _forward(self._second, first))
-        return first, second, tf.transpose(_forward(change.head, self._last) + _forward(self._head, second))
+        """Returns the changes of the hidden layers, [units, steps], and of the outputs, [outputs, steps]."""
+        first = _gated(_forward(change.first, self._inputs), self._gates[0])
+        second = _forward(change.second, self._hidden) + _forward(self._second, first)
+        second = _gated(second, self._gates[1])
+        return first, second, _forward(change.head, self._last) + _forward(self._head, second)
 
-    def _error(self, change: Weights, curved: tf.Tensor, cotangent: tf.Tensor) -> tf.Tensor:
-        """Returns the change of the second hidden layer's errors: both terms in one product with few columns."""
+    def _error_from(self, of_outputs: tf.Tensor, kernels: tf.Tensor) -> tf.Tensor:
+        """Returns the second hidden layer's errors, [steps, units], from [rows, steps] and [rows, units]."""
+        return _gated(tf.matmul(of_outputs, kernels, transpose_a=True), self._gates_of_errors[1])
+
+    def _change_of_error(self, change: Weights, curved: tf.Tensor, cotangent: tf.Tensor) -> tf.Tensor:
+        """Returns the change of these errors: both terms in one product with few rows."""
         kernels = tf.concat([self._head_back, tf.transpose(change.head[:-1])], axis=0)
-        return self._gates_of_errors[1] * tf.matmul(tf.concat([curved, cotangent], axis=1), kernels)
+        return self._error_from(tf.concat([curved, cotangent], axis=0), kernels)
 
     def _to_first(self, cotangent: tf.Tensor, error: tf.Tensor) -> tf.Tensor:
         """Returns the gradient in the first kernel, from the outputs' gradient and the second layer's errors."""
         del cotangent
-        return tf.matmul(self._inputs, self._gates_of_errors[0] * tf.matmul(error, self._second_back))
+        return tf.matmul(self._inputs, _gated(tf.matmul(error, self._second_back), self._gates_of_errors[0]))
 
 
 class FoldedReluNetwork(ReluNetwork):
@@ -142,52 +151,51 @@ class FoldedReluNetwork(ReluNetwork):
     def __init__(self, weights: Weights, inputs: tf.Tensor):
         super().__init__(weights, inputs)
         self._count = self._head.shape[1]
-        of_outputs = [
-            self._gates_of_errors[0] * tf.matmul(self._gates_of_errors[1] * self._head_back[number], self._second_back)
-            for number in range(self._count)
-        ]
-        # [outputs * steps, units] for errors; [units, outputs * steps] for activations.
-        self._folded_back = tf.concat(of_outputs, axis=0)
-        self._folded = tf.concat([tf.transpose(of_output) for of_output in of_outputs], axis=1)
+        heads = tf.split(self._head, self._count, axis=1)
+        of_outputs = [tf.matmul(self._second, _gated(head, self._gates[1])) for head in heads]
+        # [units, outputs * steps].
+        self._folded = tf.concat([_gated(of_output, self._gates[0]) for of_output in of_outputs], axis=1)
         self._repeated_inputs = tf.tile(self._inputs, [1, self._count])
 
     def hessian(self, cotangent: tf.Tensor) -> Callable[[Weights, Curve], tuple[Weights, Any]]:
         inputs, units, count = self._inputs.shape[0], self._head.shape[0], self._count
         # The second derivative in the kernels of all three layers: [inputs * units, outputs * units].
-        active = tf.concat([self._gates[0] * row for row in tf.unstack(self._inputs)], axis=0)
-        errors = [self._gates_of_errors[1] * cotangent[:, number : number + 1] for number in range(count)]
+        active = tf.concat([_gated(row, self._gates[0]) for row in tf.unstack(self._inputs)], axis=0)
+        errors = [_gated(column, self._gates_of_errors[1]) for column in tf.split(cotangent, count, axis=1)]
         paths = tf.matmul(active, tf.concat(errors, axis=1))
         first_head = paths * tf.tile(self._second, [inputs, count])
         by_output = zip(tf.split(paths, count, axis=1), tf.unstack(self._head_back), strict=True)
         first_second = tf.reshape(tf.add_n([path * head for path, head in by_output]), [inputs, units, units])
+        cotangent = tf.transpose(cotangent)
 
         def product(change: Weights, curve: Curve) -> tuple[Weights, Any]:
             _, second, outputs = self._changes(change)
-            curved, handed_on = curve(outputs)
-            error = self._error(change, curved, cotangent)
+            curved, handed_on = _curved(curve, outputs)
+            error = self._change_of_error(change, curved, cotangent)
             from_second = tf.reduce_sum(first_second * change.second[:-1], axis=2)
             from_head = tf.matmul(first_head, tf.reshape(tf.transpose(change.head[:-1]), [-1, 1]))
             to_second = tf.reduce_sum(first_second * change.first[:, :, tf.newaxis], axis=0)
             to_head = _forward(first_head, tf.reshape(change.first, [-1, 1]))
-            to_head = tf.matmul(second, cotangent) + tf.transpose(tf.reshape(to_head, [count, units]))
+            to_head = _to_head(second, cotangent) + tf.transpose(tf.reshape(to_head, [count, units]))
             return Weights(
                 self._to_first(curved, error) + from_second + tf.reshape(from_head, [inputs, units]),
                 tf.matmul(self._hidden, error) + _without_bias(to_second),
-                tf.matmul(self._last, curved) + _without_bias(to_head),
+                _to_head(self._last, curved) + _without_bias(to_head),
             ), handed_on
 
         return product
 
     def _changes(self, change: Weights) -> tuple[Any, tf.Tensor, tf.Tensor]:
         """Leaves out the first hidden layer's change, and in the second layer's what comes from it."""
-        second = self._gates[1] * _forward(change.second, self._hidden)
+        second = _gated(_forward(change.second, self._hidden), self._gates[1])
         from_first = tf.reduce_sum(tf.matmul(change.first, self._folded) * self._repeated_inputs, axis=0)
-        outputs = tf.reshape(from_first, [self._count, -1])
-        return (), second, tf.transpose(outputs + _forward(change.head, self._last) + _forward(self._head, second))
+        from_first = tf.reshape(from_first, [self._count, -1])
+        return (), second, from_first + _forward(change.head, self._last) + _forward(self._head, second)
 
     def _to_first(self, cotangent: tf.Tensor, error: tf.Tensor) -> tf.Tensor:
         del error
-        return tf.matmul(self._repeated_inputs * tf.reshape(tf.transpose(cotangent), [1, -1]), self._folded_back)
+        by_input = self._repeated_inputs * tf.reshape(cotangent, [1, -1])
+        return tf.matmul(by_input, self._folded, transpose_b=True)
 
 
 def relu_network(weights: Weights, inputs: tf.Tensor) -> ReluNetwork:
@@ -214,3 +222,18 @@ def _without_bias(kernel: tf.Tensor) -> tf.Tensor:
 
 def _forward(kernel: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     return tf.matmul(kernel, values, transpose_a=True)
+
+
+def _gated(values: tf.Tensor, gate: tf.Tensor) -> tf.Tensor:
+    return values * tf.cast(gate, values.dtype)
+
+
+def _to_head(activations: tf.Tensor, of_outputs: tf.Tensor) -> tf.Tensor:
+    """Returns [units, outputs] from [units, steps] and [outputs, steps]; the product's transpose is the faster."""
+    return tf.transpose(tf.matmul(of_outputs, activations, transpose_b=True))
+
+
+def _curved(curve: Curve, outputs: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    """Calls `curve` on [outputs, steps]."""
+    curved, handed_on = curve(tf.transpose(outputs))
+    return tf.transpose(curved), handed_on

@@ -45,6 +45,25 @@ class TwoStagesTest(absltest.TestCase):
         self.assertEqual(set(self.stages.early_results), {"sum"})
         self.assertEqual(set(self.stages.results), {"product", "early_alone", "late_alone"})
 
+    def test_keeps_what_a_conversion_was_made_from(self):
+        def gated(early, late):
+            return (), tf.cast(early > 0, late.dtype) * late
+
+        stages = TwoStages(gated, _VECTOR, _VECTOR)
+        self.assertEqual([spec.dtype for spec in stages.kept], [tf.bool])
+        _, kept = stages.first(tf.constant([-1.0, 0.0, 2.0], tf.float64))
+        np.testing.assert_array_equal(stages.second(tf.constant([3.0, 4.0, 5.0], tf.float64), kept), [0.0, 0.0, 5.0])
+
+    def test_a_conversion_to_fewer_bits_stays_as_it_is(self):
+        def rounded(early, late):
+            return (), tf.cast(tf.cast(early, tf.float32), late.dtype) * late
+
+        stages = TwoStages(rounded, _VECTOR, _VECTOR)
+        self.assertEqual([spec.dtype for spec in stages.kept], [tf.float32])
+        _, kept = stages.first(tf.constant([0.1, 0.2, 0.3], tf.float64))
+        expected = np.array([0.1, 0.2, 0.3], np.float32).astype(np.float64)
+        np.testing.assert_array_equal(stages.second(tf.ones([3], tf.float64), kept), expected)
+
     def test_inside_a_compiled_function(self):
         @tf.function
         def both(early, late):
