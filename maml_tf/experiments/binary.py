@@ -13,6 +13,8 @@ from absl import logging
 
 from maml_tf.experiments.results import Row, format_table
 
+_INTERRUPTED = 130
+
 
 def define_task_a_thread(flags: Any) -> None:
     """Defines the flag `task_a_thread`, which `run` obeys.
@@ -59,7 +61,8 @@ def report(rows: Sequence[Row], logdir: str, percent: bool = False) -> str:
 def run(app: Any, flags: Any, experiment: Callable[[Mapping[str, Any]], str]) -> None:
     """Runs a binary: reads its flags, sets up logging and threads, and writes what the experiment returns.
 
-    What a user can mend, an `OSError` or a `ValueError`, ends the process with one line on stderr and the exit code 1.
+    What a user can mend, an `OSError` or a `ValueError`, ends the process with one line on stderr and the exit code 1,
+    Ctrl-C with one and the code 130, as a shell has it.
 
     Args:
         app: The module `absl.app` of the binary.
@@ -82,6 +85,10 @@ def run(app: Any, flags: Any, experiment: Callable[[Mapping[str, Any]], str]) ->
             text = experiment(values)
         except (OSError, ValueError) as error:
             sys.exit(f"Error: {error}")
+        except KeyboardInterrupt:
+            goes_on = ": --resume goes on from the last checkpoint" if "resume" in values else ""
+            sys.stderr.write(f"Interrupted{goes_on}\n")
+            sys.exit(_INTERRUPTED)
         sys.stdout.write(text + "\n")
 
     app.run(main, flags_parser=flags_parser(app, flags))

@@ -71,6 +71,12 @@ class RunTest(absltest.TestCase):
         with self.assertRaises(KeyError):
             Usage(mock.Mock(side_effect=KeyError("a fault"))).run()
 
+    def test_an_interruption_is_one_line(self):
+        written = io.StringIO()
+        with contextlib.redirect_stderr(written):
+            self.assertEqual(Usage(mock.Mock(side_effect=KeyboardInterrupt)).run(), (130, ""))
+        self.assertEqual(written.getvalue(), "Interrupted: --resume goes on from the last checkpoint\n")
+
     def test_help_is_a_success_and_a_wrong_argument_none(self):
         experiment = mock.Mock()
         self.assertEqual(Usage(experiment).run("--help"), (0, ""))
