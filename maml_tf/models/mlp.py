@@ -14,6 +14,7 @@ from maml_tf.models.parts import (
     check_choice,
     check_counts,
     check_input_shape,
+    check_sizes,
     fresh,
     make_head,
     make_input,
@@ -73,9 +74,8 @@ def mlp(
     Source: Section 5.1 and Appendix A.1.
     """
     input_shape = check_input_shape(input_shape)
-    if not isinstance(hidden, (list, tuple)):
-        raise ValueError(f"Expected hidden to be a tuple of layer sizes. Received: hidden={hidden!r}")
-    check_counts(input_shape=input_shape, hidden=hidden, outputs=outputs)
+    check_sizes(hidden=hidden)
+    check_counts(input_shape=input_shape, outputs=outputs)
     check_choice("normalization", normalization, NORMALIZATIONS)
     check_choice("batch_statistics", batch_statistics, BATCH_STATISTICS)
     policy = keras.dtype_policies.get(dtype)

@@ -28,6 +28,21 @@ def check_counts(**counts: int | Sequence[int]) -> None:
             raise ValueError(f"{name} must hold positive integers only. Received: {name}={value!r}")
 
 
+def check_sizes(**sizes: Sequence[int]) -> None:
+    """Checks that each argument is a sequence of positive integers.
+
+    Args:
+        **sizes: The arguments, by name.
+
+    Raises:
+        ValueError: If one is not.
+    """
+    for name, value in sizes.items():
+        if not isinstance(value, (list, tuple)):
+            raise ValueError(f"Expected {name} to be a tuple of layer sizes. Received: {name}={value!r}")
+    check_counts(**sizes)
+
+
 def check_choice(name: str, value: str | None, choices: Sequence[str | None]) -> None:
     """Checks that a value is one of the choices.
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import keras
 
-from maml_tf.models.parts import Initializer, check_counts, check_input_shape, fresh, make_head, make_input
+from maml_tf.models.parts import Initializer, check_counts, check_input_shape, check_sizes, fresh, make_head, make_input
 
 
 def gru_regressor(
@@ -41,9 +41,8 @@ def gru_regressor(
     """
     input_shape = check_input_shape(input_shape, rank=2)
     time, features = input_shape
-    if not isinstance(units, (list, tuple)):
-        raise ValueError(f"Expected units to be a tuple of layer sizes. Received: units={units!r}")
-    check_counts(features=features, units=units, outputs=outputs)
+    check_sizes(units=units)
+    check_counts(features=features, outputs=outputs)
     if time is not None:
         check_counts(time=time)
     if not units:
