@@ -163,6 +163,10 @@ def peak_mib() -> int:
 def main(argv: list[str]) -> None:
     """Prints a line for each workload and order."""
     values = flags.FLAGS
+    if len(argv) > 1:
+        raise app.UsageError(f"Expected flags alone. Received: {argv[1:]}")
+    if values.in_this_process and len(values.workload) > 1:
+        raise app.UsageError(f"Expected one --workload in this process. Received: {values.workload}")
     if values.in_this_process and values.workload[0] in SAMPLING_WORKLOADS:
         # TensorFlow's own choice of threads: the policy's turn and the engine's alternate.
         sys.stdout.write(json.dumps(measure_sampling(values.workload[0])) + "\n")

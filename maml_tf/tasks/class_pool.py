@@ -26,8 +26,9 @@ class ClassPool:
     """Labelled images from which N-way K-shot episodes are drawn.
 
     A task takes `ways` different classes of the pool, numbers them in a random order, and takes `shots`
-    support and `queries` query images of each, all different. Task i is a function of (seed, i) alone, so a
-    run that stopped goes on where it was, and two learners given the same seed see the same tasks.
+    support and `queries` query images of each, all different. Task i is a function of the seed, i and these
+    three numbers alone, so a run that stopped goes on where it was, and two learners given the same seed see the same
+    tasks.
 
     Args:
         images: [images, ...], of any real dtype, in memory or mapped from a file. Where the images of a class

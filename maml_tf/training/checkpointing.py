@@ -19,6 +19,7 @@ from maml_tf.training.files import writable_directory, write_atomically
 
 _PREFIX = "checkpoint"
 _CONFIG = "config.json"
+_WILDCARDS = set("*?[]")
 
 
 class AtomicCheckpoint(keras.callbacks.Callback):
@@ -88,6 +89,11 @@ class AtomicCheckpoint(keras.callbacks.Callback):
             if not getattr(value, "built", True):
                 raise ValueError(f"Expected built objects: nothing to restore into. Received: {name} with built=False")
         self.directory = writable_directory(directory)
+        if set(str(self.directory)) & _WILDCARDS:
+            raise ValueError(
+                "Expected a directory without the wildcards *?[], which TensorFlow would expand to other directories. "
+                f"Received: {str(self.directory)!r}"
+            )
         self.iterations_per_epoch = iterations_per_epoch
         self.every_epochs = every_epochs
         self.every_seconds = every_seconds
@@ -122,6 +128,8 @@ class AtomicCheckpoint(keras.callbacks.Callback):
         self._restore_called = True
         for unfinished in self.directory.glob(f"{_PREFIX}-*_temp"):
             shutil.rmtree(unfinished)
+        if paths:
+            self._check_config()
         if whole is None:
             if len(paths) > 1:
                 # A kill during the first save leaves one that is not whole; more than one is damage.
@@ -129,7 +137,6 @@ class AtomicCheckpoint(keras.callbacks.Callback):
                     f"Expected a whole checkpoint in {str(self.directory)!r}. Received: {len(paths)} damaged"
                 )
             return 0
-        self._check_config()
         done = int(whole.rpartition("-")[2])
         if iterations is not None and done > iterations:
             raise ValueError(
