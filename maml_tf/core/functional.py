@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -179,8 +180,7 @@ def clone(model: keras.Model) -> keras.Model:
     """Copies a built model: the same architecture, the same weights, no variable shared.
 
     Args:
-        model: A built Keras model; a subclassed one must define `get_config` unless its constructor takes only
-            plain values.
+        model: A built Keras model; a subclassed one whose constructor has arguments must define `get_config`.
 
     Returns:
         A model of the same class.
@@ -192,6 +192,12 @@ def clone(model: keras.Model) -> keras.Model:
         # Takes the layers' classes as they are: from_config would look them up by name.
         copy = keras.models.clone_model(model)
     else:
+        untold = _untold_arguments(type(model))
+        if untold:
+            raise TypeError(
+                "Expected a subclassed model that can be made again from get_config() and its input shape. "
+                f"Received: {type(model).__name__}, whose constructor takes {untold} and which has no get_config"
+            )
         try:
             copy = type(model).from_config(model.get_config())
             copy.build_from_config(model.get_build_config() or {})
@@ -207,9 +213,25 @@ def clone(model: keras.Model) -> keras.Model:
         )
     for target, source in zip(copy.variables, model.variables, strict=True):
         target.assign(source)
+        # A flag set after the model was made is not in every configuration.
+        if target.trainable != source.trainable:
+            target.trainable = source.trainable
+    for layer in copy._flatten_layers():
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # It computes with what it derives from its variables.
     # Keras makes the weights of a model without `build` by tracing its call, and leaves the flag.
     copy.built = True
     return copy
+
+
+def _untold_arguments(model_class: type[keras.Model]) -> list[str]:
+    """Lists a constructor's arguments that Keras' own configuration of a model leaves out: copies have defaults."""
+    own = [not method.__module__.startswith("keras.") for method in (model_class.__init__, model_class.get_config)]
+    if own != [True, False]:
+        return []
+    parameters = list(inspect.signature(model_class.__init__).parameters.values())[1:]
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p.name for p in parameters if p.kind not in several and p.name not in ("name", "trainable", "dtype")]
 
 
 def is_layer_graph(layer: keras.layers.Layer) -> bool:

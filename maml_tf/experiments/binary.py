@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -61,8 +62,9 @@ def report(rows: Sequence[Row], logdir: str, percent: bool = False) -> str:
 def run(app: Any, flags: Any, experiment: Callable[[Mapping[str, Any]], str]) -> None:
     """Runs a binary: reads its flags, sets up logging and threads, and writes what the experiment returns.
 
-    What a user can mend, an `OSError` or a `ValueError`, ends the process with one line on stderr and the exit code 1,
-    Ctrl-C with one and the code 130, as a shell has it.
+    What a user can mend, an `OSError`, a `ValueError` or a failure inside TensorFlow's graphs (a loss that is not
+    finite, a full disk), ends the process with one line on stderr and the exit code 1, Ctrl-C with one and the code
+    130, as a shell has it.
 
     Args:
         app: The module `absl.app` of the binary.
@@ -85,6 +87,8 @@ def run(app: Any, flags: Any, experiment: Callable[[Mapping[str, Any]], str]) ->
             text = experiment(values)
         except (OSError, ValueError) as error:
             sys.exit(f"Error: {error}")
+        except tf.errors.OpError as error:
+            sys.exit(f"Error: {_said_by_the_graph(error.message)}")
         except KeyboardInterrupt:
             goes_on = ": --resume goes on from the last checkpoint" if "resume" in values else ""
             sys.stderr.write(f"Interrupted{goes_on}\n")
@@ -92,6 +96,14 @@ def run(app: Any, flags: Any, experiment: Callable[[Mapping[str, Any]], str]) ->
         sys.stdout.write(text + "\n")
 
     app.run(main, flags_parser=flags_parser(app, flags))
+
+
+def _said_by_the_graph(message: str) -> str:
+    """Returns what a TensorFlow error says without the stack in which its operation was made."""
+    assertion = re.search(r"assertion failed: (.*?)(?=\[\[\{\{node|\Z)", message, re.DOTALL)
+    lines = [line for line in message.splitlines() if line.strip()]
+    said = assertion[1] if assertion else lines[-1] if lines else "TensorFlow gave no reason"
+    return " ".join(said.split())
 
 
 def flags_parser(app: Any, flags: Any) -> Callable[[Sequence[str]], list[str]]:

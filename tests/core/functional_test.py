@@ -56,6 +56,17 @@ class FixedResidual(Residual):
         super().__init__([keras.Input((3,)), keras.layers.Dense(3)])
 
 
+class Scaled(keras.Model):
+    """Has no `get_config`: Keras would make it again with the constructor's default."""
+
+    def __init__(self, scale=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.scale, self.layer = scale, keras.layers.Dense(1)
+
+    def call(self, x):
+        return self.scale * self.layer(x)
+
+
 class Inflexible(keras.Model):
     """Cannot be made from its configuration, which does not hold the layer."""
 
@@ -269,6 +280,31 @@ class CloneTest(parameterized.TestCase):
         model(tf.ones((1, 3)))
         with self.assertRaisesRegex(TypeError, "Expected a subclassed model that can be made again.*Inflexible"):
             clone(model)
+
+    def test_arguments_that_the_configuration_leaves_out(self):
+        model = Scaled(scale=5.0)
+        model(tf.ones((1, 3)))
+        with self.assertRaisesRegex(TypeError, r"Scaled, whose constructor takes \['scale'\] and .* no get_config"):
+            clone(model)
+
+    def test_layers_frozen_after_the_model_was_made(self):
+        model = TwoDense(1)
+        model(tf.ones((1, 1)))
+        model.first.trainable = False
+        copy = clone(model)
+        self.assertEqual([v.trainable for v in copy.variables], [False, False, True, True])
+        x, y = tf.ones((2, 1)), tf.ones((2, 1))
+        adapted = MAML(model, "mse", 0.1).adapt(x, y)
+        for variable, before in zip(adapted.first.variables, model.first.variables, strict=True):
+            np.testing.assert_array_equal(variable, before)
+        self.assertFalse(np.array_equal(adapted.second.kernel, model.second.kernel))
+
+    def test_statistics_that_a_layer_learned(self):
+        normalization = keras.layers.Normalization()
+        normalization.adapt(5.0 * keras.random.normal((100, 3), seed=1) + 7.0)
+        model = sequential(normalization, keras.layers.Dense(1))
+        x = keras.random.normal((4, 3), seed=2)
+        np.testing.assert_array_equal(clone(model)(x), model(x))
 
     def test_sequential_subclass_that_cannot_be_made_again(self):
         with self.assertRaisesRegex(TypeError, "Expected a subclassed model that can be made again.*FixedResidual"):

@@ -71,6 +71,22 @@ class RunTest(absltest.TestCase):
         with self.assertRaises(KeyError):
             Usage(mock.Mock(side_effect=KeyError("a fault"))).run()
 
+    def test_failures_inside_graphs_are_one_line(self):
+        @tf.function
+        def finite(x):
+            tf.debugging.Assert(x < 1.0, ["Expected finite losses. Received:", x])
+
+        code, _ = Usage(lambda values: finite(tf.constant(2.0))).run()
+        self.assertStartsWith(code, "Error: [Expected finite losses. Received:] [2]")
+        self.assertNotIn("\n", code)
+
+        def full(values):
+            raise tf.errors.ResourceExhaustedError(
+                None, None, "Graph execution error:\n\nthere; No space left on device\n"
+            )
+
+        self.assertEqual(Usage(full).run(), ("Error: there; No space left on device", ""))
+
     def test_an_interruption_is_one_line(self):
         written = io.StringIO()
         with contextlib.redirect_stderr(written):
