@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from typing import Any
 
 import keras
 
-from maml_tf.core.functional import leaf_layers, unique_names
+from maml_tf.core.functional import unique_names
 
 Selection = Callable[[keras.Model], list[str]]
 _register = keras.saving.register_keras_serializable(package="maml_tf")
@@ -29,7 +30,7 @@ def everything(model: keras.Model) -> list[str]:
 
 @_register
 def head(model: keras.Model) -> list[str]:
-    """Selects the last layer that has trainable variables: ANIL (almost no inner loop).
+    """Selects the last layer that has trainable variables, with all layers inside it: ANIL (almost no inner loop).
 
     Args:
         model: A built model.
@@ -42,7 +43,7 @@ def head(model: keras.Model) -> list[str]:
 
     Source: Raghu et al., Rapid Learning or Feature Reuse?, 2020.
     """
-    trainable = [layer for layer in leaf_layers(model) if layer.trainable_variables]
+    trainable = [layer for layer in _layers(model) if layer.trainable_variables]
     if not trainable:
         raise ValueError(f"Expected a trainable variable to adapt. Received: none in {model.name!r}")
     chosen = {id(variable) for variable in trainable[-1].trainable_variables}
@@ -110,3 +111,10 @@ class matching:
             A selection.
         """
         return cls(**config)
+
+
+def _layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """Lists a model's layers in the order in which they were added, those of models inside it in place of these."""
+    inner = model._flatten_layers(include_self=False, recursive=False)
+    listed = (_layers(layer) if isinstance(layer, keras.Model) else [layer] for layer in inner)
+    return list(itertools.chain.from_iterable(listed))

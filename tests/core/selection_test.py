@@ -35,6 +35,12 @@ class SelectionTest(absltest.TestCase):
         model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, name="one"), tail])
         self.assertEqual(layers_of(head(model)), [("four", "kernel"), ("four", "bias")])
 
+    def test_head_takes_all_of_a_layer_that_holds_layers(self):
+        gru = keras.layers.Bidirectional(keras.layers.GRU(2))
+        model = keras.Sequential([keras.Input((4, 3)), keras.layers.Dense(3), gru])
+        self.assertLen(head(model), 6)
+        self.assertCountEqual(head(model), [variable.path for variable in gru.trainable_variables])
+
     def test_head_skips_frozen_layers(self):
         model = make_model()
         model.layers[-1].trainable = False
