@@ -52,7 +52,10 @@ def as_task_loss(loss: Any) -> Callable[[Any, Any], tf.Tensor]:
 def _of_keras(loss: keras.losses.Loss) -> Callable[[Any, Any], tf.Tensor]:
     def of_one(y_true: Any, y_pred: Any) -> tf.Tensor:
         # Loss.__call__ casts to floatx; call() keeps float64.
-        return _reduced(loss.call(y_true, _at_least_float32(y_pred)), y_pred, total=loss.reduction == "sum")
+        predictions = _at_least_float32(y_pred)
+        return _reduced(
+            loss.call(_with_floats_of(predictions, y_true), predictions), y_pred, total=loss.reduction == "sum"
+        )
 
     return of_one
 
@@ -60,9 +63,8 @@ def _of_keras(loss: keras.losses.Loss) -> Callable[[Any, Any], tf.Tensor]:
 def _of_function(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], tf.Tensor]:
     def of_one(y_true: Any, y_pred: Any) -> tf.Tensor:
         # As Keras does before it calls one: [examples] and [examples, 1] would be broadcast to [examples, examples].
-        y_true, predictions = tf.convert_to_tensor(y_true), _at_least_float32(y_pred)
-        if y_true.dtype.is_floating:
-            y_true = tf.cast(y_true, predictions.dtype)
+        predictions = _at_least_float32(y_pred)
+        y_true = _with_floats_of(predictions, y_true)
         ranks = len(y_true.shape), len(y_pred.shape)
         if ranks[1] == ranks[0] + 1 and y_pred.shape[-1] == 1:
             y_true = y_true[..., tf.newaxis]
@@ -112,3 +114,9 @@ def _form(nest: Any) -> str:
 
 def _at_least_float32(value: tf.Tensor) -> tf.Tensor:
     return tf.cast(value, tf.float32) if value.dtype in (tf.bfloat16, tf.float16) else value
+
+
+def _with_floats_of(predictions: tf.Tensor, y_true: Any) -> tf.Tensor:
+    """Casts targets that are floating to the predictions' data type; labels keep theirs."""
+    y_true = tf.convert_to_tensor(y_true)
+    return tf.cast(y_true, predictions.dtype) if y_true.dtype.is_floating else y_true

@@ -48,6 +48,7 @@ def run(
         raise ValueError(f"Expected methods of {METHODS}, or all. Received: {tuple(methods)}")
     if "all" in methods:
         methods = METHODS
+    methods = tuple(dict.fromkeys(methods))
     began = time.monotonic()
     directory = open_logdir(logdir, [f"{method}/checkpoints" for method in methods], resume)
     rows: list[Row] = []

@@ -82,6 +82,8 @@ def publish(
         _check_measured(logdir, dict(zip(paths, measured, strict=True)))
         # An evaluation's own may have other batch statistics, with which the weights would not load.
         config = config_module.to_dict(load_config(logdir))
+    elif not any(row["method"] == method for row in measured[0]["rows"]):
+        raise ValueError(f"Expected results of the method {method!r}. Received: none of it in {str(paths[0])!r}")
     trained = _policy(logdir, measured[0], method) if of_policy else _weights(logdir, config)
     if len(trained.weights) > MAX_BYTES:
         raise ValueError(f"Expected weights of at most {MAX_BYTES:,} bytes. Received: {len(trained.weights):,}")

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from maml_tf.core.functional import is_layer_graph
 from maml_tf.core.update_rules import UpdateRule
 from maml_tf.rl.gaussian import Gaussian
 from maml_tf.rl.hessian_products import Linearization, derivatives
 from maml_tf.rl.objectives import Experience, PolicyObjective
-from maml_tf.rl.policy import PurePolicy
+from maml_tf.rl.policy import GaussianPolicy, PurePolicy
 from maml_tf.rl.relu_network import ReluNetwork, Weights, relu_network
 
 Params = dict[str, tf.Tensor]
@@ -36,9 +37,12 @@ def has_closed_form(policy: PurePolicy) -> bool:
         policy: The policy.
 
     Returns:
-        True for two hidden layers of ReLU units, dense layers with biases, one after another, in one data type.
+        True for two hidden layers of ReLU units, dense layers with biases, one after another, in one data type, where
+        neither the network nor the policy is a subclass, which may compute something else.
     """
-    return len(_dense_layers(policy.policy.network)) == 3
+    network = policy.policy.network
+    stock = type(policy.policy) is GaussianPolicy and is_layer_graph(network)
+    return stock and len(_dense_layers(network)) == 3
 
 
 class AdaptedReluPolicy:

@@ -21,8 +21,8 @@ class Weights(NamedTuple):
 
     Attributes:
         first: Of the first hidden layer, [inputs + 1, units].
-        second: Of the second one, [units + 1, units].
-        head: Of the output layer, [units + 1, outputs].
+        second: Of the second one, [units of the first + 1, units].
+        head: Of the output layer, [units of the second + 1, outputs].
     """
 
     first: tf.Tensor
@@ -158,14 +158,15 @@ class FoldedReluNetwork(ReluNetwork):
         self._repeated_inputs = tf.tile(self._inputs, [1, self._count])
 
     def hessian(self, cotangent: tf.Tensor) -> Callable[[Weights, Curve], tuple[Weights, Any]]:
-        inputs, units, count = self._inputs.shape[0], self._head.shape[0], self._count
-        # The second derivative in the kernels of all three layers: [inputs * units, outputs * units].
+        inputs, count = self._inputs.shape[0], self._count
+        below, units = self._second.shape
+        # The second derivative in the kernels of all three layers: [inputs * units below, outputs * units].
         active = tf.concat([_gated(row, self._gates[0]) for row in tf.unstack(self._inputs)], axis=0)
         errors = [_gated(column, self._gates_of_errors[1]) for column in tf.split(cotangent, count, axis=1)]
         paths = tf.matmul(active, tf.concat(errors, axis=1))
         first_head = paths * tf.tile(self._second, [inputs, count])
         by_output = zip(tf.split(paths, count, axis=1), tf.unstack(self._head_back), strict=True)
-        first_second = tf.reshape(tf.add_n([path * head for path, head in by_output]), [inputs, units, units])
+        first_second = tf.reshape(tf.add_n([path * head for path, head in by_output]), [inputs, below, units])
         cotangent = tf.transpose(cotangent)
 
         def product(change: Weights, curve: Curve) -> tuple[Weights, Any]:
@@ -178,7 +179,7 @@ class FoldedReluNetwork(ReluNetwork):
             to_head = _forward(first_head, tf.reshape(change.first, [-1, 1]))
             to_head = _to_head(second, cotangent) + tf.transpose(tf.reshape(to_head, [count, units]))
             return Weights(
-                self._to_first(curved, error) + from_second + tf.reshape(from_head, [inputs, units]),
+                self._to_first(curved, error) + from_second + tf.reshape(from_head, [inputs, below]),
                 tf.matmul(self._hidden, error) + _without_bias(to_second),
                 _to_head(self._last, curved) + _without_bias(to_head),
             ), handed_on

@@ -43,6 +43,14 @@ class AsTaskLossTest(parameterized.TestCase):
         y, p = tf.constant(_TARGETS, tf.float32), tf.constant(_OUTPUTS, tf.float32)
         np.testing.assert_allclose(as_task_loss(loss)(y, p), loss(y, p), rtol=1e-6)
 
+    def test_a_loss_of_ones_own_sees_targets_of_the_predictions_dtype(self):
+        class Squares(keras.losses.Loss):
+            def call(self, y_true, y_pred):
+                return tf.reduce_mean((y_true - y_pred) ** 2, axis=-1)
+
+        value = as_task_loss(Squares())(tf.constant(_TARGETS, tf.float32), tf.constant(_OUTPUTS, tf.float64))
+        self.assertAlmostEqual(float(value), float(np.mean((_TARGETS - _OUTPUTS) ** 2)))
+
     def test_sum_reduction(self):
         loss = as_task_loss(keras.losses.MeanSquaredError(reduction="sum"))
         expected = np.sum((_TARGETS - _OUTPUTS) ** 2)

@@ -21,8 +21,8 @@ from tests.rl import examples
 _FEW, _MANY = {"size": 2, "actions": 2}, {"size": 6, "actions": 3}
 
 
-def relu_policy(size, actions, **options):
-    pure = examples.policy(size=size, actions=actions, hidden=(8, 8), activation="relu", **options)
+def relu_policy(size, actions, hidden=(8, 8), **options):
+    pure = examples.policy(size=size, actions=actions, hidden=hidden, activation="relu", **options)
     random = np.random.default_rng(0)
     for variable in pure.policy.trainable_variables:  # Biases that matter.
         variable.assign_add(random.normal(size=variable.shape) * 0.1)
@@ -54,6 +54,12 @@ class ClosedFormTest(parameterized.TestCase):
         self.assert_equal_products(
             adaptation, params, examples.task(examples.tasks(adaptation, params, inner_steps=inner_steps), 1)
         )
+
+    @parameterized.product(hidden=[(8, 5), (5, 8)], sizes=[_FEW, _MANY])
+    def test_hidden_layers_of_different_widths(self, hidden, sizes):
+        pure = relu_policy(hidden=hidden, **sizes)
+        params, adaptation = pure.parameters(), PolicyAdaptation(pure, 0.4)
+        self.assert_equal_products(adaptation, params, examples.task(examples.tasks(adaptation, params), 1))
 
     @parameterized.parameters(_FEW, _MANY)
     def test_first_order_padding_and_the_floor_of_the_deviation(self, **sizes):
@@ -98,6 +104,21 @@ class HasClosedFormTest(absltest.TestCase):
             keras.Model(inputs, mlp((6,), (8, 8), 2)(contextual)),
         ):
             self.assertFalse(has_closed_form(self.policy(network)), [layer.name for layer in network.layers])
+
+    def test_subclasses_have_none(self):
+        class Bounded(GaussianPolicy):
+            pass
+
+        class Squashed(keras.Sequential):
+            pass
+
+        network = mlp((2,), (3, 3), 1, activation="relu")
+        self.assertTrue(has_closed_form(PurePolicy(GaussianPolicy(network))))
+        self.assertFalse(has_closed_form(PurePolicy(Bounded(network))))
+        layers = [keras.layers.Dense(3), keras.layers.Activation("relu")]
+        layers += [keras.layers.Dense(3), keras.layers.Activation("relu"), keras.layers.Dense(1)]
+        self.assertTrue(has_closed_form(PurePolicy(GaussianPolicy(keras.Sequential([keras.Input((2,)), *layers])))))
+        self.assertFalse(has_closed_form(PurePolicy(GaussianPolicy(Squashed([keras.Input((2,)), *layers])))))
 
     def test_a_selection_of_parameters_is_left_to_automatic_differentiation(self):
         pure = relu_policy(**_FEW)
