@@ -70,9 +70,19 @@ class Sampler:
         environment: The environment.
         adaptation: The policy and its adaptation.
         estimation: How rollouts become advantages.
+
+    Raises:
+        ValueError: If the policy's observations or actions are not as many numbers as the environment's.
     """
 
     def __init__(self, environment: TaskEnvironment, adaptation: PolicyAdaptation, estimation: Estimation):
+        network = adaptation.policy.policy.network
+        sizes = environment.observation_spec().shape[-1], environment.action_spec().shape[-1]
+        given = network.input_shape[-1], network.output_shape[-1]
+        if given != sizes:
+            raise ValueError(
+                f"Expected a policy of the environment's (observation, action) sizes {sizes}. Received: one of {given}"
+            )
         self.environment, self.adaptation, self.estimation = environment, adaptation, estimation
         self._actor = Actor(adaptation.policy)
 

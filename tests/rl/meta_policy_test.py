@@ -1,5 +1,7 @@
 """Tests of the meta-policy iteration on small 2D navigation."""
 
+import re
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -94,6 +96,13 @@ class MetaPolicyIterationTest(absltest.TestCase):
         )
         _, logs = MetaPolicyIteration(sampler, self.iteration.outer, tasks=8)(self.start, 0)
         self.assertTrue(np.isfinite(logs["return"]))
+
+    def test_a_policy_of_other_sizes_than_the_environments(self):
+        # One action would be broadcast over both.
+        for sizes in ((2, 1), (3, 2)):
+            adaptation = PolicyAdaptation(PurePolicy(gaussian_mlp_policy(*sizes, hidden=(4,))), 0.1)
+            with self.assertRaisesRegex(ValueError, re.escape(f"sizes (2, 2). Received: one of {sizes}")):
+                Sampler(PointNavigation(4, horizon=2), adaptation, Estimation())
 
     def test_no_inner_step_is_plain_policy_optimisation_that_improves(self):
         pure, iteration = make(inner_steps=0, oracle=True, tasks=4, rollouts=25)
