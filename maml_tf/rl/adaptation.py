@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from maml_tf.core.adaptation import adapt, inner_step
+from maml_tf.core.known_offenders import warn_of_offenders
 from maml_tf.core.meta_gradient import over_tasks
 from maml_tf.core.selection import everything
 from maml_tf.core.update_rules import SGD
@@ -35,6 +36,8 @@ class TaskExperience(NamedTuple):
 
 class PolicyAdaptation:
     """How a policy adapts to a task: which parameters, by which objective, with which step sizes.
+
+    Layers whose second derivatives are known to be wrong are warned of, by name, unless `first_order`.
 
     Args:
         policy: The policy.
@@ -63,6 +66,8 @@ class PolicyAdaptation:
         self._objective = objective
         self._first_order = first_order
         self._compiled_step = tf.function(self._step_of_tasks, autograph=False)
+        if not first_order:
+            warn_of_offenders(policy.policy)
 
     def adapt(self, params: Params, batches: Sequence[Experience]) -> Params:
         """Adapts parameters to one task, a step on each batch, differentiably.

@@ -1,5 +1,8 @@
 """Tests of a policy's adaptation: the meta-gradient against finite differences, what adapts and what does not."""
 
+import warnings
+
+import keras
 import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
@@ -11,6 +14,7 @@ import maml_tf
 from maml_tf.core.meta_gradient import meta_gradient
 from maml_tf.rl.adaptation import PolicyAdaptation, TaskExperience, thinned
 from maml_tf.rl.objectives import ClippedSurrogate, likelihood_ratio, reinforce
+from maml_tf.rl.policy import GaussianPolicy, PurePolicy
 from tests.rl import examples
 
 
@@ -52,6 +56,17 @@ class MetaGradientTest(parameterized.TestCase):
 
 
 class AdaptationTest(parameterized.TestCase):
+    def test_warns_of_layers_without_second_derivatives(self):
+        for layer, expected in ((keras.layers.LayerNormalization, 1), (maml_tf.layers.LayerNormalization, 0)):
+            network = keras.Sequential([keras.Input((3,)), layer(name="norm"), keras.layers.Dense(2)])
+            policy = PurePolicy(GaussianPolicy(network))
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                PolicyAdaptation(policy, 0.1)
+                PolicyAdaptation(policy, 0.1, first_order=True)
+            warned = [str(warning.message) for warning in caught if "norm: " in str(warning.message)]
+            self.assertLen(warned, expected)
+
     def setUp(self):
         super().setUp()
         self.pure = examples.policy()
