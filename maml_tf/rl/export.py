@@ -10,6 +10,7 @@ from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import policy_step
 from tf_agents.trajectories import time_step as ts
 
+from maml_tf.core.functional import clone
 from maml_tf.rl.policy import GaussianPolicy, PurePolicy
 
 
@@ -58,7 +59,12 @@ def with_parameters(policy: GaussianPolicy, params: dict[str, tf.Tensor]) -> Gau
 
     Returns:
         A policy of its own.
+
+    Raises:
+        TypeError: If a subclass cannot be made again from its configuration.
     """
-    copy = GaussianPolicy.from_config(policy.get_config())
-    PurePolicy(copy).assign(params)
+    copy = clone(policy)
+    # By position: a copy's layers may have other paths.
+    for name, variable in zip(PurePolicy(policy).parameters(), copy.trainable_variables, strict=True):
+        variable.assign(params[name])
     return copy

@@ -4,6 +4,7 @@ import pathlib
 import tempfile
 import warnings
 
+import keras
 import numpy as np
 import tensorflow as tf
 from absl.testing import absltest
@@ -33,6 +34,22 @@ class ExportTest(absltest.TestCase):
     def adapted(self):
         batch = examples.batch(self.pure, self.pure.parameters())
         return with_parameters(self.policy, PolicyAdaptation(self.pure, 0.5).adapt(self.pure.parameters(), [batch]))
+
+    def test_other_parameters_in_a_copy_of_any_network(self):
+        class Bounded(GaussianPolicy):
+            def call(self, observations):
+                mean, log_std = super().call(observations)
+                return tf.tanh(mean), log_std
+
+        layers = [keras.Input((2,)), keras.layers.Dense(3, activation="tanh"), keras.layers.Dense(2)]
+        for kind in (GaussianPolicy, Bounded):
+            policy = kind(keras.Sequential(layers))
+            pure = PurePolicy(policy)
+            params = {name: value + 1.0 for name, value in pure.parameters().items()}
+            observations = tf.constant([[0.3, -0.2]])
+            copy = with_parameters(policy, params)
+            self.assertIs(type(copy), kind)
+            np.testing.assert_allclose(copy(observations)[0], pure(params, observations).mean, rtol=1e-6)
 
     def test_distribution_is_the_policys_before_and_after_adaptation(self):
         time_step = self.environment.reset()

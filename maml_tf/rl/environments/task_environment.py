@@ -170,11 +170,16 @@ class TaskEnvironment(py_environment.PyEnvironment):
             Observations of all simulations, float32 [B, observation].
 
         Raises:
-            ValueError: If some, but not all, are to start before all have once.
+            ValueError: If some, but not all, are to start before all have once, or `simulations` is no mask.
         """
         if simulations is None:
             simulations = np.ones(self.batch_size, bool)
-        elif not self._started and not np.all(simulations):
+        simulations = np.asarray(simulations)
+        if simulations.dtype != bool or simulations.shape != (self.batch_size,):
+            raise ValueError(
+                f"Expected simulations to be a bool mask of shape [{self.batch_size}]. Received: {simulations.tolist()}"
+            )
+        if not self._started and not np.all(simulations):
             raise ValueError(
                 "Expected all simulations to start once the tasks are set. Received: simulations="
                 f"{np.flatnonzero(simulations)} of {self.batch_size}"

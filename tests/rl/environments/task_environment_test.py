@@ -10,7 +10,7 @@ from tests.support import with_rl  # noqa: F401
 from tf_agents.environments import tf_py_environment, utils
 from tf_agents.trajectories import StepType
 
-from maml_tf.rl.environments import TaskEnvironment, UniformTasks
+from maml_tf.rl.environments import PointNavigation, TaskEnvironment, UniformTasks
 
 
 class Sum(TaskEnvironment):
@@ -123,6 +123,14 @@ class BatchTest(parameterized.TestCase):
         environment.reset_batch()
         done = [environment.step_batch(np.ones([2, 1]))[2].tolist() for _ in range(4)]
         self.assertEqual(done, [[False] * 2] * 2 + [[True] * 2] * 2)
+
+    def test_a_reset_takes_a_mask_alone(self):
+        environment = PointNavigation(4)
+        environment.reset_batch()
+        for simulations in ([0, 2], [0, 0, 1, 1], [True, False]):
+            with self.assertRaisesRegex(ValueError, r"bool mask of shape \[4\]. Received: "):
+                environment.reset_batch(simulations)
+        environment.reset_batch([True, False, False, True])
 
     def test_a_done_simulation_rests_until_reset(self):
         environment = Sum(2, horizon=9, limit=1.5)
