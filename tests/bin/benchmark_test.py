@@ -33,6 +33,11 @@ class BenchmarkTest(absltest.TestCase):
         self.assertEqual(finished.code, 0, finished.stderr)
         self.assertEqual(json.loads(finished.stdout)["workload"], "omniglot")
 
+    def test_one_process_measures_one_workload(self):
+        finished = binary.run("benchmark", "--in_this_process", "--workload=sinusoid", "--workload=omniglot")
+        self.assertEqual(finished.code, 1)
+        self.assertIn("Expected one --workload in this process", finished.stdout + finished.stderr)
+
     def test_times_sampling_beside_the_engine(self):
         if sys.version_info >= (3, 12) and importlib.util.find_spec("tf_agents") is None:
             self.skipTest("the extra rl installs on Python 3.10 and 3.11 alone")

@@ -197,6 +197,21 @@ class AtomicCheckpointTest(parameterized.TestCase):
         for one, other in zip(before, all_state(training.model), strict=True):
             np.testing.assert_array_equal(one, other)
 
+    def test_another_config_is_refused_beside_a_damaged_checkpoint_too(self):
+        directory = self.directory()
+        Training(directory).checkpoint.save(10)
+        (directory / "checkpoint-10.data-00000-of-00001").unlink()
+        with self.assertRaisesRegex(ValueError, "a config that differs"):
+            Training(directory, config={"seed": 2}).checkpoint.restore()
+        self.assertEqual(Training(directory).checkpoint.restore(), 0)
+
+    def test_wildcards_in_the_directory_are_refused(self):
+        neighbour = self.directory() / "run1"
+        Training(neighbour).checkpoint.save(10)
+        with self.assertRaisesRegex(ValueError, "Expected a directory without the wildcards"):
+            Training(neighbour.parent / "run[12]")
+        self.assertTrue((neighbour / "checkpoint-10.index").exists())
+
     def test_the_config_may_be_a_dataclass_with_tuples(self):
         @dataclasses.dataclass(frozen=True)
         class Config:
