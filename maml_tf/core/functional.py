@@ -226,8 +226,11 @@ def clone(model: keras.Model) -> keras.Model:
 
 def _untold_arguments(model_class: type[keras.Model]) -> list[str]:
     """Lists a constructor's arguments that Keras' own configuration of a model leaves out: copies have defaults."""
-    own = [not method.__module__.startswith("keras.") for method in (model_class.__init__, model_class.get_config)]
-    if own != [True, False]:
+
+    def is_keras_own(method):
+        return method.__module__.startswith("keras.")
+
+    if is_keras_own(model_class.__init__) or not is_keras_own(model_class.get_config):
         return []
     parameters = list(inspect.signature(model_class.__init__).parameters.values())[1:]
     several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

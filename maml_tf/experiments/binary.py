@@ -101,8 +101,7 @@ def run(app: Any, flags: Any, experiment: Callable[[Mapping[str, Any]], str]) ->
 def _said_by_the_graph(message: str) -> str:
     """Returns what a TensorFlow error says without the stack in which its operation was made."""
     assertion = re.search(r"assertion failed: (.*?)(?=\[\[\{\{node|\Z)", message, re.DOTALL)
-    lines = [line for line in message.splitlines() if line.strip()]
-    said = assertion[1] if assertion else lines[-1] if lines else "TensorFlow gave no reason"
+    said = assertion[1] if assertion else message.strip().rpartition("\n")[-1]
     return " ".join(said.split())
 
 

@@ -10,8 +10,8 @@ from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import policy_step
 from tf_agents.trajectories import time_step as ts
 
-from maml_tf.core.functional import clone
-from maml_tf.rl.policy import GaussianPolicy, PurePolicy
+from maml_tf.core.functional import clone, unique_names
+from maml_tf.rl.policy import GaussianPolicy
 
 
 class AgentsPolicy(tf_policy.TFPolicy):
@@ -65,6 +65,6 @@ def with_parameters(policy: GaussianPolicy, params: dict[str, tf.Tensor]) -> Gau
     """
     copy = clone(policy)
     # By position: a copy's layers may have other paths.
-    for name, variable in zip(PurePolicy(policy).parameters(), copy.trainable_variables, strict=True):
+    for name, variable in zip(unique_names(policy.trainable_variables), copy.trainable_variables, strict=True):
         variable.assign(params[name])
     return copy
