@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,9 +10,12 @@ import keras
 import tensorflow as tf
 
 from maml_tf.core import episode_checks, selection
-from maml_tf.core.finite_losses import FiniteTraining, require_finite
-from maml_tf.core.functional import FunctionalModel, clone
+from maml_tf.core.clone import clone
+from maml_tf.core.finite_losses import FiniteTraining, NonFiniteLossError, require_finite
+from maml_tf.core.functional import FunctionalModel
 from maml_tf.core.known_offenders import warn_of_offenders
+from maml_tf.core.masks import masks_of, with_masks
+from maml_tf.core.meta_batch import examples_of, merged_states, numbered
 from maml_tf.core.meta_gradient import MetaGradient, check_task_map, meta_gradient, over_tasks
 from maml_tf.core.supervised_tasks import SupervisedTasks
 from maml_tf.core.task_map import choose_jit_compile, choose_task_map
@@ -41,7 +45,7 @@ class MAML(FiniteTraining):
         adapted: Which variables the inner steps change: `maml_tf.everything`, `maml_tf.head` (ANIL) or
             `maml_tf.matching(pattern)`. All are meta-trained.
         task_map: How to go over tasks, see `maml_tf.core.meta_gradient.over_tasks`; "auto" chooses by model and
-            device.
+            device, and for a model with a `call` of its own the way that every model can go, "mapped".
         parallel_tasks: How many tasks are held in memory at once, at most; None for as many as the way likes.
         name: Name of the Keras model.
         **kwargs: Passed to `keras.Model`.
@@ -119,6 +123,11 @@ class MAML(FiniteTraining):
         # Before any training, so that what is saved and what it is loaded into hold the same variables.
         self.optimizer.build(self.trainable_variables)
 
+    @property
+    def output_names(self) -> list[str]:
+        """The names of the wrapped model's outputs, by which `compile` takes metrics of single ones."""
+        return self.model.output_names
+
     def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
 
@@ -137,11 +146,10 @@ class MAML(FiniteTraining):
 
         def predict_task(task):
             number, (support_x, support_y, query_x) = task
-            with tasks.rule_bound(rates):
-                adaptation = tasks.adapt(params, number, (support_x, support_y), self.inner_steps)
-            return tasks.predict({**params, **adaptation.params}, adaptation.state, query_x, training)
+            adaptation = tasks.adapt(params, rates, number, (support_x, support_y), self.inner_steps)
+            return tasks.predict(adaptation.params, adaptation.state, query_x, training)
 
-        return over_tasks(predict_task, _numbered(inputs), task_map=self.task_map, parallel_tasks=self.parallel_tasks)
+        return over_tasks(predict_task, numbered(inputs), task_map=self.task_map, parallel_tasks=self.parallel_tasks)
 
     def meta_gradients(self, data: Any) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Computes the mean query loss after adaptation and its gradient, Equation 1.
@@ -175,16 +183,18 @@ class MAML(FiniteTraining):
 
         Raises:
             ValueError: If the support set is empty or does not fit together, or `steps` is negative.
-            tf.errors.InvalidArgumentError: If a loss is not finite; the message holds the step.
+            NonFiniteLossError: If a loss is not finite; the message holds the step.
         """
         steps = self.inner_steps if steps is None else _at_least(0, "steps", steps)
         support = episode_checks.check_support(support_x, support_y)
-        params = self.tasks.parameters()
-        adaptation = self.tasks.adapt(params, None, support, steps)
-        if adaptation.losses:
-            require_finite(tf.stack(adaptation.losses)[tf.newaxis])
+        adaptation = self.tasks.adapt(self.tasks.parameters(), self.tasks.rule_values(), None, support, steps)
+        for step, loss in enumerate(adaptation.losses):
+            if not tf.math.is_finite(loss):
+                raise NonFiniteLossError(
+                    f"Expected finite losses of the support set. Received: {float(loss)} before inner step {step}"
+                )
         adapted = clone(self.model)
-        for variable, value in zip(adapted.trainable_variables, {**params, **adaptation.params}.values(), strict=True):
+        for variable, value in zip(adapted.trainable_variables, adaptation.params.values(), strict=True):
             variable.assign(value)
         FunctionalModel(adapted).assign_state(adaptation.state)
         return adapted
@@ -192,7 +202,7 @@ class MAML(FiniteTraining):
     def train_step(self, data: Any) -> dict[str, Any]:
         inputs, targets = episode_checks.without_sample_weight(data)
         result = self._meta_gradient((inputs, targets))
-        predictions, losses, state = result.auxiliary
+        predictions, masks, losses, state = result.auxiliary
 
         def update():
             # Keras' optimizers add up the replicas' gradients.
@@ -201,12 +211,12 @@ class MAML(FiniteTraining):
             scale = self.optimizer.scale_loss(1.0) / replicas
             gradients = [gradient * tf.cast(scale, gradient.dtype) for gradient in self._in_order(result.gradients)]
             self.optimizer.apply(gradients, self.trainable_variables)
-            self.tasks.functional.assign_state(_merge_states(state))
+            self.tasks.functional.assign_state(merged_states(state))
 
         # Neither the optimizer nor the moving statistics must see the result of a loss that is not finite.
         self.update_if_finite(losses, update)
         self._loss_tracker.update_state(result.loss, sample_weight=tf.shape(result.task_losses)[0])
-        return self.compute_metrics(inputs, targets, predictions, None)
+        return self._metrics_of_examples(targets, predictions, masks)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         (support_x, support_y, query_x), targets = episode_checks.check_data(episode_checks.without_sample_weight(data))
@@ -214,24 +224,18 @@ class MAML(FiniteTraining):
 
         def measure(task):
             number, (support, query) = task
-            with tasks.rule_bound(rates):
-                adaptation = tasks.adapt(params, number, support, self.inner_steps)
-            return tasks.loss({**params, **adaptation.params}, adaptation.state, *query, training=False)[:2]
+            adaptation = tasks.adapt(params, rates, number, support, self.inner_steps)
+            loss, outputs, _ = tasks.loss(adaptation.params, adaptation.state, *query, training=False)
+            return loss, outputs, masks_of(outputs)
 
-        losses, predictions = over_tasks(
+        losses, predictions, masks = over_tasks(
             measure,
-            _numbered(((support_x, support_y), (query_x, targets))),
+            numbered(((support_x, support_y), (query_x, targets))),
             task_map=self.task_map,
             parallel_tasks=self.parallel_tasks,
         )
         self._loss_tracker.update_state(tf.reduce_mean(losses), sample_weight=tf.shape(losses)[0])
-        return self.compute_metrics(None, targets, predictions, None)
-
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        # Metrics see examples, as they would with the wrapped model alone.
-        merge = lambda leaf: tf.reshape(leaf, tf.concat([[-1], tf.shape(leaf)[2:]], axis=0))  # noqa: E731
-        y, y_pred = tf.nest.map_structure(merge, y), tf.nest.map_structure(merge, y_pred)
-        return super().compute_metrics(x, y, y_pred, sample_weight)
+        return self._metrics_of_examples(targets, predictions, masks)
 
     def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object
@@ -260,38 +264,34 @@ class MAML(FiniteTraining):
         def outer_loss(params, task):
             number, (task_support, (task_query_x, task_query_y)) = task
             theta, rates = params
-            with self.tasks.rule_bound(rates):
-                adaptation = self.tasks.adapt(theta, number, task_support, self.inner_steps, self.first_order)
-            adapted = {**theta, **adaptation.params}
-            loss, outputs, state = self.tasks.loss(adapted, adaptation.state, task_query_x, task_query_y, training=True)
-            return loss, (outputs, tf.stack([*adaptation.losses, loss]), state)
+            adaptation = self.tasks.adapt(theta, rates, number, task_support, self.inner_steps, self.first_order)
+            loss, outputs, state = self.tasks.loss(
+                adaptation.params, adaptation.state, task_query_x, task_query_y, training=True
+            )
+            return loss, (outputs, masks_of(outputs), tf.stack([*adaptation.losses, loss]), state)
 
         result = meta_gradient(
             outer_loss,
             (self.tasks.parameters(), self.tasks.rule_values()),
-            _numbered(((support_x, support_y), (query_x, query_y))),
+            numbered(((support_x, support_y), (query_x, query_y))),
             task_map=self.task_map,
             parallel_tasks=self.parallel_tasks,
         )
         # Whatever uses the gradients waits for the assertion.
-        with tf.control_dependencies(require_finite(result.auxiliary[1])):
+        with tf.control_dependencies(require_finite(result.auxiliary[2])):
             return tf.nest.map_structure(tf.identity, result)
+
+    def _metrics_of_examples(self, targets: Any, predictions: Any, masks: Any) -> dict[str, Any]:
+        """Hands the tasks' examples to the metrics one after the other, as they would come from the model alone."""
+        targets, predictions, masks = examples_of((targets, predictions, masks))
+        return self.compute_metrics(None, targets, with_masks(predictions, masks), None)
 
     def _in_order(self, gradients) -> list[tf.Tensor]:
         theta, rates = gradients
         return [*(theta[name] for name in self.tasks.functional.names), *rates]
 
 
-def _numbered(tasks: Any) -> tuple[tf.Tensor, Any]:
-    return tf.range(tf.shape(tf.nest.flatten(tasks)[0])[0]), tasks
-
-
-def _merge_states(states: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-    """Merges the tasks' states: moving statistics are averaged, seeds and counters advance as task 0's did."""
-    return [tf.reduce_mean(state, axis=0) if state.dtype.is_floating else state[0] for state in states]
-
-
 def _at_least(minimum: int, name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < minimum:
         raise ValueError(f"Expected {name} to be an integer of at least {minimum}. Received: {name}={value!r}")
-    return value
+    return int(value)

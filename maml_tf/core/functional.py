@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -109,15 +108,28 @@ class FunctionalModel:
 
         Returns:
             A `ModelOutput`.
+
+        Raises:
+            ValueError: If the call changes variables that are not the model's, such as `keras.random`'s own seed: the
+                next call would draw the same numbers again.
         """
-        outputs, state, losses = self.model.stateless_call(
-            [params[name] for name in self.names],
-            list(state),
-            inputs,
-            return_losses=True,
-            **training_argument(self.model, training),
-        )
-        return ModelOutput(outputs, _total(losses) if losses else None, state)
+        model = self.model
+        given = [
+            *zip(model.trainable_variables, [params[name] for name in self.names], strict=True),
+            *zip(model.non_trainable_variables, state, strict=True),
+        ]
+        with keras.StatelessScope(state_mapping=given, collect_losses=True) as scope:
+            outputs = model(inputs, **training_argument(model, training))
+            losses = model.losses
+        known = {id(variable) for variable in [*model.variables, *model.metrics_variables]}
+        if not known.issuperset(scope.state_mapping):
+            raise ValueError(
+                "Expected a model whose call changes no variables but its own; a layer that draws random numbers must "
+                "hold a keras.random.SeedGenerator, seed=self.seed_generator. "
+                f"Received: {model.name!r}, which changes {len(set(scope.state_mapping) - known)} other variables"
+            )
+        state = [scope.get_current_value(variable) for variable in model.non_trainable_variables]
+        return ModelOutput(outputs, total(losses) if losses else None, state)
 
     def assign_state(self, state: Iterable[tf.Tensor]) -> None:
         """Writes a state back into the model's non-trainable variables.
@@ -143,24 +155,37 @@ def training_argument(model: keras.Model, training: bool) -> dict[str, bool]:
 
 
 def unique_names(variables: Sequence[keras.Variable]) -> list[str]:
-    """Names variables by their paths, with a number added where a path repeats.
+    """Names variables by their paths, with a number after the layer where a path repeats.
 
     Args:
         variables: Keras variables.
 
     Returns:
-        As many different strings.
+        As many different strings, such as "hidden/kernel" and "hidden#2/kernel" of two layers of one name.
     """
-    names: list[str] = []
-    taken: set[str] = set()
+    names: dict[str, None] = {}
     for variable in variables:
+        layer, slash, own = variable.path.rpartition("/")
         name, count = variable.path, 1
-        while name in taken:
+        while name in names:
             count += 1
-            name = f"{variable.path}#{count}"
-        names.append(name)
-        taken.add(name)
-    return names
+            name = f"{layer}#{count}/{own}" if slash else f"{own}#{count}"
+        names[name] = None
+    return list(names)
+
+
+def total(values: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Adds up tensors of different shapes and data types, as a model under a mixed policy has them.
+
+    Args:
+        values: Floating tensors.
+
+    Returns:
+        A scalar in the widest of their data types, at least float32.
+    """
+    sums = [tf.reduce_sum(value) for value in values]
+    dtype = keras.backend.result_type("float32", *(value.dtype for value in sums))
+    return tf.add_n([tf.cast(value, dtype) for value in sums])
 
 
 def bind(variables: Sequence[keras.Variable], values: Sequence[tf.Tensor]) -> keras.StatelessScope:
@@ -174,67 +199,6 @@ def bind(variables: Sequence[keras.Variable], values: Sequence[tf.Tensor]) -> ke
         A context manager.
     """
     return keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True)))
-
-
-def clone(model: keras.Model) -> keras.Model:
-    """Copies a built model: the same architecture, the same weights, no variable shared.
-
-    Args:
-        model: A built Keras model; a subclassed one whose constructor has arguments must define `get_config`.
-
-    Returns:
-        A model of the same class.
-
-    Raises:
-        TypeError: If a subclassed model cannot be made again from its configuration.
-    """
-    if is_layer_graph(model):
-        # Takes the layers' classes as they are: from_config would look them up by name.
-        copy = keras.models.clone_model(model)
-    else:
-        untold = _untold_arguments(type(model))
-        if untold:
-            raise TypeError(
-                "Expected a subclassed model that can be made again from get_config() and its input shape. "
-                f"Received: {type(model).__name__}, whose constructor takes {untold} and which has no get_config"
-            )
-        try:
-            copy = type(model).from_config(model.get_config())
-            copy.build_from_config(model.get_build_config() or {})
-        except (NotImplementedError, TypeError, ValueError) as error:
-            raise TypeError(
-                "Expected a subclassed model that can be made again from get_config() and its input shape. "
-                f"Received: {type(model).__name__}: {error}"
-            ) from error
-    if len(copy.weights) != len(model.weights):
-        raise TypeError(
-            f"Expected a copy with {len(model.weights)} weights from {type(model).__name__}.get_config(). "
-            f"Received: one with {len(copy.weights)}; define build(input_shape)"
-        )
-    for target, source in zip(copy.variables, model.variables, strict=True):
-        target.assign(source)
-        # A flag set after the model was made is not in every configuration.
-        if target.trainable != source.trainable:
-            target.trainable = source.trainable
-    for layer in copy._flatten_layers():
-        if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()  # It computes with what it derives from its variables.
-    # Keras makes the weights of a model without `build` by tracing its call, and leaves the flag.
-    copy.built = True
-    return copy
-
-
-def _untold_arguments(model_class: type[keras.Model]) -> list[str]:
-    """Lists a constructor's arguments that Keras' own configuration of a model leaves out: copies have defaults."""
-
-    def is_keras_own(method):
-        return method.__module__.startswith("keras.")
-
-    if is_keras_own(model_class.__init__) or not is_keras_own(model_class.get_config):
-        return []
-    parameters = list(inspect.signature(model_class.__init__).parameters.values())[1:]
-    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return [p.name for p in parameters if p.kind not in several and p.name not in ("name", "trainable", "dtype")]
 
 
 def is_layer_graph(layer: keras.layers.Layer) -> bool:
@@ -265,13 +229,6 @@ def leaf_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
         return [layer]
     leaves = dict.fromkeys(leaf for child in inner for leaf in leaf_layers(child))
     return [leaf for leaf in leaves if not isinstance(leaf, keras.layers.InputLayer)]
-
-
-def _total(losses: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Adds up losses, which under a mixed policy have different data types."""
-    sums = [tf.reduce_sum(loss) for loss in losses]
-    dtype = keras.backend.result_type("float32", *(value.dtype for value in sums))
-    return tf.add_n([tf.cast(value, dtype) for value in sums])
 
 
 def _require_no_float16(model: keras.Model) -> None:

@@ -96,8 +96,8 @@ def over_tasks(
         function: Takes one task, returns a nest of tensors.
         tasks: Nest of tensors with a leading [tasks] axis.
         task_map: One of `TASK_MAPS`.
-        parallel_tasks: How many tasks may be in memory at once, at most; None for as many as the way likes. With
-            "vectorized" it must divide the number of tasks. "unrolled" takes None alone.
+        parallel_tasks: How many tasks may be in memory at once, at most; None for as many as the way likes.
+            "unrolled" takes None alone.
 
     Returns:
         The nest of results, each with a leading [tasks] axis.
@@ -174,14 +174,15 @@ def _mapped(function, tasks, parallel_tasks):
 
 
 def _vectorized_in_chunks(function, tasks, parallel_tasks):
-    count = tf.nest.flatten(tasks)[0].shape[0]
-    if count is None or count % parallel_tasks:
-        raise ValueError(
-            "Expected parallel_tasks to divide the number of tasks with task_map='vectorized'. "
-            f"Received: parallel_tasks={parallel_tasks} for {count} tasks"
-        )
+    first = tf.nest.flatten(tasks)[0]
+    count = tf.shape(first)[0] if first.shape[0] is None else first.shape[0]
+    chunks = -(-count // parallel_tasks)
+    # Where the last chunk is short, the last task fills it.
+    rows = tf.minimum(tf.range(chunks * parallel_tasks), count - 1)
     chunked = tf.nest.map_structure(
-        lambda leaf: tf.reshape(leaf, [count // parallel_tasks, parallel_tasks, *leaf.shape[1:]]), tasks
+        lambda leaf: tf.reshape(tf.gather(leaf, rows), [chunks, parallel_tasks, *leaf.shape[1:]]), tasks
     )
     results = _mapped(lambda chunk: over_tasks(function, chunk, task_map="vectorized"), chunked, 1)
-    return tf.nest.map_structure(lambda leaf: tf.reshape(leaf, [count, *leaf.shape[2:]]), results)
+    return tf.nest.map_structure(
+        lambda leaf: tf.reshape(leaf, [chunks * parallel_tasks, *leaf.shape[2:]])[:count], results
+    )

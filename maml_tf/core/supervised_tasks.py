@@ -32,6 +32,7 @@ class SupervisedTasks:
         adapted_names: Paths of the variables that adapt.
 
     Raises:
+        TypeError: If the selection is no function.
         ValueError: If no variable is selected or an unknown one, or the model is not built.
     """
 
@@ -40,6 +41,11 @@ class SupervisedTasks:
         self._names = self.functional.names
         self.data_loss = as_task_loss(loss)
         self.update_rule = update_rule
+        if not callable(selection):
+            raise TypeError(
+                "Expected adapted to be maml_tf.everything, maml_tf.head, maml_tf.matching(pattern) or a function from "
+                f"a model to names of its trainable variables. Received: {selection!r}"
+            )
         self.adapted_names = tuple(selection(model))
         if not self.adapted_names:
             raise ValueError(f"Expected a trainable variable to adapt. Received: none in {model.name!r}")
@@ -86,17 +92,6 @@ class SupervisedTasks:
         """
         return [tf.convert_to_tensor(variable) for variable in self.update_rule.trainable_variables]
 
-    def rule_bound(self, values: Sequence[tf.Tensor]) -> keras.StatelessScope:
-        """Makes the update rule use the given values inside a `with` block.
-
-        Args:
-            values: As `rule_values` returns them.
-
-        Returns:
-            A context manager.
-        """
-        return bind(self.update_rule.trainable_variables, values)
-
     def initial_values(self, tasks: tf.Tensor) -> tuple[dict[str, tf.Tensor], list[tf.Tensor]]:
         """Copies the model's parameters and state for each task.
 
@@ -134,28 +129,37 @@ class SupervisedTasks:
         return objective
 
     def adapt(
-        self, params: dict[str, tf.Tensor], number: Any, support: Any, steps: int, first_order: bool = False
+        self,
+        params: dict[str, tf.Tensor],
+        rule_values: Sequence[tf.Tensor],
+        number: Any,
+        support: Any,
+        steps: int,
+        first_order: bool = False,
     ) -> Adaptation:
         """Adapts to one task.
 
         Args:
             params: A tensor for every variable path.
+            rule_values: The update rule's meta-learned variables' values, as `rule_values()` returns them.
             number: Number of the task in the meta-batch, which its random seeds depend on, or None.
             support: `(support_x, support_y)`, each [support examples, ...].
             steps: Number of inner steps.
             first_order: Whether to stop the gradient through the inner gradients.
 
         Returns:
-            An `Adaptation` of the parameters that adapt.
+            An `Adaptation` whose `params` hold every variable, also those that do not adapt.
         """
-        return adaptation.adapt(
-            self.objective(params),
-            self.adapted(params),
-            [support] * steps,
-            self.update_rule,
-            first_order=first_order,
-            state=self.functional.state(number),
-        )
+        with bind(self.update_rule.trainable_variables, rule_values):
+            adapted = adaptation.adapt(
+                self.objective(params),
+                self.adapted(params),
+                [support] * steps,
+                self.update_rule,
+                first_order=first_order,
+                state=self.functional.state(number),
+            )
+        return adapted._replace(params={**params, **adapted.params})
 
     def predict(self, params: Params, state: Any, inputs: Any, training: bool) -> Any:
         """Calls the model.

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-Loss = str | keras.losses.Loss | Callable[[Any, Any], Any]
+from maml_tf.core.functional import total
 
 
 def as_task_loss(loss: Any) -> Callable[[Any, Any], tf.Tensor]:
@@ -16,7 +16,8 @@ def as_task_loss(loss: Any) -> Callable[[Any, Any], tf.Tensor]:
 
     The values of a task's examples are averaged, or summed where a Keras loss says reduction="sum", in the
     predictions' own precision, and at least in float32. Where Keras gave the predictions a mask, what it hides does not
-    count, unless the loss is a function that reduces by itself. One loss for several outputs counts for each.
+    count, unless the loss is a function that reduces by itself. One loss for several outputs counts for each. Keras'
+    losses get targets of the predictions' data type, as in Keras; functions get integer labels as they are.
 
     Args:
         loss: A Keras loss name ("mse"), a `keras.losses.Loss`, a function `(y_true, y_pred)`, or for a model with
@@ -37,13 +38,13 @@ def as_task_loss(loss: Any) -> Callable[[Any, Any], tf.Tensor]:
     if loss is None:
         raise ValueError("Expected a loss: a Keras loss name, a keras.losses.Loss or a function. Received: None")
     if isinstance(loss, (list, tuple, dict)):
-        return _SumOfLosses(tf.nest.map_structure(as_task_loss, loss))
+        return _SumOfLosses(_for_each(as_task_loss, loss))
     resolved = keras.losses.get(loss)
     of_one = _of_keras(resolved) if isinstance(resolved, keras.losses.Loss) else _of_function(resolved)
 
     def of_each(y_true: Any, y_pred: Any) -> tf.Tensor:
         if isinstance(y_pred, (list, tuple, dict)):
-            return _SumOfLosses(tf.nest.map_structure(lambda _: of_one, y_pred))(y_true, y_pred)
+            return _SumOfLosses(_for_each(lambda _: of_each, y_pred))(y_true, y_pred)
         return of_one(y_true, y_pred)
 
     return of_each
@@ -51,11 +52,10 @@ def as_task_loss(loss: Any) -> Callable[[Any, Any], tf.Tensor]:
 
 def _of_keras(loss: keras.losses.Loss) -> Callable[[Any, Any], tf.Tensor]:
     def of_one(y_true: Any, y_pred: Any) -> tf.Tensor:
-        # Loss.__call__ casts to floatx; call() keeps float64.
+        # Loss.__call__ casts both to floatx; so the predictions keep float64.
         predictions = _at_least_float32(y_pred)
-        return _reduced(
-            loss.call(_with_floats_of(predictions, y_true), predictions), y_pred, total=loss.reduction == "sum"
-        )
+        values = loss.call(tf.cast(y_true, predictions.dtype), predictions)
+        return _reduced(values, y_pred, total=loss.reduction == "sum")
 
     return of_one
 
@@ -98,12 +98,17 @@ class _SumOfLosses:
                     "Expected one loss for each of the model's outputs, and targets for each. "
                     f"Received: losses {_form(self.losses)} for {what} {_form(nest)}"
                 )
-        return tf.add_n([self.losses[key](y_true[key], y_pred[key]) for key in keys])
+        return total([self.losses[key](y_true[key], y_pred[key]) for key in keys])
 
     def _fits(self, nest: Any) -> bool:
         if isinstance(self.losses, dict):
             return isinstance(nest, dict) and set(self.losses) == set(nest)
         return isinstance(nest, (list, tuple)) and len(self.losses) == len(nest)
+
+
+def _for_each(function: Callable[[Any], Any], nest: Any) -> Any:
+    """Maps the outermost list or dictionary alone."""
+    return {key: function(nest[key]) for key in nest} if isinstance(nest, dict) else [function(item) for item in nest]
 
 
 def _form(nest: Any) -> str:

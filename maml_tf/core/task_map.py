@@ -5,10 +5,11 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from maml_tf.core.functional import leaf_layers
+from maml_tf.core.functional import is_layer_graph
 
 # Layers of matrix products and element-wise functions: merging tasks and XLA both pay.
 _DENSE_LAYERS = (
+    keras.layers.InputLayer,
     keras.layers.Dense,
     keras.layers.Activation,
     keras.layers.Flatten,
@@ -20,7 +21,7 @@ _DENSE_LAYERS = (
 
 
 def choose_task_map(model: keras.Model) -> str:
-    """Chooses how to go over tasks: merged where that pays and works, else a task a thread.
+    """Chooses how to go over tasks: merged where that is known to pay and to work, else a task a thread.
 
     Args:
         model: A built Keras model.
@@ -47,5 +48,8 @@ def choose_jit_compile(model: keras.Model) -> bool:
     return _is_dense(model) and tf.distribute.get_strategy().num_replicas_in_sync == 1
 
 
-def _is_dense(model: keras.Model) -> bool:
-    return all(isinstance(layer, _DENSE_LAYERS) for layer in leaf_layers(model))
+def _is_dense(layer: keras.layers.Layer) -> bool:
+    """Tells models of dense layers alone; code of a model's or layer's own may hold loops, which cannot be merged."""
+    if is_layer_graph(layer):
+        return all(_is_dense(inner) for inner in layer._flatten_layers(include_self=False, recursive=False))
+    return type(layer) in _DENSE_LAYERS

@@ -10,8 +10,8 @@ import keras
 import tensorflow as tf
 
 from maml_tf.core.adaptation import Params
+from maml_tf.core.functional import total
 
-_GRANULARITIES = ("weight", "layer", "layer_and_step")
 _register = keras.saving.register_keras_serializable(package="maml_tf")
 
 
@@ -91,82 +91,11 @@ class SGD(UpdateRule):
 
     def updates(self, gradients, params, step):
         return tf.nest.map_structure(
-            lambda gradient: _at_step(self.learning_rates, step, gradient) * gradient, gradients
+            lambda gradient: at_step(self.learning_rates, step, gradient) * gradient, gradients
         )
 
     def get_config(self):
         return {**super().get_config(), "learning_rate": list(self.learning_rates)}
-
-
-@_register
-class LearnedStepSizes(UpdateRule):
-    """Gradient descent with meta-learned step sizes: `theta - alpha_j * gradient`, alpha_j trained with theta.
-
-    Args:
-        initial: Initial step size.
-        granularity: "weight", one step size for every scalar weight (Meta-SGD); "layer", one for every layer;
-            "layer_and_step", one for every layer and inner step.
-        steps: Number of inner steps that have sizes of their own with "layer_and_step"; the last one's serve all
-            later steps.
-
-    Raises:
-        ValueError: If the granularity is unknown or a number is out of range.
-
-    Source: Section 2.2 ("the step size alpha may be fixed as a hyperparameter or meta-learned"); per weight: Li et
-    al., Meta-SGD, 2017; per layer and step: Antoniou et al., How to train your MAML, 2019.
-
-    Example:
-    >>> from maml_tf import LearnedStepSizes
-    >>> rule = LearnedStepSizes(0.5, granularity="layer")
-    >>> rule.build({"dense/kernel": keras.ops.ones((2, 3)), "dense/bias": keras.ops.ones((3,))})
-    >>> [variable.path for variable in rule.trainable_variables]
-    ['learned_step_sizes/dense']
-    """
-
-    def __init__(self, initial: float = 0.01, granularity: str = "weight", steps: int = 1, **kwargs):
-        super().__init__(**kwargs)
-        if granularity not in _GRANULARITIES:
-            raise ValueError(f"Expected granularity to be one of {_GRANULARITIES}. Received: {granularity!r}")
-        if not initial >= 0 or steps < 1:
-            raise ValueError(f"Expected initial >= 0 and steps >= 1. Received: initial={initial}, steps={steps}")
-        self.initial, self.granularity, self.steps = float(initial), granularity, int(steps)
-        self._step_sizes: dict[str, keras.Variable] = {}
-
-    def build(self, params):
-        if self.built:
-            return
-        if not isinstance(params, dict):
-            raise ValueError(f"Expected a dictionary from variable path to value. Received: {type(params).__name__}")
-        for path, value in params.items():
-            key = self._key(path)
-            if key not in self._step_sizes:
-                self._step_sizes[key] = self.add_weight(
-                    shape=self._shape(value),
-                    # Keras' Constant goes by way of float32.
-                    initializer=lambda shape, dtype: tf.fill(shape, tf.constant(self.initial, dtype)),
-                    dtype=keras.backend.standardize_dtype(value.dtype),
-                    name=key.replace("/", "."),
-                )
-        self.built = True
-
-    def updates(self, gradients, params, step):
-        if not self.built:
-            raise ValueError("Expected build(params) to have been called. Received: an unbuilt LearnedStepSizes")
-        return {path: self._step_size(path, step, gradient) * gradient for path, gradient in gradients.items()}
-
-    def get_config(self):
-        own = {"initial": self.initial, "granularity": self.granularity, "steps": self.steps}
-        return {**super().get_config(), **own}
-
-    def _key(self, path: str) -> str:
-        return path if self.granularity == "weight" else path.rpartition("/")[0]
-
-    def _shape(self, value: Any) -> tuple[int, ...]:
-        return {"weight": tuple(value.shape), "layer": (), "layer_and_step": (self.steps,)}[self.granularity]
-
-    def _step_size(self, path: str, step: int | tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
-        size = tf.convert_to_tensor(self._step_sizes[self._key(path)])
-        return _at_step(size, step, gradient) if self.granularity == "layer_and_step" else size
 
 
 @_register
@@ -207,10 +136,10 @@ class ClipByGlobalNorm(UpdateRule):
         self.norm = _positive("norm", norm)
 
     def updates(self, gradients, params, step):
-        square = tf.add_n([tf.reduce_sum(gradient**2) for gradient in tf.nest.flatten(gradients)])
+        square = total([gradient**2 for gradient in tf.nest.flatten(gradients)])
         # The square root is not differentiable at 0, so it is taken of the bounded square alone.
         scale = self.norm / tf.sqrt(tf.maximum(square, self.norm**2))
-        return tf.nest.map_structure(lambda gradient: scale * gradient, gradients)
+        return tf.nest.map_structure(lambda gradient: tf.cast(scale, gradient.dtype) * gradient, gradients)
 
     def get_config(self):
         return {**super().get_config(), "norm": self.norm}
@@ -258,6 +187,25 @@ class Chain(UpdateRule):
         return cls(**{**config, "rules": rules})
 
 
+def at_step(values: Sequence[float] | tf.Tensor, step: int | tf.Tensor, like: tf.Tensor) -> Any:
+    """Picks an inner step's value; the last one serves all later steps.
+
+    Args:
+        values: Numbers, or a tensor [steps].
+        step: Number of the inner step, from 0.
+        like: Tensor of the data type that numbers take where `step` is a tensor.
+
+    Returns:
+        A number or a scalar tensor.
+    """
+    last = (values.shape[0] if tf.is_tensor(values) else len(values)) - 1
+    if last == 0 or isinstance(step, int):
+        return values[0 if last == 0 else min(step, last)]
+    # Python numbers go straight to the gradient's dtype: by way of float32 they would lose digits of float64.
+    at_each_step = tf.cast(values, like.dtype) if tf.is_tensor(values) else tf.constant(values, like.dtype)
+    return tf.gather(at_each_step, tf.minimum(step, last))
+
+
 def as_update_rule(rule: float | Sequence[float] | UpdateRule) -> UpdateRule:
     """Reads what a user gives as inner learning rate.
 
@@ -278,15 +226,6 @@ def as_update_rule(rule: float | Sequence[float] | UpdateRule) -> UpdateRule:
         "Expected inner_learning_rate to be a number, a sequence of numbers (one a step) or a maml_tf update rule "
         f"(SGD, LearnedStepSizes, ClipByValue, ClipByGlobalNorm, Chain). Received: {rule!r}"
     )
-
-
-def _at_step(values: Sequence[float] | tf.Tensor, step: int | tf.Tensor, like: tf.Tensor) -> Any:
-    last = (values.shape[0] if tf.is_tensor(values) else len(values)) - 1
-    if last == 0 or isinstance(step, int):
-        return values[0 if last == 0 else min(step, last)]
-    # Python numbers go straight to the gradient's dtype: by way of float32 they would lose digits of float64.
-    at_each_step = tf.cast(values, like.dtype) if tf.is_tensor(values) else tf.constant(values, like.dtype)
-    return tf.gather(at_each_step, tf.minimum(step, last))
 
 
 def _is_number(value: Any) -> bool:

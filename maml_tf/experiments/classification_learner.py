@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 from maml_tf.core import selection
-from maml_tf.core.update_rules import LearnedStepSizes
+from maml_tf.core.learned_step_sizes import LearnedStepSizes
 from maml_tf.evaluation import Evaluator, accuracy
 from maml_tf.experiments.classification_config import ClassificationConfig
 from maml_tf.layers import ContextVector

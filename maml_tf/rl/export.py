@@ -10,7 +10,8 @@ from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import policy_step
 from tf_agents.trajectories import time_step as ts
 
-from maml_tf.core.functional import clone, unique_names
+from maml_tf.core.clone import clone
+from maml_tf.core.functional import unique_names
 from maml_tf.rl.policy import GaussianPolicy
 
 

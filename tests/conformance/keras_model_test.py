@@ -148,6 +148,34 @@ class MetricsTest(parameterized.TestCase):
         expected = np.mean(np.argmax(model(x.reshape(-1, 2)), axis=1) == y.reshape(-1))
         np.testing.assert_allclose(logs["sparse_categorical_accuracy"], expected, rtol=1e-6)
 
+    @parameterized.parameters("mapped", "vectorized")
+    def test_metrics_see_masks_as_with_the_wrapped_model(self, task_map):
+        model = keras.Sequential([
+            keras.Input((4,)), keras.layers.Embedding(5, 3, mask_zero=True),
+            keras.layers.TimeDistributed(keras.layers.Dense(1)),
+        ])  # fmt: skip
+        x, y = np.array([[1, 2, 0, 0], [3, 1, 2, 0]]), np.arange(8.0, dtype=np.float32).reshape(2, 4, 1)
+        model.compile(loss="mse", metrics=["mae"])
+        expected = model.evaluate(x, y, verbose=0, return_dict=True)
+        learner = maml_tf.MAML(model, "mse", 0.0, task_map=task_map)
+        learner.compile(keras.optimizers.SGD(0.0), metrics=["mae"])
+        data = (x[:, np.newaxis], y[:, np.newaxis], x[:, np.newaxis]), y[:, np.newaxis]  # Two tasks of one example.
+        fitted = {name: value[0] for name, value in learner.fit(*data, verbose=0).history.items()}
+        for logs in (fitted, learner.evaluate(*data, verbose=0, return_dict=True)):
+            np.testing.assert_allclose(logs["mae"], expected["mae"], rtol=1e-5)
+
+    def test_metrics_by_the_name_of_an_output(self):
+        inputs = keras.Input((2,))
+        model = keras.Model(inputs, [keras.layers.Dense(1, name=name)(inputs) for name in ("left", "right")])
+        learner = maml_tf.MAML(model, "mse", 0.0)
+        learner.compile("sgd", metrics={"right": "mae"})
+        x, y = draw(2, 5, 2), [draw(2, 5, 1), draw(2, 5, 1, seed=1)]
+        logs = learner.evaluate((x, y, x), y, verbose=0, return_dict=True)
+        self.assertEqual(set(logs), {"loss", "right_mae"})
+        np.testing.assert_allclose(
+            logs["right_mae"], np.mean(np.abs(model(x.reshape(-1, 2))[1] - y[1].reshape(-1, 1))), 1e-5
+        )
+
 
 class WritingTest(parameterized.TestCase):
     def setUp(self):

@@ -118,9 +118,19 @@ class OverTasksTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, f"Received: parallel_tasks={parallel_tasks}, task_map='{task_map}'"):
             over_tasks(tf.identity, tf.ones(2), task_map=task_map, parallel_tasks=parallel_tasks)
 
-    def test_chunks_must_divide(self):
-        with self.assertRaisesRegex(ValueError, "to divide the number of tasks.*parallel_tasks=2 for 3 tasks"):
-            over_tasks(tf.identity, tf.ones(3), task_map="vectorized", parallel_tasks=2)
+    @parameterized.product(tasks=(1, 3, 4, 5), known=(True, False), jit_compile=(True, False))
+    def test_chunks_of_any_number_of_tasks(self, tasks, known, jit_compile):
+        @tf.function(input_signature=[tf.TensorSpec([tasks if known else None, 2])], jit_compile=jit_compile)
+        def rotated(rows):
+            def one(row):
+                return row[::-1], tf.reduce_sum(row)
+
+            return over_tasks(one, rows, task_map="vectorized", parallel_tasks=2)
+
+        rows = np.arange(2.0 * tasks, dtype=np.float32).reshape(tasks, 2)
+        swapped, sums = rotated(rows)
+        np.testing.assert_array_equal(swapped, rows[:, ::-1])
+        np.testing.assert_array_equal(sums, np.sum(rows, axis=1))
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
+from maml_tf.core.learned_step_sizes import LearnedStepSizes
 from maml_tf.core.selection import everything, head
 from maml_tf.core.supervised_tasks import SupervisedTasks
-from maml_tf.core.update_rules import SGD, LearnedStepSizes
+from maml_tf.core.update_rules import SGD
 from tests.support.small_learner import draw
 
 
@@ -42,7 +43,7 @@ class SupervisedTasksTest(parameterized.TestCase):
 
     def test_a_step_of_adaptation_is_gradient_descent(self):
         residual = 2 * (2.0 * X + 0.5 - Y)
-        adaptation = make_tasks().adapt(make_tasks().parameters(), None, (X, Y), 1)
+        adaptation = make_tasks().adapt(make_tasks().parameters(), [], None, (X, Y), 1)
         self.assertAlmostEqual(
             adaptation.params["net/line/kernel"].numpy().item(), 2.0 - 0.1 * np.mean(residual * X), places=5
         )
@@ -58,10 +59,12 @@ class SupervisedTasksTest(parameterized.TestCase):
         self.assertEqual(tasks.adapted_names, ("net/top/kernel", "net/top/bias"))
         params = tasks.parameters()
         self.assertEqual(list(tasks.adapted(params)), ["net/top/kernel", "net/top/bias"])
-        adaptation = tasks.adapt(params, None, (X, Y), 2)
-        self.assertEqual(set(adaptation.params), set(tasks.adapted_names))
+        adaptation = tasks.adapt(params, tasks.rule_values(), None, (X, Y), 2)
+        self.assertEqual(list(adaptation.params), list(params))
+        changed = [name for name in params if np.any(adaptation.params[name] != params[name])]
+        self.assertEqual(tuple(changed), tasks.adapted_names)
         doubled = {**params, "net/body/kernel": 2 * params["net/body/kernel"]}
-        other = tasks.adapt(doubled, None, (X, Y), 2)
+        other = tasks.adapt(doubled, tasks.rule_values(), None, (X, Y), 2)
         self.assertNotEqual(float(adaptation.losses[0]), float(other.losses[0]))
 
     def test_values_bound_to_the_rule_are_those_it_uses(self):
@@ -69,11 +72,11 @@ class SupervisedTasksTest(parameterized.TestCase):
         tasks = make_tasks(rule=rule)
         self.assertLen(tasks.rule_values(), 2)
         params = tasks.parameters()
-        with tasks.rule_bound([tf.zeros_like(value) for value in tasks.rule_values()]):
-            still = tasks.adapt(params, None, (X, Y), 1).params
-        for name, value in still.items():
+        none = [tf.zeros_like(value) for value in tasks.rule_values()]
+        for name, value in tasks.adapt(params, none, None, (X, Y), 1).params.items():
             np.testing.assert_array_equal(value, params[name])
-        self.assertNotEqual(float(tasks.adapt(params, None, (X, Y), 1).params["net/line/bias"][0]), 0.5)
+        moved = tasks.adapt(params, tasks.rule_values(), None, (X, Y), 1).params
+        self.assertNotEqual(float(moved["net/line/bias"][0]), 0.5)
 
     def test_initial_values_are_the_models_for_each_task_with_seeds_of_its_own(self):
         model = keras.Sequential(
@@ -92,7 +95,8 @@ class SupervisedTasksTest(parameterized.TestCase):
         model = keras.Sequential([keras.Input((20,)), keras.layers.Dropout(0.5, seed=1), keras.layers.Dense(1)])
         tasks = make_tasks(model)
         support = draw(3, 20), draw(3, 1)
-        losses = [float(tasks.adapt(tasks.parameters(), number, support, 1).losses[0]) for number in (None, 0, 1, 1)]
+        params = tasks.parameters()
+        losses = [float(tasks.adapt(params, [], number, support, 1).losses[0]) for number in (None, 0, 1, 1)]
         self.assertEqual(losses[0], losses[1])
         self.assertNotEqual(losses[1], losses[2])
         self.assertEqual(losses[2], losses[3])
@@ -107,6 +111,10 @@ class SupervisedTasksTest(parameterized.TestCase):
     def test_a_selection_of_nothing_or_of_what_is_not_there_is_an_error(self, selection, message):
         with self.assertRaisesRegex(ValueError, message):
             make_tasks(selection=selection)
+
+    def test_a_selection_must_be_a_function(self):
+        with self.assertRaisesRegex(TypeError, r"adapted to be maml_tf.everything, .*Received: 'head'"):
+            make_tasks(selection="head")
 
     def test_an_unbuilt_model_is_an_error(self):
         with self.assertRaisesRegex(ValueError, "Expected a built model"):

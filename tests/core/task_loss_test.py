@@ -48,8 +48,9 @@ class AsTaskLossTest(parameterized.TestCase):
             def call(self, y_true, y_pred):
                 return tf.reduce_mean((y_true - y_pred) ** 2, axis=-1)
 
-        value = as_task_loss(Squares())(tf.constant(_TARGETS, tf.float32), tf.constant(_OUTPUTS, tf.float64))
-        self.assertAlmostEqual(float(value), float(np.mean((_TARGETS - _OUTPUTS) ** 2)))
+        for dtype in (tf.float32, tf.int64):
+            value = as_task_loss(Squares())(tf.constant(_TARGETS, dtype), tf.constant(_OUTPUTS, tf.float64))
+            self.assertAlmostEqual(float(value), float(np.mean((_TARGETS - _OUTPUTS) ** 2)))
 
     def test_sum_reduction(self):
         loss = as_task_loss(keras.losses.MeanSquaredError(reduction="sum"))
@@ -78,6 +79,14 @@ class AsTaskLossTest(parameterized.TestCase):
             targets, outputs = nest([_TARGETS, _OUTPUTS]), nest([_OUTPUTS, _TARGETS + 1.0])
             tensors = tf.nest.map_structure(tf.constant, (targets, outputs))
             np.testing.assert_allclose(as_task_loss(loss)(*tensors), expected, rtol=1e-15)
+
+    @parameterized.parameters(("mse",), ({"q": ["mse", "mse"], "v": "mse"},))
+    def test_outputs_in_outputs_and_of_different_types(self, loss):
+        targets = {"q": [_TARGETS, _TARGETS], "v": _OUTPUTS}
+        outputs = {"q": [_OUTPUTS, _TARGETS], "v": _TARGETS.astype(np.float32) + 1}
+        expected = np.mean((_TARGETS - _OUTPUTS) ** 2) + np.mean((_OUTPUTS - _TARGETS - 1.0) ** 2)
+        tensors = tf.nest.map_structure(tf.constant, (targets, outputs))
+        np.testing.assert_allclose(as_task_loss(loss)(*tensors), expected, rtol=1e-6)
 
     @parameterized.parameters(([3, 1], [3]), ([3], [3, 1]), ([2, 3], [2, 3, 1]), ([2, 3, 1], [2, 3]))
     def test_a_function_sees_targets_of_the_predictions_rank_and_dtype(self, targets, outputs):

@@ -1,10 +1,23 @@
 """Tests of maml_tf.core.task_map."""
 
 import keras
+import tensorflow as tf
 from absl.testing import absltest, parameterized
 
 from maml_tf import models
 from maml_tf.core.task_map import choose_jit_compile, choose_task_map
+from tests.support.small_learner import Subclassed
+
+
+def built(model):
+    model.build((None, 2))
+    return model
+
+
+class ThreeTimes(keras.layers.Dense):
+    def call(self, x):
+        step = lambda i, x: (i + 1, self.activation(x))  # noqa: E731
+        return tf.while_loop(lambda i, _: i < 3, step, (0, super().call(x)))[1]
 
 
 class TaskMapTest(parameterized.TestCase):
@@ -13,6 +26,8 @@ class TaskMapTest(parameterized.TestCase):
         ("nested_dense", lambda: keras.Sequential([keras.Input((1,)), models.mlp()]), True),
         ("convolutions", lambda: models.omniglot_conv(filters=2), False),
         ("recurrent", lambda: models.gru_regressor((3, 2), (2,)), False),
+        ("code_of_a_models_own", lambda: built(Subclassed()), False),
+        ("code_of_a_layers_own", lambda: keras.Sequential([keras.Input((2,)), ThreeTimes(1, "tanh")]), False),
         ("dropout", lambda: keras.Sequential([keras.Input((2,)), keras.layers.Dropout(0.5)]), False),
     )
     def test_choice_by_layers(self, build, dense):

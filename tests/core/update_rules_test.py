@@ -7,31 +7,18 @@ from absl.testing import absltest, parameterized
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from maml_tf.core.learned_step_sizes import LearnedStepSizes
 from maml_tf.core.update_rules import (
     SGD,
     Chain,
     ClipByGlobalNorm,
     ClipByValue,
-    LearnedStepSizes,
     UpdateRule,
     as_update_rule,
 )
+from tests.support.rule_use import applied, built, parameters
 
 _FLOATS = st.lists(st.floats(-100, 100, allow_subnormal=False), min_size=1, max_size=5)
-
-
-def built(rule):
-    rule.build(parameters())
-    return rule
-
-
-def parameters():
-    return {"a/kernel": tf.ones((2, 3)), "a/bias": tf.ones(3), "b/kernel": tf.ones((3, 1))}
-
-
-def applied(rule, gradients, step=0):
-    params = tf.nest.map_structure(tf.zeros_like, gradients)
-    return tf.nest.map_structure(lambda value: -value, rule(params, gradients, step))
 
 
 class SGDTest(parameterized.TestCase):
@@ -58,61 +45,6 @@ class SGDTest(parameterized.TestCase):
             SGD(*rates)
 
 
-class LearnedStepSizesTest(parameterized.TestCase):
-    @parameterized.parameters(
-        ("weight", {"a.kernel": (2, 3), "a.bias": (3,), "b.kernel": (3, 1)}),
-        ("layer", {"a": (), "b": ()}),
-        ("layer_and_step", {"a": (4,), "b": (4,)}),
-    )
-    def test_variables(self, granularity, shapes):
-        rule = built(LearnedStepSizes(0.25, granularity, steps=4))
-        self.assertEqual({v.name: tuple(v.shape) for v in rule.trainable_variables}, shapes)
-        for variable in rule.trainable_variables:
-            np.testing.assert_array_equal(variable, np.full(variable.shape, 0.25))
-
-    @parameterized.parameters("weight", "layer", "layer_and_step")
-    def test_starts_as_gradient_descent(self, granularity):
-        rule = built(LearnedStepSizes(0.25, granularity, steps=2))
-        gradients = tf.nest.map_structure(lambda value: 3.0 * value, parameters())
-        for step in (0, 5, tf.constant(1)):
-            for value in applied(rule, gradients, step).values():
-                np.testing.assert_array_equal(value, np.full(value.shape, 0.75))
-
-    def test_last_step_serves_later_ones(self):
-        rule = built(LearnedStepSizes(1.0, "layer_and_step", steps=2))
-        rule.trainable_variables[0].assign([1.0, 5.0])
-        for step, expected in ((0, 1.0), (1, 5.0), (7, 5.0)):
-            for number in (step, tf.constant(step)):
-                self.assertEqual(float(applied(rule, parameters(), number)["a/bias"][0]), expected)
-
-    def test_takes_the_parameters_dtype(self):
-        rule = LearnedStepSizes(0.1, "layer")
-        rule.build({"a/kernel": tf.ones(2, tf.float64)})
-        self.assertEqual(rule.trainable_variables[0].dtype, "float64")
-
-    def test_building_twice_changes_nothing(self):
-        rule = built(LearnedStepSizes(0.1))
-        before = list(rule.trainable_variables)
-        self.assertEqual([id(v) for v in built(rule).trainable_variables], [id(v) for v in before])
-
-    @parameterized.parameters(
-        ({"granularity": "neuron"}, "Expected granularity to be one of .* Received: 'neuron'"),
-        ({"initial": -1.0}, "Expected initial >= 0 and steps >= 1. Received: initial=-1.0"),
-        ({"steps": 0}, "Expected initial >= 0 and steps >= 1. Received: .*steps=0"),
-    )
-    def test_bad_arguments(self, arguments, message):
-        with self.assertRaisesRegex(ValueError, message):
-            LearnedStepSizes(**arguments)
-
-    def test_unbuilt(self):
-        with self.assertRaisesRegex(ValueError, "Received: an unbuilt LearnedStepSizes"):
-            LearnedStepSizes()(parameters(), parameters())
-
-    def test_needs_names(self):
-        with self.assertRaisesRegex(ValueError, "Expected a dictionary from variable path to value. Received: list"):
-            LearnedStepSizes().build([tf.ones(1)])
-
-
 class ClipTest(parameterized.TestCase):
     @settings(max_examples=25, deadline=None)
     @given(values=_FLOATS, limit=st.floats(0.1, 50))
@@ -129,6 +61,12 @@ class ClipTest(parameterized.TestCase):
         factor = min(1.0, norm / joint) if joint > 0 else 1.0
         np.testing.assert_allclose(result["a"], factor * np.asarray(first), rtol=1e-12, atol=1e-300)
         np.testing.assert_allclose(result["b"], factor * np.asarray(second), rtol=1e-12, atol=1e-300)
+
+    def test_by_global_norm_of_different_types(self):
+        gradients = {"a": tf.constant([3.0], tf.float32), "b": tf.constant([4.0], tf.float64)}
+        clipped = ClipByGlobalNorm(1.0).updates(gradients, gradients, 0)
+        self.assertEqual({name: value.dtype for name, value in clipped.items()}, {"a": tf.float32, "b": tf.float64})
+        np.testing.assert_allclose([clipped["a"][0], clipped["b"][0]], [0.6, 0.8], rtol=1e-7)
 
     def test_norm_of_zero_gradients_is_differentiable(self):
         zeros = tf.zeros(3)
