@@ -154,6 +154,8 @@ class MAML(FiniteTraining):
     def meta_gradients(self, data: Any) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Computes the mean query loss after adaptation and its gradient, Equation 1.
 
+        Many calls belong into a `tf.function`: outside of one each call traces the task's graph anew.
+
         Args:
             data: `((support_x, support_y, query_x), query_y)`, each with a leading task axis.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import keras
+import numpy as np
 
 
 class TerminateOnNonFinite(keras.callbacks.Callback):
@@ -24,7 +24,7 @@ class TerminateOnNonFinite(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         for name, value in (logs or {}).items():
-            if not name.startswith("val_") and not math.isfinite(value):
+            if not name.startswith("val_") and not np.all(np.isfinite(value)):
                 first = epoch * self.iterations_per_epoch
                 last = first + self.iterations_per_epoch - 1
                 raise ValueError(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 
 class Progress(keras.callbacks.Callback):
@@ -80,7 +81,8 @@ class Progress(keras.callbacks.Callback):
             f"iteration {done:,} of {self.total_iterations:,}",
             format_speed(speed),
             f"{format_duration(left)} left",
-            *(f"{name} {float(value):.4g}" for name, value in shown.items()),
+            # A metric may be a number for each class.
+            *(" ".join([name, *(f"{number:.4g}" for number in np.ravel(value))]) for name, value in shown.items()),
         ]
         self.write("  ".join(parts))
 

@@ -27,6 +27,12 @@ class TerminateOnNonFiniteTest(absltest.TestCase):
         with self.assertRaisesRegex(ValueError, "iterations 0 to 4.* Received: loss=inf"):
             TerminateOnNonFinite(5).on_epoch_end(0, {"loss": float("inf")})
 
+    def test_metrics_of_each_class(self):
+        terminate = TerminateOnNonFinite(5)
+        terminate.on_epoch_end(0, {"f1": np.array([0.5, 1.0])})
+        with self.assertRaisesRegex(ValueError, r"Received: f1=\[0.5 nan\]"):
+            terminate.on_epoch_end(0, {"f1": np.array([0.5, np.nan])})
+
     def test_validation_may_diverge(self):
         TerminateOnNonFinite(5).on_epoch_end(0, {"loss": 1.0, "val_loss": float("nan")})
 

@@ -28,6 +28,14 @@ class ProgressTest(absltest.TestCase):
         expected = "iteration 1,000 of 70,000  200 iterations/s  5 min 45 s left  loss 1.235  val_loss 2"
         self.assertEqual(self.lines, [expected])
 
+    def test_a_metric_may_be_of_each_class(self):
+        progress = self.progress()
+        progress.on_train_begin()
+        progress.on_epoch_begin(0)
+        self.now = 10.0
+        progress.on_epoch_end(0, {"f1": np.array([0.5, 0.25]), "loss": 1.0})
+        self.assertEndsWith(self.lines[0], "left  f1 0.5 0.25  loss 1")
+
     def test_speed_is_that_since_the_last_line(self):
         progress = self.progress()
         progress.on_train_begin()
