@@ -45,6 +45,8 @@ class AllMethodsTest(absltest.TestCase):
         cls.first = binary.run(*arguments, "--iterations=2")
         cls.refused = binary.run(*arguments, "--iterations=3")
         cls.resumed = binary.run(*arguments, "--iterations=3", "--resume")
+        cls.other_method = binary.run(*arguments, "--iterations=3", "--method=random")
+        cls.other_tasks = binary.run(*arguments, "--iterations=3", "--method=oracle", "--test_tasks=3")
         cls.finished = whole.finish()
         if cls.finished.code:
             raise RuntimeError(cls.finished.stderr)
@@ -77,10 +79,16 @@ class AllMethodsTest(absltest.TestCase):
         whole, resumed = (tensors(folder / "maml" / "checkpoints") for folder in (self.whole, self.broken))
         self.assertEqual(whole, resumed)
         results = json.loads((self.broken / "results.json").read_text())
-        self.assertEqual(results["rows"], [row for row in self.results["rows"] if row["method"] == "maml"])
+        self.assertEqual(results["rows"], [r for r in self.results["rows"] if r["method"] in ("maml", "random")])
         wall_time = json.loads((self.broken / "maml" / "wall_time.json").read_text())
         self.assertEqual([part["iterations"] for part in wall_time["parts"]], [[0, 2], [2, 3]])
-        self.assertEqual(results["training_seconds"], {"maml": wall_time["seconds"]})
+        self.assertEqual(results["training_seconds"], {"maml": wall_time["seconds"], "random": 0.0})
+
+    def test_results_of_other_methods_stay_and_those_of_another_configuration_are_refused(self):
+        self.assertEqual((self.other_method.code, self.other_tasks.code), (0, 1), self.other_method.stderr)
+        self.assertIn("\nmaml ", self.other_method.stdout)
+        self.assertIn("differs in test_tasks: stored 2, given 3", self.other_tasks.errors[0])
+        self.assertFalse((self.broken / "oracle").exists())
 
     def test_checkpoints_are_not_trained_over_without_resume(self):
         self.assertEqual(self.refused.code, 1)
