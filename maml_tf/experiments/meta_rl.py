@@ -15,7 +15,7 @@ from maml_tf.experiments.meta_rl_figures import write_figures
 from maml_tf.experiments.meta_rl_training import train
 from maml_tf.experiments.meta_rl_videos import write_videos
 from maml_tf.experiments.method_results import MethodResults
-from maml_tf.experiments.results import Row
+from maml_tf.experiments.results import Row, file_digest
 from maml_tf.training import recorded_seconds, save_atomically, writable_directory
 
 
@@ -55,7 +55,7 @@ def run(
     for method in methods:
         logging.info("%s: training", method)
         policy = train(method, config, writable_directory(directory / method), resume)
-        save_atomically(directory / method / "policy.keras", policy.policy.save)
+        path = save_atomically(directory / method / "policy.keras", policy.policy.save)
         tuned = config.tune_step_size and method in ("pretrained", "random")
         step_sizes = config.step_sizes(tune_step_size(method, config, policy) if tuned else None)
         logging.info("%s: evaluating on %d test tasks, step sizes %s", method, config.test_tasks, step_sizes)
@@ -64,7 +64,8 @@ def run(
             Row.of(method, config.evaluation_rollouts, summary, step_sizes=list(step_sizes))
             for summary in evaluation.summaries()
         ]
-        measured.add(method, rows, training_seconds=recorded_seconds(directory / method))
+        seconds = recorded_seconds(directory / method)
+        measured.add(method, rows, training_seconds=seconds, weights_sha256=file_digest(path))
         policies[method] = (policy, step_sizes)
     write_figures(config, measured.rows, policies, directory)
     if videos != "none":

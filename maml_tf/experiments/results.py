@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -138,6 +139,18 @@ def read_rows(path: str | os.PathLike[str]) -> list[Row]:
         extra = {key: value for key, value in values.items() if key not in known}
         rows.append(Row(**{key: value for key, value in values.items() if key in known}, extra=extra))
     return rows
+
+
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """Computes what results and the weights that they are of are matched by.
+
+    Args:
+        path: The file of weights.
+
+    Returns:
+        The SHA-256 of its content, in hexadecimal.
+    """
+    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -11,6 +11,7 @@ from tests.support import binary, with_rl  # noqa: F401
 
 # isort: split
 from maml_tf.experiments.meta_rl_config import METHODS
+from maml_tf.experiments.results import file_digest
 
 SETTINGS = (
     "--meta_batch_size=3",
@@ -66,6 +67,8 @@ class AllMethodsTest(absltest.TestCase):
             self.assertLess(row["mean"], 0.0)
         self.assertEqual(self.results["experiment"], "point_navigation")
         self.assertEqual(set(self.results["training_seconds"]), set(METHODS))
+        digests = {method: file_digest(self.whole / method / "policy.keras") for method in METHODS}
+        self.assertEqual(self.results["weights_sha256"], digests)
 
     def test_figures_policies_and_events_are_written(self):
         for name in ("returns.png", "trajectories.png"):
