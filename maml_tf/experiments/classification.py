@@ -31,7 +31,7 @@ from maml_tf.experiments.image_data import evaluation_episodes, open_data, train
 from maml_tf.experiments.logdir import open_logdir
 from maml_tf.experiments.results import Row
 from maml_tf.plotting import learning_curves, save, training_curves
-from maml_tf.training import AtomicCheckpoint, BestWeights, DataWait, Progress, TerminateOnNonFinite
+from maml_tf.training import AtomicCheckpoint, BestWeights, DataWait, Progress, TerminateOnNonFinite, writable_directory
 from maml_tf.training.validation import AdaptationValidation
 
 
@@ -53,8 +53,12 @@ def train(config: ClassificationConfig, logdir: str | os.PathLike[str], resume: 
         FileNotFoundError: If the data are not there.
         ValueError: If the data are broken, too few for the tasks, or the directory is another run's.
     """
-    directory = open_logdir(logdir, ["checkpoints"], resume)
-    check_weights(directory, config, resume)
+    with open_logdir(logdir, ["checkpoints"], resume) as directory:
+        check_weights(directory, config, resume)
+        return _train(config, directory, resume)
+
+
+def _train(config: ClassificationConfig, directory: pathlib.Path, resume: bool) -> dict[str, Any]:
     keras.utils.set_random_seed(config.seed)
     learner = build_learner(config)
     if config.method == "random":
@@ -148,7 +152,7 @@ def evaluate(
     trained = pathlib.Path(logdir).expanduser()
     config = load_config(trained, overrides)
     learner, digest = load_learner(trained, config), weights_digest(trained)
-    directory = open_logdir(output or trained, [], resume=True)
+    directory = writable_directory(output or trained)
     data = open_data(config)
     episodes = evaluation_episodes(data, config, "test", TEST, config.test_tasks)
     logging.info("evaluating on %d tasks of test classes", config.test_tasks)

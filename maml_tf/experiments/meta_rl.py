@@ -49,26 +49,26 @@ def run(
     if "all" in methods:
         methods = METHODS
     methods = tuple(dict.fromkeys(methods))
-    directory = open_logdir(logdir, [f"{method}/checkpoints" for method in methods], resume)
-    measured = MethodResults(directory / "results.json", config.environment, config, methods, resume)
-    policies = {}
-    for method in methods:
-        logging.info("%s: training", method)
-        policy = train(method, config, writable_directory(directory / method), resume)
-        path = save_atomically(directory / method / "policy.keras", policy.policy.save)
-        tuned = config.tune_step_size and method in ("pretrained", "random")
-        step_sizes = config.step_sizes(tune_step_size(method, config, policy) if tuned else None)
-        logging.info("%s: evaluating on %d test tasks, step sizes %s", method, config.test_tasks, step_sizes)
-        evaluation = evaluate(method, config, policy, step_sizes)
-        rows = [
-            Row.of(method, config.evaluation_rollouts, summary, step_sizes=list(step_sizes))
-            for summary in evaluation.summaries()
-        ]
-        seconds = recorded_seconds(directory / method)
-        measured.add(method, rows, training_seconds=seconds, weights_sha256=file_digest(path))
-        policies[method] = (policy, step_sizes)
-    write_figures(config, measured.rows, policies, directory)
-    if videos != "none":
-        for method, (policy, step_sizes) in policies.items():
-            write_videos(method, config, policy, step_sizes, directory / "videos", videos)
-    return measured.rows
+    with open_logdir(logdir, [f"{method}/checkpoints" for method in methods], resume) as directory:
+        measured = MethodResults(directory / "results.json", config.environment, config, methods, resume)
+        policies = {}
+        for method in methods:
+            logging.info("%s: training", method)
+            policy = train(method, config, writable_directory(directory / method), resume)
+            path = save_atomically(directory / method / "policy.keras", policy.policy.save)
+            tuned = config.tune_step_size and method in ("pretrained", "random")
+            step_sizes = config.step_sizes(tune_step_size(method, config, policy) if tuned else None)
+            logging.info("%s: evaluating on %d test tasks, step sizes %s", method, config.test_tasks, step_sizes)
+            evaluation = evaluate(method, config, policy, step_sizes)
+            rows = [
+                Row.of(method, config.evaluation_rollouts, summary, step_sizes=list(step_sizes))
+                for summary in evaluation.summaries()
+            ]
+            seconds = recorded_seconds(directory / method)
+            measured.add(method, rows, training_seconds=seconds, weights_sha256=file_digest(path))
+            policies[method] = (policy, step_sizes)
+        write_figures(config, measured.rows, policies, directory)
+        if videos != "none":
+            for method, (policy, step_sizes) in policies.items():
+                write_videos(method, config, policy, step_sizes, directory / "videos", videos)
+        return measured.rows

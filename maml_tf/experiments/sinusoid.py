@@ -39,21 +39,22 @@ def run(config: SinusoidConfig, logdir: str, resume: bool = False) -> list[Row]:
         ValueError: If the directory cannot be written, or holds checkpoints or results of another configuration, or
             checkpoints of any without `resume`.
     """
-    directory = open_logdir(logdir, [f"{method}/checkpoints" for method in config.methods], resume)
-    measured = MethodResults(directory / "results.json", "sinusoid", config, config.methods, resume)
-    adaptive = {}
-    for method in config.methods:
-        logging.info("%s: training", method)
-        network = train(method, config, writable_directory(directory / method), resume)
-        save_atomically(directory / method / "network.keras", network.save)
-        logging.info("%s: evaluating on %d test tasks", method, config.test_tasks)
-        step_sizes = _step_sizes(method, config, network)
-        rows = _evaluate(method, config, network, step_sizes)
-        measured.add(method, rows, training_seconds=recorded_seconds(directory / method))
-        if method != "oracle":
-            adaptive[method] = (network, step_sizes)
-    write_figures(config, measured.rows, adaptive, directory)
-    return measured.rows
+    checkpoints = [f"{method}/checkpoints" for method in config.methods]
+    with open_logdir(logdir, checkpoints, resume) as directory:
+        measured = MethodResults(directory / "results.json", "sinusoid", config, config.methods, resume)
+        adaptive = {}
+        for method in config.methods:
+            logging.info("%s: training", method)
+            network = train(method, config, writable_directory(directory / method), resume)
+            save_atomically(directory / method / "network.keras", network.save)
+            logging.info("%s: evaluating on %d test tasks", method, config.test_tasks)
+            step_sizes = _step_sizes(method, config, network)
+            rows = _evaluate(method, config, network, step_sizes)
+            measured.add(method, rows, training_seconds=recorded_seconds(directory / method))
+            if method != "oracle":
+                adaptive[method] = (network, step_sizes)
+        write_figures(config, measured.rows, adaptive, directory)
+        return measured.rows
 
 
 def table(rows: list[Row]) -> str:
