@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 from absl import logging
 
 from maml_tf.experiments import results
@@ -17,6 +18,7 @@ from maml_tf.experiments.classification_baselines import build_classifier, evalu
 from maml_tf.experiments.classification_config import SUMMARIES, TEST, TRAINING, VALIDATION, ClassificationConfig
 from maml_tf.experiments.classification_files import (
     TRAINING_RECORD,
+    WEIGHTS,
     check_weights,
     load_config,
     load_learner,
@@ -78,6 +80,8 @@ def _train(config: ClassificationConfig, directory: pathlib.Path, resume: bool) 
     )  # fmt: skip
     first = checkpoint.restore(config.iterations) if resume else 0
     write_config(directory, config)
+    best_file = _BestFile(best, config, directory)
+    best_file.restore()
     validation = AdaptationValidation(
         build_evaluator(learner, config),
         validation_tasks,
@@ -113,7 +117,7 @@ def _train(config: ClassificationConfig, directory: pathlib.Path, resume: bool) 
                 wait,
                 validation,
                 best,
-                _WriteBest(best, config, directory),
+                best_file,
                 record,
                 checkpoint,
                 Progress(config.iterations, per_epoch, metrics=("loss", "accuracy", "data_wait", monitor)),
@@ -181,7 +185,7 @@ def evaluate(
     return rows
 
 
-class _WriteBest(keras.callbacks.Callback):
+class _BestFile(keras.callbacks.Callback):
     """Writes the best weights, without the optimizer's state, whenever there are new ones."""
 
     def __init__(self, best: BestWeights, config: ClassificationConfig, directory: pathlib.Path):
@@ -190,9 +194,29 @@ class _WriteBest(keras.callbacks.Callback):
         self.config = config
         self.directory = directory
 
+    def restore(self) -> None:
+        """Writes them if the file holds none, or others than a checkpoint that was restored."""
+        if self.best.iteration is None:
+            return
+        # Not always: to write the same weights again changes the file, by which results know them.
+        learner = build_learner(self.config)
+        try:
+            learner.load_weights(self.directory / WEIGHTS)
+        except (OSError, ValueError, KeyError) as error:
+            logging.warning("the best weights are written again from the checkpoint: %s", error)
+            self._write()
+            return
+        pairs = zip(learner.weights, self.best.state.weights, strict=True)
+        if not all(np.array_equal(variable, kept) for variable, kept in pairs):
+            logging.warning("the best weights are written again from the checkpoint, whose are others")
+            self._write()
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self.best.iteration == (epoch + 1) * self.config.iterations_per_epoch:
-            learner = build_learner(self.config)
-            for variable, kept in zip(learner.weights, self.best.state.weights, strict=True):
-                variable.assign(kept)
-            write_weights(self.directory, learner)
+            self._write()
+
+    def _write(self) -> None:
+        learner = build_learner(self.config)
+        for variable, kept in zip(learner.weights, self.best.state.weights, strict=True):
+            variable.assign(kept)
+        write_weights(self.directory, learner)
