@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
 import time
@@ -33,7 +32,15 @@ from maml_tf.experiments.image_data import evaluation_episodes, open_data, train
 from maml_tf.experiments.logdir import open_logdir
 from maml_tf.experiments.results import Row
 from maml_tf.plotting import learning_curves, save, training_curves
-from maml_tf.training import AtomicCheckpoint, BestWeights, DataWait, Progress, TerminateOnNonFinite, writable_directory
+from maml_tf.training import (
+    AtomicCheckpoint,
+    BestWeights,
+    DataWait,
+    Progress,
+    TerminateOnNonFinite,
+    read_json,
+    writable_directory,
+)
 from maml_tf.training.validation import AdaptationValidation
 
 
@@ -178,7 +185,7 @@ def evaluate(
         rows=rows,
         seconds=round(time.monotonic() - began, 1),
         protocol={**config.protocol(), **protocol},
-        training=json.loads(record.read_text()) if record.exists() else None,
+        training=read_json(record) if record.exists() else None,
         weights_sha256=digest,
     )
     save(learning_curves(rows, metric="accuracy", log_scale=False), directory / "accuracy.png")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
 import time
@@ -12,6 +11,7 @@ from typing import Any
 from maml_tf.experiments import config as config_module
 from maml_tf.experiments.results import Row, read_rows, write_results
 from maml_tf.training.checkpointing import differences
+from maml_tf.training.files import read_json
 
 # No row depends on them.
 _FREE_FIELDS = ("methods", "checkpoint_seconds")
@@ -86,7 +86,7 @@ class MethodResults:
         )  # fmt: skip
 
     def _keep(self, methods: Collection[str], resume: bool) -> None:
-        content = json.loads(self._path.read_text())
+        content = read_json(self._path)
         rows = read_rows(self._path)
         differing = _differences(content, self._experiment, self._config)
         if differing and (not resume or {row.method for row in rows} - set(methods)):

@@ -23,7 +23,7 @@ from maml_tf.experiments.classification_files import (
 )
 from maml_tf.experiments.results import file_digest
 from maml_tf.pretrained.library import CARD_SUFFIX, WEIGHTS_SUFFIX, card, package_folder, weights_path
-from maml_tf.training import writable_directory, write_atomically
+from maml_tf.training import read_json, writable_directory, write_atomically
 
 MAX_BYTES = 1_000_000
 _DATA_LICENSES = {
@@ -76,7 +76,7 @@ def publish(
     logdir = pathlib.Path(logdir).expanduser()
     _require(logdir / "results.json")
     paths = [logdir / "results.json", *map(pathlib.Path, results)]
-    measured = [json.loads(path.read_text()) for path in paths]
+    measured = [read_json(path) for path in paths]
     config = measured[0]["config"]
     of_policy = "environment" in config
     if of_policy and not any(row["method"] == method for row in measured[0]["rows"]):
@@ -155,7 +155,7 @@ def _check_measured(
 
 def _weights(logdir: pathlib.Path, config: dict[str, Any]) -> _Trained:
     record = logdir / TRAINING_RECORD
-    training = json.loads(record.read_text()) if record.exists() else None
+    training = read_json(record) if record.exists() else None
     return _Trained(_compressed(logdir / WEIGHTS), training, _DATA_LICENSES[config["dataset"]])
 
 

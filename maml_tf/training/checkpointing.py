@@ -15,7 +15,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from maml_tf.training.files import writable_directory, write_atomically
+from maml_tf.training.files import read_json, writable_directory, write_atomically
 
 _PREFIX = "checkpoint"
 _CONFIG = "config.json"
@@ -194,7 +194,7 @@ class AtomicCheckpoint(keras.callbacks.Callback):
         return [str(self.directory / f"{_PREFIX}-{number}") for number in newest_first]
 
     def _check_config(self) -> None:
-        differing = differences(json.loads((self.directory / _CONFIG).read_text()), self._config)
+        differing = differences(read_json(self.directory / _CONFIG), self._config)
         if differing:
             raise ValueError(
                 "Expected the config with which the checkpoints were made, or another directory. "
