@@ -100,7 +100,7 @@ def load(name: str, folder: str | os.PathLike[str] | None = None) -> MAML | kera
 
 
 def _folder(folder: str | os.PathLike[str] | None) -> pathlib.Path:
-    return package_folder() if folder is None else pathlib.Path(folder)
+    return package_folder() if folder is None else pathlib.Path(folder).expanduser()
 
 
 def _load_policy(content: dict[str, Any], weights: pathlib.Path) -> keras.Model:

@@ -75,7 +75,7 @@ def publish(
         raise ValueError(f"Expected a name of lower-case letters, digits and underscores. Received: {name!r}")
     logdir = pathlib.Path(logdir).expanduser()
     _require(logdir / "results.json")
-    paths = [logdir / "results.json", *map(pathlib.Path, results)]
+    paths = [logdir / "results.json", *(pathlib.Path(path).expanduser() for path in results)]
     measured = [read_json(path) for path in paths]
     config = measured[0]["config"]
     of_policy = "environment" in config
