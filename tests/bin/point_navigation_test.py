@@ -109,6 +109,13 @@ class CommandLineTest(absltest.TestCase):
         [error] = finished.errors
         self.assertIn("Expected methods of ('maml', ", error)
 
+    def test_a_seed_that_the_evaluation_cannot_take_is_refused_before_the_training(self):
+        with tempfile.TemporaryDirectory() as folder:
+            finished = binary.run("point_navigation", f"--test_seed={2**32}", f"--logdir={folder}/run")
+            self.assertFalse(pathlib.Path(folder, "run").exists())
+        self.assertEqual(finished.code, 1)
+        self.assertIn("Expected test_seed to be less than 2**32", finished.errors[0])
+
 
 if __name__ == "__main__":
     absltest.main()
