@@ -33,6 +33,11 @@ def rows(images):
     return {tuple(row) for row in np.asarray(images).tolist()}
 
 
+def episode_of(data):
+    (support_x, support_y, query_x), query_y = data
+    return Episode(support_x, support_y, query_x, query_y)
+
+
 def assert_equal_episodes(actual, expected):
     for name, a, b in zip(Episode._fields, actual, expected, strict=True):
         np.testing.assert_array_equal(a, b, err_msg=name)
@@ -218,7 +223,7 @@ class EpisodeLawsTest(parameterized.TestCase):
         pool = ClassPool(images, np.repeat(np.arange(5), 6), rotations=rotations)
         dataset = pool.episodes(seed, 3, 1, 2, meta_batch_size=meta_batch_size, first=first)
         for b, data in enumerate(dataset.take(2), start=first):
-            batch = Episode.from_keras_data(data)
+            batch = episode_of(data)
             for t in range(meta_batch_size):
                 expected = pool.episode(seed, b * meta_batch_size + t, 3, 1, 2)
                 assert_equal_episodes([values[t] for values in batch], expected)
@@ -249,7 +254,7 @@ class EpisodeLawsTest(parameterized.TestCase):
 
     def _many(self, pool, ways, shots, queries, tasks=2000):
         (data,) = pool.episodes(11, ways, shots, queries, meta_batch_size=tasks, tasks=tasks)
-        return Episode(*(np.asarray(values) for values in Episode.from_keras_data(data)))
+        return Episode(*(np.asarray(values) for values in episode_of(data)))
 
     def _assert_uniform(self, values, kinds):
         """Pearson's statistic against five standard deviations of its law: the seed is fixed, so no flakes."""
@@ -358,7 +363,7 @@ class StreamTest(parameterized.TestCase):
         whole = list(pool.episodes(5, 3, 1, 2, meta_batch_size=2).take(5))
         rest = list(pool.episodes(5, 3, 1, 2, meta_batch_size=2, first=3).take(2))
         for a, b in zip(whole[3:], rest, strict=True):
-            assert_equal_episodes(Episode.from_keras_data(a), Episode.from_keras_data(b))
+            assert_equal_episodes(episode_of(a), episode_of(b))
 
 
 class ErrorsTest(parameterized.TestCase):
