@@ -57,7 +57,9 @@ flags.DEFINE_integer(
 flags.DEFINE_integer("intra_op", 1, "TensorFlow's threads within an operation; 0 for its default.")
 flags.DEFINE_integer("inter_op", 2, "TensorFlow's threads between operations; 0 for its default.")
 flags.DEFINE_enum("task_map", "auto", ["auto", *TASK_MAPS], "The way over tasks.")
-flags.DEFINE_integer("parallel_tasks", None, "Tasks in memory at once; by default as many as the way likes.")
+flags.DEFINE_integer(
+    "parallel_tasks", None, "Tasks in memory at once; by default as many as the way likes.", lower_bound=1
+)
 flags.DEFINE_bool("in_this_process", False, "Whether to measure here instead of in a process for each.")
 
 

@@ -23,7 +23,7 @@ def _dataset_of_the_training(arguments: list[str]) -> str | None:
         value = value if equals else following
         try:
             if name == "checkpoint":
-                return json.loads((pathlib.Path(value) / "config.json").read_text()).get("dataset")
+                return json.loads((pathlib.Path(value).expanduser() / "config.json").read_text()).get("dataset")
             if name == "pretrained":
                 package = pathlib.Path(importlib.util.find_spec("maml_tf").origin).parent
                 return json.loads((package / f"pretrained/weights/{value}.json").read_text())["config"].get("dataset")

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from maml_tf.tasks import ClassPool, unit_range
+from maml_tf.tasks import ClassPool
 from maml_tf.tasks.drawn_images import rotate_quarter_turns
 from maml_tf.tasks.image_store import ImageStore
 
@@ -55,15 +55,15 @@ def labelled_batches(
     """Draws endless batches of labelled images; element i is a function of (seed, i) alone.
 
     Args:
-        pool: The classes; its images are copied.
+        pool: The classes, with the transform of their images; these are copied.
         seed: Names the stream.
         batch_size: Images of an element.
         rotations: Whether each class turned by 90, 180 and 270 degrees makes three classes more.
         first: Index of the first element: a resumed training passes the iterations done.
 
     Returns:
-        Elements of images [batch, height, width, channels], float32 in [0, 1], and labels [batch], of
-        `len(pool)` classes, or of four times as many.
+        Elements of images [batch, ...], as the pool's episodes have them, and labels [batch], of `len(pool)` classes,
+        or of four times as many.
 
     Raises:
         ValueError: If `batch_size` is not positive, or `first` is negative.
@@ -80,7 +80,7 @@ def labelled_batches(
         if rotations:
             turns = tf.cast(uniform[1] * 4.0, tf.int32)
             batch, label = rotate_quarter_turns(batch, turns), 4 * label + turns
-        return unit_range(batch), label
+        return pool.transform(batch), label
 
     indices = tf.data.Dataset.counter(first, dtype=tf.int64)
     return indices.map(draw, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)

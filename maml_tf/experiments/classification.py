@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
 import time
@@ -10,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 from absl import logging
 
 from maml_tf.experiments import results
@@ -17,6 +17,7 @@ from maml_tf.experiments.classification_baselines import build_classifier, evalu
 from maml_tf.experiments.classification_config import SUMMARIES, TEST, TRAINING, VALIDATION, ClassificationConfig
 from maml_tf.experiments.classification_files import (
     TRAINING_RECORD,
+    WEIGHTS,
     check_weights,
     load_config,
     load_learner,
@@ -31,7 +32,15 @@ from maml_tf.experiments.image_data import evaluation_episodes, open_data, train
 from maml_tf.experiments.logdir import open_logdir
 from maml_tf.experiments.results import Row
 from maml_tf.plotting import learning_curves, save, training_curves
-from maml_tf.training import AtomicCheckpoint, BestWeights, DataWait, Progress, TerminateOnNonFinite
+from maml_tf.training import (
+    AtomicCheckpoint,
+    BestWeights,
+    DataWait,
+    Progress,
+    TerminateOnNonFinite,
+    read_json,
+    writable_directory,
+)
 from maml_tf.training.validation import AdaptationValidation
 
 
@@ -53,8 +62,12 @@ def train(config: ClassificationConfig, logdir: str | os.PathLike[str], resume: 
         FileNotFoundError: If the data are not there.
         ValueError: If the data are broken, too few for the tasks, or the directory is another run's.
     """
-    directory = open_logdir(logdir, ["checkpoints"], resume)
-    check_weights(directory, config, resume)
+    with open_logdir(logdir, ["checkpoints"], resume) as directory:
+        check_weights(directory, config, resume)
+        return _train(config, directory, resume)
+
+
+def _train(config: ClassificationConfig, directory: pathlib.Path, resume: bool) -> dict[str, Any]:
     keras.utils.set_random_seed(config.seed)
     learner = build_learner(config)
     if config.method == "random":
@@ -74,6 +87,8 @@ def train(config: ClassificationConfig, logdir: str | os.PathLike[str], resume: 
     )  # fmt: skip
     first = checkpoint.restore(config.iterations) if resume else 0
     write_config(directory, config)
+    best_file = _BestFile(best, config, directory)
+    best_file.restore()
     validation = AdaptationValidation(
         build_evaluator(learner, config),
         validation_tasks,
@@ -109,7 +124,7 @@ def train(config: ClassificationConfig, logdir: str | os.PathLike[str], resume: 
                 wait,
                 validation,
                 best,
-                _WriteBest(best, config, directory),
+                best_file,
                 record,
                 checkpoint,
                 Progress(config.iterations, per_epoch, metrics=("loss", "accuracy", "data_wait", monitor)),
@@ -148,7 +163,7 @@ def evaluate(
     trained = pathlib.Path(logdir).expanduser()
     config = load_config(trained, overrides)
     learner, digest = load_learner(trained, config), weights_digest(trained)
-    directory = open_logdir(output or trained, [], resume=True)
+    directory = writable_directory(output or trained)
     data = open_data(config)
     episodes = evaluation_episodes(data, config, "test", TEST, config.test_tasks)
     logging.info("evaluating on %d tasks of test classes", config.test_tasks)
@@ -170,14 +185,14 @@ def evaluate(
         rows=rows,
         seconds=round(time.monotonic() - began, 1),
         protocol={**config.protocol(), **protocol},
-        training=json.loads(record.read_text()) if record.exists() else None,
+        training=read_json(record) if record.exists() else None,
         weights_sha256=digest,
     )
     save(learning_curves(rows, metric="accuracy", log_scale=False), directory / "accuracy.png")
     return rows
 
 
-class _WriteBest(keras.callbacks.Callback):
+class _BestFile(keras.callbacks.Callback):
     """Writes the best weights, without the optimizer's state, whenever there are new ones."""
 
     def __init__(self, best: BestWeights, config: ClassificationConfig, directory: pathlib.Path):
@@ -186,9 +201,29 @@ class _WriteBest(keras.callbacks.Callback):
         self.config = config
         self.directory = directory
 
+    def restore(self) -> None:
+        """Writes them if the file holds none, or others than a checkpoint that was restored."""
+        if self.best.iteration is None:
+            return
+        # Not always: to write the same weights again changes the file, by which results know them.
+        learner = build_learner(self.config)
+        try:
+            learner.load_weights(self.directory / WEIGHTS)
+        except (OSError, ValueError, KeyError) as error:
+            logging.warning("the best weights are written again from the checkpoint: %s", error)
+            self._write()
+            return
+        pairs = zip(learner.weights, self.best.state.weights, strict=True)
+        if not all(np.array_equal(variable, kept) for variable, kept in pairs):
+            logging.warning("the best weights are written again from the checkpoint, whose are others")
+            self._write()
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self.best.iteration == (epoch + 1) * self.config.iterations_per_epoch:
-            learner = build_learner(self.config)
-            for variable, kept in zip(learner.weights, self.best.state.weights, strict=True):
-                variable.assign(kept)
-            write_weights(self.directory, learner)
+            self._write()
+
+    def _write(self) -> None:
+        learner = build_learner(self.config)
+        for variable, kept in zip(learner.weights, self.best.state.weights, strict=True):
+            variable.assign(kept)
+        write_weights(self.directory, learner)

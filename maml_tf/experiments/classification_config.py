@@ -124,6 +124,11 @@ class ClassificationConfig:
                 f"Expected context >= 0, and context >= 1 to adapt it. Received: context={self.context}, "
                 f"adapted={self.adapted!r}"
             )
+        if self.context and self.method != "maml":
+            raise ValueError(
+                f"Expected context=0 with method={self.method!r}, whose features are of the image alone. "
+                f"Received: context={self.context}"
+            )
 
     @property
     def label(self) -> str:

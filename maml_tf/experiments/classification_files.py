@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import pathlib
@@ -14,8 +13,9 @@ import keras
 from maml_tf.experiments import config as config_module
 from maml_tf.experiments.classification_config import EVALUATION_FIELDS, ClassificationConfig
 from maml_tf.experiments.classification_learner import build_learner
+from maml_tf.experiments.results import file_digest
 from maml_tf.meta_learner import MAML
-from maml_tf.training import save_atomically, writable_directory, write_atomically
+from maml_tf.training import read_json, save_atomically, writable_directory, write_atomically
 from maml_tf.training.checkpointing import differences
 
 CONFIG, WEIGHTS, TRAINING_RECORD = "config.json", "best.weights.h5", "training.json"
@@ -55,7 +55,7 @@ def weights_digest(directory: pathlib.Path) -> str:
     Returns:
         The SHA-256 of the file of weights, in hexadecimal.
     """
-    return hashlib.sha256((directory / WEIGHTS).read_bytes()).hexdigest()
+    return file_digest(directory / WEIGHTS)
 
 
 def write_config(directory: pathlib.Path, config: ClassificationConfig) -> None:
@@ -120,7 +120,7 @@ def load_config(logdir: str | os.PathLike[str], overrides: Mapping[str, Any] | N
     fixed = sorted(set(overrides or {}) - set(EVALUATION_FIELDS))
     if fixed:
         raise ValueError(f"Expected an evaluation to change {EVALUATION_FIELDS} alone. Received: {fixed}")
-    return config_module.from_dict(ClassificationConfig, {**json.loads(path.read_text()), **(overrides or {})})
+    return config_module.from_dict(ClassificationConfig, {**read_json(path), **(overrides or {})})
 
 
 def load_learner(logdir: str | os.PathLike[str], config: ClassificationConfig) -> MAML:

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from maml_tf.experiments.classification_files import TRAINING_RECORD
-from maml_tf.training import BestWeights, TimedParts, write_atomically
+from maml_tf.training import BestWeights, TimedParts, read_json, write_atomically
 
 
 class TrainingRecord(keras.callbacks.Callback):
@@ -48,7 +48,7 @@ class TrainingRecord(keras.callbacks.Callback):
         self.best = best
         self.names = [f"val_{metric}_step_{step}" for step in range(steps + 1)]
         self.iterations_per_epoch = iterations_per_epoch
-        before = json.loads(self.path.read_text()) if first and self.path.exists() else {"parts": [], "validation": []}
+        before = read_json(self.path) if first and self.path.exists() else {"parts": [], "validation": []}
         self._validation = [one for one in before["validation"] if one["iteration"] <= first]
         self._timed = TimedParts(before["parts"], first, clock)
         self.content: dict[str, Any] = before

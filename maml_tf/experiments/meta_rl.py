@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from typing import Literal
 
 from absl import logging
 
-from maml_tf.experiments import results
 from maml_tf.experiments.logdir import open_logdir
 from maml_tf.experiments.meta_rl_config import METHODS, MetaRLConfig
 from maml_tf.experiments.meta_rl_evaluation import evaluate, tune_step_size
 from maml_tf.experiments.meta_rl_figures import write_figures
 from maml_tf.experiments.meta_rl_training import train
 from maml_tf.experiments.meta_rl_videos import write_videos
-from maml_tf.experiments.results import Row
+from maml_tf.experiments.method_results import MethodResults
+from maml_tf.experiments.results import Row, file_digest
 from maml_tf.training import recorded_seconds, save_atomically, writable_directory
 
 
@@ -37,45 +36,43 @@ def run(
         videos: Format of videos of two tasks before and after a step, or none.
 
     Returns:
-        The rows of results.json: metric "return" after 0 to `evaluation_steps` steps.
+        The rows of results.json: metric "return" after 0 to `evaluation_steps` steps. Those of other methods that
+        earlier runs left in it are among them.
 
     Raises:
-        ValueError: If a method is unknown, the directory cannot be written, or it holds checkpoints of another
-            configuration, or any without `resume`.
+        ValueError: If a method is unknown, `config.test_seed` is too large, the directory cannot be written, or it
+            holds checkpoints or results of another configuration, or checkpoints of any without `resume`.
     """
     unknown = [method for method in methods if method not in (*METHODS, "all")]
     if unknown or not methods:
         raise ValueError(f"Expected methods of {METHODS}, or all. Received: {tuple(methods)}")
+    if config.test_seed >= 2**32:  # Said now and not by the evaluation, after all the training.
+        raise ValueError(
+            f"Expected test_seed to be less than 2**32, as NumPy's RandomState has it. Received: {config.test_seed}"
+        )
     if "all" in methods:
         methods = METHODS
     methods = tuple(dict.fromkeys(methods))
-    began = time.monotonic()
-    directory = open_logdir(logdir, [f"{method}/checkpoints" for method in methods], resume)
-    rows: list[Row] = []
-    policies = {}
-    for method in methods:
-        logging.info("%s: training", method)
-        policy = train(method, config, writable_directory(directory / method), resume)
-        save_atomically(directory / method / "policy.keras", policy.policy.save)
-        tuned = config.tune_step_size and method in ("pretrained", "random")
-        step_sizes = config.step_sizes(tune_step_size(method, config, policy) if tuned else None)
-        logging.info("%s: evaluating on %d test tasks, step sizes %s", method, config.test_tasks, step_sizes)
-        evaluation = evaluate(method, config, policy, step_sizes)
-        rows += [
-            Row.of(method, config.evaluation_rollouts, summary, step_sizes=list(step_sizes))
-            for summary in evaluation.summaries()
-        ]
-        policies[method] = (policy, step_sizes)
-    results.write_results(
-        directory / "results.json",
-        experiment=config.environment,
-        config=config,
-        rows=rows,
-        seconds=time.monotonic() - began,
-        training_seconds={method: recorded_seconds(directory / method) for method in methods},
-    )
-    write_figures(config, rows, policies, directory)
-    if videos != "none":
-        for method, (policy, step_sizes) in policies.items():
-            write_videos(method, config, policy, step_sizes, directory / "videos", videos)
-    return rows
+    with open_logdir(logdir, [f"{method}/checkpoints" for method in methods], resume) as directory:
+        measured = MethodResults(directory / "results.json", config.environment, config, methods, resume)
+        policies = {}
+        for method in methods:
+            logging.info("%s: training", method)
+            policy = train(method, config, writable_directory(directory / method), resume)
+            path = save_atomically(directory / method / "policy.keras", policy.policy.save)
+            tuned = config.tune_step_size and method in ("pretrained", "random")
+            step_sizes = config.step_sizes(tune_step_size(method, config, policy) if tuned else None)
+            logging.info("%s: evaluating on %d test tasks, step sizes %s", method, config.test_tasks, step_sizes)
+            evaluation = evaluate(method, config, policy, step_sizes)
+            rows = [
+                Row.of(method, config.evaluation_rollouts, summary, step_sizes=list(step_sizes))
+                for summary in evaluation.summaries()
+            ]
+            seconds = recorded_seconds(directory / method)
+            measured.add(method, rows, training_seconds=seconds, weights_sha256=file_digest(path))
+            policies[method] = (policy, step_sizes)
+        write_figures(config, measured.rows, policies, directory)
+        if videos != "none":
+            for method, (policy, step_sizes) in policies.items():
+                write_videos(method, config, policy, step_sizes, directory / "videos", videos)
+        return measured.rows

@@ -34,7 +34,7 @@ def read_original(path: str | os.PathLike[str]) -> list[np.ndarray]:
         ValueError: If it is damaged, or a variable is missing.
     """
     try:
-        reader = tf.train.load_checkpoint(os.fspath(path))
+        reader = tf.train.load_checkpoint(os.path.expanduser(path))
     except (tf.errors.NotFoundError, ValueError) as error:
         raise FileNotFoundError(f"Expected a TensorFlow checkpoint. Received: {os.fspath(path)!r}: {error}") from error
     except tf.errors.OpError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -17,7 +18,7 @@ import tensorflow as tf
 
 import maml_tf
 from maml_tf.experiments import config as config_module
-from maml_tf.training.files import write_atomically
+from maml_tf.training.files import read_json, write_atomically
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,11 +134,23 @@ def read_rows(path: str | os.PathLike[str]) -> list[Row]:
     """
     known = {field.name for field in dataclasses.fields(Row)} - {"extra"}
     rows = []
-    for values in json.loads(pathlib.Path(path).read_text())["rows"]:
+    for values in read_json(path)["rows"]:
         values = {key: math.nan if value is None else value for key, value in values.items()}
         extra = {key: value for key, value in values.items() if key not in known}
         rows.append(Row(**{key: value for key, value in values.items() if key in known}, extra=extra))
     return rows
+
+
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """Computes what results and the weights that they are of are matched by.
+
+    Args:
+        path: The file of weights.
+
+    Returns:
+        The SHA-256 of its content, in hexadecimal.
+    """
+    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
 
 
 def versions() -> dict[str, str]:

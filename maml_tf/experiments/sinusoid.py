@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Mapping
 
 import keras
@@ -14,6 +13,7 @@ from maml_tf.evaluation import evaluate
 from maml_tf.experiments import results
 from maml_tf.experiments import sinusoid_config as streams
 from maml_tf.experiments.logdir import open_logdir
+from maml_tf.experiments.method_results import MethodResults
 from maml_tf.experiments.results import Row
 from maml_tf.experiments.sinusoid_config import DIVERGENCE, SinusoidConfig
 from maml_tf.experiments.sinusoid_figures import write_figures
@@ -32,37 +32,29 @@ def run(config: SinusoidConfig, logdir: str, resume: bool = False) -> list[Row]:
         resume: Whether to go on from the checkpoints in it.
 
     Returns:
-        The rows of results.json: metrics "mse" (on K query points) and "mse_grid" (on the dense grid).
+        The rows of results.json: metrics "mse" (on K query points) and "mse_grid" (on the dense grid). Those of other
+        methods that earlier runs left in it are among them.
 
     Raises:
-        ValueError: If the directory cannot be written, or holds checkpoints of another configuration, or any
-            without `resume`.
+        ValueError: If the directory cannot be written, or holds checkpoints or results of another configuration, or
+            checkpoints of any without `resume`.
     """
-    began = time.monotonic()
-    directory = open_logdir(logdir, [f"{method}/checkpoints" for method in config.methods], resume)
-    rows: list[Row] = []
-    adaptive = {}
-    for method in config.methods:
-        logging.info("%s: training", method)
-        network = train(method, config, writable_directory(directory / method), resume)
-        save_atomically(directory / method / "network.keras", network.save)
-        logging.info("%s: evaluating on %d test tasks", method, config.test_tasks)
-        if method == "oracle":
-            rows += _evaluate(method, config, network, {shots: 0.0 for shots in config.evaluation_shots})
-            continue
-        step_sizes = _step_sizes(method, config, network)
-        adaptive[method] = (network, step_sizes)
-        rows += _evaluate(method, config, network, step_sizes)
-    results.write_results(
-        directory / "results.json",
-        experiment="sinusoid",
-        config=config,
-        rows=rows,
-        seconds=time.monotonic() - began,
-        training_seconds={method: recorded_seconds(directory / method) for method in config.methods},
-    )
-    write_figures(config, rows, adaptive, directory)
-    return rows
+    checkpoints = [f"{method}/checkpoints" for method in config.methods]
+    with open_logdir(logdir, checkpoints, resume) as directory:
+        measured = MethodResults(directory / "results.json", "sinusoid", config, config.methods, resume)
+        adaptive = {}
+        for method in config.methods:
+            logging.info("%s: training", method)
+            network = train(method, config, writable_directory(directory / method), resume)
+            save_atomically(directory / method / "network.keras", network.save)
+            logging.info("%s: evaluating on %d test tasks", method, config.test_tasks)
+            step_sizes = _step_sizes(method, config, network)
+            rows = _evaluate(method, config, network, step_sizes)
+            measured.add(method, rows, training_seconds=recorded_seconds(directory / method))
+            if method != "oracle":
+                adaptive[method] = (network, step_sizes)
+        write_figures(config, measured.rows, adaptive, directory)
+        return measured.rows
 
 
 def table(rows: list[Row]) -> str:
@@ -81,6 +73,8 @@ def table(rows: list[Row]) -> str:
 def _step_sizes(method: str, config: SinusoidConfig, network: keras.Model) -> dict[int, float]:
     if method in ("maml", "maml_first_order"):
         return {shots: config.inner_learning_rate for shots in config.evaluation_shots}
+    if method == "oracle":  # It is told the task and has nothing to adapt to.
+        return {shots: 0.0 for shots in config.evaluation_shots}
     episodes = [validation_episodes(config, shots) for shots in config.evaluation_shots]
     tuned = tune_step_size(network, "mse", episodes, config.evaluation_steps)
     return {shots: size for shots, (size, _) in zip(config.evaluation_shots, tuned, strict=True)}
@@ -105,6 +99,5 @@ def _evaluate(method: str, config: SinusoidConfig, network: keras.Model, step_si
             )
             (values,) = evaluation.values.values()
             evaluation = dataclasses.replace(evaluation, values={metric: values})
-            # The oracle is told the task: it has nothing to adapt to.
             rows += [Row.of(method, shots, summary, step_size=step_size) for summary in evaluation.summaries()]
     return rows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.resources
-import json
 import os
 import pathlib
 from typing import Any
@@ -14,6 +13,7 @@ from maml_tf.experiments import config as config_module
 from maml_tf.experiments.classification_config import ClassificationConfig
 from maml_tf.experiments.classification_learner import build_learner
 from maml_tf.meta_learner import MAML
+from maml_tf.training import read_json
 
 CARD_SUFFIX, WEIGHTS_SUFFIX = ".json", ".weights.h5"
 
@@ -67,7 +67,7 @@ def card(name: str, folder: str | os.PathLike[str] | None = None) -> dict[str, A
     """
     if name not in available(folder):
         raise ValueError(f"Expected one of {available(folder)}. Received: {name!r}")
-    return json.loads((_folder(folder) / f"{name}{CARD_SUFFIX}").read_text(encoding="utf-8"))
+    return read_json(_folder(folder) / f"{name}{CARD_SUFFIX}")
 
 
 def load(name: str, folder: str | os.PathLike[str] | None = None) -> MAML | keras.Model:
@@ -100,7 +100,7 @@ def load(name: str, folder: str | os.PathLike[str] | None = None) -> MAML | kera
 
 
 def _folder(folder: str | os.PathLike[str] | None) -> pathlib.Path:
-    return package_folder() if folder is None else pathlib.Path(folder)
+    return package_folder() if folder is None else pathlib.Path(folder).expanduser()
 
 
 def _load_policy(content: dict[str, Any], weights: pathlib.Path) -> keras.Model:

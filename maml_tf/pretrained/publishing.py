@@ -20,10 +20,10 @@ from maml_tf.experiments.classification_files import (
     TRAINING_RECORD,
     WEIGHTS,
     load_config,
-    weights_digest,
 )
+from maml_tf.experiments.results import file_digest
 from maml_tf.pretrained.library import CARD_SUFFIX, WEIGHTS_SUFFIX, card, package_folder, weights_path
-from maml_tf.training import writable_directory, write_atomically
+from maml_tf.training import read_json, writable_directory, write_atomically
 
 MAX_BYTES = 1_000_000
 _DATA_LICENSES = {
@@ -33,6 +33,7 @@ _DATA_LICENSES = {
 _PACKING = {"compression": "gzip", "compression_opts": 9, "shuffle": True}
 # A smaller array would need more room for where its parts are than compression spares.
 _LARGE_BYTES = 1 << 16
+_POLICY = "policy.keras"
 _SIMULATED = "none: learned in simulation"
 # Where the data were is nobody's business.
 _PLACES = ("data_dir", "cache_dir")
@@ -74,16 +75,17 @@ def publish(
         raise ValueError(f"Expected a name of lower-case letters, digits and underscores. Received: {name!r}")
     logdir = pathlib.Path(logdir).expanduser()
     _require(logdir / "results.json")
-    paths = [logdir / "results.json", *map(pathlib.Path, results)]
-    measured = [json.loads(path.read_text()) for path in paths]
+    paths = [logdir / "results.json", *(pathlib.Path(path).expanduser() for path in results)]
+    measured = [read_json(path) for path in paths]
     config = measured[0]["config"]
     of_policy = "environment" in config
+    if of_policy and not any(row["method"] == method for row in measured[0]["rows"]):
+        raise ValueError(f"Expected results of the method {method!r}. Received: none of it in {str(paths[0])!r}")
+    weights = logdir / method / _POLICY if of_policy else logdir / WEIGHTS
+    _check_measured(weights, dict(zip(paths, measured, strict=True)), method if of_policy else None)
     if not of_policy:
-        _check_measured(logdir, dict(zip(paths, measured, strict=True)))
         # An evaluation's own may have other batch statistics, with which the weights would not load.
         config = config_module.to_dict(load_config(logdir))
-    elif not any(row["method"] == method for row in measured[0]["rows"]):
-        raise ValueError(f"Expected results of the method {method!r}. Received: none of it in {str(paths[0])!r}")
     trained = _policy(logdir, measured[0], method) if of_policy else _weights(logdir, config)
     if len(trained.weights) > MAX_BYTES:
         raise ValueError(f"Expected weights of at most {MAX_BYTES:,} bytes. Received: {len(trained.weights):,}")
@@ -134,28 +136,33 @@ def unpack(name: str, logdir: str | os.PathLike[str], folder: str | os.PathLike[
     return directory
 
 
-def _check_measured(logdir: pathlib.Path, measured: dict[pathlib.Path, dict[str, Any]]) -> None:
-    _require(logdir / WEIGHTS)
-    digest = weights_digest(logdir)
-    others = [str(path) for path, one in measured.items() if one.get("weights_sha256") != digest]
+def _check_measured(
+    weights: pathlib.Path, measured: dict[pathlib.Path, dict[str, Any]], method: str | None = None
+) -> None:
+    """Checks that results are of the weights; those of policies have a digest for each method."""
+    _require(weights)
+    digests = {path: one.get("weights_sha256") for path, one in measured.items()}
+    if method is not None:
+        digests = {path: (of_methods or {}).get(method) for path, of_methods in digests.items()}
+    digest = file_digest(weights)
+    others = [str(path) for path, received in digests.items() if received != digest]
     if others:
         raise ValueError(
-            f"Expected results of the weights of {str(logdir)!r}; evaluate them again. "
+            f"Expected results of the weights {str(weights)!r}; evaluate them again. "
             f"Received: those of other weights in {others}"
         )
 
 
 def _weights(logdir: pathlib.Path, config: dict[str, Any]) -> _Trained:
     record = logdir / TRAINING_RECORD
-    training = json.loads(record.read_text()) if record.exists() else None
+    training = read_json(record) if record.exists() else None
     return _Trained(_compressed(logdir / WEIGHTS), training, _DATA_LICENSES[config["dataset"]])
 
 
 def _policy(logdir: pathlib.Path, results: dict[str, Any], method: str) -> _Trained:
     from maml_tf.rl.policy import GaussianPolicy  # noqa: F401  Keras must know the class.
 
-    _require(logdir / method / "policy.keras")
-    policy = keras.saving.load_model(logdir / method / "policy.keras")
+    policy = keras.saving.load_model(logdir / method / _POLICY)
     # The weights alone: what describes a whole model changes from one version of Keras to the next.
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, f"policy{WEIGHTS_SUFFIX}")

@@ -69,7 +69,7 @@ class ClassPool:
             images = images[np.argsort(label_index, kind="stable")]
         self._images = ImageStore(images)
         self._rotations = rotations
-        self._transform = transform
+        self.transform = transform
         self._class_starts = np.cumsum(class_sizes) - class_sizes
         self.class_sizes = class_sizes
         self.class_names = tuple(str(as_text(value)) for value in values)
@@ -166,7 +166,7 @@ class ClassPool:
             check_square(self._images.array)
         part = copy.copy(self)
         part._rotations = self._rotations if rotations is None else rotations
-        part._transform = self._transform if transform is None else transform
+        part.transform = self.transform if transform is None else transform
         part._class_starts, part.class_sizes = self._class_starts[indices], self.class_sizes[indices]
         part.class_names = tuple(self.class_names[i] for i in indices)
         return part
@@ -236,7 +236,7 @@ class ClassPool:
         # AutoGraph finds nothing to convert in the pool's own functions and takes half a second; the transform is
         # the user's, and a tf.function converts it.
         pool = copy.copy(self)
-        pool._transform = tf.function(self._transform)
+        pool.transform = tf.function(self.transform)
 
         @tf.autograph.experimental.do_not_convert
         def meta_batch(index: tf.Tensor):
@@ -265,7 +265,7 @@ class ClassPool:
         images = tf.gather(self._images.tensor, draw.image)
         if self._rotations:
             images = rotate_quarter_turns(images, draw.quarter_turns)
-        return self._transform(images)
+        return self.transform(images)
 
     def _draw(self, ways: int, shots: int, queries: int) -> EpisodeDraw:
         for name, value in (("ways", ways), ("shots", shots), ("queries", queries)):

@@ -5,22 +5,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import http.client
 import os
 import pathlib
 import time
 import urllib.request
-from collections.abc import Iterator
 from typing import BinaryIO
 
 from absl import logging
 
-try:
-    import fcntl
-except ImportError:  # Windows.
-    fcntl = None
+from maml_tf.tasks.part_file import alone
 
 _CHUNK = 1 << 18
 _TIMEOUT_SECONDS = 60.0
@@ -51,7 +46,7 @@ def download(url: str, path: str | os.PathLike, md5: str) -> pathlib.Path:
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(part):
+        with alone(part):
             if path.exists():
                 if _md5(path) == md5:
                     return path
@@ -72,24 +67,6 @@ def download(url: str, path: str | os.PathLike, md5: str) -> pathlib.Path:
             "Try again, or download it by other means and pass its folder as data_dir."
         ) from error
     return path
-
-
-@contextlib.contextmanager
-def _alone(part: pathlib.Path) -> Iterator[None]:
-    """Waits until no other process downloads to `part`, and creates it; an empty one is removed at the end."""
-    while True:
-        with open(part, "ab") as file:
-            if fcntl:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                # Whoever had it may have renamed or removed it: that is another file by now.
-                if not part.exists() or not os.path.samestat(os.fstat(file.fileno()), part.stat()):
-                    continue
-            try:
-                yield
-            finally:
-                if part.exists() and not part.stat().st_size:
-                    part.unlink()
-            return
 
 
 def _fetch(url: str, part: pathlib.Path) -> None:

@@ -45,16 +45,3 @@ class Episode(NamedTuple):
             `((support_x, support_y, query_x), query_y)`: inputs and target.
         """
         return (self.support_x, self.support_y, self.query_x), self.query_y
-
-    @classmethod
-    def from_keras_data(cls, data: tuple[tuple[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]) -> Episode:
-        """Undoes `keras_data`.
-
-        Args:
-            data: `((support_x, support_y, query_x), query_y)`.
-
-        Returns:
-            The episode whose `keras_data()` is `data`.
-        """
-        (support_x, support_y, query_x), query_y = data
-        return cls(support_x, support_y, query_x, query_y)

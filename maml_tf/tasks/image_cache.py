@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import pathlib
-import uuid
 from collections.abc import Callable, Iterable
 
 import numpy as np
 from absl import logging
+
+from maml_tf.tasks.part_file import alone
 
 
 def default_cache_dir(name: str) -> pathlib.Path:
@@ -92,12 +93,14 @@ def _load(cache_file: pathlib.Path, shape: tuple[int, ...], mapped: bool) -> np.
 def _keep(cache_file: pathlib.Path, images: np.ndarray) -> None:
     cache_file.parent.mkdir(parents=True, exist_ok=True)
     # Whoever reads the cache at the same time finds the whole file or none.
-    unfinished = cache_file.with_suffix(f".{uuid.uuid4().hex}.part")
-    try:
-        with open(unfinished, "wb") as file:
-            np.save(file, images)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, cache_file)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    unfinished = cache_file.with_suffix(".part")
+    with alone(unfinished):
+        try:
+            with open(unfinished, "wb") as file:
+                np.save(file, images)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(unfinished, cache_file)
+        except BaseException:
+            unfinished.unlink()
+            raise

@@ -69,11 +69,12 @@ def is_hidden(name: str) -> bool:
     return any(part == "__MACOSX" or (part.startswith(".") and part != ".") for part in name.split("/"))
 
 
-def list_files(path: str | os.PathLike) -> list[ListedFile]:
+def list_files(path: str | os.PathLike, *, folders: bool = False) -> list[ListedFile]:
     """Lists a folder, with the folders in it, or an archive.
 
     Args:
         path: A folder, a zip, or a tar, compressed or not.
+        folders: Whether to list the folders too; their names end in `/`. Archives need not name theirs.
 
     Returns:
         The files, in any order. Hidden ones (`.DS_Store`, `__MACOSX/...`) are passed over.
@@ -84,14 +85,20 @@ def list_files(path: str | os.PathLike) -> list[ListedFile]:
     """
     path = pathlib.Path(path)
     if path.is_dir():
-        return list(_walk(path, "", _DEEPEST))
-    with _opened(path) as archive, _naming_the_archive(path):
-        if isinstance(archive, zipfile.ZipFile):
-            members = [(m.filename, f"{m.file_size} {m.CRC:08x}") for m in archive.infolist() if not m.is_dir()]
-        else:
-            members = [(m.name, f"{m.size} {m.mtime}") for m in archive if m.isfile()]
-            _check_end_of_tar(archive)
-    return [ListedFile(name.removeprefix("./"), mark) for name, mark in members if not is_hidden(name)]
+        listed = list(_walk(path, "", _DEEPEST))
+    else:
+        with _opened(path) as archive, _naming_the_archive(path):
+            if isinstance(archive, zipfile.ZipFile):
+                members = [(m.filename, f"{m.file_size} {m.CRC:08x}") for m in archive.infolist()]
+            else:
+                members = [
+                    (f"{m.name}/" if m.isdir() else m.name, f"{m.size} {m.mtime}")
+                    for m in archive
+                    if m.isfile() or m.isdir()
+                ]
+                _check_end_of_tar(archive)
+        listed = [ListedFile(name.removeprefix("./"), mark) for name, mark in members if not is_hidden(name)]
+    return [file for file in listed if file.name and (folders or not file.name.endswith("/"))]
 
 
 def read_files(path: str | os.PathLike, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
@@ -138,6 +145,8 @@ def _walk(folder: pathlib.Path, prefix: str, deepest: int) -> Iterator[ListedFil
                 is_folder, is_file = entry.is_dir(), entry.is_file()
             except OSError:  # A link to itself leads nowhere, like one to what is gone.
                 continue
+            if is_folder:
+                yield ListedFile(f"{prefix}{entry.name}/", "")
             if is_folder and deepest > 1:
                 yield from _walk(pathlib.Path(entry.path), f"{prefix}{entry.name}/", deepest - 1)
             elif is_file:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from absl import logging
 
 from maml_tf.tasks.image_decoding import IMAGE_SUFFIXES, decode_files, decode_image, is_image
-from maml_tf.tasks.image_files import is_hidden, list_files, read_files
+from maml_tf.tasks.image_files import list_files, read_files
 
 
 def check_labelled_images(images: np.ndarray, labels: np.ndarray) -> None:
@@ -134,11 +134,12 @@ def read_class_folders(
 
     Raises:
         FileNotFoundError: If there is nothing, or no image in a folder of its class.
-        ValueError: If a class is empty, the archive is broken, an image can't be decoded or sizes differ.
+        ValueError: If a class is empty, an image lies deeper than in the folder of its class, the archive is broken, an
+            image can't be decoded, sizes differ or `image_size` is no size.
     """
     path = pathlib.Path(path).expanduser()
     names = _class_images(path)
-    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    size = None if image_size is None else _height_and_width(image_size)
     _, content = next(read_files(path, names[:1]))
     shape = decode_image(content, names[0], size, channels).shape
 
@@ -160,28 +161,44 @@ def _class_images(path: pathlib.Path) -> list[str]:
     """Returns the names of the images, sorted; a class is the folder that an image is in."""
     if not path.exists():
         raise FileNotFoundError(f"Expected a folder or archive with one folder of images a class. Received: {path}")
-    files = [file.name for file in list_files(path)]
+    listed = [file.name for file in list_files(path, folders=True)]
+    files = [name for name in listed if not name.endswith("/")]
     images = sorted(name for name in files if is_image(name))
     if len(images) < len(files):
         logging.info(
             "%s: %d files that are not named like images (%s) are passed over",
             path, len(files) - len(images), ", ".join(IMAGE_SUFFIXES),
         )  # fmt: skip
-    names = [name for name in images if name.count("/") == 1]
-    within = [name for name in images if name.count("/") == 2]
-    if not names and len({name.split("/")[0] for name in within}) == 1:
-        names = within
+    around = ""  # The folder around the classes.
+    tops = {name.partition("/")[0] for name in images if "/" in name}
+    if len(tops) == 1 and not any(name.count("/") == 1 for name in images):
+        around = f"{tops.pop()}/"
+    depth = around.count("/") + 1
+    names = [name for name in images if name.count("/") == depth]
     if not names:
         raise FileNotFoundError(
             f"Expected a folder or archive with one folder of images ({', '.join(IMAGE_SUFFIXES)}) a class. "
             f"Received: {path} without one, of {len(files)} files"
         )
-    _check_no_empty_class(path if names is not within else path / names[0].split("/")[0], names)
+    if deeper := [name for name in images if name.count("/") > depth]:
+        raise ValueError(
+            "Expected images in the folder of their class and no deeper. "
+            f"Received: {len(deeper)} deeper ones, the first {deeper[0]} in {path}"
+        )
+    if len(names) < len(images):
+        logging.info("%s: %d images in no folder of a class are passed over", path, len(images) - len(names))
+    classes = {name.split("/")[-2] for name in names}
+    folders = {name.split("/")[depth - 1] for name in listed if name.startswith(around) and name.count("/") >= depth}
+    if empty := sorted(folders - classes):
+        raise ValueError(f"Expected at least one image in every class. Received: none in {path / around / empty[0]}")
     return names
 
 
-def _check_no_empty_class(folder: pathlib.Path, names: Sequence[str]) -> None:
-    classes = {name.split("/")[-2] for name in names}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.is_dir() and not is_hidden(path.name) and path.name not in classes:
-            raise ValueError(f"Expected at least one image in every class. Received: none in {path}")
+def _height_and_width(image_size: int | Sequence[int]) -> tuple[int, int]:
+    sizes = np.asarray(image_size)
+    if sizes.dtype.kind not in "iu" or sizes.shape not in ((), (2,)) or sizes.min() < 1:
+        raise ValueError(
+            "Expected image_size to be a whole number of at least 1, or two of them, height and width. "
+            f"Received: image_size={image_size}"
+        )
+    return tuple(np.broadcast_to(sizes, 2).tolist())

@@ -47,7 +47,8 @@ def prepare(
 
     Raises:
         FileNotFoundError: If a list, a class or an image is missing.
-        ValueError: If a list is broken, an image can't be decoded, or the output has a class with other images.
+        ValueError: If a list is broken, an image can't be decoded, or the output has a class with other images or
+            of another size.
     """
     if image_size < 1:
         raise ValueError(f"Expected image_size to be at least 1. Received: image_size={image_size}")
@@ -57,7 +58,7 @@ def prepare(
         (output_dir / part / name, names)
         for part, classes in split.items()
         for name, names in classes.items()
-        if not _is_done(output_dir / part / name, names)
+        if not _is_done(output_dir / part / name, names, image_size)
     ]
     # All sources are found before the first image is written: what is missing is told at once.
     sources = {folder.name: _class_source(imagenet_dir, folder.name) for folder, _ in todo}
@@ -117,7 +118,7 @@ def _check_distinct(split: Split) -> None:
                 raise ValueError(f"Expected every image once. Received: one of {label!r} twice in {part}.csv")
 
 
-def _is_done(folder: pathlib.Path, names: Sequence[str]) -> bool:
+def _is_done(folder: pathlib.Path, names: Sequence[str], image_size: int) -> bool:
     if not folder.is_dir():
         return False
     present = {path.name for path in folder.iterdir() if path.name[0] != "."}
@@ -125,6 +126,14 @@ def _is_done(folder: pathlib.Path, names: Sequence[str]) -> bool:
         raise ValueError(
             f"Expected an output folder without this class, or with the images of the split. Received: {folder} with "
             f"{len(present)} files, not the {len(names)} listed. Remove it to have it written again."
+        )
+    # One image stands for its class, all of which is written at once.
+    with Image.open(folder / min(present)) as image:
+        size = image.size
+    if size != (image_size, image_size):
+        raise ValueError(
+            f"Expected an output folder whose images are {image_size} x {image_size}, or another one. "
+            f"Received: {size[0]} x {size[1]} in {folder}"
         )
     return True
 

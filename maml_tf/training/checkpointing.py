@@ -15,7 +15,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from maml_tf.training.files import writable_directory, write_atomically
+from maml_tf.training.files import read_json, writable_directory, write_atomically
 
 _PREFIX = "checkpoint"
 _CONFIG = "config.json"
@@ -23,7 +23,7 @@ _WILDCARDS = set("*?[]")
 
 
 class AtomicCheckpoint(keras.callbacks.Callback):
-    """Saves a training every few epochs or seconds and restores the newest whole checkpoint.
+    """Saves a training every few seconds and restores the newest whole checkpoint.
 
     TensorFlow writes a checkpoint's data under temporary names and its index last, and each carries
     checksums; the last two or more checkpoints are kept. So whatever a kill leaves behind, `restore` finds a
@@ -37,9 +37,8 @@ class AtomicCheckpoint(keras.callbacks.Callback):
         iterations_per_epoch: Iterations of an epoch of `fit`.
         config: What the training depends on, a dataclass or a mapping that JSON can hold. It is stored beside
             the checkpoints, and a resume with another one is refused.
-        every_epochs: Save after so many epochs since the last save; None for no limit.
-        every_seconds: Save at the end of an epoch so many seconds after the last save; None for no limit. The
-            end of the training is always saved.
+        every_seconds: Save at the end of an epoch so many seconds after the last save, 0 for every epoch. The end of
+            the training is always saved.
         keep: Number of checkpoints kept, at least 2.
         clock: Seconds, increasing.
         **objects: What to save, each under its name: Keras models, built optimizers, `BestWeights.state`,
@@ -68,8 +67,7 @@ class AtomicCheckpoint(keras.callbacks.Callback):
         iterations_per_epoch: int,
         config: Any,
         *,
-        every_epochs: int | None = None,
-        every_seconds: float | None = 60.0,
+        every_seconds: float = 60.0,
         keep: int = 2,
         clock: Callable[[], float] = time.monotonic,
         **objects: Any,
@@ -77,13 +75,10 @@ class AtomicCheckpoint(keras.callbacks.Callback):
         super().__init__()
         if keep < 2:
             raise ValueError(f"Expected keep to be at least 2: one may be half-written. Received: keep={keep}")
-        numbers = {"iterations_per_epoch": iterations_per_epoch, "every_epochs": every_epochs}
-        if any(number is not None and number < 1 for number in numbers.values()) or (
-            every_seconds is not None and every_seconds < 0
-        ):
+        if iterations_per_epoch < 1 or every_seconds < 0:
             raise ValueError(
-                "Expected counts of at least 1 and every_seconds >= 0. "
-                f"Received: {numbers}, every_seconds={every_seconds}"
+                "Expected iterations_per_epoch >= 1 and every_seconds >= 0. "
+                f"Received: iterations_per_epoch={iterations_per_epoch}, every_seconds={every_seconds}"
             )
         for name, value in objects.items():
             if not getattr(value, "built", True):
@@ -95,7 +90,6 @@ class AtomicCheckpoint(keras.callbacks.Callback):
                 f"Received: {str(self.directory)!r}"
             )
         self.iterations_per_epoch = iterations_per_epoch
-        self.every_epochs = every_epochs
         self.every_seconds = every_seconds
         self.clock = clock
         self._config = _as_json(config)
@@ -177,10 +171,7 @@ class AtomicCheckpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         iteration = (epoch + 1) * self.iterations_per_epoch
         self._iteration.assign(iteration)
-        done = iteration - (self._saved_iteration or 0)
-        if (self.every_epochs is not None and done >= self.every_epochs * self.iterations_per_epoch) or (
-            self.every_seconds is not None and self.clock() - self._saved_at >= self.every_seconds
-        ):
+        if self.clock() - self._saved_at >= self.every_seconds:
             self.save(iteration)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
@@ -194,7 +185,7 @@ class AtomicCheckpoint(keras.callbacks.Callback):
         return [str(self.directory / f"{_PREFIX}-{number}") for number in newest_first]
 
     def _check_config(self) -> None:
-        differing = differences(json.loads((self.directory / _CONFIG).read_text()), self._config)
+        differing = differences(read_json(self.directory / _CONFIG), self._config)
         if differing:
             raise ValueError(
                 "Expected the config with which the checkpoints were made, or another directory. "

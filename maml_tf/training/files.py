@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import tempfile
 from collections.abc import Callable
+from typing import Any
 
 
 def writable_directory(path: str | os.PathLike[str]) -> pathlib.Path:
@@ -75,3 +77,22 @@ def save_atomically(path: str | os.PathLike[str], save: Callable[[pathlib.Path],
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Reads a file of JSON.
+
+    Args:
+        path: The file.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is broken; the message names it.
+    """
+    try:
+        return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"Expected a whole file of JSON. Received: {os.fspath(path)!r}: {error}") from error

@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from maml_tf.training.files import write_atomically
+from maml_tf.training.files import read_json, write_atomically
 
 _FILE = "wall_time.json"
 
@@ -105,7 +105,7 @@ class WallTime(keras.callbacks.Callback):
         super().__init__()
         self.path = pathlib.Path(directory, _FILE)
         self.iterations_per_epoch = iterations_per_epoch
-        before = json.loads(self.path.read_text())["parts"] if first and self.path.exists() else ()
+        before = read_json(self.path)["parts"] if first and self.path.exists() else ()
         self._timed = TimedParts(before, first, clock)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -127,4 +127,4 @@ def recorded_seconds(directory: str | os.PathLike[str]) -> float:
         The seconds of all its parts; 0 if nothing was trained.
     """
     path = pathlib.Path(directory, _FILE)
-    return json.loads(path.read_text())["seconds"] if path.exists() else 0.0
+    return read_json(path)["seconds"] if path.exists() else 0.0

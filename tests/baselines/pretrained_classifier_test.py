@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import tensorflow as tf
 from absl.testing import absltest
 
 from maml_tf.baselines import classifier, labelled_batches
@@ -58,6 +59,12 @@ class LabelledBatchesTest(absltest.TestCase):
             for image, label in zip(marked, labels.numpy(), strict=True):
                 self.assertEqual(tuple(np.argwhere(image)[0]), corners[label % 4])
             self.assertEqual(set(labels.numpy() // 4), {0, 1, 2})
+
+    def test_images_are_those_of_the_pools_episodes(self):
+        signed = pool().subset("abc", transform=lambda images: tf.cast(images, tf.float32) / 127.5 - 1.0)
+        [(plain, labels)], [(images, same_labels)] = (labelled_batches(p, 1, 50).take(1) for p in (pool(), signed))
+        np.testing.assert_array_equal(labels, same_labels)
+        np.testing.assert_allclose(images, 2.0 * plain - 1.0, atol=1e-6)
 
     def test_an_element_is_a_function_of_its_index(self):
         whole = list(labelled_batches(pool(), 3, 5).take(3))

@@ -33,6 +33,12 @@ class BenchmarkTest(absltest.TestCase):
         self.assertEqual(finished.code, 0, finished.stderr)
         self.assertEqual(json.loads(finished.stdout)["workload"], "omniglot")
 
+    def test_no_tasks_in_memory_are_a_bad_flag(self):
+        finished = binary.run("benchmark", "--parallel_tasks=0")
+        self.assertEqual(finished.code, 1)
+        self.assertIn("flag --parallel_tasks=0: 0 is not a positive integer", finished.stdout + finished.stderr)
+        self.assertNotIn("Traceback", finished.stderr)
+
     def test_one_process_measures_one_workload(self):
         finished = binary.run("benchmark", "--in_this_process", "--workload=sinusoid", "--workload=omniglot")
         self.assertEqual(finished.code, 1)

@@ -1,8 +1,13 @@
 """Tests of bin/evaluate.py, run as a process on a training of the small alphabet in testdata."""
 
+import gc
 import json
+import os
 import pathlib
+import runpy
+import sys
 import tempfile
+from unittest import mock
 
 from absl.testing import absltest
 
@@ -57,6 +62,16 @@ class EvaluateTest(absltest.TestCase):
         self.assertLen(finished.errors, 1)
         self.assertStartsWith(finished.errors[0], "Error: Expected drawings images_background")
         self.assertEqual(config["evaluation_steps"], 3)
+
+    def test_a_checkpoint_under_a_tilde_tells_the_data_set_before_tensorflow_is_imported(self):
+        with tempfile.TemporaryDirectory() as folder:
+            pathlib.Path(folder, "config.json").write_text('{"dataset": "mini_imagenet"}')
+            self.enter_context(mock.patch.dict(os.environ, {"HOME": folder}))
+            os.environ.pop("TF_ENABLE_ONEDNN_OPTS", None)
+            self.enter_context(mock.patch.object(sys, "argv", ["evaluate.py", "--checkpoint=~"]))
+            self.addCleanup(gc.enable)
+            runpy.run_path(str(PROJECT / "bin" / "evaluate.py"), run_name="evaluate")
+            self.assertEqual(os.environ.get("TF_ENABLE_ONEDNN_OPTS"), "1")
 
     def test_either_a_checkpoint_or_weights_of_the_package_are_required(self):
         for arguments in ((), ("--checkpoint=a", "--pretrained=omniglot_5way_1shot")):

@@ -11,6 +11,7 @@ from tests.support import binary, with_rl  # noqa: F401
 
 # isort: split
 from maml_tf.experiments.meta_rl_config import METHODS
+from maml_tf.experiments.results import file_digest
 
 SETTINGS = (
     "--meta_batch_size=3",
@@ -45,6 +46,8 @@ class AllMethodsTest(absltest.TestCase):
         cls.first = binary.run(*arguments, "--iterations=2")
         cls.refused = binary.run(*arguments, "--iterations=3")
         cls.resumed = binary.run(*arguments, "--iterations=3", "--resume")
+        cls.other_method = binary.run(*arguments, "--iterations=3", "--method=random")
+        cls.other_tasks = binary.run(*arguments, "--iterations=3", "--method=oracle", "--test_tasks=3")
         cls.finished = whole.finish()
         if cls.finished.code:
             raise RuntimeError(cls.finished.stderr)
@@ -64,6 +67,8 @@ class AllMethodsTest(absltest.TestCase):
             self.assertLess(row["mean"], 0.0)
         self.assertEqual(self.results["experiment"], "point_navigation")
         self.assertEqual(set(self.results["training_seconds"]), set(METHODS))
+        digests = {method: file_digest(self.whole / method / "policy.keras") for method in METHODS}
+        self.assertEqual(self.results["weights_sha256"], digests)
 
     def test_figures_policies_and_events_are_written(self):
         for name in ("returns.png", "trajectories.png"):
@@ -77,10 +82,16 @@ class AllMethodsTest(absltest.TestCase):
         whole, resumed = (tensors(folder / "maml" / "checkpoints") for folder in (self.whole, self.broken))
         self.assertEqual(whole, resumed)
         results = json.loads((self.broken / "results.json").read_text())
-        self.assertEqual(results["rows"], [row for row in self.results["rows"] if row["method"] == "maml"])
+        self.assertEqual(results["rows"], [r for r in self.results["rows"] if r["method"] in ("maml", "random")])
         wall_time = json.loads((self.broken / "maml" / "wall_time.json").read_text())
         self.assertEqual([part["iterations"] for part in wall_time["parts"]], [[0, 2], [2, 3]])
-        self.assertEqual(results["training_seconds"], {"maml": wall_time["seconds"]})
+        self.assertEqual(results["training_seconds"], {"maml": wall_time["seconds"], "random": 0.0})
+
+    def test_results_of_other_methods_stay_and_those_of_another_configuration_are_refused(self):
+        self.assertEqual((self.other_method.code, self.other_tasks.code), (0, 1), self.other_method.stderr)
+        self.assertIn("\nmaml ", self.other_method.stdout)
+        self.assertIn("differs in test_tasks: stored 2, given 3", self.other_tasks.errors[0])
+        self.assertFalse((self.broken / "oracle").exists())
 
     def test_checkpoints_are_not_trained_over_without_resume(self):
         self.assertEqual(self.refused.code, 1)
@@ -97,6 +108,13 @@ class CommandLineTest(absltest.TestCase):
         self.assertEqual(finished.code, 1)
         [error] = finished.errors
         self.assertIn("Expected methods of ('maml', ", error)
+
+    def test_a_seed_that_the_evaluation_cannot_take_is_refused_before_the_training(self):
+        with tempfile.TemporaryDirectory() as folder:
+            finished = binary.run("point_navigation", f"--test_seed={2**32}", f"--logdir={folder}/run")
+            self.assertFalse(pathlib.Path(folder, "run").exists())
+        self.assertEqual(finished.code, 1)
+        self.assertIn("Expected test_seed to be less than 2**32", finished.errors[0])
 
 
 if __name__ == "__main__":

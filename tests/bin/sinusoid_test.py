@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import absltest
 
+from maml_tf.experiments.logdir import open_logdir
 from maml_tf.experiments.sinusoid_config import METHODS, SinusoidConfig
 from tests.support import binary
 
@@ -206,6 +207,17 @@ class CommandLineTest(absltest.TestCase):
         self.assertEqual(finished.code, 1)
         self.assertEqual(finished.errors, ["Error: Expected hidden to be integers. Received: hidden=40,many"])
         self.assertNotIn("Traceback", finished.stderr)
+
+    def test_while_another_process_trains_in_the_directory_it_is_refused(self):
+        with tempfile.TemporaryDirectory() as folder, open_logdir(folder, [], False):
+            finished = binary.run("sinusoid", f"--logdir={folder}")
+            self.assertEqual({path.name for path in pathlib.Path(folder).iterdir()}, {".lock"})
+        self.assertEqual(finished.code, 1)
+        self.assertEqual(
+            finished.errors,
+            [f"Error: Expected a directory that no other process trains in. Received: {folder!r}, where one does "
+             "(it holds .lock)"],
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

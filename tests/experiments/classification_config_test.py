@@ -18,6 +18,8 @@ class ClassificationConfigTest(parameterized.TestCase):
         ({"inner_learning_rate": -1.0}, "Expected inner_learning_rate to be greater than 0"),
         ({"adapted": "context"}, "Expected context >= 0, and context >= 1 to adapt it. Received: context=0"),
         ({"context": -1}, "Received: context=-1"),
+        ({"context": 1, "method": "pretrained"}, "Expected context=0 with method='pretrained'.* Received: context=1"),
+        ({"context": 1, "adapted": "context", "method": "random"}, "Expected context=0 with method='random'"),
         ({"loss_scale": "sum"}, "Expected loss_scale to be one of"),
     )
     def test_what_cannot_be_run_is_an_error(self, fields, message):

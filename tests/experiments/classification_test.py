@@ -100,6 +100,29 @@ class ClassificationTest(absltest.TestCase):
         # The optimizer's moments would treble it.
         self.assertLess((logdir / "best.weights.h5").stat().st_size, 2 * sum(value.nbytes for value in loaded))
 
+    def test_the_weights_kept_are_written_again_from_the_checkpoint(self):
+        logdir = self.folder / "run"
+        config = self.small(network="dense")
+        classification.train(config, logdir)
+        path = logdir / "best.weights.h5"
+        expected = classification_files.load_learner(logdir, config).get_weights()
+        whole = path.read_bytes()
+        classification.train(config, logdir, resume=True)
+        self.assertEqual(path.read_bytes(), whole)
+        other = build_learner(config)
+        other.save_weights(self.folder / "other.weights.h5")
+        for spoil in (
+            path.unlink,
+            lambda: path.write_bytes(whole[:1000]),
+            lambda: path.write_bytes((self.folder / "other.weights.h5").read_bytes()),
+        ):
+            spoil()
+            classification.train(config, logdir, resume=True)
+            for value, kept in zip(
+                classification_files.load_learner(logdir, config).get_weights(), expected, strict=True
+            ):
+                np.testing.assert_array_equal(value, kept)
+
     def test_other_batch_statistics_than_the_trainings_can_be_measured_if_they_are_there(self):
         classification.train(self.small(head="normal"), self.folder / "batch")
         classification.train(self.small(head="normal", batch_statistics="running"), self.folder / "running")

@@ -1,6 +1,9 @@
 """Tests of maml_tf.experiments.logdir."""
 
+import errno
+import fcntl
 import pathlib
+from unittest import mock
 
 from absl.testing import absltest
 
@@ -17,25 +20,39 @@ class OpenLogdirTest(absltest.TestCase):
         (self.folder / folder / "checkpoint-100.index").touch()
 
     def test_a_new_directory_is_made(self):
-        self.assertEqual(open_logdir(str(self.folder), ["checkpoints"], False), self.folder)
+        with open_logdir(str(self.folder), ["checkpoints"], False) as directory:
+            self.assertEqual(directory, self.folder)
         self.assertTrue(self.folder.is_dir())
 
     def test_checkpoints_are_refused_unless_resumed(self):
         self.with_checkpoint("maml/checkpoints")
         folders = ["oracle/checkpoints", "maml/checkpoints"]
         with self.assertRaisesRegex(ValueError, r"\(--resume\). Received: .*run' with checkpoints in 'maml/check"):
-            open_logdir(self.folder, folders, False)
-        self.assertEqual(open_logdir(self.folder, folders, True), self.folder)
+            self.enter_context(open_logdir(self.folder, folders, False))
+        self.assertEqual(self.enter_context(open_logdir(self.folder, folders, True)), self.folder)
 
     def test_the_checkpoints_of_another_method_may_stay(self):
         self.with_checkpoint("maml/checkpoints")
-        self.assertEqual(open_logdir(self.folder, ["oracle/checkpoints"], False), self.folder)
+        self.assertEqual(self.enter_context(open_logdir(self.folder, ["oracle/checkpoints"], False)), self.folder)
 
     def test_a_directory_that_cannot_be_made_is_an_error(self):
         self.folder.touch()
         for resume in (False, True):
             with self.assertRaisesRegex(ValueError, "Expected a directory that can be created and written to"):
-                open_logdir(self.folder / "below", [], resume)
+                self.enter_context(open_logdir(self.folder / "below", [], resume))
+
+    def test_while_one_trains_another_is_refused(self):
+        with open_logdir(self.folder, [], False):
+            for resume in (False, True):
+                with self.assertRaisesRegex(ValueError, "no other process trains in. Received: '.*run', where one"):
+                    self.enter_context(open_logdir(self.folder, [], resume))
+        self.enter_context(open_logdir(self.folder, [], False))
+
+    def test_a_file_system_without_locks_is_warned_of(self):
+        with mock.patch.object(fcntl, "flock", side_effect=OSError(errno.ENOLCK, "No locks available")):
+            with self.assertLogs("absl", "WARNING") as logs:
+                self.enter_context(open_logdir(self.folder, [], False))
+        self.assertIn("make sure that no other process trains there", logs.output[0])
 
 
 if __name__ == "__main__":

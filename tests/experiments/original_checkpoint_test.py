@@ -1,6 +1,7 @@
 """Tests of maml_tf.experiments.original_checkpoint, on checkpoints written with TensorFlow 1's saver."""
 
 import os
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
@@ -37,6 +38,11 @@ class OriginalCheckpointTest(parameterized.TestCase):
             np.testing.assert_allclose(adapted, expected, rtol=1e-5, atol=1e-5)
         # The steps move the logits by far more than that.
         self.assertGreater(np.max(np.abs(expected - logits(values, query_x))), 0.01)
+
+    def test_a_users_folder_may_be_named_by_a_tilde(self):
+        original.save(original.variables("dense"), self.path)
+        with mock.patch.dict(os.environ, {"HOME": os.path.dirname(self.path)}):
+            self.assertLen(read_original("~/model1999"), 10)
 
     @parameterized.parameters(("conv", ""), ("conv", "other/model/"), ("dense", ""), ("unnamed", "model/"))
     def test_names_may_have_any_prefix(self, kind, prefix):

@@ -1,15 +1,17 @@
 """Tests of maml_tf.experiments.sinusoid."""
 
+import dataclasses
 import json
 import pathlib
 import tempfile
+from unittest import mock
 
 import keras
 import numpy as np
 from absl.testing import absltest
 
 from maml_tf.evaluation import evaluate
-from maml_tf.experiments import results, sinusoid, sinusoid_config
+from maml_tf.experiments import results, sinusoid, sinusoid_config, sinusoid_methods
 from maml_tf.experiments.results import Row
 from maml_tf.experiments.sinusoid_config import SinusoidConfig
 from maml_tf.meta_learner import MAML
@@ -97,6 +99,29 @@ class RunTest(absltest.TestCase):
     def test_a_second_run_in_the_same_directory_is_refused_before_it_trains(self):
         with self.assertRaisesRegex(ValueError, "with checkpoints in 'oracle/checkpoints'"):
             sinusoid.run(CONFIG, str(self.folder))
+
+    def test_results_of_other_methods_stay_and_those_of_another_configuration_are_refused(self):
+        logdir = self.create_tempdir().full_path
+        for method in ("random", "maml"):
+            rows = sinusoid.run(dataclasses.replace(CONFIG, methods=(method,)), logdir)
+        self.assertEqual(list(dict.fromkeys(row.method for row in rows)), ["random", "maml"])
+        self.assertEqual(results.read_rows(pathlib.Path(logdir, "results.json")), rows)
+        self.assertEqual([row for row in rows if row.method == "random"], self.values(method="random"))
+        with self.assertRaisesRegex(ValueError, "differs in test_tasks: stored 6, given 7 from that of random, maml"):
+            sinusoid.run(dataclasses.replace(CONFIG, methods=("oracle",), test_tasks=7), logdir)
+        self.assertFalse(pathlib.Path(logdir, "oracle").exists())
+
+    def test_a_run_that_is_killed_keeps_the_results_of_the_methods_it_finished(self):
+        logdir = self.create_tempdir().full_path
+
+        def killed(method, *arguments):
+            if method == "oracle":
+                raise KeyboardInterrupt
+            return sinusoid_methods.train(method, *arguments)
+
+        with mock.patch.object(sinusoid, "train", killed), self.assertRaises(KeyboardInterrupt):
+            sinusoid.run(CONFIG, logdir)
+        self.assertEqual(results.read_rows(pathlib.Path(logdir, "results.json")), self.values(method="random"))
 
     def test_a_finished_run_resumed_has_the_same_results(self):
         seconds = json.loads((self.folder / "results.json").read_text())["training_seconds"]

@@ -3,7 +3,9 @@
 import dataclasses
 import importlib.util
 import json
+import os
 import pathlib
+from unittest import mock
 
 import h5py
 import numpy as np
@@ -80,6 +82,15 @@ class PretrainedTest(absltest.TestCase):
         self.assertEqual((card["config"]["seed"], card["config"]["batch_statistics"]), (1, "transductive"))
         self.assertIn("MIT", card["data_license"])
         self.assertEqual(card["versions"], {"keras": "3"})
+
+    def test_users_folders_may_be_named_by_a_tilde(self):
+        (self.folder / "other.json").write_text(json.dumps(self.results))
+        (self.logdir / "results.json").write_text(json.dumps(self.results))
+        with mock.patch.dict(os.environ, {"HOME": str(self.folder)}):
+            pretrained.publish("~/run", "omniglot_tiny", "~/entries", ["~/other.json"])
+            self.assertEqual(pretrained.available("~/entries"), ["omniglot_tiny"])
+            self.assertEqual(pretrained.load("omniglot_tiny", "~/entries").inner_steps, 2)
+        self.assertLen(pretrained.card("omniglot_tiny", self.entries)["results"], 2)
 
     def test_an_unpacked_entry_is_the_training_it_came_from(self):
         self.publish()

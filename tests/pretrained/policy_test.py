@@ -10,6 +10,7 @@ from tests.support import with_rl  # noqa: F401
 
 # isort: split
 from maml_tf import pretrained
+from maml_tf.experiments.results import file_digest
 from maml_tf.rl.policy import GaussianPolicy, gaussian_mlp_policy
 from tests.support.keras_warnings import ignore_array_copy
 
@@ -22,9 +23,11 @@ class PolicyTest(absltest.TestCase):
         policy = gaussian_mlp_policy(observation_size=4, action_size=2, hidden=(5, 5))
         (folder / "run" / "oracle").mkdir(parents=True)
         policy.save(folder / "run" / "oracle" / "policy.keras")
+        digest = file_digest(folder / "run" / "oracle" / "policy.keras")
         results = {
             "config": {"environment": "point_navigation", "seed": 2, "hidden": 5},
             "rows": [{"method": "maml", "mean": -9.0}, {"method": "oracle", "mean": -1.0}],
+            "weights_sha256": {"maml": "0", "oracle": digest},
             "training_seconds": {"maml": 7.0, "oracle": 5.0},
             "versions": {},
         }
@@ -42,6 +45,10 @@ class PolicyTest(absltest.TestCase):
         self.assertEqual(card["results"][0]["rows"], [{"method": "oracle", "mean": -1.0}])
         self.assertEqual(card["training"], {"method": "oracle", "seconds": 5.0})
         self.assertEqual(card["config"]["seed"], 2)
+        for others in ({"maml": digest, "oracle": "0"}, {"maml": digest}, None):
+            (folder / "run" / "results.json").write_text(json.dumps({**results, "weights_sha256": others}))
+            with self.assertRaisesRegex(ValueError, r"oracle/policy.keras'; evaluate them again. .*results"):
+                pretrained.publish(folder / "run", "navigation", folder / "entries", method="oracle")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import warnings
 import zipfile
 from unittest import mock
@@ -30,6 +31,11 @@ def identifying_pool(sizes, **options):
 
 def rows(images):
     return {tuple(row) for row in np.asarray(images).tolist()}
+
+
+def episode_of(data):
+    (support_x, support_y, query_x), query_y = data
+    return Episode(support_x, support_y, query_x, query_y)
 
 
 def assert_equal_episodes(actual, expected):
@@ -217,7 +223,7 @@ class EpisodeLawsTest(parameterized.TestCase):
         pool = ClassPool(images, np.repeat(np.arange(5), 6), rotations=rotations)
         dataset = pool.episodes(seed, 3, 1, 2, meta_batch_size=meta_batch_size, first=first)
         for b, data in enumerate(dataset.take(2), start=first):
-            batch = Episode.from_keras_data(data)
+            batch = episode_of(data)
             for t in range(meta_batch_size):
                 expected = pool.episode(seed, b * meta_batch_size + t, 3, 1, 2)
                 assert_equal_episodes([values[t] for values in batch], expected)
@@ -248,7 +254,7 @@ class EpisodeLawsTest(parameterized.TestCase):
 
     def _many(self, pool, ways, shots, queries, tasks=2000):
         (data,) = pool.episodes(11, ways, shots, queries, meta_batch_size=tasks, tasks=tasks)
-        return Episode(*(np.asarray(values) for values in Episode.from_keras_data(data)))
+        return Episode(*(np.asarray(values) for values in episode_of(data)))
 
     def _assert_uniform(self, values, kinds):
         """Pearson's statistic against five standard deviations of its law: the seed is fixed, so no flakes."""
@@ -357,7 +363,7 @@ class StreamTest(parameterized.TestCase):
         whole = list(pool.episodes(5, 3, 1, 2, meta_batch_size=2).take(5))
         rest = list(pool.episodes(5, 3, 1, 2, meta_batch_size=2, first=3).take(2))
         for a, b in zip(whole[3:], rest, strict=True):
-            assert_equal_episodes(Episode.from_keras_data(a), Episode.from_keras_data(b))
+            assert_equal_episodes(episode_of(a), episode_of(b))
 
 
 class ErrorsTest(parameterized.TestCase):
@@ -475,6 +481,49 @@ class FolderErrorsTest(parameterized.TestCase):
         self.folder.mkdir("bee")
         with self.assertRaisesRegex(ValueError, "at least one image in every class. Received: none in .*bee"):
             ClassPool.from_folder(self.folder.full_path)
+
+    @parameterized.parameters("zip", "tar")
+    def test_an_empty_class_of_an_archive(self, suffix):
+        self._image("animals/ant/0.png")
+        self.folder.mkdir("animals/bee")
+        archive = shutil.make_archive(self.create_tempdir().full_path, suffix, self.folder.full_path)
+        with self.assertRaisesRegex(ValueError, f"in every class. Received: none in .*{suffix}/animals/bee"):
+            ClassPool.from_folder(archive)
+
+    def test_a_class_of_an_archive_without_images(self):
+        file = self.create_tempfile("animals.zip").full_path
+        self._image("ant/0.png")
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.write(os.path.join(self.folder.full_path, "ant/0.png"), "ant/0.png")
+            archive.writestr("bee/0.heic", "")
+        with self.assertRaisesRegex(ValueError, "in every class. Received: none in .*animals.zip/bee"):
+            ClassPool.from_folder(file)
+
+    @parameterized.parameters("ant/more/1.png", "bee/more/even/1.png")
+    def test_images_deeper_than_their_class(self, name):
+        self._image("ant/0.png")
+        self._image(name)
+        with self.assertRaisesRegex(ValueError, f"class and no deeper. Received: 1 deeper ones, the first {name} in"):
+            ClassPool.from_folder(self.folder.full_path)
+
+    def test_an_image_beside_the_classes_is_told_of(self):
+        self._image("animals/ant/0.png")
+        self._image("all.png")
+        with self.assertLogs("absl", "INFO") as logs:
+            self.assertLen(ClassPool.from_folder(self.folder.full_path), 1)
+        self.assertIn("1 images in no folder of a class are passed over", logs.output[0])
+
+    @parameterized.parameters(3.0, 0, True, ([3],), ([3, 2.5],), ([3, 0],), "3")
+    def test_an_image_size_that_is_none(self, image_size):
+        self._image("ant/0.png")
+        with self.assertRaisesRegex(ValueError, "Expected image_size to be a whole number .*Received: image_size="):
+            ClassPool.from_folder(self.folder.full_path, image_size=image_size)
+
+    @parameterized.parameters(np.int64(3), np.uint8(3), ([3, 3],), (np.array([3, 3]),))
+    def test_an_image_size_of_numpys(self, image_size):
+        self._image("ant/0.png")
+        pool = ClassPool.from_folder(self.folder.full_path, image_size=image_size)
+        self.assertEqual(pool.images_of("ant").shape, (1, 3, 3, 3))
 
     def test_a_broken_image(self):
         self.folder.create_file("ant/0.png", "no image")

@@ -10,10 +10,6 @@ class EpisodeTest(absltest.TestCase):
         episode = Episode(support_x="support_x", support_y="support_y", query_x="query_x", query_y="query_y")
         self.assertEqual(episode.keras_data(), (("support_x", "support_y", "query_x"), "query_y"))
 
-    def test_from_keras_data_is_the_inverse(self):
-        episode = Episode("support_x", "support_y", "query_x", "query_y")
-        self.assertEqual(Episode.from_keras_data(episode.keras_data()), episode)
-
 
 if __name__ == "__main__":
     absltest.main()

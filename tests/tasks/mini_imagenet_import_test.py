@@ -3,6 +3,7 @@
 import csv
 import io
 import pathlib
+import shutil
 import tarfile
 from unittest import mock
 
@@ -171,6 +172,13 @@ class ErrorsTest(SmallImagenetTest):
         (self.output / "test/n04/n0400000001.jpg").unlink()
         with self.assertRaisesRegex(ValueError, "Received: .*test/n04 with 2 files, not the 3 listed. Remove it"):
             self.prepare()
+
+    def test_an_output_with_images_of_another_size(self):
+        self.prepare(image_size=20)
+        shutil.rmtree(self.output / "test/n04")
+        with self.assertRaisesRegex(ValueError, "images are 30 x 30, or another one. Received: 20 x 20 in .*train/n01"):
+            self.prepare(image_size=30)
+        self.assertFalse((self.output / "test/n04").exists())
 
     def test_an_image_size_of_nothing(self):
         with self.assertRaisesRegex(ValueError, "image_size to be at least 1. Received: image_size=0"):

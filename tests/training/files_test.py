@@ -7,7 +7,7 @@ import unittest.mock
 
 from absl.testing import absltest
 
-from maml_tf.training.files import save_atomically, writable_directory, write_atomically
+from maml_tf.training.files import read_json, save_atomically, writable_directory, write_atomically
 
 
 class WritableDirectoryTest(absltest.TestCase):
@@ -27,6 +27,16 @@ class WritableDirectoryTest(absltest.TestCase):
         with unittest.mock.patch("tempfile.TemporaryFile", side_effect=denied):
             with self.assertRaisesRegex(ValueError, r"Expected a directory .* \(Permission denied\)"):
                 writable_directory(self.enter_context(tempfile.TemporaryDirectory()))
+
+
+class ReadJsonTest(absltest.TestCase):
+    def test_reads_what_was_written_and_names_a_broken_file(self):
+        path = self.create_tempfile("config.json", '{"seed": 1}').full_path
+        self.assertEqual(read_json(path), {"seed": 1})
+        for broken in (b'{"seed"', b"", b"\xff"):
+            pathlib.Path(path).write_bytes(broken)
+            with self.assertRaisesRegex(ValueError, "Expected a whole file of JSON. Received: '.*config.json': "):
+                read_json(path)
 
 
 class WriteAtomicallyTest(absltest.TestCase):

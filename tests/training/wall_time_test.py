@@ -43,6 +43,12 @@ class WallTimeTest(absltest.TestCase):
         self.train(1, first=20)
         self.assertEqual([part["iterations"] for part in self.train(4, first=20)["parts"]], [[0, 20], [20, 60]])
 
+    def test_a_broken_file_is_named(self):
+        (self.folder / "wall_time.json").write_text('{"seconds": 1')
+        for read in (recorded_seconds, lambda folder: WallTime(folder, 10, first=10)):
+            with self.assertRaisesRegex(ValueError, "Expected a whole file of JSON. Received: '.*wall_time.json'"):
+                read(self.folder)
+
     def test_a_training_from_the_start_forgets_all(self):
         self.train(4)
         self.assertEqual(self.train(1)["seconds"], 3)
