@@ -1,5 +1,8 @@
 """Model-agnostic meta-learning (Finn, Abbeel and Levine, ICML 2017) for any Keras model."""
 
+import importlib
+from types import ModuleType
+
 from maml_tf.core.adaptation import Adaptation, adapt, inner_step
 from maml_tf.core.learned_step_sizes import LearnedStepSizes
 from maml_tf.core.second_order import check_second_order
@@ -8,6 +11,8 @@ from maml_tf.core.task_values import Evaluation, StepSummary
 from maml_tf.core.update_rules import SGD, Chain, ClipByGlobalNorm, ClipByValue, UpdateRule
 from maml_tf.evaluation import Evaluator, evaluate
 from maml_tf.meta_learner import MAML
+
+_PARTS = ("baselines", "layers", "models", "plotting", "pretrained", "rl", "tasks", "training")
 
 __version__ = "0.1.0"
 
@@ -31,3 +36,10 @@ __all__ = [
     "inner_step",
     "matching",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    # At their first use: some need packages that `import maml_tf` does without.
+    if name in _PARTS:
+        return importlib.import_module(f"maml_tf.{name}")
+    raise AttributeError(f"module 'maml_tf' has no attribute {name!r}")

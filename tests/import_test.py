@@ -51,6 +51,16 @@ class ImportTest(absltest.TestCase):
         allowed = {"maml_tf", "keras", "tensorflow", *sys.stdlib_module_names}
         self.assertEmpty([name for name in sorted(self.loaded) if name.split(".")[0] not in allowed])
 
+    def test_its_parts_are_attributes(self):
+        """In a process of its own, for other tests import them."""
+        code = "import maml_tf; maml_tf.tasks.ClassPool, maml_tf.layers.GroupNormalization, maml_tf.pretrained.load"
+        done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_what_is_not_there_is_an_attribute_error(self):
+        with self.assertRaisesRegex(AttributeError, "module 'maml_tf' has no attribute 'taks'"):
+            maml_tf.taks  # noqa: B018
+
     def test_defines_no_flag(self):
         self.assertEqual(self.after["flags"], self.before["flags"])
 

@@ -30,9 +30,10 @@ def choose_task_map(model: keras.Model) -> str:
         "vectorized" or "mapped".
     """
     on_gpu = bool(tf.config.list_logical_devices("GPU"))
-    # tf.vectorized_map cannot merge the second derivative of a recurrent layer's loop over time.
+    # tf.vectorized_map cannot merge the second derivative of a loop, as recurrent layers have, and `call`s may.
     recurrent = any(isinstance(layer, keras.layers.RNN) for layer in model._flatten_layers())
-    return "vectorized" if _is_dense(model) or (on_gpu and not recurrent) else "mapped"
+    mergeable = is_layer_graph(model) and not recurrent
+    return "vectorized" if _is_dense(model) or (on_gpu and mergeable) else "mapped"
 
 
 def choose_jit_compile(model: keras.Model) -> bool:

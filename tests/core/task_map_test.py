@@ -41,9 +41,10 @@ class TaskMapTest(parameterized.TestCase):
             self.assertEqual(choose_task_map(model), "vectorized")
             self.assertFalse(choose_jit_compile(model))
 
-    def test_recurrent_layers_stay_mapped_on_a_gpu(self):
+    def test_what_may_hold_loops_stays_mapped_on_a_gpu(self):
         with absltest.mock.patch("tensorflow.config.list_logical_devices", return_value=["GPU:0"]):
-            self.assertEqual(choose_task_map(models.gru_regressor((3, 2), (2,))), "mapped")
+            for model in (models.gru_regressor((3, 2), (2,)), built(Subclassed())):
+                self.assertEqual(choose_task_map(model), "mapped")
 
 
 if __name__ == "__main__":
