@@ -17,7 +17,7 @@ from maml_tf.rl.meta_policy import Phase, Sampler
 from maml_tf.rl.policy import PurePolicy
 from maml_tf.rl.rollouts import mean_returns
 
-# First step sizes that the baselines choose from; later steps take half of it.
+# First step sizes that the baselines choose from.
 CANDIDATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -76,7 +76,7 @@ class Validation:
 def tune_step_size(method: str, config: MetaRLConfig, policy: PurePolicy) -> float:
     """Chooses a policy's first step size: that with the best return after the last step on tuning tasks.
 
-    A step size with which the policy diverges is not chosen.
+    A step size with which the policy diverges is not chosen. One that the configuration gives is not tuned.
 
     Args:
         method: One of `METHODS`.
@@ -84,8 +84,10 @@ def tune_step_size(method: str, config: MetaRLConfig, policy: PurePolicy) -> flo
         policy: The initial policy.
 
     Returns:
-        One of `CANDIDATES`.
+        The configuration's `evaluation_learning_rate`, or where it has none one of `CANDIDATES`.
     """
+    if config.evaluation_learning_rate is not None:
+        return config.evaluation_learning_rate
     seed, steps = config.stream(streams.TUNING), config.evaluation_steps
     # One schedule of all candidates', so that one compiled step serves them.
     schedule = [config.step_sizes(candidate)[min(step, 1)] for candidate in CANDIDATES for step in range(steps)]

@@ -144,6 +144,17 @@ class EvaluateTest(absltest.TestCase):
         config, _, policy = parts("random")
         self.assertIn(tune_step_size("random", config, policy), CANDIDATES)
 
+    def test_a_step_size_that_is_given_is_not_tuned(self):
+        config, _, policy = parts("random", evaluation_learning_rate=0.3)
+        self.assertEqual(tune_step_size("random", config, policy), 0.3)
+
+    def test_the_first_step_size_is_tuned_for_the_later_ones_given(self):
+        config, _, policy = parts("random", later_learning_rate=0.3)
+        with mock.patch.object(meta_rl_evaluation, "build_adaptation", wraps=build_adaptation) as built:
+            tune_step_size("random", config, policy)
+        schedule = built.call_args.args[-1]
+        self.assertEqual(schedule, tuple(size for candidate in CANDIDATES for size in (candidate, 0.3)))
+
     def test_a_step_size_with_which_the_policy_diverges_is_not_chosen(self):
         config, _, policy = parts("random")
         with mock.patch.object(meta_rl_evaluation, "CANDIDATES", (1e-3, 1e30)):
