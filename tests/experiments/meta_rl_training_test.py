@@ -125,7 +125,11 @@ class ValidationTest(parameterized.TestCase):
 
     def test_a_diverged_policy_is_the_worst(self):
         config, _, policy = parts("maml", inner_learning_rate=1e30)
-        self.assertEqual(Validation("maml", config, policy)(policy.parameters()), -np.inf)
+        with self.assertLogs("absl", level="WARNING") as logs:
+            self.assertEqual(Validation("maml", config, policy)(policy.parameters()), -np.inf)
+        self.assertIn(
+            "maml: the policy diverges on the validation tasks in 2 steps of sizes (1e+30, 5e+29)", logs.output[0]
+        )
 
 
 class EvaluateTest(absltest.TestCase):
@@ -159,6 +163,12 @@ class EvaluateTest(absltest.TestCase):
         config, _, policy = parts("random")
         with mock.patch.object(meta_rl_evaluation, "CANDIDATES", (1e-3, 1e30)):
             self.assertEqual(tune_step_size("random", config, policy), 1e-3)
+
+    def test_no_step_size_is_chosen_where_the_policy_diverges_with_all(self):
+        config, _, policy = parts("random")
+        with mock.patch.object(meta_rl_evaluation, "CANDIDATES", (1e29, 1e30)):
+            with self.assertRaisesRegex(ValueError, "of .1e.29, 1e.30. with which the random policy .* Received: none"):
+                tune_step_size("random", config, policy)
 
 
 if __name__ == "__main__":
