@@ -158,8 +158,18 @@ class PurePolicy:
 
         Returns:
             Mean [batch, action] and log standard deviation [action].
+
+        Raises:
+            ValueError: If a subclassed policy's log standard deviation depends on the state, or it adds losses.
         """
-        mean, log_std = self._model(params, [], observations, training=False).outputs
+        called = self._model(params, [], observations, training=False)
+        mean, log_std = called.outputs
+        if log_std.shape.rank != 1 or called.added_loss is not None:
+            raise ValueError(
+                "Expected a policy with one log standard deviation [action] in all states and without losses of its "
+                f"own. Received: {type(self.policy).__name__} with one of shape {log_std.shape}"
+                f"{'' if called.added_loss is None else ', which adds losses'}"
+            )
         return Gaussian(mean, log_std)
 
 

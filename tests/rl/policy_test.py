@@ -129,6 +129,26 @@ class GaussianPolicyTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "Expected min_std > 0. Received: min_std=0"):
             GaussianPolicy(gaussian_mlp_policy(2, 1).network, min_std=0)
 
+    def test_subclasses_that_no_objective_would_be_right_for_are_refused(self):
+        class StateDependent(GaussianPolicy):
+            def call(self, observations):
+                mean, log_std = super().call(observations)
+                return mean, log_std + 0.1 * mean
+
+        class Penalised(GaussianPolicy):
+            def call(self, observations):
+                mean, log_std = super().call(observations)
+                self.add_loss(keras.ops.sum(mean**2))
+                return mean, log_std
+
+        for kind, received in (
+            (StateDependent, r"StateDependent with one of shape \(5, 1\)"),
+            (Penalised, r"Penalised with one of shape \(1,\), which adds losses"),
+        ):
+            pure = PurePolicy(kind(network_of(keras.layers.Dense(1))))
+            with self.assertRaisesRegex(ValueError, f"Expected a policy with one log standard.*Received: {received}"):
+                pure(pure.parameters(), tf.zeros((5, 2)))
+
     def test_parameters_include_the_standard_deviation(self):
         pure = PurePolicy(gaussian_mlp_policy(2, 1, hidden=()))
         self.assertEqual(list(pure.parameters()), ["policy/log_std", "head/kernel", "head/bias"])
