@@ -55,7 +55,8 @@ class MetaRLConfig:
         evaluation_rollouts: Rollouts of a task for each of them.
         evaluation_learning_rate: Step size of the first step of the evaluation, by default inner_learning_rate.
         later_learning_rate: Step size of its later steps, by default half the first.
-        tune_step_size: Whether the evaluations of pretrained and random choose their step size on tasks of their own.
+        tune_step_size: Whether the evaluations of pretrained and random choose the first step size, unless
+            evaluation_learning_rate gives it, on tasks of their own.
         test_tasks: Tasks of the evaluation.
         test_seed: Their seed, of NumPy's RandomState; the original's is 1, for the direction of the ant 2.
         tuning_tasks: Tasks of a validation, and of those on which the step sizes of the baselines are chosen.
@@ -125,10 +126,9 @@ class MetaRLConfig:
         Returns:
             The first step's and the later ones'.
         """
-        tuned = first is not None
-        given = self.inner_learning_rate if self.evaluation_learning_rate is None else self.evaluation_learning_rate
-        first = first if tuned else given
-        return first, first / 2 if tuned or self.later_learning_rate is None else self.later_learning_rate
+        if first is None:
+            first = self.inner_learning_rate if self.evaluation_learning_rate is None else self.evaluation_learning_rate
+        return first, first / 2 if self.later_learning_rate is None else self.later_learning_rate
 
     def identity(self, method: str) -> dict[str, Any]:
         """Lists what a method's training depends on.

@@ -17,7 +17,7 @@ from maml_tf.rl.meta_policy import Phase, Sampler
 from maml_tf.rl.policy import PurePolicy
 from maml_tf.rl.rollouts import mean_returns
 
-# First step sizes that the baselines choose from; later steps take half of it.
+# First step sizes that the baselines choose from.
 CANDIDATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -50,8 +50,9 @@ class Validation:
 
     def __init__(self, method: str, config: MetaRLConfig, policy: PurePolicy):
         adapts = method not in ("pretrained", "oracle")
+        self._method, self._step_sizes = method, config.step_sizes()
         self._steps = config.evaluation_steps if adapts else 0
-        self._sampler = _sampler(method, config, policy, config.tuning_tasks, config.step_sizes())
+        self._sampler = _sampler(method, config, policy, config.tuning_tasks, self._step_sizes)
         self._seed = config.stream(streams.TUNING)
         self._tasks = self._sampler.environment.sample_tasks(config.tuning_tasks, (self._seed, config.tuning_tasks))
 
@@ -64,11 +65,17 @@ class Validation:
             params: The initial parameters.
 
         Returns:
-            The return; minus infinity if the policy diverges.
+            The return; minus infinity if the policy diverges, of which a warning tells.
         """
         try:
             phases, _ = self._sampler.adapt(params, self._tasks, self._steps, (self._seed, self._steps))
         except NonFiniteActionsError:
+            logging.warning(
+                "%s: the policy diverges on the validation tasks in %d steps of sizes %s, and cannot be the best",
+                self._method,
+                self._steps,
+                self._step_sizes,
+            )
             return -np.inf
         return float(np.mean([np.nanmean(mean_returns(phase.rollouts)) for phase in phases[min(1, self._steps) :]]))
 
@@ -76,7 +83,7 @@ class Validation:
 def tune_step_size(method: str, config: MetaRLConfig, policy: PurePolicy) -> float:
     """Chooses a policy's first step size: that with the best return after the last step on tuning tasks.
 
-    A step size with which the policy diverges is not chosen.
+    A step size with which the policy diverges is not chosen. One that the configuration gives is not tuned.
 
     Args:
         method: One of `METHODS`.
@@ -84,8 +91,13 @@ def tune_step_size(method: str, config: MetaRLConfig, policy: PurePolicy) -> flo
         policy: The initial policy.
 
     Returns:
-        One of `CANDIDATES`.
+        The configuration's `evaluation_learning_rate`, or where it has none one of `CANDIDATES`.
+
+    Raises:
+        ValueError: If the policy diverges with all of them.
     """
+    if config.evaluation_learning_rate is not None:
+        return config.evaluation_learning_rate
     seed, steps = config.stream(streams.TUNING), config.evaluation_steps
     # One schedule of all candidates', so that one compiled step serves them.
     schedule = [config.step_sizes(candidate)[min(step, 1)] for candidate in CANDIDATES for step in range(steps)]
@@ -100,6 +112,10 @@ def tune_step_size(method: str, config: MetaRLConfig, policy: PurePolicy) -> flo
             returns.append(-np.inf)
             continue
         returns.append(float(np.nanmean(mean_returns(phases[-1].rollouts))))
+    if not np.any(np.isfinite(returns)):
+        raise ValueError(
+            f"Expected a step size of {CANDIDATES} with which the {method} policy does not diverge. Received: none"
+        )
     return CANDIDATES[int(np.nanargmax(returns))]
 
 

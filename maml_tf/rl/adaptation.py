@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from maml_tf.core.adaptation import adapt, inner_step
@@ -49,20 +50,25 @@ class PolicyAdaptation:
     Attributes:
         policy: The policy as a pure function.
         adapted: Names of the parameters that the inner steps change.
+
+    Raises:
+        ValueError: If there is no step size or one is negative, or no parameter or an unknown one is to adapt.
     """
 
     def __init__(
         self,
         policy: PurePolicy,
-        step_sizes: float | Sequence[float] = 0.1,
+        step_sizes: float | Sequence[float] | np.ndarray = 0.1,
         *,
         objective: PolicyObjective = reinforce,
         adapted: Callable[[keras.Model], Sequence[str]] = everything,
         first_order: bool = False,
     ):
         self.policy = policy
-        self.adapted = list(adapted(policy.policy))
-        self._rule = SGD(list(step_sizes) if isinstance(step_sizes, (list, tuple)) else step_sizes)
+        self.adapted = _checked(adapted(policy.policy), policy)
+        if np.ndim(step_sizes) > 1:
+            raise ValueError(f"Expected a step size, or one for each step. Received: step_sizes={step_sizes}")
+        self._rule = SGD(np.atleast_1d(step_sizes).tolist())
         self._objective = objective
         self._first_order = first_order
         self._compiled_step = tf.function(self._step_of_tasks, autograph=False)
@@ -147,6 +153,13 @@ class PolicyAdaptation:
             return {**params, **inner_step(self._loss(params), changing, batch, self._rule, step=step).params}
 
         return over_tasks(of_task, (params, batches))
+
+
+def _checked(names: Sequence[str], policy: PurePolicy) -> list[str]:
+    known = list(policy.parameters())
+    if not names or not set(names) <= set(known):
+        raise ValueError(f"Expected names of parameters to adapt, of {known}. Received: {list(names)}")
+    return list(dict.fromkeys(names))
 
 
 def thinned(task: TaskExperience, stride: int) -> TaskExperience:

@@ -98,27 +98,8 @@ def derivatives(function: Callable[[Any], tf.Tensor], at: Any) -> tuple[tf.Tenso
     return value, gradient, lambda v: outer.gradient(gradient, at, v, unconnected_gradients="zero")
 
 
-def fisher_product(problem: Problem, params: Params, block: Any, vector: Params) -> Params:
-    """Multiplies a vector by `J' F J`, the Hessian of a block's divergence at the current parameters, exactly.
-
-    J is the Jacobian of the outputs in the parameters, F the curvature of the divergence in the outputs. Because
-    the divergence's gradient in the outputs vanishes there, no derivative of J appears: a forward-mode product and
-    a reverse one suffice.
-
-    Args:
-        problem: The problem.
-        params: Nest of float tensors, the current parameters.
-        block: A block of data.
-        vector: Nest with the structure of the parameters.
-
-    Returns:
-        A nest with the structure of the parameters.
-    """
-    return _loss_and_product(problem, params, block, vector)[1]
-
-
 def _loss_and_product(problem: Problem, params: Params, block: Any, vector: Params) -> tuple[Any, Params]:
-    """Returns a block's loss and its gradient, and J'F J times a vector; they share what they can."""
+    """Returns a block's loss and its gradient, and J'FJ times a vector; they share what they can."""
     at = problem.linearize(params, block) if problem.linearize else linearized(problem.outputs, params, block)
     loss, of_outputs, _ = derivatives(lambda outputs: problem.loss(outputs, block), at.outputs)
     product = at.pull(problem.curvature(at.outputs, at.push(vector), block))
@@ -131,7 +112,7 @@ class LinearizedProblem(NamedTuple):
     Attributes:
         loss: The loss.
         gradient: Its gradient in the parameters.
-        product: `v -> mean J' F J v`, of nests with the structure of the parameters.
+        product: `v -> mean J'FJ v`, of nests with the structure of the parameters.
     """
 
     loss: tf.Tensor
@@ -140,9 +121,11 @@ class LinearizedProblem(NamedTuple):
 
 
 class FisherProducts:
-    """Mean over blocks of `fisher_product`, whose part without the vector is computed once for many vectors.
+    """Multiplies vectors by the mean over blocks of `J'FJ`, the Hessian of the divergence where it is 0, exactly.
 
-    The loss and its gradient come from the same part.
+    J is the Jacobian of a block's outputs in the parameters, F the curvature of the divergence in the outputs. Because
+    the divergence's gradient in the outputs vanishes there, no derivative of J appears: a forward-mode product and
+    a reverse one suffice. What does not depend on the vector is computed once for many, the loss and its gradient too.
 
     Args:
         problem: The problem.

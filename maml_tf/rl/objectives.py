@@ -55,8 +55,11 @@ def experience(rollouts: Rollouts, advantages: np.ndarray, blocks: int = 1) -> E
         Float32 experience with a leading axis [tasks * blocks].
 
     Raises:
-        ValueError: If a task has no step that counts, or `blocks` does not divide the rollouts.
+        ValueError: If a task has no step that counts, the advantages are of another shape, or `blocks` does not divide
+            the rollouts.
     """
+    if np.shape(advantages) != rollouts.valid.shape:
+        raise ValueError(f"Expected advantages of shape {rollouts.valid.shape}. Received: {np.shape(advantages)}")
     tasks, rows = rollouts.valid.shape[:2]
     count = rollouts.valid.sum((1, 2), dtype=np.float64)
     if not np.all(count > 0):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -21,12 +22,13 @@ class GaussianPolicy(keras.Model):
 
     Args:
         network: A functional or sequential Keras model from observations [batch, observation] to means
-            [batch, action], without state of its own (no batch statistics, no dropout).
+            [batch, action], in float32 or float64, without state of its own (no batch statistics, no dropout) and
+            without losses of its own (no regularizers): the objectives are of the actions alone.
         initial_log_std: Initial log standard deviation of every action dimension.
         min_std: Least standard deviation; below it the parameter has no effect.
 
     Raises:
-        ValueError: If the network has state or is subclassed, or `min_std` is not positive.
+        ValueError: If the network is another, or `min_std` is not positive.
 
     Source: Section 5.3; the original's policies.
 
@@ -39,16 +41,8 @@ class GaussianPolicy(keras.Model):
     """
 
     def __init__(self, network: keras.Model, initial_log_std: float = 0.0, min_std: float = 1e-6, **kwargs):
-        FunctionalModel(network)
-        if not (hasattr(network, "input_shape") and hasattr(network, "output_shape")):
-            raise ValueError(
-                "Expected a functional or sequential network, whose sizes are known; call a subclassed one on a "
-                f"keras.Input to make one of it. Received: {type(network).__name__}"
-            )
+        _check_network(network)
         super().__init__(**{"dtype": network.trainable_variables[-1].dtype, **kwargs})
-        if network.non_trainable_variables:
-            names = [variable.path for variable in network.non_trainable_variables]
-            raise ValueError(f"Expected a network whose variables are all trainable. Received: {names} that are not")
         if not min_std > 0:
             raise ValueError(f"Expected min_std > 0. Received: min_std={min_std}")
         self.network = network
@@ -164,6 +158,52 @@ class PurePolicy:
 
         Returns:
             Mean [batch, action] and log standard deviation [action].
+
+        Raises:
+            ValueError: If a subclassed policy's log standard deviation depends on the state, or it adds losses.
         """
-        mean, log_std = self._model(params, [], observations, training=False).outputs
+        called = self._model(params, [], observations, training=False)
+        mean, log_std = called.outputs
+        if log_std.shape.rank != 1 or called.added_loss is not None:
+            raise ValueError(
+                "Expected a policy with one log standard deviation [action] in all states and without losses of its "
+                f"own. Received: {type(self.policy).__name__} with one of shape {log_std.shape}"
+                f"{'' if called.added_loss is None else ', which adds losses'}"
+            )
         return Gaussian(mean, log_std)
+
+
+def _check_network(network: keras.Model) -> None:
+    pure = FunctionalModel(network)
+    if not (hasattr(network, "input_shape") and hasattr(network, "output_shape")):
+        raise ValueError(
+            "Expected a functional or sequential network, whose sizes are known; call a subclassed one on a "
+            f"keras.Input to make one of it. Received: {type(network).__name__}"
+        )
+    if not (_is_matrix(network.input_shape) and _is_matrix(network.output_shape)):
+        raise ValueError(
+            "Expected a network from observations [batch, observation] to means [batch, action]. Received: one from "
+            f"{network.input_shape} to {network.output_shape}"
+        )
+    if network.non_trainable_variables:
+        names = [variable.path for variable in network.non_trainable_variables]
+        raise ValueError(f"Expected a network whose variables are all trainable. Received: {names} that are not")
+    if not pure.names:
+        raise ValueError(f"Expected a network with variables to train. Received: {network.name!r}, which has none")
+    called = pure(pure.parameters(), [], tf.zeros([1, network.input_shape[-1]]), training=False)
+    if isinstance(called.outputs, dict):
+        raise ValueError(f"Expected a network whose output is the means alone. Received: a dict of {[*called.outputs]}")
+    if called.added_loss is not None:
+        raise ValueError(
+            "Expected a network without losses of its own (regularizers, add_loss), which no objective would count. "
+            f"Received: {network.name!r}, which adds some"
+        )
+    dtypes = {called.outputs.dtype.name, *(variable.dtype for variable in network.variables)}
+    if dtypes not in ({"float32"}, {"float64"}):
+        raise ValueError(
+            f"Expected a network whose variables and means are all float32 or all float64. Received: {sorted(dtypes)}"
+        )
+
+
+def _is_matrix(shape: Any) -> bool:
+    return isinstance(shape, tuple) and len(shape) == 2 and isinstance(shape[-1], int)

@@ -81,9 +81,8 @@ class ReluNetwork:
         """
         cotangent = tf.transpose(cotangent)
         error = self._error_from(cotangent, self._head_back)
-        return Weights(
-            self._to_first(cotangent, error), tf.matmul(self._hidden, error), _to_head(self._last, cotangent)
-        )
+        first = tf.matmul(self._inputs, _gated(tf.matmul(error, self._second_back), self._gates_of_errors[0]))
+        return Weights(first, tf.matmul(self._hidden, error), _to_head(self._last, cotangent))
 
     def hessian(self, cotangent: tf.Tensor) -> Callable[[Weights, Curve], tuple[Weights, Any]]:
         """Makes products with the Hessian, in the weights, of a loss of the outputs.
@@ -130,11 +129,6 @@ class ReluNetwork:
         kernels = tf.concat([self._head_back, tf.transpose(change.head[:-1])], axis=0)
         return self._error_from(tf.concat([curved, cotangent], axis=0), kernels)
 
-    def _to_first(self, cotangent: tf.Tensor, error: tf.Tensor) -> tf.Tensor:
-        """Returns the gradient in the first kernel, from the outputs' gradient and the second layer's errors."""
-        del cotangent
-        return tf.matmul(self._inputs, _gated(tf.matmul(error, self._second_back), self._gates_of_errors[0]))
-
 
 class FoldedReluNetwork(ReluNetwork):
     """The same for few inputs and outputs: what a change of the first layer does is folded into arrays beforehand.
@@ -156,6 +150,11 @@ class FoldedReluNetwork(ReluNetwork):
         # [units, outputs * steps].
         self._folded = tf.concat([_gated(of_output, self._gates[0]) for of_output in of_outputs], axis=1)
         self._repeated_inputs = tf.tile(self._inputs, [1, self._count])
+
+    def pull(self, cotangent: tf.Tensor) -> Weights:
+        cotangent = tf.transpose(cotangent)
+        error = self._error_from(cotangent, self._head_back)
+        return Weights(self._to_first(cotangent), tf.matmul(self._hidden, error), _to_head(self._last, cotangent))
 
     def hessian(self, cotangent: tf.Tensor) -> Callable[[Weights, Curve], tuple[Weights, Any]]:
         inputs, count = self._inputs.shape[0], self._count
@@ -179,7 +178,7 @@ class FoldedReluNetwork(ReluNetwork):
             to_head = _forward(first_head, tf.reshape(change.first, [-1, 1]))
             to_head = _to_head(second, cotangent) + tf.transpose(tf.reshape(to_head, [count, units]))
             return Weights(
-                self._to_first(curved, error) + from_second + tf.reshape(from_head, [inputs, below]),
+                self._to_first(curved) + from_second + tf.reshape(from_head, [inputs, below]),
                 tf.matmul(self._hidden, error) + _without_bias(to_second),
                 _to_head(self._last, curved) + _without_bias(to_head),
             ), handed_on
@@ -193,8 +192,8 @@ class FoldedReluNetwork(ReluNetwork):
         from_first = tf.reshape(from_first, [self._count, -1])
         return (), second, from_first + _forward(change.head, self._last) + _forward(self._head, second)
 
-    def _to_first(self, cotangent: tf.Tensor, error: tf.Tensor) -> tf.Tensor:
-        del error
+    def _to_first(self, cotangent: tf.Tensor) -> tf.Tensor:
+        """Returns the gradient in the first kernel, from that in the outputs."""
         by_input = self._repeated_inputs * tf.reshape(cotangent, [1, -1])
         return tf.matmul(by_input, self._folded, transpose_b=True)
 

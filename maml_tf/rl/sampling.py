@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from maml_tf.core.meta_gradient import over_tasks
 from maml_tf.rl.environments import TaskEnvironment
+from maml_tf.rl.environments.checks import require_shape
 from maml_tf.rl.gaussian import Gaussian
 from maml_tf.rl.policy import PurePolicy
 from maml_tf.rl.rollouts import Rollouts, continues
@@ -37,15 +38,12 @@ def collect(
         The rollouts, [tasks, simulations of a task, horizon, ...].
 
     Raises:
-        ValueError: If there are log standard deviations of another number of tasks.
+        ValueError: If there are log standard deviations of another number of tasks or actions, or means of another
+            number of simulations or actions.
     """
-    if len(log_std) != len(environment.tasks):
-        raise ValueError(
-            f"Expected log_std of each of the environment's {len(environment.tasks)} tasks. "
-            f"Received: shape {np.shape(log_std)}"
-        )
-    tasks, horizon, simulations = len(log_std), environment.horizon, environment.batch_size
+    tasks, horizon, simulations = len(environment.tasks), environment.horizon, environment.batch_size
     size, actions_size = environment.observation_spec().shape[0], environment.action_spec().shape[0]
+    require_shape("log_std of each task and action,", log_std, (tasks, actions_size))
     # A diverged policy's numbers overflow; the environment says so.
     with np.errstate(over="ignore"):
         std = np.repeat(np.exp(log_std), simulations // tasks, axis=0)
@@ -64,7 +62,9 @@ def collect(
         if done.all():
             break
         observations[time], valid[time], elapsed[time] = now, ~done, since
-        means[time] = act(now)
+        mean = act(now)
+        require_shape("means of all simulations,", mean, (simulations, actions_size))
+        means[time] = mean
         with np.errstate(over="ignore", invalid="ignore"):
             actions[time] = means[time] + std * noise[time]
         now, rewards[time], done = environment.step_batch(actions[time])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pathlib
 from collections.abc import Callable
@@ -34,7 +35,12 @@ def film(
 
     Returns:
         uint8 [frames, height, width, 3].
+
+    Raises:
+        ValueError: If `every` is not positive.
     """
+    if every < 1:
+        raise ValueError(f"Expected every to be at least 1. Received: every={every}")
     observations = environment.reset_batch()
     snapshots, done, steps = [environment.snapshot(simulation)], np.zeros(environment.batch_size, bool), 0
     while not done[simulation]:
@@ -57,13 +63,15 @@ def write_video(path: str | os.PathLike[str], frames: np.ndarray, frames_per_sec
         The path.
 
     Raises:
-        ValueError: If the path ends in something else, or the frames are of another form.
+        ValueError: If the path ends in something else, the frames are of another form, or the speed is not positive.
     """
     path = pathlib.Path(path)
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or not len(frames):
         raise ValueError(
             f"Expected frames uint8 [frames, height, width, 3]. Received: {frames.dtype} {list(frames.shape)}"
         )
+    if not 0 < frames_per_second < math.inf:
+        raise ValueError(f"Expected frames_per_second > 0. Received: frames_per_second={frames_per_second}")
     if path.suffix == ".gif":
         options = {"plugin": "pillow", "duration": 1000 / frames_per_second, "loop": 0}
     elif path.suffix == ".mp4":

@@ -36,7 +36,8 @@ class MetaRLConfigTest(parameterized.TestCase):
         self.assertEqual(MetaRLConfig().step_sizes(), (0.1, 0.05))
         self.assertEqual(MetaRLConfig(inner_learning_rate=0.5).step_sizes(), (0.5, 0.25))
         self.assertEqual(MetaRLConfig(evaluation_learning_rate=0.4, later_learning_rate=0.3).step_sizes(), (0.4, 0.3))
-        self.assertEqual(MetaRLConfig(later_learning_rate=0.3).step_sizes(1.0), (1.0, 0.5))
+        self.assertEqual(MetaRLConfig().step_sizes(1.0), (1.0, 0.5))
+        self.assertEqual(MetaRLConfig(later_learning_rate=0.3).step_sizes(1.0), (1.0, 0.3))
 
     def test_a_resume_may_train_longer_but_not_otherwise(self):
         first = MetaRLConfig().identity("maml")

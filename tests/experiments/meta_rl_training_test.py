@@ -125,7 +125,11 @@ class ValidationTest(parameterized.TestCase):
 
     def test_a_diverged_policy_is_the_worst(self):
         config, _, policy = parts("maml", inner_learning_rate=1e30)
-        self.assertEqual(Validation("maml", config, policy)(policy.parameters()), -np.inf)
+        with self.assertLogs("absl", level="WARNING") as logs:
+            self.assertEqual(Validation("maml", config, policy)(policy.parameters()), -np.inf)
+        self.assertIn(
+            "maml: the policy diverges on the validation tasks in 2 steps of sizes (1e+30, 5e+29)", logs.output[0]
+        )
 
 
 class EvaluateTest(absltest.TestCase):
@@ -144,10 +148,27 @@ class EvaluateTest(absltest.TestCase):
         config, _, policy = parts("random")
         self.assertIn(tune_step_size("random", config, policy), CANDIDATES)
 
+    def test_a_step_size_that_is_given_is_not_tuned(self):
+        config, _, policy = parts("random", evaluation_learning_rate=0.3)
+        self.assertEqual(tune_step_size("random", config, policy), 0.3)
+
+    def test_the_first_step_size_is_tuned_for_the_later_ones_given(self):
+        config, _, policy = parts("random", later_learning_rate=0.3)
+        with mock.patch.object(meta_rl_evaluation, "build_adaptation", wraps=build_adaptation) as built:
+            tune_step_size("random", config, policy)
+        schedule = built.call_args.args[-1]
+        self.assertEqual(schedule, tuple(size for candidate in CANDIDATES for size in (candidate, 0.3)))
+
     def test_a_step_size_with_which_the_policy_diverges_is_not_chosen(self):
         config, _, policy = parts("random")
         with mock.patch.object(meta_rl_evaluation, "CANDIDATES", (1e-3, 1e30)):
             self.assertEqual(tune_step_size("random", config, policy), 1e-3)
+
+    def test_no_step_size_is_chosen_where_the_policy_diverges_with_all(self):
+        config, _, policy = parts("random")
+        with mock.patch.object(meta_rl_evaluation, "CANDIDATES", (1e29, 1e30)):
+            with self.assertRaisesRegex(ValueError, "of .1e.29, 1e.30. with which the random policy .* Received: none"):
+                tune_step_size("random", config, policy)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Tests of a policy's adaptation: the meta-gradient against finite differences, what adapts and what does not."""
 
+import re
 import warnings
 
 import keras
@@ -100,6 +101,31 @@ class AdaptationTest(parameterized.TestCase):
         adapted = adaptation.adapt(self.params, [examples.batch(self.pure, self.params)])
         changed = {name for name in self.params if not np.array_equal(adapted[name], self.params[name])}
         self.assertEqual(changed, {"policy/log_std", "head/kernel", "head/bias"})
+
+    @parameterized.parameters(([],), (["head/kernel", "tail/kernel"],))
+    def test_names_of_no_parameter_are_refused(self, names):
+        message = re.escape(f"of {list(self.params)}. Received: {names}")
+        with self.assertRaisesRegex(ValueError, f"Expected names of parameters to adapt, {message}"):
+            PolicyAdaptation(self.pure, adapted=lambda model: names)
+
+    def test_a_name_twice_counts_once(self):
+        pure = examples.policy(hidden=(6, 6), activation="relu")
+        params = pure.parameters()
+        twice = PolicyAdaptation(pure, 0.3, adapted=lambda model: [*list(params)[1:], "head/bias"])
+        once = PolicyAdaptation(pure, 0.3, adapted=lambda model: list(params)[1:])
+        self.assertEqual(twice.adapted, once.adapted)
+        # All of them have the closed form, all but one have not.
+        self.assertIsNone(twice.problem().linearize)
+
+    def test_step_sizes_may_be_an_array(self):
+        batches = [examples.batch(self.pure, self.params, seed=seed) for seed in range(2)]
+        expected = PolicyAdaptation(self.pure, [0.3, 0.1]).adapt(self.params, batches)
+        adapted = PolicyAdaptation(self.pure, np.array([0.3, 0.1])).adapt(self.params, batches)
+        for name, value in expected.items():
+            np.testing.assert_array_equal(adapted[name], value)
+        for step_sizes in (np.ones([2, 2]), [[0.1], [0.2]]):
+            with self.assertRaisesRegex(ValueError, "Expected a step size, or one for each step. Received: step_sizes"):
+                PolicyAdaptation(self.pure, step_sizes)
 
     def test_padding_contributes_nothing_to_the_meta_gradient(self):
         adaptation = PolicyAdaptation(self.pure, 0.3)

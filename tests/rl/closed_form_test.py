@@ -98,7 +98,7 @@ class HasClosedFormTest(absltest.TestCase):
             mlp((4,), (8, 8), 2, activation="tanh"),
             mlp((4,), (8, 8), 2, use_bias=False),
             mlp((4,), (8, 8), 2, output_activation="tanh"),
-            mlp((2, 2), (8, 8), 2),
+            keras.Sequential([keras.Input((4,)), keras.layers.Flatten(), *mlp((4,), (8, 8), 2).layers[1:]]),
             skipping,
             around,
             keras.Model(inputs, mlp((6,), (8, 8), 2)(contextual)),

@@ -73,3 +73,9 @@ def tasks(adaptation, params, count=2, inner_steps=1, steps=8) -> TaskExperience
 def task(blocks, number) -> TaskExperience:
     """One of several tasks."""
     return tf.nest.map_structure(lambda leaf: leaf[number], blocks)
+
+
+def positive_definite(size, seed=0) -> np.ndarray:
+    """A random symmetric positive definite matrix."""
+    factor = np.random.default_rng(seed).normal(size=(size, size))
+    return factor @ factor.T + np.eye(size)

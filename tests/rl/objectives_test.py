@@ -128,6 +128,11 @@ class ExperienceTest(absltest.TestCase):
         with self.assertRaisesRegex(ValueError, "Expected blocks to divide the 3 rollouts"):
             objectives.experience(rollouts, rollouts.rewards, 2)
 
+    def test_advantages_of_another_shape_are_refused(self):
+        rollouts = examples.rollouts()
+        with self.assertRaisesRegex(ValueError, r"of shape \(2, 3, 5\). Received: \(2, 3, 5, 1\)"):
+            objectives.experience(rollouts, rollouts.rewards[..., np.newaxis])
+
     def test_a_task_without_steps_is_refused(self):
         rollouts = examples.rollouts()
         rollouts.valid[1] = 0

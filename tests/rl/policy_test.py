@@ -6,7 +6,7 @@ import tempfile
 import keras
 import numpy as np
 import tensorflow as tf
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 
 from tests.support import with_rl  # noqa: F401
 
@@ -16,7 +16,17 @@ from tests.rl import examples
 from tests.support.keras_warnings import ignore_array_copy
 
 
-class GaussianPolicyTest(absltest.TestCase):
+def network_of(*layers):
+    return keras.Sequential([keras.Input((2,)), *layers], name="net")
+
+
+class AddsLoss(keras.layers.Layer):
+    def call(self, inputs):
+        self.add_loss(keras.ops.sum(inputs**2))
+        return inputs
+
+
+class GaussianPolicyTest(parameterized.TestCase):
     def test_the_papers_policy(self):
         policy = gaussian_mlp_policy(20, 6)
         self.assertEqual(policy.count_params(), 20 * 100 + 100 + 100 * 100 + 100 + 100 * 6 + 6 + 6)
@@ -57,6 +67,43 @@ class GaussianPolicyTest(absltest.TestCase):
         for one, other in zip(policy(observations), loaded(observations), strict=True):
             np.testing.assert_array_equal(one, other)
 
+    @parameterized.named_parameters(
+        ("weights", lambda: network_of(keras.layers.Dense(1, kernel_regularizer="l2"))),
+        ("outputs", lambda: network_of(keras.layers.Dense(1, activity_regularizer="l2"))),
+        ("inside", lambda: network_of(network_of(keras.layers.Dense(1, bias_regularizer="l1")))),
+        ("added", lambda: network_of(AddsLoss(), keras.layers.Dense(1))),
+    )
+    def test_losses_that_no_objective_would_count_are_refused(self, build):
+        with self.assertRaisesRegex(ValueError, "Expected a network without losses of its own.*Received: 'net'"):
+            GaussianPolicy(build())
+
+    @parameterized.parameters(
+        ({"dtype": "bfloat16"}, {"dtype": "bfloat16"}, r"\['bfloat16'\]"),
+        ({"dtype": "float32"}, {"dtype": "mixed_bfloat16"}, r"\['bfloat16', 'float32'\]"),
+        ({"dtype": "float32"}, {"dtype": "float64"}, r"\['float32', 'float64'\]"),
+    )
+    def test_other_data_types_are_refused(self, hidden, head, received):
+        network = network_of(keras.layers.Dense(3, **hidden), keras.layers.Dense(1, **head))
+        with self.assertRaisesRegex(ValueError, f"all float32 or all float64. Received: {received}"):
+            GaussianPolicy(network)
+
+    def test_other_shapes_are_refused(self):
+        one, other, sequence = keras.Input((2,)), keras.Input((2,)), keras.Input((5, 2))
+        head = keras.layers.Dense(1)
+        for network, received in (
+            (keras.Model([one, other], head(one + other)), r"\(None, 2\), \(None, 2\)"),
+            (keras.Model(one, [head(one), head(one)]), r"to .*\(None, 1\), \(None, 1\)"),
+            (keras.Model(sequence, head(sequence)), r"one from \(None, 5, 2\) to \(None, 5, 1\)"),
+        ):
+            with self.assertRaisesRegex(ValueError, rf"from observations \[.*Received: .*{received}"):
+                GaussianPolicy(network)
+        with self.assertRaisesRegex(ValueError, r"Expected .* the means alone. Received: a dict of \['mean'\]"):
+            GaussianPolicy(keras.Model(one, {"mean": head(one)}))
+
+    def test_a_network_without_variables_is_refused(self):
+        with self.assertRaisesRegex(ValueError, "Expected a network with variables to train. Received: 'net'"):
+            GaussianPolicy(network_of(keras.layers.Activation("tanh")))
+
     def test_a_network_with_state_is_refused(self):
         network = keras.Sequential([keras.Input((2,)), keras.layers.BatchNormalization(), keras.layers.Dense(1)])
         with self.assertRaisesRegex(ValueError, "Expected a network whose variables are all trainable"):
@@ -81,6 +128,26 @@ class GaussianPolicyTest(absltest.TestCase):
     def test_a_bad_floor_is_refused(self):
         with self.assertRaisesRegex(ValueError, "Expected min_std > 0. Received: min_std=0"):
             GaussianPolicy(gaussian_mlp_policy(2, 1).network, min_std=0)
+
+    def test_subclasses_that_no_objective_would_be_right_for_are_refused(self):
+        class StateDependent(GaussianPolicy):
+            def call(self, observations):
+                mean, log_std = super().call(observations)
+                return mean, log_std + 0.1 * mean
+
+        class Penalised(GaussianPolicy):
+            def call(self, observations):
+                mean, log_std = super().call(observations)
+                self.add_loss(keras.ops.sum(mean**2))
+                return mean, log_std
+
+        for kind, received in (
+            (StateDependent, r"StateDependent with one of shape \(5, 1\)"),
+            (Penalised, r"Penalised with one of shape \(1,\), which adds losses"),
+        ):
+            pure = PurePolicy(kind(network_of(keras.layers.Dense(1))))
+            with self.assertRaisesRegex(ValueError, f"Expected a policy with one log standard.*Received: {received}"):
+                pure(pure.parameters(), tf.zeros((5, 2)))
 
     def test_parameters_include_the_standard_deviation(self):
         pure = PurePolicy(gaussian_mlp_policy(2, 1, hidden=()))

@@ -1,8 +1,10 @@
 """Tests of the collection of rollouts."""
 
+import re
+
 import numpy as np
 import tensorflow as tf
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 
 from tests.support import with_rl  # noqa: F401
 
@@ -35,7 +37,7 @@ def zero(observations):
     return np.zeros((len(observations), 1), np.float32)
 
 
-class CollectTest(absltest.TestCase):
+class CollectTest(parameterized.TestCase):
     def collect(self, lengths, tasks=2, budget=False, seed=0, act=zero, log_std=None):
         environment = Countdown(lengths)
         environment.set_tasks(np.ones((tasks, 1)))
@@ -50,9 +52,17 @@ class CollectTest(absltest.TestCase):
         np.testing.assert_array_equal(rollouts.elapsed[0, 1], np.arange(6))
         np.testing.assert_array_equal(mean_returns(rollouts), [4.0, 3.5])
 
-    def test_deviations_of_another_number_of_tasks_are_an_error(self):
-        with self.assertRaisesRegex(ValueError, r"each of the environment's 2 tasks. Received: shape \(1, 1\)"):
-            self.collect([2, 6, 9, 1], log_std=np.zeros((1, 1), np.float32))
+    @parameterized.parameters((1, 1), (2, 2), (2,))
+    def test_deviations_of_another_shape_are_an_error(self, *shape):
+        received = re.escape(str(shape))
+        with self.assertRaisesRegex(ValueError, rf"log_std of each .* of shape \(2, 1\). Received: {received}"):
+            self.collect([2, 6, 9, 1], log_std=np.zeros(shape, np.float32))
+
+    @parameterized.parameters((4,), (1, 1), (4, 2))
+    def test_means_of_another_shape_are_an_error(self, *shape):
+        received = re.escape(str(shape))
+        with self.assertRaisesRegex(ValueError, rf"means of all .* of shape \(4, 1\). Received: {received}"):
+            self.collect([2, 6, 9, 1], act=lambda observations: np.zeros(shape, np.float32))
 
     def test_all_ended_stops_early(self):
         rollouts = self.collect([1, 2], tasks=1)

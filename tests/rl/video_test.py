@@ -34,6 +34,10 @@ class FilmTest(absltest.TestCase):
         ]
         self.assertTrue(np.any(films[0] != films[1]))
 
+    def test_refuses_no_steps_between_pictures(self):
+        with self.assertRaisesRegex(ValueError, "Expected every to be at least 1. Received: every=0"):
+            film(PointNavigation(1), lambda observations: np.zeros([1, 2]), every=0)
+
 
 class WriteVideoTest(parameterized.TestCase):
     def setUp(self):
@@ -63,6 +67,11 @@ class WriteVideoTest(parameterized.TestCase):
     def test_refuses(self, name, frames, message):
         with self.assertRaisesRegex(ValueError, message):
             write_video(name, frames, 10.0)
+
+    @parameterized.parameters(0, -5, np.nan, np.inf)
+    def test_refuses_speeds(self, speed):
+        with self.assertRaisesRegex(ValueError, f"Expected frames_per_second > 0. Received: frames_per_second={speed}"):
+            write_video(self.directory / "film.gif", np.zeros([1, 8, 8, 3], np.uint8), speed)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ def main(folder: str, width: str, height: str) -> None:
     """
     directory = pathlib.Path(folder)
     model = mujoco.MjModel.from_binary_path(str(directory / "model.mjb"))
+    # The engine's buffer is 640 x 480, whatever is asked for.
+    model.vis.global_.offwidth, model.vis.global_.offheight = int(width), int(height)
     data = mujoco.MjData(model)
     renderer = mujoco.Renderer(model, int(height), int(width))
     frames = []

@@ -25,15 +25,18 @@ def draw_states(model: mujoco.MjModel, qpos: np.ndarray, width: int, height: int
     Args:
         model: The model.
         qpos: Positions of each state, [frames, positions].
-        width: Pixels, 640 at most.
-        height: Pixels, 480 at most.
+        width: Pixels.
+        height: Pixels.
 
     Returns:
         uint8 [frames, height, width, 3].
 
     Raises:
+        ValueError: If width or height is not positive.
         RuntimeError: If nothing on this machine can draw.
     """
+    if width < 1 or height < 1:
+        raise ValueError(f"Expected width and height of at least 1. Received: width={width}, height={height}")
     chosen = os.environ.get("MUJOCO_GL")
     failures = []
     with tempfile.TemporaryDirectory() as folder:

@@ -10,7 +10,7 @@ from tf_agents.environments import py_environment
 from tf_agents.specs import array_spec
 from tf_agents.trajectories import time_step as ts
 
-from maml_tf.rl.environments.actions import checked_actions
+from maml_tf.rl.environments.checks import checked_actions, checked_tasks, require_shape
 from maml_tf.rl.environments.task_distribution import TaskDistribution
 
 # A state beyond it has left physics: MuJoCo's own bound.
@@ -145,16 +145,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
         Raises:
             ValueError: If the shape is another, n does not divide B, or a number is not finite.
         """
-        tasks = np.array(tasks, np.float32)
-        if tasks.ndim != 2 or tasks.shape[1] != self.task_size or not np.all(np.isfinite(tasks)):
-            raise ValueError(
-                f"Expected finite tasks of shape [tasks, {self.task_size}]. Received: tasks={tasks.tolist()}"
-            )
-        if not len(tasks) or self.batch_size % len(tasks):
-            raise ValueError(
-                f"Expected as many tasks as divide the number of simulations, {self.batch_size}. Received: "
-                f"{len(tasks)} tasks"
-            )
+        tasks = checked_tasks(tasks, self.task_size, self.batch_size)
         self._tasks = tasks
         self._task_of_simulation = np.repeat(tasks, self.batch_size // len(tasks), axis=0)
         self._started = False
@@ -170,7 +161,8 @@ class TaskEnvironment(py_environment.PyEnvironment):
             Observations of all simulations, float32 [B, observation].
 
         Raises:
-            ValueError: If some, but not all, are to start before all have once, or `simulations` is no mask.
+            ValueError: If some, but not all, are to start before all have once, `simulations` is no mask, or the
+                subclass' observations are of another shape.
         """
         if simulations is None:
             simulations = np.ones(self.batch_size, bool)
@@ -201,7 +193,8 @@ class TaskEnvironment(py_environment.PyEnvironment):
             before; which simulations are done, bool [B]. A terminating step's reward counts.
 
         Raises:
-            ValueError: If no `reset_batch` came before, or the shape is another.
+            ValueError: If no `reset_batch` came before, or a shape is another, of the actions or of what the subclass
+                returns.
             NonFiniteActionsError: If a number is not finite.
         """
         if not self._started:
@@ -209,6 +202,8 @@ class TaskEnvironment(py_environment.PyEnvironment):
         actions = checked_actions(actions, (self.batch_size, *self._action_spec.shape))
         running = ~self._done
         rewards, ended = self._advance(np.clip(actions, -1.0, 1.0), running)
+        require_shape("rewards", rewards, (self.batch_size,))
+        require_shape("ended", ended, (self.batch_size,))
         observations = self._observe()
         sound = (np.abs(rewards) <= _LARGEST) & (np.abs(observations) <= _LARGEST).all(axis=1)
         diverged = running & ~sound
@@ -284,6 +279,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
     def _observation(self, observations: np.ndarray) -> np.ndarray:
         if self.task_in_observation:
             observations = np.concatenate([observations, self._task_of_simulation], axis=1)
+        require_shape("observations", observations, (self.batch_size, *self._observation_spec.shape))
         # Always a copy: an observation must not change when the simulations go on.
         return np.array(observations, np.float32)
 

@@ -30,6 +30,23 @@ class RenderingTest(parameterized.TestCase):
         np.testing.assert_array_equal(first, same)
         self.assertGreater(np.count_nonzero(first != moved), 50)
 
+    def test_draws_larger_than_mujocos_own_buffer(self):
+        environment = HalfCheetah(1)
+        environment.reset_batch()
+        snapshots = environment.snapshot(0)[np.newaxis]
+        try:
+            environment.draw(snapshots, 96, 64)
+        except RuntimeError as error:
+            self.skipTest(str(error))
+        self.assertEqual(environment.draw(snapshots, 800, 600).shape, (1, 600, 800, 3))
+
+    @parameterized.parameters((0, 64), (96, -1))
+    def test_refuses_sizes(self, width, height):
+        environment = HalfCheetah(1)
+        environment.reset_batch()
+        with self.assertRaisesRegex(ValueError, f"Expected width .* Received: width={width}, height={height}"):
+            environment.draw(environment.snapshot(0)[np.newaxis], width, height)
+
     def test_navigation_renders_through_tf_agents_interface(self):
         environment = PointNavigation(2)
         environment.reset()

@@ -1,5 +1,7 @@
 """Tests of maml_tf.rl.environments.task_environment, on a small environment of its own."""
 
+from unittest import mock
+
 import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
@@ -195,6 +197,25 @@ class BatchTest(parameterized.TestCase):
         environment.reset_batch()
         with self.assertRaisesRegex(ValueError, message):
             environment.step_batch(actions)
+
+    @parameterized.parameters(1, 3)
+    def test_refuses_what_would_be_broadcast(self, simulations):
+        for rewards, ended, received in (
+            (np.ones([simulations, 1]), np.zeros(simulations, bool), rf"rewards .*Received: \({simulations}, 1\)"),
+            (np.ones(simulations), np.zeros([simulations, 1], bool), rf"ended .*Received: \({simulations}, 1\)"),
+            (np.float64(1.0), np.zeros(simulations, bool), r"rewards .*Received: \(\)"),
+        ):
+            environment = Sum(simulations)
+            environment.reset_batch()
+            with mock.patch.object(environment, "_advance", return_value=(rewards, ended)):
+                with self.assertRaisesRegex(ValueError, rf"Expected {received}"):
+                    environment.step_batch(np.zeros([simulations, 1]))
+
+    def test_refuses_observations_of_another_size(self):
+        environment = Sum(3)
+        with mock.patch.object(environment, "_observe", return_value=np.zeros([3, 1])):
+            with self.assertRaisesRegex(ValueError, r"Expected observations of shape \(3, 2\). Received: \(3, 1\)"):
+                environment.reset_batch()
 
     @parameterized.parameters((0, 1), (1, 0))
     def test_refuses_sizes(self, batch_size, horizon):

@@ -1,0 +1,73 @@
+"""Checks of what environments are given: actions, tasks, and what a subclass computes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class NonFiniteActionsError(ValueError):
+    """An action holds a number that is not finite: a policy has diverged."""
+
+
+def checked_actions(actions: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Checks actions of all simulations.
+
+    Args:
+        actions: [B, action], or what converts to it.
+        shape: The shape expected.
+
+    Returns:
+        The actions as an array.
+
+    Raises:
+        ValueError: If the shape is another.
+        NonFiniteActionsError: If a number is not finite.
+    """
+    actions = np.asarray(actions)
+    if actions.shape != shape:
+        raise ValueError(f"Expected actions of shape {shape}. Received: {actions.shape}")
+    if not np.all(np.isfinite(actions)):
+        raise NonFiniteActionsError(
+            "Expected finite actions. Received: numbers that are not, in simulations "
+            f"{np.flatnonzero(~np.isfinite(actions).all(axis=1))[:5]}"
+        )
+    return actions
+
+
+def checked_tasks(tasks: np.ndarray, size: int, simulations: int) -> np.ndarray:
+    """Checks the tasks of all simulations.
+
+    Args:
+        tasks: [tasks, size], or what converts to it.
+        size: Numbers that make a task.
+        simulations: How many there are.
+
+    Returns:
+        A copy, float32.
+
+    Raises:
+        ValueError: If the shape is another, a number is not finite, or the tasks do not divide the simulations.
+    """
+    tasks = np.array(tasks, np.float32)
+    if tasks.ndim != 2 or tasks.shape[1] != size or not np.all(np.isfinite(tasks)):
+        raise ValueError(f"Expected finite tasks of shape [tasks, {size}]. Received: tasks={tasks.tolist()}")
+    if not len(tasks) or simulations % len(tasks):
+        raise ValueError(
+            f"Expected as many tasks as divide the number of simulations, {simulations}. Received: {len(tasks)} tasks"
+        )
+    return tasks
+
+
+def require_shape(name: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
+    """Checks what a subclass computes, for an array of another shape would be broadcast.
+
+    Args:
+        name: What it is.
+        values: The array.
+        shape: The shape expected.
+
+    Raises:
+        ValueError: If the shape is another.
+    """
+    if np.shape(values) != shape:
+        raise ValueError(f"Expected {name} of shape {shape}. Received: {np.shape(values)}")

@@ -1,0 +1,46 @@
+"""Tests of maml_tf.experiments.meta_rl: which methods a run takes."""
+
+import pathlib
+import tempfile
+from unittest import mock
+
+from absl.testing import absltest, parameterized
+
+from tests.support import with_rl  # noqa: F401
+
+# isort: split
+from maml_tf.experiments import meta_rl
+from maml_tf.experiments.meta_rl_config import METHODS, MetaRLConfig
+from tests.support.keras_warnings import ignore_array_copy
+
+CONFIG = MetaRLConfig(
+    hidden=8, evaluation_steps=1, evaluation_rollouts=2, test_tasks=2, tune_step_size=False, iterations=1
+)
+
+
+class MethodsOfARunTest(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.directory = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
+
+    def test_a_method_named_twice_runs_once(self):
+        ignore_array_copy()
+        with mock.patch.object(meta_rl, "train", wraps=meta_rl.train) as train:
+            rows = meta_rl.run(CONFIG, ["random", "random"], self.directory)
+        train.assert_called_once()
+        self.assertEqual([(row.method, row.step) for row in rows], [("random", 0), ("random", 1)])
+
+    def test_all_is_every_method_once(self):
+        with mock.patch.object(meta_rl, "open_logdir", side_effect=InterruptedError) as opened:
+            with self.assertRaises(InterruptedError):
+                meta_rl.run(CONFIG, ["oracle", "all", "oracle"], self.directory)
+        self.assertEqual(opened.call_args.args[1], [f"{method}/checkpoints" for method in METHODS])
+
+    @parameterized.parameters(([],), (["maml", "reptile"],))
+    def test_other_methods_are_refused(self, methods):
+        with self.assertRaisesRegex(ValueError, "Expected methods of .*, or all. Received: "):
+            meta_rl.run(CONFIG, methods, self.directory)
+
+
+if __name__ == "__main__":
+    absltest.main()
