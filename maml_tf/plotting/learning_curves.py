@@ -34,6 +34,7 @@ def learning_curves(
     metric: str = "mean squared error",
     labels: Mapping[str, str] | None = None,
     log_scale: bool = True,
+    percent: bool = False,
     shots_label: str = "K = {shots}",
     title: str | None = None,
     published: Sequence[Point] = (),
@@ -49,6 +50,7 @@ def learning_curves(
         log_scale: Whether the vertical axis is logarithmic. The squared error of the sinusoids falls by two
             orders of magnitude, which a linear axis presses into its lowest tenth; accuracies are better
             linear.
+        percent: Whether to write the metric, a share between 0 and 1, in percent.
         shots_label: Title of a panel, with the number of shots as {shots}.
         title: Title of the figure.
         published: The paper's results, drawn as hollow points in the colour of the same method where it has rows of
@@ -91,7 +93,9 @@ def learning_curves(
             panels[0].yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
             panels[0].yaxis.set_major_formatter("{x:g}")
             panels[0].yaxis.set_minor_locator(NullLocator())
-        panels[0].set_ylabel(metric)
+        if percent:
+            panels[0].yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g}")
+        panels[0].set_ylabel(f"{metric}, %" if percent else metric)
         handles: dict[str, Artist] = {}
         for panel in panels:
             for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):

@@ -43,6 +43,13 @@ class LearningCurvesTest(parameterized.TestCase):
         labels = [text.get_text() for text in figure.legends[0].get_texts()]
         self.assertEqual(labels, ["MAML", "pretrained", "95 % confidence"])
 
+    def test_shares_are_written_in_percent(self):
+        results = [Result("maml", 1, step, mean=0.2 + 0.1 * step, ci95=0.01) for step in range(4)]
+        figure = learning_curves(results, metric="accuracy", log_scale=False, percent=True)
+        [panel] = figure.axes
+        self.assertEqual(panel.get_ylabel(), "accuracy, %")
+        self.assertEqual(panel.yaxis.get_major_formatter()(0.25), "25")
+
     def test_lines_hold_the_means_in_the_order_of_the_steps(self):
         figure = learning_curves(rows())
         for panel, shots in zip(figure.axes, (5, 10, 20), strict=True):
