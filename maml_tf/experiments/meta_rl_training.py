@@ -35,7 +35,8 @@ def train(method: str, config: MetaRLConfig, directory: pathlib.Path, resume: bo
         The policy.
 
     Raises:
-        ValueError: If the directory holds checkpoints and `resume` is False, or those of another configuration.
+        ValueError: If the directory holds checkpoints and `resume` is False, or those of another configuration, or
+            the policy diverges in every validation.
     """
     keras.utils.set_random_seed(config.seed)
     environment = build_environment(method, config, config.meta_batch_size * config.rollouts)
@@ -72,6 +73,11 @@ def train(method: str, config: MetaRLConfig, directory: pathlib.Path, resume: bo
         callbacks.on_train_end()
     # Not in the checkpoint, so that a training that goes on equals one that was longer from the start.
     best.offer(validation(policy.parameters()), config.iterations)
+    if best.iteration is None:
+        raise ValueError(
+            f"Expected a {method} policy that does not diverge on the validation tasks with step sizes "
+            f"{config.step_sizes()}. Received: none in {config.iterations} meta-iterations"
+        )
     best.apply()
     logging.info("%s: best return on validation tasks %.2f, after %d iterations", method, best.value, best.iteration)
     return policy

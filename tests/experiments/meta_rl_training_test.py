@@ -104,6 +104,16 @@ class TrainTest(absltest.TestCase):
         self.assertEqual(validation.call_count, 3)
         np.testing.assert_array_equal(policy.policy.log_std, [4.0, 4.0])
 
+    def test_a_policy_that_always_diverges_is_an_error(self):
+        config = MetaRLConfig(**{**SMALL, "iterations": 1})
+        step, validation = mock.Mock(side_effect=lambda params, _: (params, {})), mock.Mock(return_value=-np.inf)
+        with (
+            mock.patch.object(meta_rl_training, "build_iteration", return_value=step),
+            mock.patch.object(meta_rl_training, "Validation", return_value=validation),
+            self.assertRaisesRegex(ValueError, "maml policy that does not diverge.*none in 1 meta-iterations"),
+        ):
+            train("maml", config, self.folder, False)
+
     def test_random_is_not_trained(self):
         config = MetaRLConfig(**SMALL)
         one, other = (train("random", config, self.folder, False) for _ in range(2))
