@@ -7,28 +7,7 @@ from absl.testing import absltest, parameterized
 
 from maml_tf import MAML
 from maml_tf.core.clone import clone
-
-
-def sequential(*layers, features=3):
-    return keras.Sequential([keras.Input((features,)), *layers])
-
-
-@keras.saving.register_keras_serializable(package="functional_test")
-class TwoDense(keras.Model):
-    def __init__(self, units=4, **kwargs):
-        super().__init__(**kwargs)
-        self.units = units
-        self.first, self.second = keras.layers.Dense(units), keras.layers.Dense(1)
-
-    def build(self, input_shape):
-        self.first.build(input_shape)
-        self.second.build((*input_shape[:-1], self.units))
-
-    def call(self, x):
-        return self.second(keras.ops.tanh(self.first(x)))
-
-    def get_config(self):
-        return {**super().get_config(), "units": self.units}
+from tests.support.small_models import FixedResidual, Residual, TwoDense, sequential
 
 
 class BuiltByCall(keras.Model):
@@ -40,20 +19,6 @@ class BuiltByCall(keras.Model):
 
     def call(self, x):
         return self.second(self.first(x))
-
-
-class Residual(keras.Sequential):
-    """Layers in a row, and code of its own."""
-
-    def call(self, x, training=None, mask=None):
-        return x + super().call(x, training=training, mask=mask)
-
-
-class FixedResidual(Residual):
-    """Cannot be made from its configuration, whose layers its constructor does not take."""
-
-    def __init__(self):
-        super().__init__([keras.Input((3,)), keras.layers.Dense(3)])
 
 
 class Scaled(keras.Model):

@@ -6,42 +6,7 @@ import tensorflow as tf
 from absl.testing import absltest, parameterized
 
 from maml_tf.core.functional import FunctionalModel, bind, is_layer_graph, leaf_layers, unique_names
-
-
-def sequential(*layers, features=3):
-    return keras.Sequential([keras.Input((features,)), *layers])
-
-
-@keras.saving.register_keras_serializable(package="functional_test")
-class TwoDense(keras.Model):
-    def __init__(self, units=4, **kwargs):
-        super().__init__(**kwargs)
-        self.units = units
-        self.first, self.second = keras.layers.Dense(units), keras.layers.Dense(1)
-
-    def build(self, input_shape):
-        self.first.build(input_shape)
-        self.second.build((*input_shape[:-1], self.units))
-
-    def call(self, x):
-        return self.second(keras.ops.tanh(self.first(x)))
-
-    def get_config(self):
-        return {**super().get_config(), "units": self.units}
-
-
-class Residual(keras.Sequential):
-    """Layers in a row, and code of its own."""
-
-    def call(self, x, training=None, mask=None):
-        return x + super().call(x, training=training, mask=mask)
-
-
-class FixedResidual(Residual):
-    """Cannot be made from its configuration, whose layers its constructor does not take."""
-
-    def __init__(self):
-        super().__init__([keras.Input((3,)), keras.layers.Dense(3)])
+from tests.support.small_models import FixedResidual, Residual, TwoDense, sequential
 
 
 class FunctionalModelTest(parameterized.TestCase):
