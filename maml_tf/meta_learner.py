@@ -218,7 +218,7 @@ class MAML(FiniteTraining):
         # Neither the optimizer nor the moving statistics must see the result of a loss that is not finite.
         self.update_if_finite(losses, update)
         self._loss_tracker.update_state(result.loss, sample_weight=tf.shape(result.task_losses)[0])
-        return self._metrics_of_examples(targets, predictions, masks)
+        return self._metrics_of_examples(inputs[2], targets, predictions, masks)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         (support_x, support_y, query_x), targets = episode_checks.check_data(episode_checks.without_sample_weight(data))
@@ -237,7 +237,7 @@ class MAML(FiniteTraining):
             parallel_tasks=self.parallel_tasks,
         )
         self._loss_tracker.update_state(tf.reduce_mean(losses), sample_weight=tf.shape(losses)[0])
-        return self._metrics_of_examples(targets, predictions, masks)
+        return self._metrics_of_examples(query_x, targets, predictions, masks)
 
     def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object
@@ -283,10 +283,10 @@ class MAML(FiniteTraining):
         with tf.control_dependencies(require_finite(result.auxiliary[2])):
             return tf.nest.map_structure(tf.identity, result)
 
-    def _metrics_of_examples(self, targets: Any, predictions: Any, masks: Any) -> dict[str, Any]:
+    def _metrics_of_examples(self, query_x: Any, query_y: Any, predictions: Any, masks: Any) -> dict[str, Any]:
         """Hands the tasks' examples to the metrics one after the other, as they would come from the model alone."""
-        targets, predictions, masks = examples_of((targets, predictions, masks))
-        return self.compute_metrics(None, targets, with_masks(predictions, masks), None)
+        query_x, query_y, predictions, masks = examples_of((query_x, query_y, predictions, masks))
+        return self.compute_metrics(query_x, query_y, with_masks(predictions, masks), None)
 
     def _in_order(self, gradients) -> list[tf.Tensor]:
         theta, rates = gradients

@@ -40,7 +40,7 @@ class FunctionalModel:
 
     Raises:
         TypeError: If `model` is not a Keras model.
-        ValueError: If `model` is not built, or computes in float16.
+        ValueError: If `model` is not built, computes in float16, or has a stateful recurrent layer.
 
     Example:
     >>> import keras
@@ -59,12 +59,13 @@ class FunctionalModel:
                 "which has no weights yet"
             )
         _require_no_float16(model)
+        _require_no_carried_state(model)
         self.model = model
 
     @property
     def names(self) -> list[str]:
         """The trainable variables' paths, in the model's order, made unique."""
-        return unique_names(self.model.trainable_variables)
+        return unique_names(self.model)
 
     def parameters(self) -> dict[str, tf.Tensor]:
         """Reads the trainable variables.
@@ -119,6 +120,8 @@ class FunctionalModel:
             *zip(model.non_trainable_variables, state, strict=True),
         ]
         with keras.StatelessScope(state_mapping=given, collect_losses=True) as scope:
+            # Keras does it only where no other model's call is around; else the losses of the last call count again.
+            model._clear_losses()
             outputs = model(inputs, **training_argument(model, training))
             losses = model.losses
         known = {id(variable) for variable in [*model.variables, *model.metrics_variables]}
@@ -154,22 +157,29 @@ def training_argument(model: keras.Model, training: bool) -> dict[str, bool]:
     return {"training": training} if model._call_has_training_arg else {}
 
 
-def unique_names(variables: Sequence[keras.Variable]) -> list[str]:
-    """Names variables by their paths, with a number after the layer where a path repeats.
+def unique_names(model: keras.Model) -> list[str]:
+    """Names a model's trainable variables by their paths, with a number after the layer where another has its name.
 
     Args:
-        variables: Keras variables.
+        model: A built model.
 
     Returns:
         As many different strings, such as "hidden/kernel" and "hidden#2/kernel" of two layers of one name.
     """
+    owners = {id(variable): layer for layer in model._flatten_layers() for variable in layer._trainable_variables}
+    layers: dict[str, list[Any]] = {}
     names: dict[str, None] = {}
-    for variable in variables:
-        layer, slash, own = variable.path.rpartition("/")
-        name, count = variable.path, 1
+    for variable in model.trainable_variables:
+        path, slash, own = variable.path.rpartition("/")
+        of_path, owner = layers.setdefault(path, []), owners.get(id(variable))
+        if not any(owner is other for other in of_path):
+            of_path.append(owner)
+        number = next(i for i, other in enumerate(of_path, 1) if other is owner)
+        layer = f"{path}#{number}" if number > 1 else path
+        name, count = f"{layer}{slash}{own}", 1
         while name in names:
             count += 1
-            name = f"{layer}#{count}/{own}" if slash else f"{own}#{count}"
+            name = f"{layer}{slash}{own}#{count}"
         names[name] = None
     return list(names)
 
@@ -238,4 +248,13 @@ def _require_no_float16(model: keras.Model) -> None:
                 "Expected a model that computes in float32, float64 or bfloat16: inner gradients in float16 "
                 "underflow, and Keras' loss scaling does not reach the inner steps. "
                 f"Received: layer {layer.name!r} with policy {layer.dtype_policy.name!r}; use 'mixed_bfloat16'"
+            )
+
+
+def _require_no_carried_state(model: keras.Model) -> None:
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.RNN) and layer.stateful:
+            raise ValueError(
+                "Expected layers that begin every batch anew: tasks are no batches that follow each other. "
+                f"Received: layer {layer.name!r} with stateful=True"
             )

@@ -50,7 +50,8 @@ class LearnedStepSizes(UpdateRule):
         if not isinstance(params, dict):
             raise ValueError(f"Expected a dictionary from variable path to value. Received: {type(params).__name__}")
         needed = {self._key(path): value for path, value in params.items()}
-        if self.built and {key: self._shape(value) for key, value in needed.items()} != self._shapes_built():
+        made = {key: tuple(variable.shape) for key, variable in self._step_sizes.items()}
+        if self.built and any(made.get(key) != self._shape(value) for key, value in needed.items()):
             raise ValueError(
                 "Expected step sizes of their own for each model. "
                 f"Received: {self.name!r}, built for {list(self._step_sizes)}, and a model with {list(needed)}"
@@ -74,9 +75,6 @@ class LearnedStepSizes(UpdateRule):
     def get_config(self):
         own = {"initial": self.initial, "granularity": self.granularity, "steps": self.steps}
         return {**super().get_config(), **own}
-
-    def _shapes_built(self) -> dict[str, tuple[int, ...]]:
-        return {key: tuple(variable.shape) for key, variable in self._step_sizes.items()}
 
     def _key(self, path: str) -> str:
         return path if self.granularity == "weight" else path.rpartition("/")[0]

@@ -180,9 +180,16 @@ def _vectorized_in_chunks(function, tasks, parallel_tasks):
     # Where the last chunk is short, the last task fills it.
     rows = tf.minimum(tf.range(chunks * parallel_tasks), count - 1)
     chunked = tf.nest.map_structure(
-        lambda leaf: tf.reshape(tf.gather(leaf, rows), [chunks, parallel_tasks, *leaf.shape[1:]]), tasks
+        lambda leaf: _reshaped(tf.gather(leaf, rows), [chunks, parallel_tasks], leaf[0]), tasks
     )
     results = _mapped(lambda chunk: over_tasks(function, chunk, task_map="vectorized"), chunked, 1)
-    return tf.nest.map_structure(
-        lambda leaf: tf.reshape(leaf, [chunks * parallel_tasks, *leaf.shape[2:]])[:count], results
+    return tf.nest.map_structure(lambda leaf: _reshaped(leaf, [chunks * parallel_tasks], leaf[0, 0])[:count], results)
+
+
+def _reshaped(values, leading, element):
+    return tf.reshape(
+        values,
+        [*leading, *element.shape]
+        if element.shape.is_fully_defined()
+        else tf.concat([leading, tf.shape(element)], axis=0),
     )

@@ -25,7 +25,7 @@ def everything(model: keras.Model) -> list[str]:
     Returns:
         The names of its trainable variables.
     """
-    return unique_names(model.trainable_variables)
+    return unique_names(model)
 
 
 @_register
@@ -47,7 +47,7 @@ def head(model: keras.Model) -> list[str]:
     if not trainable:
         raise ValueError(f"Expected a trainable variable to adapt. Received: none in {model.name!r}")
     chosen = {id(variable) for variable in trainable[-1].trainable_variables}
-    names = unique_names(model.trainable_variables)
+    names = unique_names(model)
     return [name for name, variable in zip(names, model.trainable_variables, strict=True) if id(variable) in chosen]
 
 

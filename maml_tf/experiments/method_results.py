@@ -87,9 +87,15 @@ class MethodResults:
 
     def _keep(self, methods: Collection[str], resume: bool) -> None:
         content = read_json(self._path)
-        rows = read_rows(self._path)
-        differing = _differences(content, self._experiment, self._config)
-        if differing and (not resume or {row.method for row in rows} - set(methods)):
+        try:
+            rows, experiment = read_rows(self._path), content["experiment"]
+            differing = _differences(content, self._experiment, self._config)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"Expected results as this program writes them. Received: others in {str(self._path)!r}: {error!r}"
+            ) from error
+        replaced = resume and experiment == self._experiment and {row.method for row in rows} <= set(methods)
+        if differing and not replaced:
             raise ValueError(
                 "Expected the configuration with which the results that are there were made, or another --logdir. "
                 f"Received: one that differs in {differing} from that of "

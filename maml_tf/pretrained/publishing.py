@@ -143,7 +143,7 @@ def _check_measured(
     _require(weights)
     digests = {path: one.get("weights_sha256") for path, one in measured.items()}
     if method is not None:
-        digests = {path: (of_methods or {}).get(method) for path, of_methods in digests.items()}
+        digests = {path: found.get(method) if isinstance(found, dict) else None for path, found in digests.items()}
     digest = file_digest(weights)
     others = [str(path) for path, received in digests.items() if received != digest]
     if others:

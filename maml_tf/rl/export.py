@@ -66,6 +66,6 @@ def with_parameters(policy: GaussianPolicy, params: dict[str, tf.Tensor]) -> Gau
     """
     copy = clone(policy)
     # By position: a copy's layers may have other paths.
-    for name, variable in zip(unique_names(policy.trainable_variables), copy.trainable_variables, strict=True):
+    for name, variable in zip(unique_names(policy), copy.trainable_variables, strict=True):
         variable.assign(params[name])
     return copy

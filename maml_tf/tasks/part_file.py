@@ -7,6 +7,8 @@ import os
 import pathlib
 from collections.abc import Iterator
 
+from absl import logging
+
 try:
     import fcntl
 except ImportError:  # Windows.
@@ -28,7 +30,10 @@ def alone(part: pathlib.Path) -> Iterator[None]:
     while True:
         with open(part, "ab") as file:
             if fcntl:
-                fcntl.flock(file, fcntl.LOCK_EX)
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                except OSError as error:  # A file system without locks.
+                    logging.warning("%s can't be locked (%s): make sure that no other process writes it.", part, error)
                 # Whoever had it may have renamed or removed it: that is another file by now.
                 if not part.exists() or not os.path.samestat(os.fstat(file.fileno()), part.stat()):
                     continue

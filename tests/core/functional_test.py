@@ -133,20 +133,46 @@ class FunctionalModelTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "seed=self.seed_generator. Received: 'seq.*changes 1 other variables"):
             pure(pure.parameters(), pure.state(), tf.ones((1, 3)), training=True)
 
+    def test_losses_of_the_last_call_do_not_count_again(self):
+        """Inside another model's call Keras leaves them."""
+
+        class Outer(keras.Model):
+            def call(self, x):
+                return [pure(pure.parameters(), pure.state(), x, training=True).added_loss for _ in range(20)]
+
+        penalized = [keras.layers.Dense(3, activity_regularizer=keras.regularizers.L2(1.0)) for _ in range(3)]
+        pure = FunctionalModel(sequential(*penalized))
+        losses = [float(loss) for loss in Outer()(tf.ones((2, 3)))]
+        self.assertLen(set(losses), 1)
+        self.assertEqual(losses[0], float(pure(pure.parameters(), pure.state(), tf.ones((2, 3)), True).added_loss))
+
+    def test_stateful_recurrent_layers(self):
+        model = keras.Sequential([keras.Input((4, 2), batch_size=3), keras.layers.GRU(2, stateful=True, name="gru")])
+        with self.assertRaisesRegex(ValueError, "begin every batch anew.*Received: layer 'gru' with stateful=True"):
+            FunctionalModel(model)
+
 
 class UniqueNamesTest(absltest.TestCase):
-    def test_repeated_paths_are_numbered(self):
-        variables = [keras.Variable(0.0, name="a"), keras.Variable(0.0, name="a"), keras.Variable(0.0, name="b")]
-        self.assertEqual(unique_names(variables), ["a", "a#2", "b"])
-
     def test_the_number_is_the_layers(self):
         """What goes by layer or by the end of the path, such as step sizes and `matching`, tells them apart."""
-        inner = [keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, name="d")], name="s") for _ in "ab"]
+        inner = [keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, use_bias=bias, name="d")], name="s")
+                 for bias in (False, True)]  # fmt: skip
         outer = TwoSame(inner)
         outer(tf.ones((1, 2)))
         pure = FunctionalModel(outer)
-        self.assertEqual(pure.names, ["s/d/kernel", "s/d/bias", "s/d#2/kernel", "s/d#2/bias"])
+        self.assertEqual(pure.names, ["s/d/kernel", "s/d#2/kernel", "s/d#2/bias"])
         self.assertEqual(list(pure.parameters()), pure.names)
+
+    def test_weights_of_one_name_in_a_layer(self):
+        class TwoWeights(keras.layers.Layer):
+            def build(self, input_shape):
+                self.weights_of_one_name = [self.add_weight(shape=(), name="w") for _ in range(2)]
+
+            def call(self, x):
+                return x * self.weights_of_one_name[0] + self.weights_of_one_name[1]
+
+        names = unique_names(sequential(TwoWeights(name="own")))
+        self.assertEqual([name.partition("/")[2] for name in names], ["own/w", "own/w#2"])
 
 
 class TwoSame(keras.Model):

@@ -65,6 +65,11 @@ class LearnedStepSizesTest(parameterized.TestCase):
             with self.assertRaisesRegex(ValueError, r"of their own for each model.*built for \['a/kernel'\]"):
                 rule.build(other)
 
+    def test_fewer_weights_of_its_model_may_adapt(self):
+        rule = built(LearnedStepSizes(0.1))
+        rule.build({"b/kernel": tf.ones((3, 1))})
+        self.assertLen(rule.trainable_variables, 3)
+
     def test_needs_names(self):
         with self.assertRaisesRegex(ValueError, "Expected a dictionary from variable path to value. Received: list"):
             LearnedStepSizes().build([tf.ones(1)])

@@ -118,6 +118,15 @@ class OverTasksTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, f"Received: parallel_tasks={parallel_tasks}, task_map='{task_map}'"):
             over_tasks(tf.identity, tf.ones(2), task_map=task_map, parallel_tasks=parallel_tasks)
 
+    @parameterized.parameters(([None, None],), ([4, None],))
+    def test_chunks_of_tasks_of_unknown_sizes(self, shape):
+        @tf.function(input_signature=[tf.TensorSpec(shape)])
+        def doubled(rows):
+            return over_tasks(lambda row: 2.0 * row, rows, task_map="vectorized", parallel_tasks=3)
+
+        rows = np.arange(8.0, dtype=np.float32).reshape(4, 2)
+        np.testing.assert_array_equal(doubled(rows), 2 * rows)
+
     @parameterized.product(tasks=(1, 3, 4, 5), known=(True, False), jit_compile=(True, False))
     def test_chunks_of_any_number_of_tasks(self, tasks, known, jit_compile):
         @tf.function(input_signature=[tf.TensorSpec([tasks if known else None, 2])], jit_compile=jit_compile)

@@ -64,6 +64,22 @@ class MethodResultsTest(absltest.TestCase):
             self.results("oracle", experiment="ant")
         self.assertEqual(read_rows(self.path), rows("maml"))
 
+    def test_results_of_another_experiment_are_refused_resumed_or_not(self):
+        self.results("maml").add("maml", rows("maml"))
+        before = self.path.read_text()
+        for resume in (False, True):
+            with self.assertRaisesRegex(
+                ValueError, "differs in experiment: stored 'sinusoid', given 'ant' from that of maml"
+            ):
+                self.results("maml", resume=resume, experiment="ant")
+        self.assertEqual(self.path.read_text(), before)
+
+    def test_a_file_that_holds_something_else_is_named(self):
+        for content in ("[]", "{}", '{"rows": []}'):
+            self.path.write_text(content)
+            with self.assertRaisesRegex(ValueError, "Expected results.* Received: others in '.*results.json'"):
+                self.results("maml")
+
     def test_a_resumed_run_replaces_what_it_measures_alone(self):
         first = self.results("maml", "oracle")
         first.add("maml", rows("maml"))

@@ -45,7 +45,7 @@ class PolicyTest(absltest.TestCase):
         self.assertEqual(card["results"][0]["rows"], [{"method": "oracle", "mean": -1.0}])
         self.assertEqual(card["training"], {"method": "oracle", "seconds": 5.0})
         self.assertEqual(card["config"]["seed"], 2)
-        for others in ({"maml": digest, "oracle": "0"}, {"maml": digest}, None):
+        for others in ({"maml": digest, "oracle": "0"}, {"maml": digest}, digest, None):
             (folder / "run" / "results.json").write_text(json.dumps({**results, "weights_sha256": others}))
             with self.assertRaisesRegex(ValueError, r"oracle/policy.keras'; evaluate them again. .*results"):
                 pretrained.publish(folder / "run", "navigation", folder / "entries", method="oracle")
