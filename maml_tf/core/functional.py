@@ -166,15 +166,13 @@ def unique_names(model: keras.Model) -> list[str]:
     Returns:
         As many different strings, such as "hidden/kernel" and "hidden#2/kernel" of two layers of one name.
     """
-    owners = {id(variable): layer for layer in model._flatten_layers() for variable in layer._trainable_variables}
-    layers: dict[str, list[Any]] = {}
+    owners = {id(variable): id(layer) for layer in model._flatten_layers() for variable in layer._trainable_variables}
+    numbers: dict[str, dict[int | None, int]] = {}
     names: dict[str, None] = {}
     for variable in model.trainable_variables:
         path, slash, own = variable.path.rpartition("/")
-        of_path, owner = layers.setdefault(path, []), owners.get(id(variable))
-        if not any(owner is other for other in of_path):
-            of_path.append(owner)
-        number = next(i for i, other in enumerate(of_path, 1) if other is owner)
+        of_path = numbers.setdefault(path, {})
+        number = of_path.setdefault(owners.get(id(variable)), len(of_path) + 1)
         layer = f"{path}#{number}" if number > 1 else path
         name, count = f"{layer}{slash}{own}", 1
         while name in names:

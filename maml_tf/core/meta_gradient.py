@@ -187,9 +187,6 @@ def _vectorized_in_chunks(function, tasks, parallel_tasks):
 
 
 def _reshaped(values, leading, element):
-    return tf.reshape(
-        values,
-        [*leading, *element.shape]
-        if element.shape.is_fully_defined()
-        else tf.concat([leading, tf.shape(element)], axis=0),
-    )
+    if element.shape.is_fully_defined():
+        return tf.reshape(values, [*leading, *element.shape])
+    return tf.reshape(values, tf.concat([leading, tf.shape(element)], axis=0))
