@@ -40,16 +40,12 @@ def run(
         earlier runs left in it are among them.
 
     Raises:
-        ValueError: If a method is unknown, `config.test_seed` is too large, the directory cannot be written, or it
-            holds checkpoints or results of another configuration, or checkpoints of any without `resume`.
+        ValueError: If a method is unknown, the directory cannot be written, or it holds checkpoints or results of
+            another configuration, or checkpoints of any without `resume`.
     """
     unknown = [method for method in methods if method not in (*METHODS, "all")]
     if unknown or not methods:
         raise ValueError(f"Expected methods of {METHODS}, or all. Received: {tuple(methods)}")
-    if config.test_seed >= 2**32:  # Said now and not by the evaluation, after all the training.
-        raise ValueError(
-            f"Expected test_seed to be less than 2**32, as NumPy's RandomState has it. Received: {config.test_seed}"
-        )
     if "all" in methods:
         methods = METHODS
     methods = tuple(dict.fromkeys(methods))

@@ -102,6 +102,10 @@ class MetaRLConfig:
         )  # fmt: skip
         check_at_least(self, 1, counts)
         check_at_least(self, 0, ("seed", "test_seed", "damping", "checkpoint_seconds"))
+        if self.test_seed >= 2**32:
+            raise ValueError(
+                f"Expected test_seed to be less than 2**32, as NumPy's RandomState has it. Received: {self.test_seed}"
+            )
         check_shares(self, ("discount", "gae_lambda"))
         rates = ("inner_learning_rate", "evaluation_learning_rate", "later_learning_rate")
         check_positive(self, (*rates, "max_divergence"))

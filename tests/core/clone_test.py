@@ -7,7 +7,8 @@ from absl.testing import absltest, parameterized
 
 from maml_tf import MAML
 from maml_tf.core.clone import clone
-from tests.support.small_models import FixedResidual, Residual, TwoDense, sequential
+from tests.support.small_learner import Subclassed
+from tests.support.small_models import FixedResidual, Residual, sequential
 
 
 class BuiltByCall(keras.Model):
@@ -48,7 +49,7 @@ class CloneTest(parameterized.TestCase):
         inputs = keras.Input((3,))
         branches = [keras.layers.Dense(2)(inputs), keras.layers.Dense(2)(inputs)]
         functional = keras.Model(inputs, keras.layers.Add()(branches))
-        subclassed, built_by_call, residual = TwoDense(5), BuiltByCall(), Residual([keras.layers.Dense(3)])
+        subclassed, built_by_call, residual = Subclassed(5), BuiltByCall(), Residual([keras.layers.Dense(3)])
         for model in (subclassed, built_by_call, residual):
             model(tf.ones((1, 3)))
         plain = sequential(keras.layers.Dense(2), keras.layers.BatchNormalization(), keras.layers.Dropout(0.5))
@@ -104,16 +105,16 @@ class CloneTest(parameterized.TestCase):
             clone(model)
 
     def test_layers_frozen_after_the_model_was_made(self):
-        model = TwoDense(1)
+        model = Subclassed(1)
         model(tf.ones((1, 1)))
-        model.first.trainable = False
+        model.hidden.trainable = False
         copy = clone(model)
         self.assertEqual([v.trainable for v in copy.variables], [False, False, True, True])
         x, y = tf.ones((2, 1)), tf.ones((2, 1))
         adapted = MAML(model, "mse", 0.1).adapt(x, y)
-        for variable, before in zip(adapted.first.variables, model.first.variables, strict=True):
+        for variable, before in zip(adapted.hidden.variables, model.hidden.variables, strict=True):
             np.testing.assert_array_equal(variable, before)
-        self.assertFalse(np.array_equal(adapted.second.kernel, model.second.kernel))
+        self.assertFalse(np.array_equal(adapted.out.kernel, model.out.kernel))
 
     def test_statistics_that_a_layer_learned(self):
         normalization = keras.layers.Normalization()

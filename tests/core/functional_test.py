@@ -6,7 +6,8 @@ import tensorflow as tf
 from absl.testing import absltest, parameterized
 
 from maml_tf.core.functional import FunctionalModel, bind, is_layer_graph, leaf_layers, unique_names
-from tests.support.small_models import FixedResidual, Residual, TwoDense, sequential
+from tests.support.small_learner import Subclassed
+from tests.support.small_models import FixedResidual, Residual, sequential
 
 
 class FunctionalModelTest(parameterized.TestCase):
@@ -201,7 +202,7 @@ class IsLayerGraphTest(absltest.TestCase):
         inputs = keras.Input((3,))
         self.assertTrue(is_layer_graph(sequential()))
         self.assertTrue(is_layer_graph(keras.Model(inputs, keras.layers.Dense(1)(inputs))))
-        for layer in (TwoDense(), FixedResidual(), keras.layers.Dense(1)):
+        for layer in (Subclassed(), FixedResidual(), keras.layers.Dense(1)):
             self.assertFalse(is_layer_graph(layer))
 
 
