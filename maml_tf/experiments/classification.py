@@ -21,6 +21,7 @@ from maml_tf.experiments.classification_files import (
     check_weights,
     load_config,
     load_learner,
+    load_weights,
     weights_digest,
     write_config,
     write_weights,
@@ -99,6 +100,10 @@ def _train(config: ClassificationConfig, directory: pathlib.Path, resume: bool) 
         model=trained, optimizer=trained.optimizer, best=best.state,
     )  # fmt: skip
     first = checkpoint.restore(config.iterations) if resume else 0
+    if config.initial_weights and not first:
+        initial = build_learner(config)
+        load_weights(initial, config.initial_weights)
+        learner.set_weights(initial.get_weights())
     write_config(directory, config)
     best_file = _BestFile(best, config, directory)
     best_file.restore()
@@ -212,32 +217,31 @@ class _BestFile(keras.callbacks.Callback):
     def __init__(self, best: BestWeights, config: ClassificationConfig, directory: pathlib.Path):
         super().__init__()
         self.best = best
-        self.config = config
+        self.iterations_per_epoch = config.iterations_per_epoch
         self.directory = directory
+        self.learner = build_learner(config)  # One that is not compiled.
 
     def restore(self) -> None:
         """Writes them if the file holds none, or others than a checkpoint that was restored."""
         if self.best.iteration is None:
             return
         # Not always: to write the same weights again changes the file, by which results know them.
-        learner = build_learner(self.config)
         try:
-            learner.load_weights(self.directory / WEIGHTS)
-        except (OSError, ValueError, KeyError) as error:
+            load_weights(self.learner, self.directory / WEIGHTS)
+        except (FileNotFoundError, ValueError) as error:
             logging.warning("the best weights are written again from the checkpoint: %s", error)
             self._write()
             return
-        pairs = zip(learner.weights, self.best.state.weights, strict=True)
+        pairs = zip(self.learner.weights, self.best.state.weights, strict=True)
         if not all(np.array_equal(variable, kept) for variable, kept in pairs):
             logging.warning("the best weights are written again from the checkpoint, whose are others")
             self._write()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if self.best.iteration == (epoch + 1) * self.config.iterations_per_epoch:
+        if self.best.iteration == (epoch + 1) * self.iterations_per_epoch:
             self._write()
 
     def _write(self) -> None:
-        learner = build_learner(self.config)
-        for variable, kept in zip(learner.weights, self.best.state.weights, strict=True):
+        for variable, kept in zip(self.learner.weights, self.best.state.weights, strict=True):
             variable.assign(kept)
-        write_weights(self.directory, learner)
+        write_weights(self.directory, self.learner)

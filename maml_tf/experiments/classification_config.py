@@ -19,6 +19,7 @@ EVALUATION_FIELDS = (
 _RESUME_FIELDS = (
     "data_dir", "cache_dir", "iterations", "test_tasks", "steps_per_call", "parallel_tasks",
 )  # fmt: skip
+_ADDED_FIELDS = ("meta_learning_rate_decay", "initial_weights")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +55,10 @@ class ClassificationConfig:
             (Appendix C.2).
         context: Number of free parameters that are joined to the input, as channels, at each of its positions.
         meta_learning_rate: Learning rate of Adam, the outer optimizer.
+        meta_learning_rate_decay: What becomes of it. none: it stays, as the paper's. cosine: it falls to 0 at the last
+            iteration, as half a cosine, so that a resume cannot change how many iterations there are.
+        initial_weights: File of the weights to start from, instead of random ones: best.weights.h5 of another training,
+            or an entry's of `maml_tf.pretrained`. They must be those of the same learner. Adam starts anew.
         gradient_clip: Bound of every element of the outer gradient, on loss_scale. (The paper's: 10 on original,
             for mini-ImageNet alone.)
         first_order: Whether to drop second derivatives.
@@ -94,6 +99,8 @@ class ClassificationConfig:
     adapted: Literal["everything", "weights", "head", "context"] = "everything"
     context: int = 0
     meta_learning_rate: float = 1e-3
+    meta_learning_rate_decay: Literal["none", "cosine"] = "none"
+    initial_weights: str | None = None
     gradient_clip: float | None = None
     first_order: bool = False
     network: Literal["conv", "dense"] = "conv"
@@ -123,6 +130,11 @@ class ClassificationConfig:
             raise ValueError(
                 f"Expected context >= 0, and context >= 1 to adapt it. Received: context={self.context}, "
                 f"adapted={self.adapted!r}"
+            )
+        if self.initial_weights and self.method != "maml":
+            raise ValueError(
+                f"Expected no initial_weights with method={self.method!r}: a learner's are not a classifier's. "
+                f"Received: initial_weights={self.initial_weights!r}"
             )
         if self.context and self.method != "maml":
             raise ValueError(
@@ -167,7 +179,13 @@ class ClassificationConfig:
         Returns:
             From field name to value.
         """
-        left_out = (*_RESUME_FIELDS, *(("method", "batch_size") if self.method == "maml" else ()))
+        left_out = set(_RESUME_FIELDS)
+        if self.method == "maml":
+            left_out |= {"method", "batch_size"}
+        if self.meta_learning_rate_decay == "cosine":
+            left_out.remove("iterations")
+        # Checkpoints of before there were these fields do not hold them.
+        left_out |= {name for name in _ADDED_FIELDS if getattr(self, name) == getattr(ClassificationConfig, name)}
         return {key: value for key, value in dataclasses.asdict(self).items() if key not in left_out}
 
     def protocol(self) -> dict[str, Any]:

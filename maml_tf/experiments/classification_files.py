@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -78,6 +79,29 @@ def write_weights(directory: pathlib.Path, learner: MAML) -> None:
     save_atomically(directory / WEIGHTS, learner.save_weights)
 
 
+def load_weights(learner: MAML, path: str | os.PathLike[str]) -> None:
+    """Sets a learner's weights to those of a file.
+
+    Args:
+        learner: Not compiled: the file holds no optimizer's state.
+        path: Of the file, which `write_weights` wrote.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is broken, or of another learner's weights.
+    """
+    path = pathlib.Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a file of weights. Received: {str(path)!r}, which is none")
+    try:
+        with warnings.catch_warnings():
+            # Of weights that do not fit Keras warns too, many times, before it raises.
+            warnings.simplefilter("ignore", UserWarning)
+            learner.load_weights(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"Expected the weights of the same learner. Received: {str(path)!r}: {error}") from error
+
+
 def write_untrained(
     logdir: str | os.PathLike[str], config: ClassificationConfig, set_weights: Callable[[keras.Model], None]
 ) -> None:
@@ -142,7 +166,7 @@ def load_learner(logdir: str | os.PathLike[str], config: ClassificationConfig) -
         raise FileNotFoundError(f"Expected a training that reached its first validation. Received: no {path}")
     trained_config = load_config(logdir)
     trained, learner = build_learner(trained_config), build_learner(config)
-    trained.load_weights(path)
+    load_weights(trained, path)
     pairs = list(zip(learner.trainable_weights, trained.trainable_weights, strict=True))
     if config.batch_statistics == "running":
         if trained_config.batch_statistics != "running":

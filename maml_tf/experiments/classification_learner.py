@@ -112,8 +112,11 @@ def compile_model(model: keras.Model, config: ClassificationConfig) -> None:
     """
     # A learner has its loss already.
     loss = {} if isinstance(model, MAML) else {"loss": task_loss(), "jit_compile": False}
+    rate = config.meta_learning_rate
+    if config.meta_learning_rate_decay == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(rate, config.iterations)
     model.compile(
-        keras.optimizers.Adam(config.meta_learning_rate, clipvalue=config.mean_gradient_clip),
+        keras.optimizers.Adam(rate, clipvalue=config.mean_gradient_clip),
         metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
         steps_per_execution=config.steps_per_call,
         **loss,

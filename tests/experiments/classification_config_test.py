@@ -21,6 +21,8 @@ class ClassificationConfigTest(parameterized.TestCase):
         ({"context": 1, "method": "pretrained"}, "Expected context=0 with method='pretrained'.* Received: context=1"),
         ({"context": 1, "adapted": "context", "method": "random"}, "Expected context=0 with method='random'"),
         ({"loss_scale": "sum"}, "Expected loss_scale to be one of"),
+        ({"meta_learning_rate_decay": "linear"}, "Expected meta_learning_rate_decay to be one of"),
+        ({"initial_weights": "a.weights.h5", "method": "random"}, "Expected no initial_weights with method='random'"),
     )
     def test_what_cannot_be_run_is_an_error(self, fields, message):
         with self.assertRaisesRegex(ValueError, message):
@@ -57,10 +59,19 @@ class ClassificationConfigTest(parameterized.TestCase):
                 "parallel_tasks",
                 "method",
                 "batch_size",
+                "meta_learning_rate_decay",
+                "initial_weights",
             },
         )
         self.assertContainsSubset(EVALUATION_FIELDS, names)
         self.assertEqual(ClassificationConfig(method="pretrained").identity()["batch_size"], 64)
+
+    def test_the_identity_holds_what_a_training_starts_from_and_how_long_its_rate_decays(self):
+        plain = ClassificationConfig().identity()
+        decaying = ClassificationConfig(meta_learning_rate_decay="cosine").identity()
+        self.assertEqual(decaying, plain | {"meta_learning_rate_decay": "cosine", "iterations": 60_000})
+        started = ClassificationConfig(initial_weights="a.weights.h5").identity()
+        self.assertEqual(started, plain | {"initial_weights": "a.weights.h5"})
 
     def test_the_rows_name_the_method(self):
         for fields, label in (

@@ -34,6 +34,14 @@ class BuildLearnerTest(parameterized.TestCase):
         self.assertAlmostEqual(float(learner.optimizer.learning_rate), 0.5)
         self.assertEqual(learner.optimizer.clipvalue, 2.0)
 
+    @parameterized.parameters((0, 1.0), (25, 0.5 + 0.5**1.5), (50, 0.5), (100, 0.0))
+    def test_the_outer_learning_rate_falls_as_half_a_cosine(self, iteration, share):
+        config = small(meta_learning_rate=0.02, meta_learning_rate_decay="cosine", iterations=100, validate_every=100)
+        learner = build_learner(config)
+        compile_model(learner, config)
+        learner.optimizer.iterations.assign(iteration)
+        self.assertAlmostEqual(float(learner.optimizer.learning_rate), 0.02 * share, places=7)
+
     @parameterized.parameters(
         ({}, (None, 28, 28, 1), "conv4"),
         ({"dataset": "mini_imagenet"}, (None, 84, 84, 3), "flatten"),

@@ -8,6 +8,7 @@ from unittest import mock
 
 import keras
 import numpy as np
+import tensorflow as tf
 from absl.testing import absltest
 
 from maml_tf.experiments import classification, classification_baselines, classification_files, image_data
@@ -122,6 +123,62 @@ class ClassificationTest(absltest.TestCase):
                 classification_files.load_learner(logdir, config).get_weights(), expected, strict=True
             ):
                 np.testing.assert_array_equal(value, kept)
+
+    def test_a_training_can_start_from_the_weights_of_another(self):
+        first, second = self.folder / "first", self.folder / "second"
+        classification.train(self.small(network="dense"), first)
+        weights = first / "best.weights.h5"
+        # Too small a learning rate to change a weight.
+        config = self.small(
+            network="dense", seed=2, initial_weights=str(weights), meta_learning_rate=1e-30,
+            meta_learning_rate_decay="cosine",
+        )  # fmt: skip
+        classification.train(config, second)
+        kept = classification_files.load_learner(second, config).get_weights()
+        for value, expected in zip(
+            kept, classification_files.load_learner(first, self.small(network="dense")).get_weights(), strict=True
+        ):
+            np.testing.assert_array_equal(value, expected)
+        with self.assertRaisesRegex(ValueError, "differs in iterations: stored 2, given 4"):
+            classification.train(dataclasses.replace(config, iterations=4), second, resume=True)
+        weights.unlink()
+        # What a checkpoint holds counts.
+        classification.train(config, second, resume=True)
+        with self.assertRaisesRegex(FileNotFoundError, "Expected a file of weights. Received: .*first/best.weights.h5"):
+            classification.train(config, self.folder / "third")
+        with self.assertRaisesRegex(ValueError, "Expected the weights of the same learner. Received: .*second/best"):
+            other = self.small(initial_weights=str(second / "best.weights.h5"))
+            classification.train(other, self.folder / "fourth")
+
+    def test_a_decay_goes_on_where_a_killed_training_was(self):
+        config = self.small(network="dense", iterations=6, meta_learning_rate_decay="cosine", seed=3)
+
+        class Killed(keras.callbacks.Callback):
+            def on_epoch_end(self, epoch, logs=None):
+                raise KeyboardInterrupt
+
+        whole, parts = self.folder / "whole", self.folder / "parts"
+        classification.train(config, whole)
+        save = classification.AtomicCheckpoint.on_epoch_end
+
+        def save_each(checkpoint, epoch, logs=None):
+            checkpoint.every_seconds = 0.0
+            save(checkpoint, epoch, logs)
+
+        with (
+            mock.patch.object(classification.AtomicCheckpoint, "on_epoch_end", save_each),
+            mock.patch.object(classification, "Progress", lambda *_, **__: Killed()),
+            self.assertRaises(KeyboardInterrupt),
+        ):
+            classification.train(config, parts)
+        self.assertTrue((parts / "checkpoints" / "checkpoint-2.index").exists())
+        classification.train(config, parts, resume=True)
+        readers = [tf.train.load_checkpoint(str(run / "checkpoints" / "checkpoint-6")) for run in (whole, parts)]
+        names = readers[0].get_variable_to_shape_map()
+        compared = [name for name in names if name.startswith(("model/", "optimizer/", "best/"))]
+        self.assertContainsSubset({"model", "optimizer", "best"}, {name.partition("/")[0] for name in compared})
+        for name in compared:
+            np.testing.assert_array_equal(*(reader.get_tensor(name) for reader in readers), err_msg=name)
 
     def test_other_batch_statistics_than_the_trainings_can_be_measured_if_they_are_there(self):
         classification.train(self.small(head="normal"), self.folder / "batch")
