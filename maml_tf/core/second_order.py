@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from maml_tf.core.functional import FunctionalModel, is_layer_graph, training_argument
@@ -38,7 +39,7 @@ class Finding(NamedTuple):
     Attributes:
         layer: Name of the layer.
         reason: What is wrong.
-        relative_error: Of the Hessian-vector product; NaN where TensorFlow has none.
+        relative_error: Of the Hessian-vector product; NaN where TensorFlow has none, or one that is not a number.
     """
 
     layer: str
@@ -100,7 +101,7 @@ def check_second_order(model: keras.Model, sample_input: Any, *, seed: int = 0) 
     precisions: dict[str, str] = {}
     for call in _recorded_calls(model, sample_input):
         inside = {id(layer) for layer in _operations(call.layer)} - {id(call.layer)}
-        if id(call.layer) in findings or inside & set(findings):
+        if inside & set(findings):
             continue
         twin, dtype = _in_float64(call)
         precisions[call.layer.name] = dtype
@@ -263,8 +264,9 @@ def _relative_error(call: _Call, dtype: str, precision: _Precision, seed: int) -
     behind = gradient([v - precision.epsilon * d for v, d in zip(values, directions, strict=True)])
     differences = [(a - b) / (2 * precision.epsilon) for a, b in zip(ahead, behind, strict=True)]
     error = _norm([e - d for e, d in zip(exact, differences, strict=True)])
-    scale = max(_norm(exact), _norm(differences))
-    return error / scale if scale > precision.floor * _norm(first) else 0.0
+    scale = np.maximum(_norm(exact), _norm(differences))  # Unlike max, NaN if one is.
+    # Written so that what is not a number is an error and not a curvature of zero.
+    return 0.0 if scale <= precision.floor * _norm(first) else error / scale
 
 
 def _zeros_for_none(gradients: list[Any], values: list[tf.Tensor]) -> list[tf.Tensor]:

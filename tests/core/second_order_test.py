@@ -6,6 +6,7 @@ import tensorflow as tf
 from absl.testing import absltest, parameterized
 
 from maml_tf import layers
+from maml_tf.core.known_offenders import Offender
 from maml_tf.core.second_order import check_second_order
 from tests.conformance import registry
 
@@ -141,6 +142,36 @@ class CheckSecondOrderTest(parameterized.TestCase):
         self.assertEqual(finding.layer, "bad")
         self.assertIn("SoftsignGrad", finding.reason)
         self.assertTrue(np.isnan(finding.relative_error))
+
+    def test_a_second_derivative_that_is_not_a_number(self):
+        """That of relu(x)^1.5 is 0 times infinity below 0, where value and first derivative are 0."""
+
+        class Power(keras.layers.Layer):
+            def call(self, x):
+                return tf.nn.relu(x) ** 1.5
+
+        (finding,) = check_second_order(sequential(Power(name="bad")), sample(6, 4))
+        self.assertEqual(finding.layer, "bad")
+        self.assertTrue(np.isnan(finding.relative_error))
+
+    def test_known_offenders_that_are_exact_here_are_named(self):
+        """As of a layer that is wrong on a GPU alone."""
+        known = [Offender("dense", "wrong on a GPU")]
+        with absltest.mock.patch("maml_tf.core.second_order.known_offenders", return_value=known):
+            (finding,) = check_second_order(sequential(keras.layers.Dense(2, name="dense")), sample(6, 4))
+        self.assertEqual((finding.layer, finding.reason), ("dense", "wrong on a GPU"))
+        self.assertTrue(np.isnan(finding.relative_error))
+
+    def test_inputs_on_a_kink(self):
+        """The maximum of equal values has no derivative there; beside it there is one."""
+        model = sequential(keras.layers.MaxPooling2D(), shape=(6, 6, 1))
+        self.assertEmpty(check_second_order(model, np.zeros((2, 6, 6, 1), np.float32)))
+
+    def test_the_seed_draws_the_directions(self):
+        model = sequential(Standardized(name="bad"))
+        errors = [check_second_order(model, sample(6, 4), seed=seed)[0].relative_error for seed in (0, 0, 5)]
+        self.assertEqual(errors[0], errors[1])
+        self.assertNotEqual(errors[0], errors[2])
 
     def test_code_of_a_subclassed_model(self):
         for exact in (False, True):
