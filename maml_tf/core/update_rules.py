@@ -202,7 +202,7 @@ def at_step(values: Sequence[float] | tf.Tensor, step: int | tf.Tensor, like: tf
     if last == 0 or isinstance(step, int):
         return values[0 if last == 0 else min(step, last)]
     # Python numbers go straight to the gradient's dtype: by way of float32 they would lose digits of float64.
-    at_each_step = tf.cast(values, like.dtype) if tf.is_tensor(values) else tf.constant(values, like.dtype)
+    at_each_step = values if tf.is_tensor(values) else tf.constant(values, like.dtype)
     return tf.gather(at_each_step, tf.minimum(step, last))
 
 
