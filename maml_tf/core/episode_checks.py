@@ -100,13 +100,13 @@ def _check_examples(kind: str, inputs: Any, targets: Any, axis: int) -> None:
             f"Expected {kind} arrays with axes {'[tasks, examples, ...]' if axis else '[examples, ...]'}. "
             f"Received: {kind}_x {_describe(inputs)}, {kind}_y {_describe(targets)}"
         )
-    counts = {leaf.shape[axis] for leaf in leaves if leaf.shape.rank is not None} - {None}
+    counts = {leaf.shape[axis] for leaf in leaves} - {None}
     if len(counts) > 1 or 0 in counts:
         raise ValueError(
             f"Expected as many {kind} targets as {kind} inputs, at least 1. "
             f"Received: {kind}_x {_describe(inputs)}, {kind}_y {_describe(targets)}"
         )
-    if axis == 1 and len({leaf.shape[0] for leaf in leaves if leaf.shape.rank is not None} - {None}) > 1:
+    if axis == 1 and len({leaf.shape[0] for leaf in leaves} - {None}) > 1:
         raise ValueError(
             f"Expected {kind} inputs and targets of the same number of tasks. "
             f"Received: {kind}_x {_describe(inputs)}, {kind}_y {_describe(targets)}"
