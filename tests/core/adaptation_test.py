@@ -67,10 +67,10 @@ class AdaptTest(parameterized.TestCase):
 
     def test_state_runs_through_the_steps(self):
         def objective(params, batch, step, state):
-            return quadratic(params, batch, step), [*state, batch]
+            return quadratic(params, batch, step), [*state, (batch, step)]
 
         result = adapt(objective, {"w": tf.constant(0.0)}, [1.0, 2.0], SGD(0.1), state=["start"])
-        self.assertEqual(result.state, ["start", 1.0, 2.0])
+        self.assertEqual(result.state, ["start", (1.0, 0), (2.0, 1)])
 
     def test_empty_state_is_still_a_state(self):
         result = adapt(
@@ -118,8 +118,9 @@ class AdaptTest(parameterized.TestCase):
 
 class RequireGradientsTest(absltest.TestCase):
     def test_path_of_a_nested_leaf(self):
-        with self.assertRaisesRegex(ValueError, "the meta-gradient of every.*None for 'policy/1/bias'. Do this."):
-            require_gradients({"policy": [1.0, {"bias": None}]}, "meta-gradient", "Do this.")
+        for layers in (list, tuple):
+            with self.assertRaisesRegex(ValueError, "the meta-gradient of every.*None for 'policy/1/bias'. Do this."):
+                require_gradients({"policy": layers([1.0, {"bias": None}])}, "meta-gradient", "Do this.")
 
     def test_accepts_what_exists(self):
         self.assertIsNone(require_gradients({"a": [tf.constant(0.0)]}, "inner gradient", ""))

@@ -39,6 +39,12 @@ class LearnedStepSizesTest(parameterized.TestCase):
         rule = LearnedStepSizes(0.1, "layer")
         rule.build({"a/kernel": tf.ones(2, tf.float64)})
         self.assertEqual(rule.trainable_variables[0].dtype, "float64")
+        self.assertEqual(float(rule.trainable_variables[0]), 0.1)  # Not rounded to float32.
+
+    def test_a_layer_is_the_whole_path_but_the_weights_name(self):
+        rule = LearnedStepSizes(0.1, "layer")
+        rule.build({f"net/{name}/kernel": tf.ones(2) for name in ("a", "b")})
+        self.assertEqual([variable.name for variable in rule.trainable_variables], ["net.a", "net.b"])
 
     def test_building_twice_changes_nothing(self):
         rule = built(LearnedStepSizes(0.1))
@@ -48,6 +54,7 @@ class LearnedStepSizesTest(parameterized.TestCase):
     @parameterized.parameters(
         ({"granularity": "neuron"}, "Expected granularity to be one of .* Received: 'neuron'"),
         ({"initial": -1.0}, "Expected initial >= 0 and steps >= 1. Received: initial=-1.0"),
+        ({"initial": float("nan")}, "Expected initial >= 0 and steps >= 1. Received: initial=nan"),
         ({"steps": 0}, "Expected initial >= 0 and steps >= 1. Received: .*steps=0"),
     )
     def test_bad_arguments(self, arguments, message):

@@ -13,9 +13,10 @@ class MasksTest(absltest.TestCase):
         masked._keras_mask = tf.constant([[True, False, True], [True, True, False]])
         masks = masks_of({"a": plain, "b": [masked, plain]})
         self.assertEqual([len(mask) for mask in masks], [0, 1, 0])
-        outputs = with_masks({"a": plain, "b": [tf.zeros((2, 3)), plain]}, masks)
+        other = tf.zeros((2, 3))
+        outputs = with_masks({"a": plain, "b": [other, plain]}, masks)
         np.testing.assert_array_equal(outputs["b"][0]._keras_mask, masked._keras_mask)
-        for output in (outputs["a"], outputs["b"][1], plain):
+        for output in (outputs["a"], outputs["b"][1], plain, other):
             self.assertFalse(hasattr(output, "_keras_mask"))
 
 

@@ -46,6 +46,17 @@ class MetaGradientTest(parameterized.TestCase):
         expected = np.mean(2 * (2.0 - targets)) * (0.8 if first_order else 0.64)
         np.testing.assert_allclose(result.gradients["w"], expected, rtol=1e-14)
 
+    @parameterized.parameters(("mapped", 3, [4, 2], 3), ("vectorized", 2, [2, 2, 2], 1))
+    def test_no_more_tasks_at_once_than_asked_for(self, task_map, parallel_tasks, shape, iterations):
+        def outer(w, x):
+            return w * tf.reduce_sum(x), ()
+
+        with absltest.mock.patch.object(tf, "map_fn", wraps=tf.map_fn) as map_fn:
+            meta_gradient(outer, tf.constant(1.0), tf.ones((4, 2)), task_map=task_map, parallel_tasks=parallel_tasks)
+        (call,) = map_fn.call_args_list
+        self.assertEqual(call.args[1][0].shape, shape)
+        self.assertEqual(call.kwargs["parallel_iterations"], iterations)
+
     @parameterized.parameters(*TASK_MAPS)
     def test_sparse_gradients_become_dense(self, task_map):
         def outer(params, indices):

@@ -57,8 +57,9 @@ class AsTaskLossTest(parameterized.TestCase):
         expected = np.sum((_TARGETS - _OUTPUTS) ** 2)
         np.testing.assert_allclose(loss(tf.constant(_TARGETS), tf.constant(_OUTPUTS)), expected, rtol=1e-15)
 
-    def test_half_precision_outputs_are_reduced_in_float32(self):
-        value = as_task_loss("mse")(tf.zeros((300, 1)), tf.fill((300, 1), tf.constant(1.25, tf.bfloat16)))
+    @parameterized.parameters("mse", keras.losses.MeanSquaredError(), mean_of_squares)
+    def test_half_precision_outputs_are_reduced_in_float32(self, loss):
+        value = as_task_loss(loss)(tf.zeros((300, 1)), tf.fill((300, 1), tf.constant(1.25, tf.bfloat16)))
         self.assertEqual(value.dtype, tf.float32)
         self.assertEqual(float(value), 1.5625)
 
@@ -114,6 +115,17 @@ class AsTaskLossTest(parameterized.TestCase):
         total = getattr(loss, "reduction", None) == "sum"
         value = as_task_loss(loss)(tf.constant(_TARGETS[np.newaxis]), outputs)
         np.testing.assert_allclose(value, np.sum(squares) if total else np.mean(squares), rtol=1e-15)
+
+    def test_a_mask_that_hides_everything(self):
+        outputs = tf.constant(_OUTPUTS[np.newaxis])
+        outputs._keras_mask = tf.zeros((1, 3), tf.bool)
+        self.assertEqual(float(as_task_loss("mse")(tf.constant(_TARGETS[np.newaxis]), outputs)), 0.0)
+
+    def test_a_function_that_reduces_by_itself_counts_what_a_mask_hides(self):
+        outputs = tf.constant(_OUTPUTS[np.newaxis])
+        outputs._keras_mask = tf.constant([[True, False, True]])
+        value = as_task_loss(mean_of_squares)(tf.constant(_TARGETS[np.newaxis]), outputs)
+        np.testing.assert_allclose(value, np.mean((_TARGETS - _OUTPUTS) ** 2), rtol=1e-15)
 
     def test_masked_predictions_count_as_with_keras(self):
         model = keras.Sequential([

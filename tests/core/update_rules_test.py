@@ -114,12 +114,14 @@ class UpdateRuleTest(parameterized.TestCase):
         rule = make()
         copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(rule))
         self.assertIs(type(copy), type(rule))
+        self.assertEqual(copy.get_config(), rule.get_config())
         for step in (0, 1):
             tf.nest.map_structure(
                 np.testing.assert_array_equal,
                 built(copy)(parameters(), parameters(), step),
                 built(rule)(parameters(), parameters(), step),
             )
+        self.assertEqual([v.shape for v in copy.trainable_variables], [v.shape for v in rule.trainable_variables])
 
     def test_subclass_defines_its_updates(self):
         class Sign(UpdateRule):
