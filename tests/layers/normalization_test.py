@@ -103,6 +103,16 @@ class AgainstKerasTest(parameterized.TestCase):
             np.array(always(elsewhere, mask=mask))[mask], np.array(always(x, mask=mask))[mask], rtol=1e-10
         )
 
+    def test_axes_counted_from_both_ends_are_the_same(self):
+        """Keras sorts them as they are, and gamma's axes with them."""
+        shape = (3, 5, 4, 2)
+        expected, _ = random_twins(LayerNormalization, {"axis": [1, 2]}, shape)
+        layer = LayerNormalization(axis=[1, -2], dtype="float64")
+        layer.build(shape)
+        layer.set_weights(expected.get_weights())
+        x = np.random.default_rng(1).normal(size=shape)
+        np.testing.assert_array_equal(layer(x), expected(x))
+
     @parameterized.named_parameters(
         ("batch", BatchNormalization, {}),
         ("layer", LayerNormalization, {}),
@@ -128,6 +138,18 @@ class BatchStatisticsTest(parameterized.TestCase):
         layer.trainable = False
         np.testing.assert_allclose(layer(x, training=False), expected, rtol=1e-10)
         self.assertEqual([weight.name for weight in layer.weights], ["beta"])
+
+    def test_always_takes_keras_other_arguments(self):
+        layer = BatchNormalization(
+            batch_statistics="always",
+            beta_initializer="ones",
+            gamma_regularizer=keras.regularizers.L2(0.5),
+            beta_constraint=keras.constraints.NonNeg(),
+        )
+        layer.build((2, 3))
+        np.testing.assert_array_equal(layer.beta, np.ones(3))
+        self.assertEqual([float(loss) for loss in layer.losses], [0.5 * 3])
+        self.assertIs(layer.beta.constraint, layer.beta_constraint)
 
     def test_training_differs_from_inference_by_default(self):
         layer = BatchNormalization(dtype="float64")
@@ -179,6 +201,14 @@ class ClosedFormTest(parameterized.TestCase):
         np.testing.assert_allclose(ours(x, training=True), theirs(x, training=True), rtol=1e-4, atol=1e-4)
         for weight, expected in zip(ours.get_weights(), theirs.get_weights(), strict=False):
             np.testing.assert_allclose(weight, expected, rtol=1e-5)
+
+    def test_a_mask_counts_on_large_images_too(self):
+        shape = (3, 27, 26, 2)
+        ours, theirs = random_twins(BatchNormalization, {}, shape)
+        random = np.random.default_rng(1)
+        x, mask = random.normal(size=shape), random.uniform(size=shape[:-1]) < 0.6
+        outputs = ours(x, training=True, mask=mask)
+        np.testing.assert_allclose(outputs, theirs(x, training=True, mask=mask), rtol=1e-9, atol=1e-12)
 
 
 class SerialisationTest(parameterized.TestCase):

@@ -39,9 +39,11 @@ class NormalizedReLUTest(parameterized.TestCase):
         np.testing.assert_array_equal(layer(x, training=False), layer(x, training=True))
 
     def test_half_precision_keeps_statistics_in_float32(self):
-        x = 300.0 + np.random.default_rng(5).normal(size=SMALL).astype("float32")
+        x = tf.constant(300.0 + np.random.default_rng(5).normal(size=SMALL), tf.bfloat16)
         outputs = NormalizedReLU(dtype="mixed_bfloat16")(x)
         self.assertEqual(outputs.dtype, tf.bfloat16)
+        expected = NormalizedReLU()(tf.cast(x, tf.float32))
+        np.testing.assert_allclose(tf.cast(outputs, tf.float32), expected, rtol=1e-2)
 
     def test_configuration_round_trip(self):
         layer = NormalizedReLU(pool=True, epsilon=0.5, center=False, name="norm")
