@@ -227,6 +227,17 @@ class ModelsTest(parameterized.TestCase):
             learner.compile("sgd")
             learner.fit(*make_data(), batch_size=3, verbose=0)
 
+    def test_float64_targets_are_not_rounded(self):
+        seen = []
+
+        def loss(y_true, y_pred):
+            seen.append(float(y_true[0, 0]))
+            return tf.reduce_mean((y_true - y_pred) ** 2)
+
+        learner = maml_tf.MAML(mlp((2,), (3,), dtype="float64"), loss, task_map="unrolled")
+        learner((draw(1, 4, 2), np.full((1, 4, 1), 0.1), draw(1, 3, 2)))
+        self.assertEqual(seen, [0.1])
+
     def test_mixed_float16_is_refused(self):
         with self.assertRaisesRegex(ValueError, "float16.*use 'mixed_bfloat16'"):
             maml_tf.MAML(mlp((2,), (3,), dtype="mixed_float16"), "mse")
@@ -325,6 +336,7 @@ class ArgumentsTest(parameterized.TestCase):
          {"adapted": lambda model: ["nowhere"]}),
         ("adapted_by_name", TypeError, "Expected adapted to be maml_tf.everything.*'head'", {"adapted": "head"}),
         ("fraction_of_a_step", ValueError, "Received: inner_steps=1.0", {"inner_steps": 1.0}),
+        ("flag_for_a_number", ValueError, "Received: inner_steps=True", {"inner_steps": True}),
         ("loss", ValueError, "Expected a loss", {"loss": None}),
         ("task_map", ValueError, "Expected task_map to be one of.*Received: 'parallel'", {"task_map": "parallel"}),
         ("parallel_tasks", ValueError, "parallel_tasks=0", {"parallel_tasks": 0}),

@@ -93,6 +93,19 @@ class FitTest(parameterized.TestCase):
         np.testing.assert_allclose(learner.test_on_batch(inputs, targets), expected, rtol=1e-5)
         np.testing.assert_allclose(learner.meta_gradients((inputs, targets))[0], expected, rtol=1e-5)
 
+    def test_evaluate_measures_what_predict_returns(self):
+        """With the moving statistics that the support set left, and without dropout."""
+        norm = layers.BatchNormalization(momentum=0.5)
+        stack = [norm, keras.layers.Dropout(0.5, seed=1), keras.layers.Dense(1)]
+        learner = make_learner(model=keras.Sequential([keras.Input((2,)), *stack]))
+        inputs, targets = make_data()
+        expected = np.mean((learner.predict(inputs, verbose=0) - targets) ** 2)
+        np.testing.assert_allclose(learner.evaluate(inputs, targets, verbose=0), expected, rtol=1e-5)
+
+    def test_compiling_makes_the_optimizers_variables(self):
+        learner = make_learner()
+        self.assertLen(learner.optimizer.variables, 2 + 2 * len(learner.trainable_variables))
+
     def test_loss_of_an_epoch_weighs_tasks_equally(self):
         learner = make_learner(optimizer=keras.optimizers.SGD(0.0))
         whole = float(learner.meta_gradients(make_data())[0])
@@ -305,6 +318,14 @@ class SavingTest(WritingTest):
         learner = make_learner(maml_tf.LearnedStepSizes(0.1), inner_steps=3, adapted=maml_tf.head)
         copy = maml_tf.MAML.from_config(learner.get_config())
         self.assertEqual(copy.get_config(), learner.get_config())
+
+    def test_custom_objects_reach_the_wrapped_model(self):
+        class Own(keras.layers.Dense):
+            pass
+
+        learner = make_learner(model=keras.Sequential([keras.Input((2,)), Own(1)]))
+        copy = maml_tf.MAML.from_config(learner.get_config(), custom_objects={"Own": Own})
+        self.assertIs(type(copy.model.layers[0]), Own)
 
     def test_saved_model_of_a_function(self):
         learner = make_learner()
