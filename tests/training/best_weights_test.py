@@ -38,6 +38,11 @@ class BestWeightsTest(parameterized.TestCase):
         best = BestWeights(built_model(), "val_loss", 100)
         self.assertEqual([best.offer(value, 7) for value in (2.0, 3.0, 1.0, 1.0)], [True, False, True, False])
 
+    def test_a_value_keeps_its_digits(self):
+        best = BestWeights(built_model(), "val_loss", 100)
+        self.assertEqual([best.offer(0.1, 0), best.offer(0.1, 100)], [True, False])
+        self.assertEqual((best.value, best.iteration), (0.1, 0))
+
     def test_the_state_is_restored_from_a_checkpoint(self):
         best = BestWeights(built_model(6.0), "val_loss", 100)
         best.offer(0.5, 300)
@@ -62,6 +67,12 @@ class BestWeightsTest(parameterized.TestCase):
         x = np.ones((4, 2), "float32")
         with self.assertRaisesRegex(ValueError, r"Expected the metric 'val_mse' in the logs. Received: \['loss'\]"):
             model.fit(x, x[:, :1], verbose=0, callbacks=[BestWeights(model, "val_mse", 1)])
+
+    def test_a_metric_that_came_once_or_was_no_number_is_no_error(self):
+        seen = BestWeights(built_model(), "val_loss", 100)
+        seen.on_epoch_end(0, {"loss": 1.0, "val_loss": 1.0})
+        seen.on_train_end({"loss": 1.0})
+        BestWeights(built_model(), "val_loss", 100).on_train_end({"val_loss": float("nan")})
 
     def test_bad_mode_and_unbuilt_model_are_refused(self):
         with self.assertRaisesRegex(ValueError, "Expected mode .* Received: mode='least'"):

@@ -246,6 +246,7 @@ class AtomicCheckpointTest(parameterized.TestCase):
         directory, now = self.directory(), [0.0]
         arguments = dict(every_seconds=10.0, keep=9, clock=lambda: now[0])
         checkpoint = Training(directory, **arguments).checkpoint
+        now[0] = 100.0  # What comes before the training does not count.
         checkpoint.on_train_begin()
         for epoch in range(6):
             now[0] += 4.0
