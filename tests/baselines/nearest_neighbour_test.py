@@ -22,6 +22,13 @@ class NearestNeighbourTest(absltest.TestCase):
                 right += support_y[task][int(np.argmax(cosines))] == label
             self.assertAlmostEqual(values[task], right / 8, places=6)
 
+    def test_features_are_those_of_inference_and_meta_batches_are_joined_in_order(self):
+        model = keras.Sequential([keras.Input((8,)), keras.layers.Dropout(0.9, seed=0)])
+        x = np.random.default_rng(0).normal(size=(2, 5, 8)).astype("f")
+        right, wrong = (np.tile(np.roll(np.arange(5), shift), (2, 1)) for shift in (0, 1))
+        episodes = [((x, right, x), right), ((x, right, x), wrong)]
+        np.testing.assert_array_equal(nearest_neighbour(model, episodes).values["accuracy"], [[1, 1, 0, 0]])
+
     def test_no_episode_is_an_error(self):
         model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(5)])
         with self.assertRaisesRegex(ValueError, "Expected at least one meta-batch"):

@@ -52,13 +52,15 @@ class LabelledBatchesTest(absltest.TestCase):
         self.assertEqual(seen, set(range(9)))
 
     def test_turned_classes_are_classes_of_their_own(self):
-        for images, labels in labelled_batches(pool(), 1, 50, rotations=True).take(2):
+        seen = set()
+        for images, labels in labelled_batches(pool(), 1, 50, rotations=True).take(4):
             marked = images.numpy()[..., 0] == 1.0
             # The mark in the corner, turned counterclockwise.
             corners = {0: (0, 0), 1: (3, 0), 2: (3, 3), 3: (0, 3)}
             for image, label in zip(marked, labels.numpy(), strict=True):
                 self.assertEqual(tuple(np.argwhere(image)[0]), corners[label % 4])
-            self.assertEqual(set(labels.numpy() // 4), {0, 1, 2})
+            seen |= set(labels.numpy())
+        self.assertEqual(seen, set(range(12)))
 
     def test_images_are_those_of_the_pools_episodes(self):
         signed = pool().subset("abc", transform=lambda images: tf.cast(images, tf.float32) / 127.5 - 1.0)
@@ -66,16 +68,20 @@ class LabelledBatchesTest(absltest.TestCase):
         np.testing.assert_array_equal(labels, same_labels)
         np.testing.assert_allclose(images, 2.0 * plain - 1.0, atol=1e-6)
 
-    def test_an_element_is_a_function_of_its_index(self):
+    def test_an_element_is_a_function_of_its_seed_and_index(self):
         whole = list(labelled_batches(pool(), 3, 5).take(3))
         [third] = labelled_batches(pool(), 3, 5, first=2).take(1)
         for one, other in zip(whole[2], third, strict=True):
             np.testing.assert_array_equal(one, other)
         self.assertFalse(np.array_equal(whole[0][1], whole[1][1]))
+        [other] = labelled_batches(pool(), 4, 5).take(1)
+        self.assertFalse(np.array_equal(whole[0][0], other[0]))
 
     def test_bad_numbers_are_errors(self):
         with self.assertRaisesRegex(ValueError, "Received: batch_size=0, first=0"):
             labelled_batches(pool(), 1, 0)
+        with self.assertRaisesRegex(ValueError, "Received: batch_size=5, first=-1"):
+            labelled_batches(pool(), 1, 5, first=-1)
 
 
 if __name__ == "__main__":
