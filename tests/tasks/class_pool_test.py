@@ -50,6 +50,12 @@ class MakingTest(parameterized.TestCase):
         np.testing.assert_array_equal(pool.images_of("a"), [[1.0], [2.0]])
         np.testing.assert_array_equal(pool.images_of("b"), [[3.0], [4.0]])
 
+    def test_images_of_a_class_keep_their_order(self):
+        labels = np.random.default_rng(0).integers(0, 2, 1000)
+        pool = ClassPool(np.arange(1000)[:, np.newaxis], labels)
+        for label in (0, 1):
+            np.testing.assert_array_equal(pool.images_of(str(label))[:, 0], np.flatnonzero(labels == label))
+
     def test_takes_labels_as_keras_datasets_give_them(self):
         pool = ClassPool(np.zeros([4, 2]), np.array([[7], [3], [7], [7]]))
         self.assertEqual(pool.class_names, ("3", "7"))

@@ -135,11 +135,13 @@ class DrawTest(parameterized.TestCase):
             SINUSOIDS.draw(0, 0, **{**dict(tasks=1, shots=1, queries=1), **arguments})
 
 
-class DatasetTest(absltest.TestCase):
-    def test_elements_are_the_draws_from_first_on(self):
-        dataset = SINUSOIDS.dataset(4, tasks=3, shots=2, queries=5, first=6)
+class DatasetTest(parameterized.TestCase):
+    @parameterized.parameters(False, True)
+    def test_elements_are_the_draws_from_first_on(self, query_grid):
+        options = {"tasks": 3, "shots": 2, "queries": 5, "query_grid": query_grid}
+        dataset = SINUSOIDS.dataset(4, first=6, **options)
         for index, element in zip(range(6, 9), dataset, strict=False):
-            expected = SINUSOIDS.draw(4, index, tasks=3, shots=2, queries=5).episode.keras_data()
+            expected = SINUSOIDS.draw(4, index, **options).episode.keras_data()
             for one, other in zip(tf.nest.flatten(element), tf.nest.flatten(expected), strict=True):
                 np.testing.assert_array_equal(one, other)
 
