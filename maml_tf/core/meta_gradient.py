@@ -187,6 +187,4 @@ def _vectorized_in_chunks(function, tasks, parallel_tasks):
 
 
 def _reshaped(values, leading, element):
-    if element.shape.is_fully_defined():
-        return tf.reshape(values, [*leading, *element.shape])
     return tf.reshape(values, tf.concat([leading, tf.shape(element)], axis=0))

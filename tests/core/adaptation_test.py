@@ -105,6 +105,13 @@ class AdaptTest(parameterized.TestCase):
 
         self.assertEqual(float(adapted(tf.constant(0.0))), 0.75)
 
+    def test_a_loss_of_unknown_rank_may_be_a_scalar(self):
+        @tf.function(input_signature=[tf.TensorSpec(None)])
+        def adapted(target):
+            return adapt(lambda p, b, s: (p["w"] - b) ** 2, {"w": tf.constant(0.0)}, [target], SGD(0.25)).params["w"]
+
+        self.assertEqual(float(adapted(tf.constant(1.0))), 0.5)
+
     def test_loss_must_be_a_scalar(self):
         for objective in (lambda p, b, s: p["w"] * tf.ones(3), lambda p, b, s: 1.0):
             with self.assertRaisesRegex(ValueError, "Expected the objective to return a scalar tensor. Received:"):
