@@ -39,7 +39,7 @@ def estimate_advantages(rollouts: Rollouts, discount: float = 0.99, gae_lambda: 
     Returns:
         `Advantages`.
     """
-    returns = discounted_sums(rollouts.rewards * rollouts.valid, continues(rollouts), discount)
+    returns = discounted_sums(rollouts.rewards, continues(rollouts), discount)
     baseline = np.zeros_like(returns)
     # A task's features at a time: those of all would be the largest array of a meta-iteration.
     for task, counts in enumerate(rollouts.valid > 0):
@@ -93,7 +93,7 @@ def generalized_advantages(
     goes_on = continues(rollouts)
     following = np.zeros_like(baseline, np.float64)
     following[..., :-1] = np.where(goes_on[..., :-1], baseline[..., 1:], 0.0)
-    deltas = (rollouts.rewards + discount * following - baseline) * rollouts.valid
+    deltas = rollouts.rewards + discount * following - baseline
     return discounted_sums(deltas, goes_on, discount * gae_lambda) * rollouts.valid
 
 

@@ -101,9 +101,10 @@ class AdvantageTest(parameterized.TestCase):
         predicted = advantage.fit_baseline(np.ones((4, 2)) * 1e6, np.full(4, 3.0))
         np.testing.assert_allclose(predicted, 3.0, rtol=1e-3)
 
-    def test_numbers_that_are_not_finite_are_refused(self):
+    @parameterized.parameters((np.nan, 0.0), (1.0, np.nan))
+    def test_numbers_that_are_not_finite_are_refused(self, feature, target):
         with self.assertRaisesRegex(ValueError, "Expected finite observations and returns"):
-            advantage.fit_baseline(np.full((4, 2), np.nan), np.zeros(4))
+            advantage.fit_baseline(np.full((4, 2), feature), np.full(4, target))
 
     def test_standardised_has_mean_zero_and_deviation_one_in_each_task(self):
         rollouts = examples.rollouts()
@@ -113,6 +114,20 @@ class AdvantageTest(parameterized.TestCase):
             self.assertAlmostEqual(valid.mean(), 0.0)
             self.assertAlmostEqual(valid.std(), 1.0, places=6)
         np.testing.assert_array_equal(values[rollouts.valid == 0], 0.0)
+
+    def test_rewards_that_are_all_alike_and_a_task_without_steps_have_advantages_of_zero(self):
+        rollouts = examples.rollouts()
+        rollouts.rewards[0] = 0.0
+        rollouts.valid[1] = 0.0
+        estimated = advantage.estimate_advantages(rollouts)
+        np.testing.assert_array_equal(estimated.values, np.zeros(rollouts.valid.shape))
+        np.testing.assert_array_equal(estimated.baseline_error, [0.0, 0.0])
+
+    def test_lambda_is_that_of_the_advantages_alone(self):
+        rollouts = two_rollouts_a_row()
+        one, other = (advantage.estimate_advantages(rollouts, 0.9, gae_lambda) for gae_lambda in (1.0, 0.3))
+        self.assertGreater(np.abs(one.values - other.values).max(), 0.1)
+        np.testing.assert_array_equal(one.baseline_error, other.baseline_error)
 
     def test_padding_contributes_nothing(self):
         rollouts = examples.rollouts()
