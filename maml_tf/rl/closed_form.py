@@ -153,7 +153,6 @@ def _dense_layers(network: keras.Model) -> list[keras.layers.Dense]:
         and all(type(layer) is keras.layers.Activation for layer in activations)
         and all(layer.activation is keras.activations.relu for layer in activations)
         and len({(layer.compute_dtype, layer.variable_dtype) for layer in layers}) == 1
-        and layers[0].compute_dtype == layers[0].variable_dtype
     ):
         return dense
     return []

@@ -29,6 +29,18 @@ def relu_policy(size, actions, hidden=(8, 8), **options):
     return pure
 
 
+def relu():
+    return keras.layers.Activation("relu")
+
+
+def dense(**options):
+    return keras.layers.Dense(3, **options)
+
+
+def of_layers(*layers):
+    return keras.Sequential([keras.Input((3,)), *layers])
+
+
 class ClosedFormTest(parameterized.TestCase):
     def assert_equal_products(self, adaptation, params, task):
         problem = adaptation.problem()
@@ -71,6 +83,15 @@ class ClosedFormTest(parameterized.TestCase):
         pure.policy.min_std = float(np.exp(np.sort(params["policy/log_std"])[:2].mean()))  # One below, one above.
         self.assert_equal_products(PolicyAdaptation(pure, 0.3), params, task)
 
+    @parameterized.parameters(_FEW, _MANY)
+    def test_units_at_zero_rest(self, **sizes):
+        # At the start of a training the biases are 0, and navigation begins at an observation of zeros.
+        pure = examples.policy(hidden=(8, 8), activation="relu", **sizes)
+        params, adaptation = pure.parameters(), PolicyAdaptation(pure, 0.4)
+        task = examples.task(examples.tasks(adaptation, params), 0)
+        zeros = task.inner[0]._replace(observations=tf.zeros_like(task.inner[0].observations))
+        self.assert_equal_products(adaptation, params, TaskExperience((zeros,), task.outer))
+
     def test_both_forms_of_the_network_are_in_use(self):
         for inputs, expected in ((2, FoldedReluNetwork), (6, ReluNetwork)):
             weights = Weights(tf.zeros([inputs + 1, 8]), tf.zeros([9, 8]), tf.zeros([9, 2]))
@@ -92,6 +113,8 @@ class HasClosedFormTest(absltest.TestCase):
         skipping = keras.Model(inputs, keras.layers.Dense(1, name="head")(hidden))
         around = keras.Model(inputs, keras.layers.Dense(1, name="head2")(keras.layers.Add()([second, hidden])))
         contextual = ContextVector(3)(inputs)
+        again, activation = dense(), relu()
+        looped = activation(again(activation(again(relu()(dense()(inputs))))))
         for network in (
             mlp((4,), (8,), 2),
             mlp((4,), (8, 8, 8), 2),
@@ -101,6 +124,10 @@ class HasClosedFormTest(absltest.TestCase):
             keras.Sequential([keras.Input((4,)), keras.layers.Flatten(), *mlp((4,), (8, 8), 2).layers[1:]]),
             skipping,
             around,
+            keras.Model(inputs, dense()(looped)),
+            of_layers(dense(), relu(), dense(dtype="mixed_bfloat16"), relu(), dense()),
+            of_layers(dense(), dense(activation="relu"), dense(), dense(activation="relu"), dense()),
+            of_layers(dense(activation="tanh"), relu(), dense(), relu(), dense()),
             keras.Model(inputs, mlp((6,), (8, 8), 2)(contextual)),
         ):
             self.assertFalse(has_closed_form(self.policy(network)), [layer.name for layer in network.layers])
