@@ -31,6 +31,10 @@ class ConjugateGradientTest(absltest.TestCase):
         found = conjugate_gradient(lambda v: tf.linalg.matvec(matrix, v), tf.constant(target), 3)
         np.testing.assert_allclose(found.residual, target - matrix @ found.solution.numpy(), atol=1e-10)
 
+    def test_stops_at_the_tolerance(self):
+        found = conjugate_gradient(lambda v: tf.constant([1.0, 9.0]) * v, tf.ones([2]), tolerance=2.1)
+        np.testing.assert_array_equal(found.solution, np.zeros(2))
+
     def test_a_zero_target_has_the_zero_solution(self):
         found = conjugate_gradient(lambda v: 2.0 * v, tf.zeros([3]))
         np.testing.assert_array_equal(found.solution, np.zeros(3))

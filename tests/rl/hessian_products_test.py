@@ -53,6 +53,16 @@ class HessianProductsTest(parameterized.TestCase):
         for name, value in exact.items():
             np.testing.assert_allclose(actual[name], value, rtol=1e-9, atol=1e-12)
 
+    def test_weights_need_not_sum_to_one(self):
+        # Those of a block of a task do not.
+        adaptation = self.blocks()
+        blocks = examples.tasks(adaptation, self.params, count=1)
+        blocks = blocks._replace(outer=blocks.outer._replace(weights=3.0 * blocks.outer.weights))
+        exact = double_backprop(self.problem, self.params, examples.task(blocks, 0), self.vector)
+        actual = fisher_product(self.problem, self.params, blocks, self.vector)
+        for name, value in exact.items():
+            np.testing.assert_allclose(actual[name], value, rtol=1e-9, atol=1e-12)
+
     def test_the_inner_step_is_part_of_them(self):
         adaptation = self.blocks()
         blocks = examples.tasks(adaptation, self.params)

@@ -57,6 +57,53 @@ class QuadraticTest(parameterized.TestCase):
         self.assertEqual(float(step.loss), float(step.loss_before))
         self.assertEqual(float(step.divergence), 0.0)
 
+    def test_a_step_with_which_the_loss_does_not_fall_is_not_accepted(self):
+        params = {"x": tf.zeros([4], tf.float64)}
+        rising = quadratic()._replace(loss=lambda x, block: tf.reduce_sum(_SLOPE * x) + 1e6 * tf.reduce_sum(x**2))
+        flat = quadratic()._replace(loss=lambda x, block: 0.0 * tf.reduce_sum(x))
+        for problem in (rising, flat):
+            step = TrustRegion(problem, 0.01, searches=3)(params, tf.ones([1], tf.float64))
+            self.assertFalse(step.accepted)
+            np.testing.assert_array_equal(step.params["x"], params["x"])
+
+    def test_damping_is_added_to_the_diagonal(self):
+        params = {"x": tf.zeros([4], tf.float64)}
+        step = TrustRegion(quadratic(), 0.01, damping=5.0, shrink=0.9999)(params, tf.ones([1], tf.float64))
+        direction = -np.linalg.solve(_MATRIX + 5.0 * np.eye(4), _SLOPE)
+        expected = direction * np.sqrt(0.02 / (direction @ -_SLOPE))
+        np.testing.assert_allclose(step.params["x"], expected, rtol=1e-3)
+
+    def test_so_many_iterations_and_the_residual_that_they_leave(self):
+        params = {"x": tf.zeros([4], tf.float64)}
+        step = TrustRegion(quadratic(), 0.01, iterations=1, damping=0.0)(params, tf.ones([1], tf.float64))
+        # One iteration goes along the gradient.
+        along = step.params["x"] / -_SLOPE
+        np.testing.assert_allclose(along, np.full(4, along[0]))
+        size = _SLOPE @ _SLOPE / (_SLOPE @ _MATRIX @ _SLOPE)
+        left = _SLOPE - size * _MATRIX @ _SLOPE
+        np.testing.assert_allclose(step.residual, np.linalg.norm(left) / np.linalg.norm(_SLOPE))
+
+    @parameterized.parameters("fisher", "finite_differences")
+    def test_a_thinned_block_serves_the_curvature_alone(self, products):
+        of_one = quadratic()
+        problem = of_one._replace(
+            loss=lambda x, block: tf.reduce_sum(block) * tf.reduce_sum(_SLOPE * x),
+            divergence=lambda x, block: tf.reduce_sum(block) * of_one.divergence(x, block),
+            curvature=lambda x, tangent, block: tf.reduce_sum(block) * of_one.curvature(x, tangent, block),
+        )
+        # The whole block's curvature would be negative, and the thinned one's loss would fall the other way.
+        params, blocks = {"x": tf.zeros([4], tf.float64)}, tf.constant([[1.0, -3.0]], tf.float64)
+        step = TrustRegion(problem, 0.01, products=products, thin=lambda block: block[:1])(params, blocks)
+        self.assertTrue(step.accepted)
+        along = step.params["x"] / np.linalg.solve(_MATRIX, _SLOPE)
+        self.assertGreater(float(along[0]), 0.0)
+        np.testing.assert_allclose(along, np.full(4, along[0]), rtol=1e-3)
+
+    def test_the_loss_before_is_the_mean_over_blocks(self):
+        problem = quadratic()._replace(loss=lambda x, block: block + tf.reduce_sum(_SLOPE * x))
+        step = TrustRegion(problem)({"x": tf.zeros([4], tf.float64)}, tf.constant([1.0, 5.0], tf.float64))
+        self.assertEqual(float(step.loss_before), 3.0)
+
     def test_not_a_number_is_never_accepted(self):
         problem = quadratic()._replace(
             divergence=lambda x, block: tf.where(tf.reduce_any(x != 0), np.float64(np.nan), np.float64(0))
@@ -68,6 +115,8 @@ class QuadraticTest(parameterized.TestCase):
         ({"products": "exact"}, 'Expected products of "fisher" or "finite_differences". Received: \'exact\''),
         ({"bound": 0.0}, "Expected bound > 0.*Received: bound=0.0"),
         ({"shrink": 1.0}, "0 < shrink < 1.*shrink=1.0"),
+        ({"damping": -1e-5}, "damping >= 0.*damping=-1e-05"),
+        ({"iterations": 0}, "counts of at least 1.*iterations=0"),
     )
     def test_bad_arguments_are_refused(self, options, message):
         with self.assertRaisesRegex(ValueError, message):
