@@ -155,6 +155,21 @@ class AdaptationTest(parameterized.TestCase):
             np.testing.assert_allclose(tf.reduce_sum(after.weights), 1.0)
             np.testing.assert_array_equal(after.log_std, before.log_std)
 
+    def test_thinning_may_leave_padding_alone(self):
+        batch = examples.batch(self.pure, self.params)
+        batch = batch._replace(weights=tf.constant([0.0, 1.0] * 4, tf.float64))
+        np.testing.assert_array_equal(thinned(TaskExperience((), batch), 2).outer.weights, np.zeros(4))
+
+    def test_the_outer_loss_is_the_one_asked_for(self):
+        adaptation = PolicyAdaptation(self.pure, 0.3)
+        inner, outer = (examples.batch(self.pure, self.params, seed=seed, shift=0.3) for seed in range(2))
+        adapted = self.pure(adaptation.adapt(self.params, [inner]), outer.observations)
+        for objective in (reinforce, ClippedSurrogate(0.01)):
+            problem, task = adaptation.problem(objective), TaskExperience((inner,), outer)
+            loss = problem.loss(problem.outputs(self.params, task), task)
+            np.testing.assert_allclose(loss, objective(adapted, outer))
+            self.assertNotAlmostEqual(float(loss), float(likelihood_ratio(adapted, outer)), places=3)
+
 
 if __name__ == "__main__":
     absltest.main()

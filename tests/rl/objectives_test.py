@@ -123,6 +123,12 @@ class ExperienceTest(absltest.TestCase):
             np.mean(np.sum(parts.weights * parts.advantages, 1)), np.sum(whole.weights * whole.advantages), rtol=1e-5
         )
 
+    def test_the_blocks_of_a_task_come_one_after_another(self):
+        rollouts = examples.rollouts(rows=4, ends=False)
+        batch = objectives.experience(rollouts, rollouts.rewards, 2)
+        np.testing.assert_array_equal(batch.advantages, rollouts.rewards.reshape(4, 10))
+        np.testing.assert_array_equal(batch.log_std, rollouts.log_std[[0, 0, 1, 1]])
+
     def test_bad_blocks_are_refused(self):
         rollouts = examples.rollouts()
         with self.assertRaisesRegex(ValueError, "Expected blocks to divide the 3 rollouts"):
