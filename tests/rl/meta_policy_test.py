@@ -1,6 +1,7 @@
 """Tests of the meta-policy iteration on small 2D navigation."""
 
 import re
+from unittest import mock
 
 import keras
 import numpy as np
@@ -11,11 +12,16 @@ from tests.support import with_rl  # noqa: F401
 
 # isort: split
 from maml_tf.models import mlp
+from maml_tf.rl import meta_policy
 from maml_tf.rl.adaptation import PolicyAdaptation
+from maml_tf.rl.advantage import estimate_advantages
 from maml_tf.rl.environments import PointNavigation
-from maml_tf.rl.meta_policy import Estimation, MetaPolicyIteration, Sampler
+from maml_tf.rl.meta_policy import ACTIONS, STATES, TASKS, Estimation, MetaPolicyIteration, Sampler
+from maml_tf.rl.objectives import experience
 from maml_tf.rl.policy import GaussianPolicy, PurePolicy, gaussian_mlp_policy
-from maml_tf.rl.trust_region import TrustRegion
+from maml_tf.rl.rollouts import mean_returns
+from maml_tf.rl.sampling import collect
+from maml_tf.rl.trust_region import Step, TrustRegion
 
 
 def make(inner_steps=1, oracle=False, tasks=4, rollouts=5, seed=3):
@@ -26,6 +32,11 @@ def make(inner_steps=1, oracle=False, tasks=4, rollouts=5, seed=3):
     sampler = Sampler(environment, adaptation, Estimation())
     outer = TrustRegion(adaptation.problem(), 0.02)
     return pure, MetaPolicyIteration(sampler, outer, tasks=tasks, inner_steps=inner_steps, seed=seed)
+
+
+def no_step():
+    """An outer step that changes nothing and remembers the blocks."""
+    return mock.Mock(side_effect=lambda params, blocks: Step(params, *[tf.constant(0.0)] * 6))
 
 
 class MetaPolicyIterationTest(absltest.TestCase):
@@ -61,6 +72,60 @@ class MetaPolicyIterationTest(absltest.TestCase):
         for name, value in first.items():
             np.testing.assert_array_equal(value, again[name])
         self.assertEqual(logs["return"], logs_again["return"])
+
+    def test_every_purpose_has_random_numbers_of_its_own(self):
+        with mock.patch.object(np.random, "default_rng", wraps=np.random.default_rng) as made:
+            MetaPolicyIteration(self.iteration.sampler, no_step(), tasks=8, seed=3)(self.start, 5)
+        seeds = [call.args[0] for call in made.call_args_list]
+        of_phases = [(3, 5, step, purpose) for step in range(2) for purpose in (STATES, ACTIONS)]
+        self.assertEqual(seeds, [(3, 5, TASKS), *of_phases])
+
+    def test_the_outer_loss_is_of_the_policy_adapted_to_one_phase_after_the_other(self):
+        adaptation = PolicyAdaptation(self.pure, [0.1, 0.3])
+        sampler, outer = Sampler(self.iteration.sampler.environment, adaptation, Estimation()), no_step()
+        MetaPolicyIteration(sampler, outer, tasks=8, inner_steps=2)(self.start, 0)
+        _, blocks = outer.call_args.args
+        self.assertLen(blocks.inner, 2)
+        for task in (0, 7):
+            inner, last = tf.nest.map_structure(lambda leaf, task=task: leaf[task], tuple(blocks))
+            for count, phase in enumerate((*inner, last)):
+                adapted = self.pure(adaptation.adapt(self.start, inner[:count]), phase.observations)
+                np.testing.assert_allclose(adapted.mean, phase.mean, rtol=1e-4, atol=1e-5)
+
+    def test_a_sampler_estimates_as_it_is_told(self):
+        sampler = Sampler(
+            self.iteration.sampler.environment, self.iteration.sampler.adaptation, Estimation(0.9, 0.5, budget=True)
+        )
+        with mock.patch.object(meta_policy, "collect", wraps=collect) as collected:
+            [phase], _ = sampler.adapt(self.start, sampler.environment.sample_tasks(8, 1), 0, (1,))
+        self.assertTrue(collected.call_args.kwargs["budget"])
+        expected = estimate_advantages(phase.rollouts, 0.9, 0.5)
+        advantages = experience(phase.rollouts, expected.values).advantages
+        np.testing.assert_array_equal(phase.batch.advantages, advantages)
+        self.assertEqual(phase.baseline_error, expected.baseline_error.mean())
+
+    def test_without_inner_steps_each_simulation_has_a_task_of_its_own(self):
+        outer = no_step()
+        MetaPolicyIteration(self.iteration.sampler, outer, tasks=8, inner_steps=0)(self.start, 0)
+        self.assertLen(np.unique(self.iteration.sampler.environment.tasks, axis=0), 80)
+        _, blocks = outer.call_args.args
+        self.assertEmpty(blocks.inner)
+        self.assertEqual(blocks.outer.weights.shape[0], 8)
+
+    def test_measurements_are_those_of_the_phases(self):
+        environment = self.iteration.sampler.environment
+        self.enter_context(mock.patch.object(environment, "diverged", 5))
+        phases = []
+        keep = mock.Mock(side_effect=lambda *given, **options: phases.append(collect(*given, **options)) or phases[-1])
+        with mock.patch.object(meta_policy, "collect", keep):
+            _, logs = self.iteration(self.start, 0)
+        for step, rollouts in enumerate(phases):
+            self.assertEqual(logs[f"return_step_{step}"], mean_returns(rollouts).mean())
+        self.assertEqual(logs["control_steps"], phases[0].steps + phases[1].steps)
+        entropy = np.sum(phases[1].log_std + 0.5 * np.log(2 * np.pi * np.e), axis=1).mean()
+        self.assertAlmostEqual(logs["entropy"], entropy, places=5)
+        self.assertEqual(logs["episode_steps"], phases[1].steps / 80)
+        self.assertEqual(logs["diverged"], 0)
 
     def test_measurements_are_there_and_finite(self):
         _, logs = self.iteration(self.start, 0)
@@ -130,6 +195,8 @@ class MetaPolicyIterationTest(absltest.TestCase):
     def test_bad_numbers_are_refused(self):
         with self.assertRaisesRegex(ValueError, "tasks to divide the 80 simulations. Received: tasks=3, inner_steps=1"):
             MetaPolicyIteration(self.iteration.sampler, self.iteration.outer, tasks=3)
+        with self.assertRaisesRegex(ValueError, "Expected inner_steps >= 0 .*inner_steps=-1"):
+            MetaPolicyIteration(self.iteration.sampler, self.iteration.outer, tasks=8, inner_steps=-1)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Tests of the collection of rollouts."""
 
 import re
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
@@ -85,6 +86,15 @@ class CollectTest(parameterized.TestCase):
         np.testing.assert_allclose(noise.mean(1), 0.0, atol=0.15)
         np.testing.assert_allclose(noise.std(1), [0.5, 2.0], rtol=0.05)
         np.testing.assert_array_equal(rollouts.log_std, log_std)
+
+    def test_the_environment_gets_the_actions_that_were_drawn(self):
+        environment = Countdown([6] * 4)
+        environment.set_tasks(np.ones((2, 1)))
+        with mock.patch.object(environment, "step_batch", wraps=environment.step_batch) as step:
+            rollouts = collect(environment, zero, np.zeros((2, 1), np.float32), np.random.default_rng(0))
+        given = np.stack([call.args[0] for call in step.call_args_list], axis=1)
+        np.testing.assert_array_equal(rollouts.actions, given.reshape(2, 2, 6, 1))
+        self.assertGreater(np.abs(given).max(), 1.0)
 
     def test_is_a_function_of_the_random_numbers(self):
         one, same, other = (self.collect([3, 6], tasks=1, seed=seed).actions for seed in (1, 1, 2))
