@@ -32,7 +32,9 @@ def roll_out(environment, steps):
 class LocomotionTest(parameterized.TestCase):
     @parameterized.product(make=BODIES, task=["velocity", "direction"])
     def test_conforms_to_tf_agents(self, make, task):
-        utils.validate_py_environment(make(3, task, horizon=8), episodes=6)
+        environment = make(3, task, horizon=8)
+        self.assertEqual(environment.horizon, 8)
+        utils.validate_py_environment(environment, episodes=6)
 
     @parameterized.parameters(*BODIES)
     def test_runs_as_a_tensorflow_environment(self, make):
@@ -58,6 +60,16 @@ class LocomotionTest(parameterized.TestCase):
             else:
                 np.testing.assert_array_equal(first, second)
         self.assertTrue(all(rewards), "the tasks differ in nothing")
+
+    @parameterized.parameters(*BODIES)
+    def test_a_snapshot_does_not_change_afterwards(self, make):
+        environment = make(2)
+        environment.reset_batch()
+        snapshot = environment.snapshot(1)
+        before = snapshot.copy()
+        environment.step_batch(actions(environment, 1)[0])
+        np.testing.assert_array_equal(snapshot, before)
+        self.assertFalse(np.array_equal(environment.snapshot(1), before))
 
     @parameterized.parameters(*BODIES)
     def test_an_oracle_is_told_the_task(self, make):

@@ -35,12 +35,15 @@ class SimulationsTest(parameterized.TestCase):
                     np.testing.assert_array_equal(simulations.output("xmat")[i, 1], data.xmat[1])
 
     def test_steps_those_named_alone(self):
-        environment = HalfCheetah(3)
-        environment.reset_batch()
-        simulations, before = environment.simulations, environment.simulations.qpos.copy()
-        simulations.step(np.full([3, 6], 0.5), np.array([True, False, True]))
-        moved = np.any(simulations.qpos != before, axis=1)
-        self.assertEqual(moved.tolist(), [True, False, True])
+        some, everyone = HalfCheetah(3), HalfCheetah(3)
+        for environment in (some, everyone):
+            environment.reset_batch()
+        before, controls = some.simulations.qpos.copy(), np.random.default_rng(0).uniform(-1, 1, (3, 6))
+        some.simulations.step(controls, np.array([True, False, True]))
+        everyone.simulations.step(controls, np.ones(3, bool))
+        np.testing.assert_array_equal(some.simulations.qpos[[0, 2]], everyone.simulations.qpos[[0, 2]])
+        np.testing.assert_array_equal(some.simulations.qpos[1], before[1])
+        self.assertFalse(np.array_equal(everyone.simulations.qpos[1], before[1]))
 
     def test_outputs_are_those_of_a_state_set(self):
         environment = HalfCheetah(2)

@@ -54,6 +54,12 @@ class PointNavigationTest(parameterized.TestCase):
         np.testing.assert_allclose(observations, [[0.1, 0.0], [0.3, 0.0]], rtol=1e-6)
         np.testing.assert_allclose(rewards, [0.0, -0.2], rtol=1e-6)
 
+    def test_a_reset_brings_those_named_back_alone(self):
+        environment = PointNavigation(2)
+        environment.reset_batch()
+        environment.step_batch(np.ones([2, 2]))
+        np.testing.assert_allclose(environment.reset_batch(np.array([True, False])), [[0, 0], [0.1, 0.1]], rtol=1e-6)
+
     def test_the_return_of_standing_still_is_that_of_the_paper_before_adaptation(self):
         environment = PointNavigation(40)
         environment.set_tasks(environment.distribution.original_test_tasks())

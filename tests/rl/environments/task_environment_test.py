@@ -84,7 +84,7 @@ class TasksTest(parameterized.TestCase):
 
     def test_new_tasks_need_a_reset(self):
         environment = Sum(2)
-        environment.reset_batch()
+        environment.reset()
         environment.set_tasks(column(1))
         with self.assertRaisesRegex(ValueError, "Expected reset_batch before the first step"):
             environment.step_batch(np.zeros([2, 1]))
@@ -184,8 +184,9 @@ class BatchTest(parameterized.TestCase):
         environment = Sum(2)
         environment.reset_batch()
         environment._task_of_simulation[0] = np.nan
-        _, rewards, done = environment.step_batch(np.ones([2, 1]))
-        self.assertEqual((environment.diverged, done.tolist(), rewards[0]), (1, [True, False], 0.0))
+        for _ in range(2):
+            _, rewards, done = environment.step_batch(np.ones([2, 1]))
+            self.assertEqual((environment.diverged, done.tolist(), rewards[0]), (1, [True, False], 0.0))
 
     @parameterized.named_parameters(
         ("shape", np.zeros([2]), r"Expected actions of shape \(2, 1\). Received: \(2,\)"),
