@@ -67,6 +67,12 @@ class GaussianPolicyTest(parameterized.TestCase):
         for one, other in zip(policy(observations), loaded(observations), strict=True):
             np.testing.assert_array_equal(one, other)
 
+    def test_its_configuration_makes_it_again(self):
+        policy = GaussianPolicy(gaussian_mlp_policy(2, 1).network, initial_log_std=-1.5, min_std=0.5, name="acting")
+        again = GaussianPolicy.from_config(policy.get_config())
+        self.assertEqual((again.min_std, again.name), (0.5, "acting"))
+        np.testing.assert_array_equal(again.log_std, [-1.5])
+
     @parameterized.named_parameters(
         ("weights", lambda: network_of(keras.layers.Dense(1, kernel_regularizer="l2"))),
         ("outputs", lambda: network_of(keras.layers.Dense(1, activity_regularizer="l2"))),

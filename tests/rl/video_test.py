@@ -4,6 +4,7 @@ import gc
 import pathlib
 import tempfile
 import warnings
+from unittest import mock
 
 import numpy as np
 from absl.testing import absltest, parameterized
@@ -28,10 +29,11 @@ class FilmTest(absltest.TestCase):
     def test_shows_the_simulation_asked_for(self):
         environment = PointNavigation(2, horizon=1)
         environment.set_tasks([[0.3, 0.0], [0.5, 0.5]])
-        films = [
-            film(environment, lambda observations: np.zeros([2, 2]), simulation=simulation, width=96, height=64)
-            for simulation in range(2)
-        ]
+        films = []
+        for simulation in range(2):
+            with mock.patch.object(environment, "snapshot", wraps=environment.snapshot) as shot:
+                films.append(film(environment, lambda _: np.zeros([2, 2]), simulation=simulation, width=96, height=64))
+            self.assertEqual(shot.call_args_list, [mock.call(simulation)] * 2)
         self.assertTrue(np.any(films[0] != films[1]))
 
     def test_refuses_no_steps_between_pictures(self):
@@ -52,7 +54,10 @@ class WriteVideoTest(parameterized.TestCase):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)  # The reader leaves its pipes open.
             read = np.asarray(imageio.imread(path, plugin="pillow" if ending == "gif" else "FFMPEG"))
+            speed = imageio.immeta(path, plugin="pillow" if ending == "gif" else "FFMPEG")
             gc.collect()
+        # A tenth of a second a picture; the GIF's first three are one.
+        self.assertEqual(speed["duration" if ending == "gif" else "fps"], 300 if ending == "gif" else 10.0)
         # A GIF keeps a picture that repeats the one before once, for longer.
         self.assertEqual(read.shape, (2 if ending == "gif" else 6, 64, 96, 3))
         np.testing.assert_allclose(read[0], frames[0], atol=8)
