@@ -80,6 +80,14 @@ class MethodResultsTest(absltest.TestCase):
             with self.assertRaisesRegex(ValueError, "Expected results.* Received: others in '.*results.json'"):
                 self.results("maml")
 
+    def test_a_resumed_run_does_not_drop_what_it_does_not_measure(self):
+        results = self.results("maml", "oracle")
+        for method in ("maml", "oracle"):
+            results.add(method, rows(method))
+        with self.assertRaisesRegex(ValueError, "seed: stored 1, given 2 from that of maml, oracle in"):
+            self.results("maml", seed=2, resume=True)
+        self.assertEqual(read_rows(self.path), rows("maml") + rows("oracle"))
+
     def test_a_resumed_run_replaces_what_it_measures_alone(self):
         first = self.results("maml", "oracle")
         first.add("maml", rows("maml"))

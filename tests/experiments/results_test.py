@@ -11,7 +11,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 import maml_tf
-from maml_tf.experiments.results import Row, format_table, read_rows, write_results
+from maml_tf.experiments.results import Row, file_digest, format_table, read_rows, write_results
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +88,14 @@ class WriteResultsTest(absltest.TestCase):
             read_rows(self.path)
 
 
+class FileDigestTest(absltest.TestCase):
+    def test_is_that_of_the_content(self):
+        path = pathlib.Path(self.create_tempfile(content="abc").full_path)
+        # The example of FIPS 180-4.
+        expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        self.assertEqual(file_digest(path), expected)
+
+
 class RowTest(absltest.TestCase):
     def test_of_a_summary(self):
         summary = types.SimpleNamespace(
@@ -106,6 +114,10 @@ method      shots  metric  after 0 steps   after 1 step     after 10 steps
 maml            5  mse     3.250 +- 0.080  0.500 +- 0.080   0.012 +- 0.080
 pretrained     10  mse     -               -2.000 +- 0.080  1.96e+06 +- 0.080"""
         self.assertEqual(format_table(rows), expected)
+
+    @parameterized.parameters((-1.96e6, "-1.96e+06 +- 0.080"), (-9999.0, "-9999.000 +- 0.080"))
+    def test_large_numbers_are_short(self, mean, expected):
+        self.assertEndsWith(format_table([row(mean=mean)]), expected)
 
     def test_only_some_steps(self):
         expected = "method  shots  metric  after 1 step\nmaml        5  mse     0.500 +- 0.080"
