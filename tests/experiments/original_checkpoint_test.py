@@ -79,6 +79,9 @@ class OriginalCheckpointTest(parameterized.TestCase):
         os.truncate(f"{self.path}.index", 10)
         with self.assertRaisesRegex(ValueError, "Expected a whole checkpoint. Received: '.*model1999'"):
             read_original(self.path)
+        original.save({**values, **{f"second/{name}": value for name, value in values.items()}}, self.path)
+        with self.assertRaisesRegex(ValueError, "0/beta of one classification network.*second/0/beta"):
+            read_original(self.path)
         del values["w5"]
         original.save(values, self.path)
         with self.assertRaisesRegex(ValueError, r"Expected variables \['model/w5'\] in"):
