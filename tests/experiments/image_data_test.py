@@ -1,5 +1,7 @@
 """Tests of maml_tf.experiments.image_data."""
 
+from unittest import mock
+
 import numpy as np
 from absl.testing import absltest
 
@@ -32,6 +34,26 @@ class ImageDataTest(absltest.TestCase):
         self.assertEqual(images.shape, (64, 28, 28, 1))
         self.assertBetween(int(np.max(labels)), 10, 39)
         self.assertEqual(image_data.turned_classes(self.config), 4)
+
+    def test_the_classifiers_training_goes_on_where_it_stopped(self):
+        *_, (whole, _) = image_data.training_images(self.data, self.config, TRAINING).take(3)
+        [(resumed, _)] = image_data.training_images(self.data, self.config, TRAINING, first=2).take(1)
+        np.testing.assert_array_equal(whole, resumed)
+
+    def test_each_purpose_has_its_part_of_the_classes_and_a_seed_of_its_own(self):
+        data = mock.Mock()
+        image_data.training_episodes(data, self.config, TRAINING, first=5)
+        image_data.evaluation_episodes(data, self.config, "validation", VALIDATION, 7)
+        image_data.evaluation_episodes(data, self.config, "test", TEST, 1)
+        self.assertEqual([call.args for call in data.pool.call_args_list], [("train",), ("validation",), ("test",)])
+        self.assertEqual(
+            data.pool.return_value.episodes.call_args_list,
+            [
+                mock.call(self.config.stream(TRAINING), 5, 2, 3, meta_batch_size=2, first=5),
+                mock.call(self.config.stream(VALIDATION), 5, 2, 4, meta_batch_size=2, tasks=7),
+                mock.call(self.config.stream(TEST), 5, 2, 4, meta_batch_size=1, tasks=1),
+            ],
+        )
 
     def test_evaluation_ends_after_the_tasks(self):
         batches = list(image_data.evaluation_episodes(self.data, self.config, "validation", VALIDATION, 3))
