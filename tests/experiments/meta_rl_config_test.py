@@ -53,6 +53,10 @@ class MetaRLConfigTest(parameterized.TestCase):
         self.assertEqual(config.seed, 5)
         self.assertEqual(config.meta_batch_size, 20 if environment.startswith("point") else 40)
         self.assertEqual(config.rollouts, 40 if environment == "ant_direction" else 20)
+        few = environment.startswith("half") or environment == "ant_velocity"
+        self.assertEqual(config.evaluation_rollouts, 20 if few else 40)
+        self.assertEqual(config.test_seed, 2 if environment == "ant_direction" else 1)
+        self.assertEqual(config.max_divergence, 0.02 if environment == "half_cheetah_direction" else 0.01)
         self.assertEqual(from_dict(MetaRLConfig, to_dict(config)), config)
 
     def test_every_field_but_the_environment_can_be_an_option(self):
