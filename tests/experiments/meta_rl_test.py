@@ -1,14 +1,17 @@
 """Tests of maml_tf.experiments.meta_rl: which methods a run takes."""
 
+import dataclasses
 import pathlib
 import tempfile
 from unittest import mock
 
+import numpy as np
 from absl.testing import absltest, parameterized
 
 from tests.support import with_rl  # noqa: F401
 
 # isort: split
+from maml_tf.core.task_values import Evaluation
 from maml_tf.experiments import meta_rl
 from maml_tf.experiments.meta_rl_config import METHODS, MetaRLConfig
 from tests.support.keras_warnings import ignore_array_copy
@@ -35,6 +38,25 @@ class MethodsOfARunTest(parameterized.TestCase):
             with self.assertRaises(InterruptedError):
                 meta_rl.run(CONFIG, ["oracle", "all", "oracle"], self.directory)
         self.assertEqual(opened.call_args.args[1], [f"{method}/checkpoints" for method in METHODS])
+
+    def test_the_baselines_without_a_step_size_of_their_own_are_tuned_if_asked_for(self):
+        ignore_array_copy()
+        methods = ("maml", "pretrained", "random", "context_vector")
+        policy = meta_rl.train("random", CONFIG, self.directory, False)
+        evaluation = Evaluation({"return": np.ones((2, 2))})
+        for tune, of_baselines in ((True, [0.7, 0.35]), (False, [0.1, 0.05])):
+            config = dataclasses.replace(CONFIG, tune_step_size=tune)
+            with (
+                mock.patch.object(meta_rl, "train", return_value=policy),
+                mock.patch.object(meta_rl, "tune_step_size", return_value=0.7),
+                mock.patch.object(meta_rl, "write_figures"),
+                mock.patch.object(meta_rl, "evaluate", return_value=evaluation) as measured,
+            ):
+                rows = meta_rl.run(config, methods, self.directory / str(tune))
+            expected = [of_baselines if method in ("pretrained", "random") else [0.1, 0.05] for method in methods]
+            self.assertEqual([list(call.args[-1]) for call in measured.call_args_list], expected)
+            self.assertEqual([row.extra["step_sizes"] for row in rows[::2]], expected)
+            self.assertEqual({row.shots for row in rows}, {2})
 
     @parameterized.parameters(([],), (["maml", "reptile"],))
     def test_other_methods_are_refused(self, methods):

@@ -14,7 +14,8 @@ from tests.support import with_rl  # noqa: F401
 import imageio.v3 as imageio
 
 from maml_tf.experiments import meta_rl_videos
-from maml_tf.experiments.meta_rl_config import MetaRLConfig, make_environment
+from maml_tf.experiments.meta_rl_config import FIGURES, MetaRLConfig, make_environment
+from maml_tf.experiments.meta_rl_evaluation import adapted_params
 from maml_tf.experiments.meta_rl_evaluation import test_tasks as tasks_of_the_paper
 from maml_tf.experiments.meta_rl_methods import build_environment, build_policy
 from maml_tf.rl.policy import PurePolicy
@@ -43,6 +44,32 @@ class WriteVideosTest(parameterized.TestCase):
         )
         for file in files:
             self.assertEqual(imageio.imread(file, plugin="pillow").shape[1:], (240, width, 3))
+
+    def test_before_its_step_is_on_the_left_and_after_it_on_the_right_from_the_same_start(self):
+        config = MetaRLConfig(**SMALL)
+        policy, shown, starts = policy_of("maml", config), [], set()
+        observations = np.array([[0.3, -0.2]], np.float32)
+
+        def film(environment, acting, every):
+            shown.append((environment.tasks[0], acting(observations)))
+            starts.add(environment._random.random())
+            return np.full([1, 8, 8, 3], len(shown), np.uint8)
+
+        side_by_side = mock.patch.object(meta_rl_videos, "side_by_side", wraps=meta_rl_videos.side_by_side)
+        with mock.patch.object(meta_rl_videos, "film", film), side_by_side as joined:
+            meta_rl_videos.write_videos("maml", config, policy, (5.0,), self.directory)
+        self.assertEqual(
+            [[film[0, 0, 0, 0] for film in call.args[0]] for call in joined.call_args_list], [[1, 2], [3, 4]]
+        )
+        self.assertLen(starts, 1)
+        goals = np.stack([shown[0][0], shown[2][0]])
+        adapted = adapted_params("maml", config, policy, goals, (5.0,), 1, config.stream(FIGURES))
+        for number, goal in enumerate(goals):
+            of_task = {name: value[number] for name, value in adapted.items()}
+            for (task, means), params in zip(shown[2 * number :], (policy.parameters(), of_task), strict=False):
+                np.testing.assert_array_equal(task, goal)
+                np.testing.assert_allclose(means, policy(params, observations).mean, rtol=1e-5)
+        self.assertGreater(np.abs(shown[1][1] - shown[3][1]).max(), 1e-3)
 
     def test_a_machine_that_cannot_draw_writes_nothing_and_says_so(self):
         config = MetaRLConfig("half_cheetah_direction", **SMALL)
