@@ -1,0 +1,58 @@
+"""Tests of maml_tf.experiments.classification_baselines."""
+
+import dataclasses
+from unittest import mock
+
+import numpy as np
+from absl.testing import absltest
+
+from maml_tf.core.selection import head
+from maml_tf.evaluation import Evaluator, accuracy
+from maml_tf.experiments import classification_baselines
+from maml_tf.experiments.classification_baselines import build_classifier, evaluate_baselines
+from maml_tf.experiments.classification_config import ClassificationConfig
+from maml_tf.experiments.classification_learner import build_learner, task_loss
+from maml_tf.meta_learner import MAML
+
+CONFIG = ClassificationConfig(method="pretrained", network="dense", ways=2, shots=4, evaluation_steps=2, adapted="head")
+
+
+def episodes(turn=0):
+    """One meta-batch of tasks whose query is the support set; with `turn`, under other labels."""
+    images = np.random.default_rng(0).random((3, 8, 28, 28, 1), np.float32)
+    labels = np.tile([0, 1] * 4, (3, 1))
+    return [((images, labels, images), (labels + turn) % 2)]
+
+
+class BuildClassifierTest(absltest.TestCase):
+    def test_it_has_a_class_for_each_turned_class_of_the_training(self):
+        for dataset, network, turns in (("omniglot", "dense", 4), ("mini_imagenet", "conv", 1)):
+            config = dataclasses.replace(CONFIG, dataset=dataset, network=network)
+            data = mock.Mock()
+            data.pool.return_value = range(7)
+            self.assertEqual(build_classifier(build_learner(config), data, config).output_shape, (None, 7 * turns))
+            data.pool.assert_called_once_with("train")
+
+
+class EvaluateBaselinesTest(absltest.TestCase):
+    def test_the_step_size_is_the_best_on_validation_tasks(self):
+        learner = build_learner(CONFIG)
+        for turn, expected in ((0, 0.01), (1, 0.0001)):
+            with (
+                mock.patch.object(classification_baselines, "STEP_SIZES", (0.0001, 0.01)),
+                mock.patch.object(classification_baselines, "MAML", wraps=MAML) as tuned,
+            ):
+                evaluations, protocol = evaluate_baselines(learner, CONFIG, episodes(turn), episodes(1 - turn))
+            self.assertEqual(protocol, {"loss_scale": "mean", "inner_learning_rate_on_the_mean": expected})
+            self.assertEqual(list(evaluations), ["pretrained", "nearest_neighbour"])
+            self.assertEqual(tuned.call_args.args[2], expected)
+            self.assertEqual(tuned.call_args.kwargs, {"first_order": True, "adapted": head})
+            learner_of_test = MAML(learner.model, task_loss(), expected, first_order=True, adapted=head)
+            measured = Evaluator(learner_of_test, {"accuracy": accuracy})(episodes(1 - turn), 2).values["accuracy"]
+            np.testing.assert_allclose(evaluations["pretrained"].values["accuracy"], measured)
+            # Each query is its own nearest neighbour.
+            np.testing.assert_array_equal(evaluations["nearest_neighbour"].values["accuracy"], [[turn] * 3])
+
+
+if __name__ == "__main__":
+    absltest.main()
