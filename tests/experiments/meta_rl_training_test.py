@@ -12,12 +12,17 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.support import with_rl  # noqa: F401
 
 # isort: split
-from maml_tf.experiments import meta_rl_evaluation, meta_rl_training
-from maml_tf.experiments.meta_rl_config import MetaRLConfig
-from maml_tf.experiments.meta_rl_evaluation import CANDIDATES, Validation, evaluate, tune_step_size
+from maml_tf.core.selection import everything
+from maml_tf.experiments import meta_rl_evaluation, meta_rl_methods, meta_rl_training
+from maml_tf.experiments.meta_rl_config import TEST, TRAINING, TUNING, MetaRLConfig
+from maml_tf.experiments.meta_rl_evaluation import CANDIDATES, Validation, adapted_phases, evaluate, tune_step_size
 from maml_tf.experiments.meta_rl_methods import build_adaptation, build_environment, build_iteration, build_policy
 from maml_tf.experiments.meta_rl_training import train
+from maml_tf.rl.adaptation import PolicyAdaptation
+from maml_tf.rl.meta_policy import Estimation, Sampler
+from maml_tf.rl.objectives import ClippedSurrogate, likelihood_ratio
 from maml_tf.rl.policy import PurePolicy
+from maml_tf.rl.rollouts import mean_returns
 from tests.support.keras_warnings import ignore_array_copy
 
 SMALL = {
@@ -41,6 +46,28 @@ class MethodsTest(parameterized.TestCase):
         self.assertEqual(policy.policy.network.input_shape, (None, inputs))
         self.assertEqual(iteration.inner_steps, inner_steps)
         self.assertEqual(iteration.outer.bound, config.max_divergence)
+
+    def test_all_that_the_configuration_says_is_used(self):
+        config, environment, policy = parts(
+            "maml", seed=5, inner_steps=2, inner_learning_rate=0.3, evaluation_learning_rate=0.7, first_order=True,
+            inner_objective="likelihood_ratio", outer_objective="clipped", conjugate_gradient_iterations=3,
+            damping=0.1, products="finite_differences", curvature_stride=2, discount=0.9, gae_lambda=0.8, budget=True,
+        )  # fmt: skip
+        with (
+            mock.patch.object(meta_rl_methods, "PolicyAdaptation", wraps=PolicyAdaptation) as adaptation,
+            mock.patch.object(PolicyAdaptation, "problem") as problem,
+        ):
+            iteration = build_iteration("maml", config, environment, policy)
+        options = {"objective": likelihood_ratio, "adapted": everything, "first_order": True}
+        self.assertEqual(adaptation.call_args, mock.call(policy, 0.3, **options))
+        self.assertIsInstance(problem.call_args.args[0], ClippedSurrogate)
+        outer = iteration.outer
+        self.assertEqual((outer.iterations, outer.damping, outer.products), (3, 0.1, "finite_differences"))
+        self.assertEqual(outer.thin.keywords, {"stride": 2})
+        self.assertEqual(iteration.sampler.estimation, Estimation(0.9, 0.8, budget=True))
+        self.assertIs(iteration.sampler.environment, environment)
+        self.assertEqual((iteration.tasks, iteration.inner_steps, iteration.seed), (3, 2, config.stream(TRAINING)))
+        self.assertEqual([weight.shape[-1] for weight in policy.policy.network.get_weights()], [8, 8, 8, 8, 2, 2])
 
     def test_the_context_alone_adapts_and_starts_at_zero(self):
         config, _, policy = parts("context_vector")
@@ -120,10 +147,15 @@ class TrainTest(absltest.TestCase):
         for first, second in zip(one.policy.get_weights(), other.policy.get_weights(), strict=True):
             np.testing.assert_array_equal(first, second)
         self.assertEmpty(list(self.folder.iterdir()))
+        of_another_seed = train("random", MetaRLConfig(**SMALL, seed=2), self.folder, False)
+        kernel = one.parameters()["head/kernel"]
+        self.assertFalse(np.array_equal(kernel, of_another_seed.parameters()["head/kernel"]))
 
 
 class ValidationTest(parameterized.TestCase):
-    @parameterized.parameters(("maml", [[2.0], [6.0]], 4.0), ("pretrained", [[1.0]], 1.0), ("oracle", [[1.0]], 1.0))
+    @parameterized.parameters(
+        ("maml", [[2.0], [6.0, np.nan]], 4.0), ("pretrained", [[1.0]], 1.0), ("oracle", [[1.0]], 1.0)
+    )
     def test_is_the_mean_over_the_steps_that_training_is_for(self, method, returns, expected):
         config, _, policy = parts(method)
         validation = Validation(method, config, policy)
@@ -149,6 +181,36 @@ class EvaluateTest(absltest.TestCase):
         self.assertEqual(evaluation.values["return"].shape, (3, 2))
         again = evaluate("maml", config, policy, (0.1, 0.05))
         np.testing.assert_array_equal(evaluation.values["return"], again.values["return"])
+
+    def test_tests_and_validations_each_have_tasks_and_seeds_of_their_own(self):
+        config, _, policy = parts("maml", test_seed=7, seed=3)
+        self.enter_context(mock.patch.object(Sampler, "adapt", autospec=True, side_effect=Sampler.adapt))
+        self.enter_context(mock.patch.object(meta_rl_evaluation, "build_adaptation", wraps=build_adaptation))
+        evaluate("maml", config, policy, (0.7, 0.2))
+        self.assertEqual(meta_rl_evaluation.build_adaptation.call_args.args[-1], (0.7, 0.2))
+        _, _, tasks, steps, seed = Sampler.adapt.call_args.args
+        goals = np.random.RandomState(7).uniform(-0.5, 0.5, (2, 2)).astype(np.float32)
+        np.testing.assert_array_equal(tasks, goals)
+        self.assertEqual((steps, seed), (2, (config.stream(TEST), 2)))
+        Validation("maml", config, policy)(policy.parameters())
+        _, _, tasks, steps, seed = Sampler.adapt.call_args.args
+        self.assertEqual((steps, seed), (2, (config.stream(TUNING), 2)))
+        drawn = build_environment("maml", config, 1).sample_tasks(2, (config.stream(TUNING), 2))
+        np.testing.assert_array_equal(tasks, drawn)
+
+    def test_the_step_size_chosen_is_the_one_with_the_best_return_after_the_last_step(self):
+        config, _, policy = parts("random", later_learning_rate=0.3)
+        candidates = (5.0, 0.01, 1.0)
+        with mock.patch.object(meta_rl_evaluation, "CANDIDATES", candidates):
+            tuned = tune_step_size("random", config, policy)
+        seed = config.stream(TUNING)
+        tasks = build_environment("random", config, 1).sample_tasks(2, (seed, 2))
+        returns = []
+        for size in candidates:
+            phases = adapted_phases("random", config, policy, tasks, config.step_sizes(size), 2, seed)
+            returns.append(mean_returns(phases[-1].rollouts).mean())
+        self.assertGreater(np.argmax(returns), 0, returns)
+        self.assertEqual(tuned, candidates[np.argmax(returns)], returns)
 
     def test_an_oracle_takes_no_step(self):
         config, _, policy = parts("oracle")
