@@ -90,6 +90,25 @@ class TrainTest(parameterized.TestCase):
         self.assertLess(np.abs(kernels["multi_task_l2"]).sum(), np.abs(kernels["multi_task"]).sum())
         self.assertFalse(np.array_equal(kernels["multi_task_mean"], kernels["multi_task_l2"]))
 
+    def test_the_networks_are_trained_as_the_configuration_says(self):
+        config = replaced(inner_learning_rate=0.03, inner_steps=2, meta_learning_rate=0.02, hidden=(7, 6))
+        for method in ("maml", "pretrained"):
+            with mock.patch.object(sinusoid_methods, "_fit") as fit:
+                network = self.train(method, config)
+            model = fit.call_args.args[0]
+            self.assertAlmostEqual(float(model.optimizer.learning_rate), 0.02)
+            if method == "maml":
+                self.assertEqual((model.update_rule.learning_rates, model.inner_steps), ((0.03,), 2))
+            self.assertEqual([weight.shape[-1] for weight in network.get_weights()], [7, 7, 6, 6, 1, 1])
+
+    def test_a_multi_task_training_goes_on_as_if_never_stopped(self):
+        config = replaced(multi_task_mean=0.5, checkpoint_seconds=0.0)
+        whole, folder = self.train("multi_task_mean", config), pathlib.Path(self.create_tempdir().full_path)
+        with mock.patch.object(sinusoid_methods, "_error", side_effect=[0.1, InterruptedError]):
+            with self.assertRaises(InterruptedError):
+                self.train("multi_task_mean", config, folder)
+        self.assert_same_weights(self.train("multi_task_mean", config, folder, resume=True), whole)
+
     def test_checkpoints_are_refused_without_resume_and_under_another_configuration(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
         network = self.train("pretrained", folder=folder)
@@ -121,6 +140,21 @@ class DataTest(absltest.TestCase):
         np.testing.assert_array_equal(y, np.reshape(support_y, (-1, 1)))
         np.testing.assert_array_equal(told_x[:, :1], x)
         np.testing.assert_allclose(told_y[:, 0], told_x[:, 1] * np.sin(told_x[:, 0] - told_x[:, 2]), atol=1e-5)
+
+    def test_a_network_of_the_multi_task_baselines_has_one_task_at_all_its_points(self):
+        with mock.patch.object(sinusoid_methods, "InGraphTraining", side_effect=InterruptedError) as training:
+            with self.assertRaises(InterruptedError):
+                sinusoid_methods.train("multi_task", SMALL, pathlib.Path(self.create_tempdir().full_path), False)
+        _, draw, _ = training.call_args.args
+        seen = []
+        for index in (0, 9, 10):
+            x, y = (np.ravel(points) for points in draw(tf.constant(index, tf.int64)))
+            dense = Sinusoids().draw(
+                SMALL.stream(sinusoid_config.NETWORKS), index // 10, tasks=1, shots=1, queries=1001, query_grid=True
+            ).episode  # fmt: skip
+            np.testing.assert_allclose(y, np.interp(x, np.ravel(dense.query_x), np.ravel(dense.query_y)), atol=1e-3)
+            seen.append(x)
+        self.assertEqual(np.unique(seen).shape, (18,))
 
     def test_validation_tasks_are_none_of_the_training(self):
         ((validation_x, *_), _), *more = sinusoid_methods.validation_episodes(SMALL, 5)
