@@ -101,6 +101,11 @@ class AdaptationTest(parameterized.TestCase):
         adapted = adaptation.adapt(self.params, [examples.batch(self.pure, self.params)])
         changed = {name for name in self.params if not np.array_equal(adapted[name], self.params[name])}
         self.assertEqual(changed, {"policy/log_std", "head/kernel", "head/bias"})
+        blocks = examples.tasks(adaptation, self.params)
+        stacked = tf.nest.map_structure(lambda value: tf.stack([value] * 2), self.params)
+        stepped = adaptation.step(stacked, blocks.inner[0], 0)
+        self.assertEqual(set(stepped), set(self.params))
+        self.assertEqual({name for name in stepped if not np.array_equal(stepped[name], stacked[name])}, changed)
 
     @parameterized.parameters(([],), (["head/kernel", "tail/kernel"],))
     def test_names_of_no_parameter_are_refused(self, names):

@@ -83,6 +83,13 @@ class ClosedFormTest(parameterized.TestCase):
         pure.policy.min_std = float(np.exp(np.sort(params["policy/log_std"])[:2].mean()))  # One below, one above.
         self.assert_equal_products(PolicyAdaptation(pure, 0.3), params, task)
 
+    def test_a_deviation_on_its_floor_has_an_effect(self):
+        pure = relu_policy(**_FEW)
+        pure.policy.min_std = 0.5
+        pure.policy.log_std.assign([pure.policy.log_std_floor] * 2)
+        params, adaptation = pure.parameters(), PolicyAdaptation(pure, 0.4)
+        self.assert_equal_products(adaptation, params, examples.task(examples.tasks(adaptation, params), 1))
+
     @parameterized.parameters(_FEW, _MANY)
     def test_units_at_zero_rest(self, **sizes):
         # At the start of a training the biases are 0, and navigation begins at an observation of zeros.

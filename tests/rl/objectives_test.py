@@ -45,18 +45,23 @@ class ObjectivesTest(parameterized.TestCase):
         self.assertNotAlmostEqual(expected, 0.0)
         np.testing.assert_allclose(objective(self.gaussian, self.batch), expected)
 
-    @parameterized.parameters(
-        objectives.reinforce, objectives.likelihood_ratio, objectives.ClippedSurrogate(), objectives.mean_divergence
-    )
-    def test_padding_contributes_nothing(self, objective):
-        padding = self.batch.weights == 0
-        other = self.batch._replace(
-            observations=tf.where(padding[:, None], 1e3, self.batch.observations),
-            actions=tf.where(padding[:, None], 1e3, self.batch.actions),
-            advantages=tf.where(padding, 1e3, self.batch.advantages),
+    # Under a sampling deviation that was larger, or smaller, the ratio of a far action is 0, or overflows.
+    @parameterized.product(
+        objective=[
+            objectives.reinforce, objectives.likelihood_ratio, objectives.ClippedSurrogate(), objectives.mean_divergence
+        ],
+        shift=[0.3, -0.3],
+    )  # fmt: skip
+    def test_padding_contributes_nothing(self, objective, shift):
+        whole = examples.batch(self.pure, self.params, shift=shift, padding=2)
+        padding = whole.weights == 0
+        other = whole._replace(
+            observations=tf.where(padding[:, None], 1e3, whole.observations),
+            actions=tf.where(padding[:, None], 1e3, whole.actions),
+            advantages=tf.where(padding, 1e3, whole.advantages),
         )
         values, gradients = [], []
-        for batch in (self.batch, other):
+        for batch in (whole, other):
             with tf.GradientTape() as tape:
                 tape.watch(self.params)
                 values.append(objective(self.pure(self.params, batch.observations), batch))

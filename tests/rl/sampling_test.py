@@ -66,7 +66,9 @@ class CollectTest(parameterized.TestCase):
             self.collect([2, 6, 9, 1], act=lambda observations: np.zeros(shape, np.float32))
 
     def test_all_ended_stops_early(self):
-        rollouts = self.collect([1, 2], tasks=1)
+        act = mock.Mock(side_effect=zero)
+        rollouts = self.collect([1, 2], tasks=1, act=act)
+        self.assertEqual(act.call_count, 2)
         np.testing.assert_array_equal(rollouts.valid[0], [[1, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0]])
 
     def test_a_budget_of_steps_restarts_and_drops_what_it_cuts_short(self):
