@@ -4,7 +4,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from maml_tf.experiments.classification_config import ClassificationConfig
-from maml_tf.experiments.classification_learner import build_evaluator, build_learner, compile_model
+from maml_tf.experiments.classification_learner import build_evaluator, build_learner, compile_model, task_loss
 
 
 def small(**fields):
@@ -33,6 +33,10 @@ class BuildLearnerTest(parameterized.TestCase):
         self.assertEqual(learner.update_rule.learning_rates, (0.5,))
         self.assertAlmostEqual(float(learner.optimizer.learning_rate), 0.5)
         self.assertEqual(learner.optimizer.clipvalue, 2.0)
+
+    def test_the_loss_is_the_mean_cross_entropy_of_logits(self):
+        loss = task_loss()(np.array([0, 1]), np.array([[2.0, 0.0], [0.0, 0.0]], np.float32))
+        self.assertAlmostEqual(float(loss), np.mean([np.log(1 + np.exp(-2.0)), np.log(2.0)]), places=6)
 
     @parameterized.parameters((0, 1.0), (25, 0.5 + 0.5**1.5), (50, 0.5), (100, 0.0))
     def test_the_outer_learning_rate_falls_as_half_a_cosine(self, iteration, share):
@@ -82,6 +86,7 @@ class BuildLearnerTest(parameterized.TestCase):
         self.assertLen(sizes, count)
         for size in sizes:
             np.testing.assert_allclose(size, np.full(size.shape, 2.0))
+        self.assertEqual(sizes[-1].shape == (2,), granularity == "layer_and_step")
 
     def test_the_support_sets_statistics_serve_the_query(self):
         config = small(head="normal", batch_statistics="support", inner_learning_rate=0.1)

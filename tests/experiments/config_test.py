@@ -63,6 +63,11 @@ class ChecksTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, message):
             check(Config(seed=3, alpha=math.nan, clip=2), *arguments)
 
+    @parameterized.parameters((check_at_least, (0, ["alpha"])), (check_positive, (["alpha"],)))
+    def test_infinity_is_out_of_bounds(self, check, arguments):
+        with self.assertRaisesRegex(ValueError, "Expected alpha to be .* Received: alpha=inf"):
+            check(Config(seed=3, alpha=math.inf), *arguments)
+
     def test_values_on_the_bound_pass(self):
         config = Config(seed=4, alpha=0.5, clip=2)
         check_at_least(config, 4, ["seed"])

@@ -23,10 +23,15 @@ class MetaRLConfigTest(parameterized.TestCase):
         ({"later_learning_rate": -0.1}, "later_learning_rate"),
         ({"discount": 1.5}, "Expected discount to be between 0 and 1. Received: discount=1.5"),
         ({"gae_lambda": -0.1}, "Expected gae_lambda to be between 0 and 1"),
+        ({"test_seed": 2**32}, "Expected test_seed to be less than .*Received: 4294967296"),
     )
     def test_bad_values_are_refused(self, changes, message):
         with self.assertRaisesRegex(ValueError, message):
             MetaRLConfig(**changes)
+
+    def test_values_on_the_bound_pass(self):
+        MetaRLConfig(discount=0.0, gae_lambda=0.0, damping=0.0, test_seed=2**32 - 1)
+        MetaRLConfig(discount=1.0, gae_lambda=1.0)
 
     def test_streams_differ_between_purposes_and_seeds(self):
         streams = {MetaRLConfig(seed=seed).stream(purpose) for seed in range(5) for purpose in range(4)}
@@ -41,6 +46,9 @@ class MetaRLConfigTest(parameterized.TestCase):
 
     def test_a_resume_may_train_longer_but_not_otherwise(self):
         first = MetaRLConfig().identity("maml")
+        may_change = {"iterations", "test_tasks", "test_seed", "checkpoint_seconds", "tune_step_size"}
+        fields = {field.name for field in dataclasses.fields(MetaRLConfig)}
+        self.assertEqual(set(first), fields - may_change | {"method"})
         self.assertEqual(first, MetaRLConfig(iterations=7, test_tasks=3).identity("maml"))
         self.assertNotEqual(first, MetaRLConfig().identity("oracle"))
         self.assertNotEqual(first, MetaRLConfig(seed=2).identity("maml"))
@@ -75,6 +83,8 @@ class MakeEnvironmentTest(parameterized.TestCase):
     def test_has_the_size_of_the_specification(self, name, observation, task):
         environment = make_environment(name, 2)
         self.assertEqual(environment.observation_spec().shape, (observation,))
+        if hasattr(environment, "task"):
+            self.assertEndsWith(name, f"_{environment.task}")
         oracle = make_environment(name, 2, task_in_observation=True)
         self.assertEqual(oracle.observation_spec().shape, (observation + task,))
 
