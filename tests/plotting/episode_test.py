@@ -20,10 +20,22 @@ class EpisodePredictionsTest(parameterized.TestCase):
         colors = [[panel.title.get_color() for panel in row[1:]] for row in panels]
         self.assertEqual(colors, [[style.GREEN, style.VERMILION], [style.GREEN, style.VERMILION]])
 
+    def test_a_row_shows_the_images_of_its_class_as_dark_ink_and_five_at_most(self):
+        ink = np.arange(14) / 20
+        images = np.tile(ink[:, None, None, None], (1, 2, 2, 1))
+        labels = np.array([0] * 6 + [1])
+        figure = episode_predictions(images[:7], labels, images[7:], labels, labels, labels)
+        panels = np.array(figure.axes).reshape(2, 10)
+        shown = [[float(panel.images[0].get_array()[0, 0]) for panel in row if panel.images] for row in panels]
+        np.testing.assert_allclose(shown[0], 1 - ink[[0, 1, 2, 3, 4, 7, 8, 9, 10, 11]])
+        np.testing.assert_allclose(shown[1], 1 - ink[[6, 13]])
+
     def test_what_does_not_fit_is_an_error(self):
         images = np.zeros((2, 8, 8, 1))
         with self.assertRaisesRegex(ValueError, "two predictions of each query. Received: 2 and 2; 2, 2, 1 and 2"):
             episode_predictions(images, [0, 1], images, [0, 1], [0], [0, 1])
+        with self.assertRaisesRegex(ValueError, "a label of each image.* Received: 2 and 1; 2, 2, 2 and 2"):
+            episode_predictions(images, [0], images, [0, 1], [0, 1], [0, 1])
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ class LearningCurvesTest(parameterized.TestCase):
         self.assertEqual([panel.get_title() for panel in figure.axes], ["K = 5", "K = 10", "K = 20"])
         self.assertEqual([panel.get_xlabel() for panel in figure.axes], 3 * ["gradient steps"])
         self.assertEqual(figure.axes[0].get_ylabel(), "mean squared error")
+        self.assertEqual([panel.get_yscale() for panel in figure.axes], 3 * ["log"])
         self.assertEqual(figure.get_suptitle(), "Sinusoid")
         labels = [text.get_text() for text in figure.legends[0].get_texts()]
         self.assertEqual(labels, ["MAML", "pretrained", "95 % confidence"])
@@ -88,6 +89,9 @@ class LearningCurvesTest(parameterized.TestCase):
         self.assertEqual(beside.get_markerfacecolor(), "none")
         labels = [text.get_text() for text in figure.legends[0].get_texts()]
         self.assertEqual(labels, ["maml", "pretrained", "95 % confidence", "paper"])
+        without = learning_curves(rows(shots=[5]), published=others)
+        self.assertLen(without.axes[0].get_lines(), 2)
+        self.assertEqual([text.get_text() for text in without.legends[0].get_texts()], labels[:-1])
 
     @parameterized.parameters(np.nan, np.inf)
     def test_a_diverged_mean_leaves_a_gap(self, value):
