@@ -6,6 +6,7 @@ import tensorflow as tf
 from absl.testing import absltest, parameterized
 
 import maml_tf
+from maml_tf.core.meta_gradient import over_tasks
 from maml_tf.evaluation import Evaluator, accuracy, evaluate
 from maml_tf.models import mlp
 from tests.conformance import registry
@@ -65,6 +66,19 @@ class EvaluateTest(parameterized.TestCase):
         data = registry.make_data(registry.MODELS[0], tasks=_TASKS)
         loss, _ = learner.meta_gradients(data)
         np.testing.assert_allclose(evaluate(learner, [data]).summary("loss", 1).mean, loss, rtol=1e-12)
+
+    def test_goes_over_tasks_as_the_learner_does(self):
+        learner = make_learner(parallel_tasks=2)
+        data = registry.make_data(registry.MODELS[0], tasks=_TASKS)
+        with absltest.mock.patch("maml_tf.evaluation.over_tasks", wraps=over_tasks) as way:
+            evaluate(learner, [data], 1)
+        measure, advance = (call.kwargs for call in way.call_args_list)
+        self.assertEqual(measure, {"task_map": "vectorized", "parallel_tasks": 2})
+        self.assertEqual(advance, measure)
+
+    def test_no_steps_are_not_the_learners(self):
+        values = evaluate(make_learner(), [registry.make_data(registry.MODELS[0])], 0).values
+        self.assertLen(values["loss"], 1)
 
     @parameterized.parameters((["mse"],), ({"mse": "mse"},))
     def test_metrics_that_are_no_functions_by_name(self, metrics):
@@ -174,6 +188,7 @@ class EvaluatorTest(absltest.TestCase):
         x = np.ones((2, 3, 1), np.float32)
         result = evaluate(learner, [((x, 2 * x, x), 2 * x)], 5, divergence=1e6)
         self.assertEqual([result.summary("loss", step).diverged for step in (0, 5)], [0, 2])
+        self.assertEqual(result.values["loss"].dtype, np.float64)
 
 
 class AccuracyTest(parameterized.TestCase):
