@@ -96,6 +96,22 @@ class ParameterAveragingTest(parameterized.TestCase):
                 else:
                     np.testing.assert_array_equal(variable, np.zeros(variable.shape), variable.path)
 
+    def test_each_network_is_measured_before_the_next_one_starts(self):
+        anchored = anchored_line(0.0)
+        recorder = Recorder(anchored)
+        averaging = ParameterAveraging(anchored, fresh, error=lambda number: 100.0 * number + weights_of(anchored)[0])
+        averaging.start()
+        history = anchored.fit(X, Y, epochs=2, batch_size=4, verbose=0, callbacks=[recorder, averaging]).history
+        expected = [100.0 * number + end[0] for number, end in enumerate(recorder.ends)]
+        self.assertEqual(history["network_error"], expected)
+
+    def test_a_learning_rate_set_meanwhile_stays(self):
+        anchored = anchored_line(0.0)
+        averaging = ParameterAveraging(anchored, fresh)
+        anchored.optimizer.learning_rate = 0.125
+        averaging.on_epoch_end(0)
+        self.assertEqual(float(anchored.optimizer.learning_rate), 0.125)
+
     @parameterized.parameters(keras.optimizers.Adagrad, keras.optimizers.Nadam, keras.optimizers.Adam)
     def test_each_network_is_trained_as_by_an_optimizer_of_its_own(self, optimizer):
         anchored = anchored_line(0.0, optimizer(0.25))
