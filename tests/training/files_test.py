@@ -17,6 +17,11 @@ class WritableDirectoryTest(absltest.TestCase):
         self.assertEqual(list(path.iterdir()), [])
         writable_directory(str(path))
 
+    def test_a_tilde_is_the_home_folder(self):
+        home = self.enter_context(tempfile.TemporaryDirectory())
+        with unittest.mock.patch.dict(os.environ, {"HOME": home}):
+            self.assertEqual(writable_directory("~/logs"), pathlib.Path(home, "logs"))
+
     def test_a_path_through_a_file_is_refused(self):
         with self.assertRaisesRegex(ValueError, r"Expected a directory .*logs' \(Not a directory\)"):
             writable_directory(os.path.join(__file__, "logs"))

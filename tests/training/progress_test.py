@@ -70,6 +70,17 @@ class ProgressTest(absltest.TestCase):
         progress.on_epoch_end(7, {})
         self.assertEqual(self.lines, ["iteration 800 of 1,000  10.0 iterations/s  20 s left"])
 
+    def test_a_second_training_is_timed_by_itself(self):
+        progress = self.progress(every_seconds=5.0)
+        for epochs, began in ((1, 0.0), (3, 100.0)):
+            self.now = began
+            progress.on_train_begin()
+            for epoch in range(epochs - 1, 2 * epochs - 1):
+                progress.on_epoch_begin(epoch)
+                self.now += 4.0
+                progress.on_epoch_end(epoch, {})
+        self.assertEqual(self.lines, ["iteration 400 of 1,000  25.0 iterations/s  24 s left"])
+
     def test_lines_within_a_long_epoch_of_fit(self):
         def tick(batch, logs):
             self.now += 1.0

@@ -48,6 +48,8 @@ class WallTimeTest(absltest.TestCase):
         for read in (recorded_seconds, lambda folder: WallTime(folder, 10, first=10)):
             with self.assertRaisesRegex(ValueError, "Expected a whole file of JSON. Received: '.*wall_time.json'"):
                 read(self.folder)
+        # A training from the start does not read it.
+        self.assertEqual(self.train(1)["seconds"], 3)
 
     def test_a_training_from_the_start_forgets_all(self):
         self.train(4)
