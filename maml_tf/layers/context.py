@@ -62,7 +62,7 @@ class ContextVector(keras.layers.Layer):
             The inputs with `size` features more.
         """
         shape = tf.concat([tf.shape(inputs)[:-1], [self.size]], axis=0)
-        context = tf.broadcast_to(tf.cast(tf.convert_to_tensor(self.context), inputs.dtype), shape)
+        context = tf.broadcast_to(self.context, shape)
         return tf.concat([inputs, context], axis=-1)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:

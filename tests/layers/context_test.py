@@ -25,6 +25,16 @@ class ContextVectorTest(parameterized.TestCase):
         expected = np.broadcast_to(np.asarray(layer.context), (6, *shape[:-1], 2))
         np.testing.assert_array_equal(outputs[..., shape[-1] :], expected)
 
+    def test_half_precision(self):
+        layer = ContextVector(2, initializer="ones", dtype="mixed_bfloat16")
+        outputs = layer(tf.zeros([3, 1]))
+        self.assertEqual((outputs.dtype, layer.context.dtype), (tf.bfloat16, "float32"))
+        np.testing.assert_array_equal(tf.cast(outputs, tf.float32), [[0, 1, 1]] * 3)
+
+    def test_whole_numbers_would_cut_the_parameters_and_are_an_error(self):
+        with self.assertRaisesRegex((ValueError, tf.errors.InvalidArgumentError), "uint8"):
+            ContextVector(2, initializer="ones")(tf.zeros([3, 1], tf.uint8))
+
     def test_adapting_the_context_alone_is_a_gradient_step_on_it(self):
         # The network is linear, y = w x + v z, and the loss (y - t)^2: dL/dz = 2 v (y - t).
         model = keras.Sequential([keras.Input((1,)), ContextVector(1, name="context_vector"), keras.layers.Dense(1)])
