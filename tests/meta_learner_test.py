@@ -470,6 +470,7 @@ class NotFiniteTest(parameterized.TestCase):
         learner.compile("adam", jit_compile=jit_compile, metrics=["mse"])
         with self.assertRaisesRegex((ValueError, tf.errors.InvalidArgumentError), message):
             learner.train_on_batch(*self.data_with_nan())
+        self.assertTrue(np.isfinite(float(learner.get_metrics_result()["loss"])))
         self.assertTrue(np.all(np.isfinite(learner.train_on_batch(*make_data()))))
 
     def test_a_function_under_xla_returns_the_loss_that_is_not_finite(self):

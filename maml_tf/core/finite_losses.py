@@ -134,7 +134,7 @@ class FiniteTraining(keras.Model):
             tf.cond(self._non_finite.note(losses), run, lambda: tf.constant(False))
         else:
             # Such as the optimizer's count of iterations, which does not depend on the gradients.
-            with tf.control_dependencies([*require_finite(losses), losses]):
+            with tf.control_dependencies(require_finite(losses)):
                 update()
 
     def require_finite_training(self) -> None:
