@@ -134,6 +134,22 @@ class FunctionalModelTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "seed=self.seed_generator. Received: 'seq.*changes 1 other variables"):
             pure(pure.parameters(), pure.state(), tf.ones((1, 3)), training=True)
 
+    def test_a_metric_that_a_layer_keeps_is_the_models(self):
+        class Watched(keras.layers.Layer):
+            def __init__(self):
+                super().__init__()
+                self.mean = keras.metrics.Mean()
+
+            def call(self, x):
+                self.mean.update_state(x)
+                return x
+
+        layer = Watched()
+        pure = FunctionalModel(sequential(layer))
+        before = float(layer.mean.result())
+        np.testing.assert_array_equal(pure({}, [], tf.ones((1, 3)), training=True).outputs, np.ones((1, 3)))
+        self.assertEqual(float(layer.mean.result()), before)
+
     def test_losses_of_the_last_call_do_not_count_again(self):
         """Inside another model's call Keras leaves them."""
 

@@ -55,6 +55,17 @@ class KnownOffendersTest(parameterized.TestCase):
         (found,) = offenders(keras.layers.Dense(3), make())
         self.assertEqual(found, ("bad", "softsign has no second derivative"))
 
+    def test_a_frozen_layer_normalization_has_the_statistics_of_its_inputs_still(self):
+        self.assertLen(offenders(keras.layers.LayerNormalization(trainable=False)), 1)
+
+    def test_each_once(self):
+        """A shared layer, and one that stands for the cell inside it."""
+        shared = keras.layers.LayerNormalization(name="shared")
+        models = [keras.Sequential([keras.Input((4,)), shared]) for _ in range(2)]
+        self.assertEqual([offender.layer for offender in offenders(*models)], ["shared"])
+        (found,) = offenders(keras.layers.GRU(2, activation="softsign", name="gru"), shape=(3, 2))
+        self.assertEqual(found.layer, "gru")
+
     def test_recurrent_layers_on_a_gpu_alone(self):
         make = lambda: offenders(keras.layers.LSTM(2, name="lstm"), shape=(3, 2))  # noqa: E731
         self.assertEmpty(make())

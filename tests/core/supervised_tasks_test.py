@@ -41,6 +41,15 @@ class SupervisedTasksTest(parameterized.TestCase):
         loss, _, _ = tasks.loss(tasks.parameters(), [], X, Y, training=True)
         self.assertAlmostEqual(float(loss), np.mean((2.0 * X + 0.5 - Y) ** 2) + 0.25 * 2.0**2, places=5)
 
+    def test_losses_of_a_wider_type_than_the_outputs_are_added(self):
+        wide = keras.layers.Dense(1, dtype="float64", kernel_regularizer=keras.regularizers.L2(0.25))
+        model = keras.Sequential([keras.Input((1,)), wide, keras.layers.Dense(1)])
+        tasks = make_tasks(model)
+        loss, outputs, _ = tasks.loss(tasks.parameters(), [], X, Y, training=True)
+        self.assertEqual(loss.dtype, tf.float32)
+        expected = np.mean((outputs - Y) ** 2) + 0.25 * wide.kernel.numpy().item() ** 2
+        self.assertAlmostEqual(float(loss), expected, places=5)
+
     def test_a_step_of_adaptation_is_gradient_descent(self):
         residual = 2 * (2.0 * X + 0.5 - Y)
         adaptation = make_tasks().adapt(make_tasks().parameters(), [], None, (X, Y), 1)

@@ -100,6 +100,16 @@ class AsTaskLossTest(parameterized.TestCase):
         expected = np.mean((y_true.reshape(outputs) - y_pred) ** 2)
         np.testing.assert_allclose(as_task_loss(squares)(tf.constant(y_true), tf.constant(y_pred)), expected)
 
+    def test_a_function_sees_targets_of_several_numbers_as_they_are(self):
+        """Such as a target and its weight."""
+
+        def weighted(y_true, y_pred):
+            return y_true[:, 1] * (y_true[:, 0] - y_pred) ** 2
+
+        targets = tf.constant(np.concatenate([_TARGETS, [[1.0], [0.0], [2.0]]], axis=1))
+        value = as_task_loss(weighted)(targets, tf.constant(_OUTPUTS[:, 0]))
+        np.testing.assert_allclose(value, (1.0 + 2 * 9.0) / 3, rtol=1e-15)
+
     def test_a_function_sees_labels_as_they_are(self):
         def check(y_true, y_pred):
             self.assertEqual((y_true.shape, y_true.dtype), ((2,), tf.uint8))
@@ -115,6 +125,13 @@ class AsTaskLossTest(parameterized.TestCase):
         total = getattr(loss, "reduction", None) == "sum"
         value = as_task_loss(loss)(tf.constant(_TARGETS[np.newaxis]), outputs)
         np.testing.assert_allclose(value, np.sum(squares) if total else np.mean(squares), rtol=1e-15)
+
+    def test_a_mask_hides_every_number_of_a_position(self):
+        outputs = tf.constant(np.concatenate([_OUTPUTS, _OUTPUTS + 1.0], axis=1)[np.newaxis])
+        outputs._keras_mask = tf.constant([[True, False, True]])
+        value = as_task_loss(lambda y_true, y_pred: (y_true - y_pred) ** 2)(tf.constant(_TARGETS[np.newaxis]), outputs)
+        squares = np.concatenate([_TARGETS - _OUTPUTS, _TARGETS - _OUTPUTS - 1.0], axis=1)[[0, 2]] ** 2
+        np.testing.assert_allclose(value, np.mean(squares), rtol=1e-15)
 
     def test_a_mask_that_hides_everything(self):
         outputs = tf.constant(_OUTPUTS[np.newaxis])
@@ -140,7 +157,11 @@ class AsTaskLossTest(parameterized.TestCase):
         np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
     @parameterized.parameters(
-        (["mse", "mse"], 1), ({"a": "mse"}, {"b": 1.0}), ({"a": "mse"}, [1.0]), (["mse"], [1.0, 2.0])
+        (["mse", "mse"], 1),
+        ({"a": "mse"}, {"b": 1.0}),
+        ({"a": "mse"}, [1.0]),
+        (["mse"], [1.0, 2.0]),
+        ({"a": "mse", "b": "mse"}, {"a": 1.0}),
     )
     def test_losses_must_fit_the_outputs(self, loss, outputs):
         outputs = tf.nest.map_structure(tf.constant, outputs)

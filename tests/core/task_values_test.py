@@ -38,6 +38,11 @@ class EvaluationTest(absltest.TestCase):
         self.assertTrue(math.isnan(second.mean))
         self.assertEqual((third.diverged, third.mean, third.median), (1, 14.0, 2.5))
         self.assertEqual([s.diverged for s in Evaluation({"mse": values}).summaries()], [1, 1, 0])
+        # Tasks, whenever they diverged, and not steps.
+        self.assertEqual(evaluation.diverged("mse"), 2)
+
+    def test_the_threshold_itself_is_not_over_it(self):
+        self.assertEqual(Evaluation({"mse": np.array([[10.0, 10.5]])}, divergence=10.0).diverged("mse"), 1)
 
 
 if __name__ == "__main__":
