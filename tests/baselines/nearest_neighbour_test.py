@@ -34,6 +34,12 @@ class NearestNeighbourTest(absltest.TestCase):
         with self.assertRaisesRegex(ValueError, "Expected at least one meta-batch"):
             nearest_neighbour(model, [])
 
+    def test_an_episode_that_does_not_fit_together_is_an_error(self):
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(5)])
+        x, y = np.ones((1, 3, 4), "f"), np.ones((1, 3), int)
+        with self.assertRaisesRegex(ValueError, "Expected as many query targets as query inputs"):
+            nearest_neighbour(model, [((x, y, x), y[:, :1])])
+
 
 if __name__ == "__main__":
     absltest.main()
