@@ -52,6 +52,12 @@ class ImageStoreTest(parameterized.TestCase):
         np.testing.assert_array_equal(drawn(tf.constant([2])), [[4, 5]])
         self.assertIs(store.tensor, store.tensor)
 
+    def test_what_is_copied_inside_a_function_is_no_part_of_it(self):
+        store = ImageStore(np.arange(12, dtype=np.uint8).reshape(3, 4)[:, ::2])
+        drawn = tf.function(lambda i: tf.gather(store.tensor, i))
+        np.testing.assert_array_equal(drawn(tf.constant([2])), [[8, 10]])
+        np.testing.assert_array_equal(store.tensor, store.array)
+
 
 if __name__ == "__main__":
     absltest.main()

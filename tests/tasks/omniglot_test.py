@@ -289,8 +289,12 @@ class CacheTest(SmallArchiveTest):
         self.assert_equal_pools(omniglot.pool("test"), self.load().pool("test"))
 
     def test_a_cache_that_fails_half_way_leaves_nothing_behind(self):
+        def save_half(file, array):
+            file.write(b"half")
+            raise OSError("disk full")
+
         self.write_zips()
-        with mock.patch.object(np, "save", side_effect=OSError("disk full")):
+        with mock.patch.object(np, "save", side_effect=save_half):
             with self.assertLogs("absl", "WARNING") as logs:
                 self.load()
         self.assertRegex(logs.output[-1], "disk full")
