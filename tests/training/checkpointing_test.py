@@ -135,6 +135,21 @@ class AtomicCheckpointTest(parameterized.TestCase):
         fresh.checkpoint.save(20)
         self.assertEqual(Training(directory).checkpoint.restore(), 20)
 
+    def test_the_newest_is_that_of_the_highest_number(self):
+        directory = self.directory()
+        for iteration in (9, 10):
+            Training(directory).checkpoint.save(iteration)
+        self.assertEqual(Training(directory).checkpoint.restore(), 10)
+
+    def test_what_is_saved_is_not_saved_again_at_the_end(self):
+        directory = self.directory()
+        Training(directory).checkpoint.save(10)
+        checkpoint = Training(directory).checkpoint
+        checkpoint.restore()
+        with absltest.mock.patch.object(checkpoint, "save") as save:
+            checkpoint.on_train_end()
+        save.assert_not_called()
+
     def test_left_over_temporary_files_are_removed(self):
         directory = self.directory()
         Training(directory).checkpoint.save(10)
@@ -254,14 +269,13 @@ class AtomicCheckpointTest(parameterized.TestCase):
         saved = sorted(int(path.stem.split("-")[1]) for path in directory.glob("*.index"))
         self.assertEqual(saved, [3 * STEPS, 6 * STEPS])
 
-    def test_keeps_the_last_two(self):
+    @parameterized.parameters(({}, [3, 4]), ({"keep": 3}, [2, 3, 4]))
+    def test_keeps_the_last_ones(self, options, kept):
         directory = self.directory()
-        checkpoint = Training(directory).checkpoint
-        for iteration in (1, 2, 3):
+        checkpoint = Training(directory, **options).checkpoint
+        for iteration in (1, 2, 3, 4):
             checkpoint.save(iteration)
-        self.assertCountEqual(
-            [path.name for path in directory.glob("*.index")], ["checkpoint-2.index", "checkpoint-3.index"]
-        )
+        self.assertCountEqual([path.stem for path in directory.glob("*.index")], [f"checkpoint-{n}" for n in kept])
 
     def test_bad_arguments_are_refused(self):
         with self.assertRaisesRegex(ValueError, "Expected keep to be at least 2.* Received: keep=1"):

@@ -110,6 +110,10 @@ class InGraphTrainingTest(parameterized.TestCase):
         self.assertEqual(int(stopped.optimizer.iterations), 24)
         assert_same_state(stopped, healthy, rtol=1e-5, atol=1e-7)
 
+    def test_a_model_that_runs_eagerly_trains_eagerly(self):
+        training = InGraphTraining(small_model(jit_compile=False, run_eagerly=True), draw, iterations_per_call=2)
+        self.assertTrue(training.run_eagerly)
+
     def test_an_uncompiled_model_is_refused(self):
         model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
         with self.assertRaisesRegex(ValueError, "Expected a built and compiled model.* compiled=False"):
