@@ -32,6 +32,7 @@ from maml_tf.experiments.classification_summaries import ClassificationSummaries
 from maml_tf.experiments.image_data import evaluation_episodes, open_data, training_episodes, training_images
 from maml_tf.experiments.logdir import open_logdir
 from maml_tf.experiments.results import Row
+from maml_tf.meta_learner import MAML
 from maml_tf.plotting import learning_curves, save, training_curves
 from maml_tf.training import (
     AtomicCheckpoint,
@@ -100,12 +101,12 @@ def _train(config: ClassificationConfig, directory: pathlib.Path, resume: bool) 
         model=trained, optimizer=trained.optimizer, best=best.state,
     )  # fmt: skip
     first = checkpoint.restore(config.iterations) if resume else 0
+    uncompiled = build_learner(config)  # Files of weights hold no optimizer's state.
     if config.initial_weights and not first:
-        initial = build_learner(config)
-        load_weights(initial, config.initial_weights)
-        learner.set_weights(initial.get_weights())
+        load_weights(uncompiled, config.initial_weights)
+        learner.set_weights(uncompiled.get_weights())
     write_config(directory, config)
-    best_file = _BestFile(best, config, directory)
+    best_file = _BestFile(best, uncompiled, per_epoch, directory)
     best_file.restore()
     validation = AdaptationValidation(
         build_evaluator(learner, config),
@@ -212,14 +213,14 @@ def evaluate(
 
 
 class _BestFile(keras.callbacks.Callback):
-    """Writes the best weights, without the optimizer's state, whenever there are new ones."""
+    """Writes the best weights, through a learner that is not compiled, whenever there are new ones."""
 
-    def __init__(self, best: BestWeights, config: ClassificationConfig, directory: pathlib.Path):
+    def __init__(self, best: BestWeights, learner: MAML, iterations_per_epoch: int, directory: pathlib.Path):
         super().__init__()
         self.best = best
-        self.iterations_per_epoch = config.iterations_per_epoch
+        self.learner = learner
+        self.iterations_per_epoch = iterations_per_epoch
         self.directory = directory
-        self.learner = build_learner(config)  # One that is not compiled.
 
     def restore(self) -> None:
         """Writes them if the file holds none, or others than a checkpoint that was restored."""
