@@ -47,7 +47,7 @@ def trajectories(of_methods: Mapping[str, Sequence[Trajectories]], *, half_width
         figure = style.new_figure(0.6 + 2.4 * columns, 0.7 + 2.4 * len(of_methods))
         panels = figure.subplots(len(of_methods), columns, sharex=True, sharey=True, squeeze=False)
         for of_row, (method, shown) in zip(panels, of_methods.items(), strict=True):
-            of_row[0].set_ylabel(method)
+            of_row[0].set_ylabel("y")
             for panel, paths in zip(of_row, shown, strict=False):
                 for color, line, of_phase in (
                     (style.GREY, (0, (2, 1)), paths.before),
@@ -57,9 +57,13 @@ def trajectories(of_methods: Mapping[str, Sequence[Trajectories]], *, half_width
                         panel.plot(path[:, 0], path[:, 1], color=color, linestyle=line, linewidth=0.9, alpha=0.8)
                 panel.plot(0.0, 0.0, marker="s", color=style.BLACK, markersize=4, linestyle="none")
                 panel.plot(*paths.goal, marker="*", color=style.VERMILION, markersize=12, linestyle="none", zorder=3)
+                panel.set_title(method)
                 panel.set_xlim(-half_width, half_width)
                 panel.set_ylim(-half_width, half_width)
                 panel.set_aspect("equal")
+                panel.locator_params(nbins=4)  # The same on both axes.
+        for panel in panels[-1]:
+            panel.set_xlabel("x")
         first = panels[0][0]
         handles = [
             *first.plot([], [], color=style.GREY, linestyle=(0, (2, 1)), label="before the update"),

@@ -17,7 +17,8 @@ class TrajectoriesTest(absltest.TestCase):
         figure = trajectories({"MAML": [_PATHS, _PATHS], "pretrained": [_PATHS]})
         panels = figure.axes
         self.assertLen(panels, 4)
-        self.assertEqual([panels[0].get_ylabel(), panels[2].get_ylabel()], ["MAML", "pretrained"])
+        self.assertEqual([panel.get_title() for panel in panels], ["MAML", "MAML", "pretrained", ""])
+        self.assertEqual([panel.get_xlabel() + panel.get_ylabel() for panel in panels], ["y", "", "xy", "x"])
         # Three paths, the start, the goal.
         shown = [tuple(map(tuple, line.get_xydata())) for line in panels[1].lines]
         self.assertEqual(shown, [tuple(map(tuple, p)) for p in
