@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import io
 import itertools
+import numbers
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +35,19 @@ def is_image(name: str) -> bool:
         Whether its name ends in one of `IMAGE_SUFFIXES`.
     """
     return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def check_image_size(image_size: int) -> None:
+    """Checks the side of square images.
+
+    Args:
+        image_size: Height and width.
+
+    Raises:
+        ValueError: If it is not a whole number of at least 1.
+    """
+    if not isinstance(image_size, numbers.Integral) or image_size < 1:
+        raise ValueError(f"Expected image_size to be a whole number of at least 1. Received: image_size={image_size!r}")
 
 
 def decode_image(

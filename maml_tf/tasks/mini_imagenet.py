@@ -13,7 +13,7 @@ from absl import logging
 
 from maml_tf.tasks.class_pool import ClassPool
 from maml_tf.tasks.image_cache import decoded_once, default_cache_dir, fingerprint
-from maml_tf.tasks.image_decoding import decode_files, decode_image, is_image
+from maml_tf.tasks.image_decoding import check_image_size, decode_files, decode_image, is_image
 from maml_tf.tasks.image_files import ARCHIVE_SUFFIXES, ListedFile, is_archive, list_files
 from maml_tf.tasks.split_classes import PARTS, SplitClasses
 
@@ -68,8 +68,7 @@ class MiniImagenet(SplitClasses):
         image_size: int = IMAGE_SIZE,
         cache_dir: str | os.PathLike | None = None,
     ):
-        if image_size < 1:
-            raise ValueError(f"Expected image_size to be at least 1. Received: image_size={image_size}")
+        check_image_size(image_size)
         source = _source(pathlib.Path(data_dir).expanduser())
         photos = _list_photos(source)
         splits = {part: tuple(dict.fromkeys(p.class_name for p in photos if p.part == part)) for part in PARTS}

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from absl import logging
 from PIL import Image
 
-from maml_tf.tasks.image_decoding import decode_image, is_image
+from maml_tf.tasks.image_decoding import check_image_size, decode_image, is_image
 from maml_tf.tasks.image_files import list_files, read_files
 
 PARTS = ("train", "val", "test")
@@ -50,8 +50,7 @@ def prepare(
         ValueError: If a list is broken, an image can't be decoded, or the output has a class with other images or
             of another size.
     """
-    if image_size < 1:
-        raise ValueError(f"Expected image_size to be at least 1. Received: image_size={image_size}")
+    check_image_size(image_size)
     split, output_dir = read_split(split_dir), pathlib.Path(output_dir).expanduser()
     imagenet_dir = pathlib.Path(imagenet_dir).expanduser()
     todo = [

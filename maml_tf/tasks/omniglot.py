@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from maml_tf.tasks.class_pool import ClassPool
 from maml_tf.tasks.download import download
 from maml_tf.tasks.image_cache import decoded_once, default_cache_dir
+from maml_tf.tasks.image_decoding import check_image_size
 from maml_tf.tasks.omniglot_archive import (
     OFFICIAL_ARCHIVES,
     Archive,
@@ -78,8 +79,7 @@ class Omniglot(SplitClasses):
         expected_drawings: int | None = 20,
         archives: Sequence[Archive] = OFFICIAL_ARCHIVES,
     ):
-        if image_size < 1:
-            raise ValueError(f"Expected image_size to be at least 1. Received: image_size={image_size}")
+        check_image_size(image_size)
         cache_dir = pathlib.Path(default_cache_dir("omniglot") if cache_dir is None else cache_dir).expanduser()
         if data_dir is None:
             for archive in archives:

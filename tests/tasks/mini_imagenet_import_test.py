@@ -180,9 +180,10 @@ class ErrorsTest(SmallImagenetTest):
             self.prepare(image_size=30)
         self.assertFalse((self.output / "test/n04").exists())
 
-    def test_an_image_size_of_nothing(self):
-        with self.assertRaisesRegex(ValueError, "image_size to be at least 1. Received: image_size=0"):
-            self.prepare(image_size=0)
+    @parameterized.parameters(0, 28.0, "28")
+    def test_an_image_size_that_is_none(self, image_size):
+        with self.assertRaisesRegex(ValueError, f"whole number of at least 1. Received: image_size={image_size!r}"):
+            self.prepare(image_size=image_size)
 
 
 if __name__ == "__main__":

@@ -247,9 +247,10 @@ class BadInputTest(SmallTreeTest):
         with self.assertRaisesRegex(ValueError, "one tree of images. Received: .*n00/0.png and .*n00/0.png in"):
             MiniImagenet(self.data_dir)
 
-    def test_an_image_size_of_nothing(self):
-        with self.assertRaisesRegex(ValueError, "image_size to be at least 1. Received: image_size=0"):
-            MiniImagenet(self.data_dir, image_size=0)
+    @parameterized.parameters(0, 28.0, "28")
+    def test_an_image_size_that_is_none(self, image_size):
+        with self.assertRaisesRegex(ValueError, f"whole number of at least 1. Received: image_size={image_size!r}"):
+            MiniImagenet(self.data_dir, image_size=image_size)
 
 
 class DrawnTest(SmallTreeTest):

@@ -425,9 +425,10 @@ class BadInputTest(SmallArchiveTest):
         with self.assertRaisesRegex(ValueError, f"every drawing once. Received: {name} twice"):
             self.load()
 
-    def test_an_image_size_of_nothing(self):
-        with self.assertRaisesRegex(ValueError, "image_size to be at least 1. Received: image_size=0"):
-            self.load(image_size=0)
+    @parameterized.parameters(0, 28.0, "28")
+    def test_an_image_size_that_is_none(self, image_size):
+        with self.assertRaisesRegex(ValueError, f"whole number of at least 1. Received: image_size={image_size!r}"):
+            self.load(image_size=image_size)
 
 
 class ShippedAlphabetTest(SmallArchiveTest):
