@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from maml_tf.core.functional import FunctionalModel, is_layer_graph, training_argument
+from maml_tf.core.functional import FunctionalModel, is_layer_graph
 from maml_tf.core.known_offenders import known_offenders
 
 _ATTEMPTS = 2
@@ -84,7 +84,7 @@ def check_second_order(model: keras.Model, sample_input: Any, *, seed: int = 0) 
         `precisions` says what was checked, and how finely.
 
     Raises:
-        ValueError: If the model is not built.
+        ValueError: If the model is not built, or another that `MAML` refuses.
 
     Example:
     >>> import keras
@@ -96,10 +96,10 @@ def check_second_order(model: keras.Model, sample_input: Any, *, seed: int = 0) 
     >>> maml_tf.check_second_order(model, keras.random.normal((8, 4), seed=0)).precisions["norm"]
     'float64'
     """
-    FunctionalModel(model)
+    pure = FunctionalModel(model)
     findings: dict[int, Finding] = {}
     precisions: dict[str, str] = {}
-    for call in _recorded_calls(model, sample_input):
+    for call in _recorded_calls(pure, sample_input):
         inside = {id(layer) for layer in _operations(call.layer)} - {id(call.layer)}
         if inside & set(findings):
             continue
@@ -114,13 +114,12 @@ def check_second_order(model: keras.Model, sample_input: Any, *, seed: int = 0) 
     return Findings([*findings.values(), *by_name], precisions)
 
 
-def _recorded_calls(model: keras.Model, sample_input: Any) -> list[_Call]:
+def _recorded_calls(pure: FunctionalModel, sample_input: Any) -> list[_Call]:
     """Runs the model once and returns each operation's first call, inner ones before those that hold them."""
     calls: dict[int, _Call] = {}
-    operations = _operations(model)
-    with _recording(operations, calls):
-        values = (model.trainable_variables, model.non_trainable_variables)
-        model.stateless_call(*values, sample_input, **training_argument(model, True))
+    with _recording(_operations(pure.model), calls):
+        # As MAML calls it, and not its `call`, from which Keras hands the training flag on to no inner layer.
+        pure(pure.parameters(), pure.state(), sample_input, training=True)
     return list(calls.values())
 
 

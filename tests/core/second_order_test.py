@@ -181,6 +181,25 @@ class CheckSecondOrderTest(parameterized.TestCase):
                 found = [finding.layer for finding in check_second_order(model, sample(6, 4))]
                 self.assertEqual(found, [] if exact else ["network"])
 
+    def test_the_training_flag_reaches_layers_that_a_subclassed_model_does_not_hand_it_to(self):
+        """Keras does so by itself, where a model is called as `fit` and `MAML` call it."""
+
+        class Norm(keras.layers.Layer):
+            def call(self, x, training=False):
+                return standardized(x, exact=not training)
+
+        class Model(keras.Model):
+            def __init__(self):
+                super().__init__()
+                self.norm = Norm(name="bad")
+
+            def call(self, x, training=False):
+                return self.norm(x)
+
+        model = Model()
+        model(sample(6, 4))
+        self.assertEqual([finding.layer for finding in check_second_order(model, sample(6, 4))], ["bad"])
+
     def test_each_offender_once_in_order(self):
         model = sequential(
             keras.layers.LayerNormalization(name="one"),
