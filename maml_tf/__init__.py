@@ -41,5 +41,8 @@ __all__ = [
 def __getattr__(name: str) -> ModuleType:
     # At their first use: some need packages that `import maml_tf` does without.
     if name in _PARTS:
-        return importlib.import_module(f"maml_tf.{name}")
+        try:
+            return importlib.import_module(f"maml_tf.{name}")
+        except ImportError as error:  # `hasattr` takes an AttributeError alone for a no.
+            raise AttributeError(str(error)) from error
     raise AttributeError(f"module 'maml_tf' has no attribute {name!r}")

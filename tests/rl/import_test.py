@@ -57,6 +57,14 @@ class ImportTest(parameterized.TestCase):
             rf"pip install '\.\[rl\]'{more}\. Received: Python 3\.{version[1]} without tf-agents, tf_keras$",
         )
 
+    def test_without_the_extra_it_is_no_attribute_and_says_what_to_install(self):
+        without = "import maml_tf, sys\nsys.modules['tf_agents'] = None\n"
+        done = run(f"{without}print(hasattr(maml_tf, 'rl'))\nmaml_tf.rl.policy")
+        self.assertEqual(done.stdout, "False\n", done.stderr)
+        self.assertStartsWith(last_line(done), "AttributeError: Expected the extra rl of maml_tf to be installed: in ")
+        done = run(f"{without}from maml_tf import rl")
+        self.assertStartsWith(last_line(done), "ImportError: Expected the extra rl of maml_tf to be installed: in ")
+
     def test_says_so_where_tf_agents_was_half_imported_without_the_flag(self):
         done = run(
             "import warnings\nwarnings.simplefilter('ignore')\ntry:\n    import tf_agents\n"
