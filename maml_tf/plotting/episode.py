@@ -67,7 +67,6 @@ def episode_predictions(
 
 
 def _show(panel: Axes, image: np.ndarray) -> None:
-    image = np.clip(image, 0.0, 1.0)
     if image.shape[-1] == 1:
         panel.imshow(1.0 - image[..., 0], cmap="gray", vmin=0.0, vmax=1.0)
     else:

@@ -116,7 +116,7 @@ def _draw(panel: Axes, rows: Sequence[Point], drawn: style.LineStyle, label: str
     mean = np.array([row.mean for row in rows], np.float64)
     ci95 = np.array([row.ci95 for row in rows], np.float64)
     # An infinite mean has no interval and, like NaN, leaves a gap.
-    mean, ci95 = np.where(np.isfinite(mean), mean, np.nan), np.where(np.isfinite(ci95), ci95, np.nan)
+    mean = np.where(np.isfinite(mean), mean, np.nan)
     lower = mean - ci95
     if log_scale:
         # A band that reaches zero has no place on a logarithmic axis: it ends at a tenth of the mean.
