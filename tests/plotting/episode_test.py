@@ -29,6 +29,7 @@ class EpisodePredictionsTest(parameterized.TestCase):
         shown = [[float(panel.images[0].get_array()[0, 0]) for panel in row if panel.images] for row in panels]
         np.testing.assert_allclose(shown[0], 1 - ink[[0, 1, 2, 3, 4, 7, 8, 9, 10, 11]])
         np.testing.assert_allclose(shown[1], 1 - ink[[6, 13]])
+        self.assertEqual(panels[0, 0].images[0].get_clim(), (0.0, 1.0))  # Faint ink stays faint.
 
     def test_what_does_not_fit_is_an_error(self):
         images = np.zeros((2, 8, 8, 1))

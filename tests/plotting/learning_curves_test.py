@@ -38,6 +38,8 @@ class LearningCurvesTest(parameterized.TestCase):
         figure = learning_curves(rows(), labels={"maml": "MAML"}, title="Sinusoid")
         self.assertEqual([panel.get_title() for panel in figure.axes], ["K = 5", "K = 10", "K = 20"])
         self.assertEqual([panel.get_xlabel() for panel in figure.axes], 3 * ["gradient steps"])
+        self.assertContainsSubset([0, 1, 2], figure.axes[0].get_xticks())
+        self.assertTrue(all(float(tick).is_integer() for tick in figure.axes[0].get_xticks()))
         self.assertEqual(figure.axes[0].get_ylabel(), "mean squared error")
         self.assertEqual([panel.get_yscale() for panel in figure.axes], 3 * ["log"])
         self.assertEqual(figure.get_suptitle(), "Sinusoid")
@@ -89,6 +91,8 @@ class LearningCurvesTest(parameterized.TestCase):
         self.assertEqual(beside.get_markerfacecolor(), "none")
         labels = [text.get_text() for text in figure.legends[0].get_texts()]
         self.assertEqual(labels, ["maml", "pretrained", "95 % confidence", "paper"])
+        panels = learning_curves(rows(), published=published).axes
+        self.assertEqual([len(panel.get_lines()) for panel in panels], [3, 2, 2])
         without = learning_curves(rows(shots=[5]), published=others)
         self.assertLen(without.axes[0].get_lines(), 2)
         self.assertEqual([text.get_text() for text in without.legends[0].get_texts()], labels[:-1])

@@ -51,7 +51,7 @@ class SinusoidFitsTest(parameterized.TestCase):
         self.assertCountEqual(labels, lines(figure.axes[0]))
 
     def test_the_last_curve_is_solid_with_fewer_of_them(self):
-        drawn = lines(sinusoid_fits({"MAML": [fit(steps=(0, 5))]}).axes[0])
+        drawn = lines(sinusoid_fits({"MAML": [fit(steps=(5, 0))]}).axes[0])
         self.assertEqual(drawn["5 gradient steps"].get_linestyle(), "-")
         self.assertEqual(drawn["pre-update"].get_linestyle(), "--")
 
@@ -63,6 +63,11 @@ class SinusoidFitsTest(parameterized.TestCase):
         # The curves of `fit` reach their amplitude on the grid to a percent.
         np.testing.assert_allclose(figure.axes[0].get_ylim(), (-bound, bound), rtol=0.01)
         self.assertEqual(figure_to_image(figure).shape[0], 1)
+
+    def test_the_fits_of_all_methods_have_room(self):
+        figure = sinusoid_fits({"pretrained": [fit(scale=3.0)], "MAML": [fit(scale=0.5)]})
+        for panel in figure.axes:
+            np.testing.assert_allclose(panel.get_ylim(), (-3.3, 3.3), rtol=0.01)
 
     @parameterized.parameters(
         ({}, "Received: {}"),

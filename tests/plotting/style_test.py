@@ -42,9 +42,9 @@ class SaveTest(absltest.TestCase):
 class FigureToImageTest(absltest.TestCase):
     def test_is_the_image_that_a_png_holds(self):
         with tempfile.TemporaryDirectory() as directory:
-            path = style.save(drawn_figure(3.17, 2.03), pathlib.Path(directory, "figure.png"), dpi=100)
+            path = style.save(drawn_figure(3.17, 2.03), pathlib.Path(directory, "figure.png"), dpi=50)
             expected = tf.io.decode_png(path.read_bytes(), channels=4)
-        image = style.figure_to_image(drawn_figure(3.17, 2.03), dpi=100)
+        image = style.figure_to_image(drawn_figure(3.17, 2.03), dpi=50)
         self.assertEqual(image.dtype, tf.uint8)
         np.testing.assert_array_equal(image[0], expected)
 
@@ -61,6 +61,10 @@ class StyleTest(absltest.TestCase):
         self.assertEqual(list(styles), methods)
         self.assertLen({(str(drawn.line), drawn.color) for drawn in styles.values()}, len(methods))
         self.assertLen({drawn.marker for drawn in styles.values()}, len(methods))
+
+    def test_there_is_a_style_for_every_method(self):
+        methods = [f"method {number}" for number in range(2 * len(style._OTHERS))]
+        self.assertEqual(list(style.line_styles(methods)), methods)
 
     def test_a_method_looks_the_same_in_every_figure(self):
         self.assertEqual(style.line_styles(["maml"])["maml"], style.line_styles(["other", "maml"])["maml"])

@@ -17,8 +17,15 @@ class TrainingCurvesTest(absltest.TestCase):
             [line.get_label() for line in panel.lines], ["before adaptation", "after 1 step", "after 2 steps"]
         )
 
+        self.assertEqual([line.get_linestyle() for line in panel.lines], [":", "-", "-"])
+        self.assertLen({tuple(line.get_color()) for line in panel.lines}, 3)
+
+    def test_a_single_validation_is_to_be_seen(self):
+        [panel] = training_curves([500], [[0.2, 0.5]]).axes
+        self.assertEqual([line.get_marker() for line in panel.lines], ["o", "o"])
+
     def test_what_does_not_fit_is_an_error(self):
-        for iterations, accuracies in (([], []), ([1], [[0.1], [0.2]]), ([1], [0.1])):
+        for iterations, accuracies in (([], []), ([], np.zeros([0, 2])), ([1], [[0.1], [0.2]]), ([1], [0.1])):
             with self.assertRaisesRegex(
                 ValueError, r"Expected accuracies \[validations, steps \+ 1\].*Received: shape"
             ):

@@ -26,11 +26,20 @@ class TrajectoriesTest(absltest.TestCase):
         self.assertEqual([line.get_color() for line in panels[1].lines[:3]], [style.GREY, style.GREEN, style.GREEN])
         self.assertEmpty(panels[3].lines)
 
+    def test_all_panels_show_the_same_square_around_the_start(self):
+        for panel in trajectories({"MAML": [_PATHS, _PATHS], "pretrained": [_PATHS]}, half_width=0.9).axes:
+            self.assertEqual((panel.get_xlim(), panel.get_ylim()), ((-0.9, 0.9), (-0.9, 0.9)))
+        self.assertEqual(trajectories({"MAML": [_PATHS]}).axes[0].get_aspect(), 1.0)
+
     def test_the_legend_names_what_is_drawn(self):
         (legend,) = trajectories({"MAML": [_PATHS]}).legends
         self.assertEqual(
             [text.get_text() for text in legend.get_texts()],
             ["before the update", "after one gradient step", "start", "goal"],
+        )
+        self.assertEqual(
+            [handle.get_color() for handle in legend.legend_handles],
+            [style.GREY, style.GREEN, style.BLACK, style.VERMILION],
         )
 
     def test_nothing_to_draw_is_refused(self):
