@@ -64,6 +64,14 @@ class TwoStagesTest(absltest.TestCase):
         expected = np.array([0.1, 0.2, 0.3], np.float32).astype(np.float64)
         np.testing.assert_array_equal(stages.second(tf.ones([3], tf.float64), kept), expected)
 
+    def test_what_no_result_needs_is_not_kept(self):
+        def wasteful(early, late):
+            unused = tf.exp(early) * late
+            del unused
+            return (), early + late
+
+        self.assertLen(TwoStages(wasteful, _VECTOR, _VECTOR).kept, 1)
+
     def test_inside_a_compiled_function(self):
         @tf.function
         def both(early, late):
