@@ -7,6 +7,7 @@ from unittest import mock
 
 from absl.testing import absltest
 
+from maml_tf.experiments import logdir
 from maml_tf.experiments.logdir import open_logdir
 
 
@@ -53,6 +54,10 @@ class OpenLogdirTest(absltest.TestCase):
             with self.assertLogs("absl", "WARNING") as logs:
                 self.enter_context(open_logdir(self.folder, [], False))
         self.assertIn("make sure that no other process trains there", logs.output[0])
+
+    def test_a_system_without_locks_does_without_them(self):
+        with mock.patch.object(logdir, "fcntl", None):
+            self.assertEqual(self.enter_context(open_logdir(self.folder, [], False)), self.folder)
 
 
 if __name__ == "__main__":
