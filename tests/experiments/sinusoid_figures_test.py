@@ -1,6 +1,7 @@
 """Tests of maml_tf.experiments.sinusoid_figures."""
 
 import pathlib
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
@@ -10,6 +11,7 @@ from maml_tf.experiments import sinusoid_figures
 from maml_tf.experiments.results import Row
 from maml_tf.experiments.sinusoid_config import METHODS, SinusoidConfig
 from maml_tf.experiments.sinusoid_methods import build_network
+from maml_tf.plotting import style
 from tests.support import binary
 
 CONFIG = SinusoidConfig(hidden=(8,), grid_points=15)
@@ -42,11 +44,34 @@ class WriteFiguresTest(absltest.TestCase):
         tags = {v.tag for event in tf.compat.v1.train.summary_iterator(str(events)) for v in event.summary.value}
         self.assertEqual(tags, set(names))
 
+    def test_each_figure_shows_its_rows_and_tasks(self):
+        def figure(*_, **__):
+            return style.new_figure(1, 1)
+
+        networks = {"maml": ("one", {}), "random": ("two", {}), "maml_first_order": ("three", {})}
+        with (
+            mock.patch.object(sinusoid_figures, "_fits", lambda _, network, __: [f"{network} {i}" for i in range(5)]),
+            mock.patch.object(sinusoid_figures, "learning_curves", side_effect=figure) as curves,
+            mock.patch.object(sinusoid_figures, "sinusoid_fits", side_effect=figure) as fits,
+        ):
+            self.write(CONFIG, rows("pretrained", "random"), networks)
+        mse = [row for row in rows("pretrained", "random") if row.metric == "mse"]
+        of_10 = [row for row in mse if (row.method, row.shots) == ("pretrained", 10)]
+        self.assertEqual([call.args[0] for call in curves.call_args_list], [of_10, mse])
+        self.assertEqual(
+            [call.args[0] for call in fits.call_args_list],
+            [
+                {"MAML": ["one 0", "one 1"], "MAML, first order": ["three 0", "three 1"]},
+                {"MAML": ["one 2", "one 3", "one 4"], "MAML, first order": ["three 2", "three 3", "three 4"]},
+            ],
+        )
+
     def test_without_10_shots_or_a_network_to_show_there_are_the_curves_alone(self):
-        config = SinusoidConfig(evaluation_shots=(5,))
         networks = {"random": (build_network(CONFIG), {5: 0.01})}
-        files = self.write(config, rows("random", shots=(5,)), networks)
-        self.assertEqual([path.name for path in files], ["figure6_learning_curves.png"])
+        for method, shots in (("maml", (5,)), ("random", (5, 10))):
+            config = SinusoidConfig(evaluation_shots=shots)
+            files = self.write(config, rows(method, shots=shots), networks)
+            self.assertEqual([path.name for path in files], ["figure6_learning_curves.png"])
 
     def test_every_method_has_a_name_of_its_own(self):
         self.assertEqual(set(sinusoid_figures.LABELS), set(METHODS))
@@ -58,6 +83,7 @@ class FitsTest(absltest.TestCase):
         first, *others = sinusoid_figures._fits(CONFIG, build_network(CONFIG), {5: 0.01})
         self.assertLess(np.max(first.support_x), 0)
         self.assertLen(others, 4)
+        self.assertLen(first.support_x, 5)
         self.assertGreater(max(np.max(fit.support_x) for fit in others), 0)
         self.assertLen({float(np.max(fit.true_y)) for fit in [first, *others]}, 5)
 
