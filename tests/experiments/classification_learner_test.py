@@ -25,7 +25,7 @@ class BuildLearnerTest(parameterized.TestCase):
     def test_the_learner_is_the_configurations(self):
         config = small(
             inner_steps=3, first_order=True, meta_learning_rate=0.5, loss_scale="original", gradient_clip=10.0,
-            inner_learning_rate=0.1, parallel_tasks=2,
+            inner_learning_rate=0.1, parallel_tasks=2, steps_per_call=5,
         )  # fmt: skip
         learner = build_learner(config)
         compile_model(learner, config)
@@ -33,6 +33,7 @@ class BuildLearnerTest(parameterized.TestCase):
         self.assertEqual(learner.update_rule.learning_rates, (0.5,))
         self.assertAlmostEqual(float(learner.optimizer.learning_rate), 0.5)
         self.assertEqual(learner.optimizer.clipvalue, 2.0)
+        self.assertEqual(learner.steps_per_execution, 5)
 
     def test_the_loss_is_the_mean_cross_entropy_of_logits(self):
         loss = task_loss()(np.array([0, 1]), np.array([[2.0, 0.0], [0.0, 0.0]], np.float32))
@@ -72,8 +73,9 @@ class BuildLearnerTest(parameterized.TestCase):
 
     def test_the_offsets_of_batch_normalization_do_not_adapt_in_the_originals_way(self):
         learner = build_learner(small(adapted="weights"))
-        names = {name.rpartition("/")[0].rpartition("/")[2] for name in learner.tasks.adapted_names}
-        self.assertEqual(names, {"conv1", "conv2", "conv3", "conv4", "head"})
+        names = {"/".join(name.split("/")[-2:]) for name in learner.tasks.adapted_names}
+        kernels = {f"{layer}/kernel" for layer in ("conv1", "conv2", "conv3", "conv4", "head")}
+        self.assertEqual(names, {*kernels, "head/bias"})
 
     def test_only_the_head_adapts_in_anil(self):
         learner = build_learner(small(adapted="head"))
@@ -105,8 +107,8 @@ class BuildLearnerTest(parameterized.TestCase):
             alone, together = model(query[2:3], training=False)[0, 1], model(query, training=False)[2, 1]
             np.testing.assert_allclose(alone, measured, rtol=1e-4)
             np.testing.assert_allclose(together, measured, rtol=1e-4)
-        transductive = build_evaluator(learner, small())
-        self.assertFalse(transductive.support_statistics)
+        for statistics in ("transductive", "running"):
+            self.assertFalse(build_evaluator(learner, small(batch_statistics=statistics)).support_statistics)
 
     def test_batch_statistics_are_those_of_the_batch_at_meta_test_too(self):
         images = np.random.default_rng(0).random((5, 28, 28, 1), np.float32)
