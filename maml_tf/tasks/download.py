@@ -81,7 +81,7 @@ def _fetch(url: str, part: pathlib.Path) -> None:
         raise
     with response:
         # Whoever does not know ranges sends all of the file.
-        continues = response.status == http.client.PARTIAL_CONTENT if response.status else False
+        continues = response.status == http.client.PARTIAL_CONTENT
         have = have if continues else 0
         rest = response.headers.get("Content-Length")
         total = have + int(rest) if rest else None

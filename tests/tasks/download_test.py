@@ -78,11 +78,22 @@ class DownloadTest(parameterized.TestCase):
         download(pathlib.Path(source.full_path).as_uri(), self.path, MD5)
         self.assertEqual(self.path.read_bytes(), CONTENT)
 
+    def test_creates_the_folders_of_the_file(self):
+        path = self.path.parent / "omniglot" / "file.zip"
+        download(self.url, path, MD5)
+        self.assertEqual(path.read_bytes(), CONTENT)
+
+    def test_a_file_in_a_folder_that_cannot_be_written_to_is_taken(self):
+        download(self.url, self.path, MD5)
+        with absltest.mock.patch("maml_tf.tasks.download.alone", side_effect=PermissionError):
+            self.assertEqual(download(self.url, self.path, MD5), self.path)
+
     def test_an_interrupted_transfer_goes_on_where_it_broke_off(self):
         self.break_off(300_000)
         self.assertEqual(self.path.with_name("file.zip.part").stat().st_size, 300_000)
+        self.break_off(500_000)
         download(self.url, self.path, MD5)
-        self.assertEqual(self.server.asked, [None, "bytes=300000-"])
+        self.assertEqual(self.server.asked, [None, "bytes=300000-", "bytes=800000-"])
         self.assertEqual(self.path.read_bytes(), CONTENT)
         self.assertEqual(self.files(), ["file.zip"])
 
@@ -90,6 +101,7 @@ class DownloadTest(parameterized.TestCase):
         self.break_off(300_000)
         self.server.knows_ranges = False
         download(self.url, self.path, MD5)
+        self.assertEqual(self.server.asked, [None, "bytes=300000-"])
         self.assertEqual(self.path.read_bytes(), CONTENT)
 
     @parameterized.parameters(b"another file's beginning", b"x" * len(CONTENT), b"x" * (len(CONTENT) + 5))
@@ -139,16 +151,32 @@ class DownloadTest(parameterized.TestCase):
         with self.assertRaisesRegex(OSError, f"with MD5 {MD5} to .*data. Received: a file with MD5 {received}. Try"):
             download(self.url, self.path, MD5)
         self.assertEmpty(self.files())
+        self.assertEqual(self.server.asked, [None])
 
     def test_a_file_that_is_not_there(self):
         with self.assertRaisesRegex(OSError, "Received: HTTP Error 404.*by other means and pass its folder"):
             download(self.url.replace("file.zip", "gone.zip"), self.path, MD5)
+        self.assertEmpty(self.files())
 
     def test_nobody_answers(self):
         self.server.shutdown()
         self.server.server_close()
         with self.assertRaisesRegex(OSError, "Expected to download .*Received: .*Connection refused.*Try again"):
             download(self.url, self.path, MD5)
+
+    def test_an_answer_that_is_not_of_http(self):
+        def hello(handler):
+            handler.wfile.write(b"hello\r\n")
+
+        with absltest.mock.patch.object(_Handler, "do_GET", hello):
+            with self.assertRaisesRegex(OSError, "Expected to download .*Received: hello"):
+                download(self.url, self.path, MD5)
+
+    def test_a_server_that_says_nothing_is_not_waited_for_for_ever(self):
+        self.server.seconds = 0.5
+        with absltest.mock.patch("maml_tf.tasks.download._TIMEOUT_SECONDS", 0.1):
+            with self.assertRaisesRegex(OSError, "Expected to download .*Received: timed out"):
+                download(self.url, self.path, MD5)
 
     def test_a_folder_that_cannot_be_made(self):
         self.path.parent.touch()

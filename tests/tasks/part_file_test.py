@@ -19,6 +19,20 @@ class AloneTest(absltest.TestCase):
         self.assertFalse(self.part.exists())
 
     @absltest.skipIf(part_file.fcntl is None, "This system has no locks of files.")
+    def test_what_is_held_is_the_file_of_that_name_after_another_process_renamed_its_own(self):
+        lock, waited_for = part_file.fcntl.flock, self.part.with_name("images.npy")
+
+        def finished_by_another(file, operation):
+            if not waited_for.exists():
+                self.part.rename(waited_for)
+                self.part.touch()
+            lock(file, operation)
+
+        with absltest.mock.patch.object(part_file.fcntl, "flock", finished_by_another), part_file.alone(self.part):
+            with open(self.part, "ab") as file, self.assertRaises(BlockingIOError):
+                lock(file, part_file.fcntl.LOCK_EX | part_file.fcntl.LOCK_NB)
+
+    @absltest.skipIf(part_file.fcntl is None, "This system has no locks of files.")
     def test_a_file_system_without_locks_is_warned_of(self):
         unlockable = OSError(errno.ENOLCK, "No locks available")
         with (
