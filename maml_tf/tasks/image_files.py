@@ -19,6 +19,7 @@ except ImportError:  # A Python that was built without it reads no .tar.xz.
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 # Deeper than any data set's layout, and shallow enough for a link that leads back up.
 _DEEPEST = 6
+_CHUNK = 1 << 18
 
 
 class ListedFile(NamedTuple):
@@ -94,7 +95,7 @@ def list_files(path: str | os.PathLike, *, folders: bool = False) -> list[Listed
                 members = [
                     (f"{m.name}/" if m.isdir() else m.name, f"{m.size} {m.mtime}")
                     for m in archive
-                    if m.isfile() or m.isdir()
+                    if m.isfile() or m.islnk() or m.isdir()
                 ]
                 _check_end_of_tar(archive)
         listed = [ListedFile(name.removeprefix("./"), mark) for name, mark in members if not is_hidden(name)]
@@ -130,10 +131,8 @@ def read_files(path: str | os.PathLike, names: Collection[str]) -> Iterator[tupl
         else:
             # In the archive's order: a compressed one can't go back but from its start.
             for member in archive:
-                if (name := member.name.removeprefix("./")) in wanted and member.isfile():
-                    with _naming_the_archive(path, name):
-                        content = archive.extractfile(member).read()
-                    yield name, content
+                if (name := member.name.removeprefix("./")) in wanted:
+                    yield name, archive.extractfile(member).read()
 
 
 def _walk(folder: pathlib.Path, prefix: str, deepest: int) -> Iterator[ListedFile]:
@@ -181,3 +180,6 @@ def _check_end_of_tar(archive: tarfile.TarFile) -> None:
     archive.fileobj.seek(archive.offset)
     if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
         raise tarfile.ReadError("it ends without the mark of a tar's end")
+    # A compressed one has the checksum of what it holds at its own end.
+    while archive.fileobj.read(_CHUNK):
+        pass

@@ -48,18 +48,18 @@ class SmallTreeTest(parameterized.TestCase):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
 
-    def write_archive(self, files, name="data.tar", top=""):
+    def write_archive(self, files, name="data.tar", top="", time_of_change=0):
         path = self.folder / name
-        if name.endswith(".zip"):
+        if name.lower().endswith(".zip"):
             with zipfile.ZipFile(path, "w") as archive:
                 for member, content in files.items():
                     archive.writestr(top + member, content)
         else:
-            compression = {".gz": "gz", ".tgz": "gz", ".xz": "xz"}.get(path.suffix, "")
+            compression = {".gz": "gz", ".tgz": "gz", ".bz2": "bz2", ".xz": "xz"}.get(path.suffix.lower(), "")
             with tarfile.open(path, f"w:{compression}") as archive:
                 for member, content in files.items():
                     info = tarfile.TarInfo(top + member)
-                    info.size = len(content)
+                    info.size, info.mtime = len(content), time_of_change
                     archive.addfile(info, io.BytesIO(content))
         return path
 
@@ -96,6 +96,10 @@ class ReadingTest(SmallTreeTest):
     @parameterized.product(name=("data.tar", "data.tar.gz", "data.zip"), top=("", "miniImagenet/", "./"))
     def test_an_archive(self, name, top):
         self.assert_is_tree(self.load(self.write_archive(tree(), name, top)))
+
+    @parameterized.parameters("data.tgz", "data.tar.bz2", "data.tar.xz", "DATA.ZIP", "DATA.TGZ")
+    def test_an_archive_of_another_suffix(self, name):
+        self.assert_is_tree(self.load(self.write_archive(tree(), name)))
 
     def test_a_folder_with_one_archive_in_it(self):
         self.write_archive(tree())
@@ -177,6 +181,13 @@ class CacheTest(SmallTreeTest):
         self.load()
         self.write_tree({"train/n00/1.png": png(200)})
         self.assertEqual(self.load().pool("train").images_of("n00")[1, 0, 0].tolist(), [200, 100, 0])
+
+    @parameterized.parameters("data.zip", "data.tar")
+    def test_an_archive_whose_changed_image_is_as_long_as_before_is_decoded_again(self, name):
+        self.assertEqual(len(png(10)), len(png(100)))
+        for value in (10, 100):
+            path = self.write_archive(tree() | {"train/n01/0.png": png(value)}, name, time_of_change=value)
+            self.assertEqual(self.load(path).pool("train").images_of("n01")[0, 0, 0].tolist(), [value, value // 2, 0])
 
     def test_goes_on_with_a_cache_that_cannot_be_written(self):
         self.write_tree(tree())
