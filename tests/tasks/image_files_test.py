@@ -5,6 +5,7 @@ import pathlib
 import random
 import shutil
 import tarfile
+import zipfile
 
 from absl.testing import absltest, parameterized
 
@@ -28,6 +29,18 @@ class ImageFilesTest(parameterized.TestCase):
         self.assertCountEqual([file.name for file in list_files(path)], FILES)
         self.assertCountEqual([file.name for file in list_files(path, folders=True)], [*FILES, *FOLDERS])
         self.assertEqual(dict(read_files(path, FILES)), FILES)
+
+    def test_of_the_links_in_a_folder_those_to_files_are_files_and_those_that_lead_up_end(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        (folder / "1.png").write_bytes(b"one")
+        (folder / "2.png").symlink_to("1.png")
+        (folder / "3.png").symlink_to("gone.png")
+        self.assertEqual(
+            dict(read_files(folder, [file.name for file in list_files(folder)])),
+            dict.fromkeys(["1.png", "2.png"], b"one"),
+        )
+        (folder / "up").symlink_to(folder)
+        self.assertLess(len(list_files(folder)), 20)
 
     def test_of_the_links_in_a_tar_hard_ones_are_files(self):
         path = pathlib.Path(self.create_tempdir().full_path, "links.tar")
@@ -53,6 +66,23 @@ class ImageFilesTest(parameterized.TestCase):
         path.write_bytes(content)
         with self.assertRaisesRegex(ValueError, "Expected a whole tar archive. Received: .*changed.tar, which is brok"):
             list_files(path)
+
+    def test_a_byte_changed_in_a_compressed_zip(self):
+        path = pathlib.Path(self.create_tempdir().full_path, "changed.zip")
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("1.png", bytes(range(256)) * 100)
+        start_of_stream = 30 + len("1.png")
+        content = bytearray(path.read_bytes())
+        content[start_of_stream] ^= 7
+        path.write_bytes(content)
+        with self.assertRaisesRegex(
+            ValueError, "Expected a whole zip archive. Received: 1.png in .*changed.zip, which"
+        ):
+            list(read_files(path, ["1.png"]))
+
+    def test_nothing_there(self):
+        with self.assertRaisesRegex(FileNotFoundError, "Received: gone.zip, which is not there"):
+            list_files("gone.zip")
 
 
 if __name__ == "__main__":

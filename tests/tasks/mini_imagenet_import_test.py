@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import pathlib
 import shutil
 import tarfile
@@ -70,6 +71,15 @@ class ImportTest(SmallImagenetTest):
             data = MiniImagenet(self.output, cache_dir=self.output / "cache")
         self.assertEqual(data.splits, {"train": ("n01", "n02"), "validation": ("n03",), "test": ("n04",)})
         self.assertEqual(data.pool("train").class_sizes.tolist(), [3, 3])
+
+    def test_folders_may_be_named_by_a_tilde(self):
+        with mock.patch.dict(os.environ, {"HOME": str(self.output.parent)}):
+            mini_imagenet_import.prepare("~/imagenet", "~/lists", "~/output")
+        self.assertLen(self.written(), 12)
+
+    def test_an_empty_line_of_a_list_is_passed_over(self):
+        self.write_list("val", [("n0300000001.jpg", "n03"), ()])
+        self.assertEqual(mini_imagenet_import.read_split(self.lists)["val"], {"n03": ["n0300000001.jpg"]})
 
     def test_a_name_of_imagenet_stands_for_itself(self):
         self.write_list("val", [("n03_100.JPEG", "n03"), ("n03_2.JPEG", "n03")])

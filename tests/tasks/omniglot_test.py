@@ -140,6 +140,11 @@ class ReadingTest(SmallArchiveTest):
         self.write_tree({EVALUATION: halves[EVALUATION]})
         self.assertLen(self.load().characters, 10)
 
+    def test_a_zip_is_taken_before_the_folder_of_an_unpacking_that_was_stopped(self):
+        self.write_zips()
+        self.write_tree({BACKGROUND: members(BACKGROUND, "A", characters=1)})
+        self.assertLen(self.load().characters, 10)
+
     def test_passes_over_stray_files(self):
         self.write_zips()
         clean = self.load().pool("train", "validation", "test")
@@ -365,8 +370,9 @@ class BadInputTest(SmallArchiveTest):
         with self.assertRaisesRegex(ValueError, "whole zip archive. Received: .*images_evaluation.zip, .*get it again"):
             self.load()
 
-    def test_a_zip_without_drawings(self):
-        self.write_zips(standard() | {BACKGROUND: {"readme.txt": b"hello"}})
+    @parameterized.parameters({"readme.txt": b"hello"}, members(EVALUATION, "AB"))
+    def test_a_zip_without_drawings_of_its_half(self, **files):
+        self.write_zips(standard() | {BACKGROUND: files})
         with self.assertRaisesRegex(ValueError, "Expected drawings images_background/<Alphabet>.*none in .*zip"):
             self.load()
 
