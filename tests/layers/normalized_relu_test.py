@@ -23,15 +23,20 @@ class NormalizedReLUTest(parameterized.TestCase):
         np.testing.assert_allclose(outputs, separate(x), rtol=1e-4, atol=1e-5)
         self.assertEqual(layer.compute_output_shape(shape), outputs.shape)
 
-    def test_rows_and_unknown_sizes(self):
-        x = np.random.default_rng(2).normal(size=ROWS).astype("float32")
+    def test_rows_without_an_offset_in_float64(self):
+        x = np.random.default_rng(2).normal(size=ROWS)
         expected = np.maximum((x - x.mean(0)) / np.sqrt(x.var(0) + 1e-3), 0)
-        np.testing.assert_allclose(NormalizedReLU()(x), expected, rtol=1e-4, atol=1e-5)
-        inputs = keras.Input((None, None, 2))
-        model = keras.Model(inputs, NormalizedReLU(pool=True)(inputs))
-        known = NormalizedReLU(pool=True)
+        np.testing.assert_allclose(NormalizedReLU(center=False, dtype="float64")(x), expected, rtol=1e-10)
+
+    @parameterized.parameters(False, True)
+    def test_unknown_sizes(self, pool):
+        layer = NormalizedReLU(pool, epsilon=0.5, beta_initializer=keras.initializers.RandomNormal(seed=1))
         images = np.random.default_rng(3).normal(size=(2, 5, 6, 2)).astype("float32")
-        np.testing.assert_allclose(model.predict(images, verbose=0), known(images), rtol=1e-4, atol=1e-5)
+        known = layer(images)
+        unknown = tf.function(layer, input_signature=[tf.TensorSpec([None, None, None, 2])])
+        np.testing.assert_allclose(unknown(images), known, rtol=1e-4, atol=1e-5)
+        inputs = keras.Input((None, None, 2))
+        self.assertEqual(layer(inputs).shape, (None, None, None, 2))
 
     def test_inference_uses_the_batch_too(self):
         x = np.random.default_rng(4).normal(size=SMALL).astype("float32")
@@ -53,9 +58,11 @@ class NormalizedReLUTest(parameterized.TestCase):
 
     @parameterized.named_parameters(
         ("settled", lambda: NormalizedReLU(scale=True), r"Received: \['scale'\]"),
+        ("settled_axis", lambda: NormalizedReLU(axis=1), r"Received: \['axis'\]"),
         ("epsilon", lambda: NormalizedReLU(epsilon=0.0), "epsilon must be positive"),
         ("rows_to_pool", lambda: NormalizedReLU(pool=True)(np.ones((4, 3))), "Expected feature maps"),
         ("too_small", lambda: NormalizedReLU(pool=True)(np.ones((4, 1, 3, 3))), "of at least 2 x 2 to pool"),
+        ("too_narrow", lambda: NormalizedReLU(pool=True)(np.ones((4, 3, 1, 3))), "of at least 2 x 2 to pool"),
         ("mask", lambda: NormalizedReLU()(np.ones((2, 3)), mask=np.ones(2, bool)), "Expected no mask"),
     )
     def test_bad_arguments(self, make, message):

@@ -35,6 +35,7 @@ class SmallImagenetTest(parameterized.TestCase):
             (self.imagenet / label).mkdir(parents=True)
             for number in (30, 1, 2, 100, 12):
                 (self.imagenet / label / f"{label}_{number}.JPEG").write_bytes(jpeg(2 * number))
+            (self.imagenet / label / f"{label}_7.txt").write_text("stray")
         for part, labels in SPLIT.items():
             self.write_list(part, [(f"{label}{place:08}.jpg", label) for label in labels for place in (1, 4, 3)])
 
@@ -62,6 +63,7 @@ class ImportTest(SmallImagenetTest):
         for place, number in ((1, 1), (3, 12), (4, 30)):
             with Image.open(self.output / f"train/n02/n02{place:08}.jpg") as image:
                 self.assertEqual(image.size, (84, 84))
+                self.assertEqual(image.quantization, Image.open(io.BytesIO(jpeg(0))).quantization)
                 pixel = np.asarray(image, np.int32)[40, 40]
             np.testing.assert_allclose(pixel, [2 * number, 255 - 2 * number, 60], atol=2)
 
@@ -88,6 +90,7 @@ class ImportTest(SmallImagenetTest):
         with Image.open(self.output / "val/n03/n03_100.jpg") as image:
             self.assertEqual(image.size, (20, 20))
             np.testing.assert_allclose(np.asarray(image, np.int32)[9, 9], [200, 55, 60], atol=2)
+        self.assertEqual(self.prepare(image_size=20), 0)
 
     def test_classes_may_be_tars_as_in_the_official_archive(self):
         self.prepare()
@@ -122,6 +125,7 @@ class ImportTest(SmallImagenetTest):
         self.assertEqual(self.prepare(), 6)
         self.assertLen(self.written(), 12)
         self.assertEqual({name: (self.output / name).stat().st_mtime_ns for name in times}, times)
+        (self.output / "train/n01/.DS_Store").touch()
         self.assertEqual(self.prepare(), 0)
 
 
@@ -179,9 +183,11 @@ class ErrorsTest(SmallImagenetTest):
 
     def test_an_output_with_other_images(self):
         self.prepare()
-        (self.output / "test/n04/n0400000001.jpg").unlink()
-        with self.assertRaisesRegex(ValueError, "Received: .*test/n04 with 2 files, not the 3 listed. Remove it"):
-            self.prepare()
+        other = (self.output / "test/n04/n0400000001.jpg").rename(self.output / "test/n04/n0400000002.jpg")
+        for files in (3, 2):
+            with self.assertRaisesRegex(ValueError, f"Received: .*n04 with {files} files, not the 3 listed. Remove it"):
+                self.prepare()
+            other.unlink(missing_ok=True)
 
     def test_an_output_with_images_of_another_size(self):
         self.prepare(image_size=20)
