@@ -238,14 +238,36 @@ class ClassificationTest(absltest.TestCase):
                 classification.train(config, logdir)
         with self.assertRaisesRegex(ValueError, "weights were made.*differs in batch_size: .*method: stored 'absent'"):
             classification.train(random, logdir, resume=True)
+        with self.assertRaisesRegex(ValueError, "Expected a directory without weights. Received: .*best.weights"):
+            classification_files.write_untrained(logdir, random, lambda network: None)
+        self.assertEqual(classification_files.load_config(logdir), trained)
         self.assertEqual(classification_files.weights_digest(logdir), weights)
         classification.train(random, self.folder / "random")
         classification.train(random, self.folder / "random", resume=True)
 
+    def test_a_kill_while_files_are_written_leaves_those_before(self):
+        config = self.small(network="dense")
+        learner = build_learner(config)
+        classification_files.write_config(self.folder, config)
+        classification_files.write_weights(self.folder, learner)
+        before = {path: path.read_bytes() for path in self.folder.iterdir() if path.is_file()}
+        self.assertLen(before, 2)
+        learner.model.trainable_variables[0].assign_add(keras.ops.ones_like(learner.model.trainable_variables[0]))
+        with mock.patch.object(os, "replace", side_effect=KeyboardInterrupt):
+            with self.assertRaises(KeyboardInterrupt):
+                classification_files.write_config(self.folder, dataclasses.replace(config, seed=2))
+            with self.assertRaises(KeyboardInterrupt):
+                classification_files.write_weights(self.folder, learner)
+        for path, content in before.items():
+            self.assertEqual(path.read_bytes(), content)
+
     def test_a_users_folder_may_be_named_by_a_tilde(self):
         with mock.patch.dict(os.environ, {"HOME": str(self.folder)}):
             classification.train(self.small(method="random", network="dense"), "~/random")
-            self.assertEqual(classification_files.load_config("~/random").method, "random")
+            config = classification_files.load_config("~/random")
+            self.assertEqual(config.method, "random")
+            learner = classification_files.load_learner("~/random", config)
+            classification_files.load_weights(learner, "~/random/best.weights.h5")
             with mock.patch.object(classification_baselines, "STEP_SIZES", (0.1,)):
                 classification.evaluate("~/random")
         self.assertTrue((self.folder / "random" / "results.json").exists())
