@@ -110,6 +110,7 @@ class SecondOrderTest(parameterized.TestCase):
 
 # Whether XLA compiles them depends on their size.
 SMALL, LARGE = (3, 7, 6, 4), (3, 27, 26, 2)
+EPSILON = 0.1
 
 
 class ClosedFormTest(parameterized.TestCase):
@@ -122,7 +123,7 @@ class ClosedFormTest(parameterized.TestCase):
         arrays += [random.normal(size=array.shape) for array in (*arrays, arrays[0])]
 
         def closed_form(x, beta):
-            return normalize(x, beta, 1e-3, relu=relu, pool=pool)
+            return normalize(x, beta, EPSILON, relu=relu, pool=pool)
 
         ours, expected = derivatives(closed_form, arrays, dtype), derivatives(formula(relu, pool), arrays, tf.float64)
         tolerance = 1e-10 if dtype == tf.float64 else 1e-4
@@ -140,7 +141,7 @@ class ClosedFormTest(parameterized.TestCase):
         x = tf.ones([1, 4, 4, 1]) * tf.reshape(tf.constant([1.0, 1.0, 5.0, 5.0]), [1, 1, 4, 1])
         with tf.GradientTape() as tape:
             tape.watch(x)
-            loss = tf.reduce_sum(normalize(x, tf.zeros([1]), 1e-3, pool=True)[..., :1, :])
+            loss = tf.reduce_sum(normalize(x, tf.zeros([1]), EPSILON, pool=True)[..., :1, :])
         with tf.GradientTape() as reference_tape:
             reference_tape.watch(x)
             reference = tf.reduce_sum(formula(False, True)(x, tf.zeros([1]))[..., :1, :])
@@ -169,7 +170,7 @@ class ClosedFormTest(parameterized.TestCase):
 def formula(relu, pool):
     def value(x, beta):
         _, centered, variance = moments(x, (0, 1, 2))
-        y = standardize(centered, variance, 1e-3, None, beta)
+        y = standardize(centered, variance, EPSILON, None, beta)
         y = tf.nn.relu(y) if relu else y
         return tf.nn.max_pool2d(y, 2, 2, "VALID") if pool else y
 

@@ -138,6 +138,7 @@ class BatchStatisticsTest(parameterized.TestCase):
         layer.trainable = False
         np.testing.assert_allclose(layer(x, training=False), expected, rtol=1e-10)
         self.assertEqual([weight.name for weight in layer.weights], ["beta"])
+        self.assertEqual(BatchNormalization.transductive(epsilon=0.5).epsilon, 0.5)
 
     def test_always_takes_keras_other_arguments(self):
         layer = BatchNormalization(
@@ -186,8 +187,9 @@ class ClosedFormTest(parameterized.TestCase):
         self.assertIs(closed_form.suits(spec, axis), suits)
         self.assertIs(closed_form.is_large(spec), large)
 
-    def test_a_sequence_does_not_suit(self):
+    def test_a_sequence_or_volume_does_not_suit(self):
         self.assertIs(closed_form.suits(tf.TensorSpec((5, 900, 3)), 2), False)
+        self.assertIs(closed_form.suits(tf.TensorSpec((5, 9, 9, 3, 9)), 3), False)
 
     @parameterized.product(scale=(True, False), center=(True, False), batch_statistics=batch_module._STATISTICS)
     def test_layer_equals_keras_on_large_images(self, scale, center, batch_statistics):
@@ -256,6 +258,7 @@ class ArgumentsTest(parameterized.TestCase):
         ({"axis": [1, 2]}, r"axis must be an integer. Received: axis=\[1, 2\]"),
         ({"axis": True}, "axis must be an integer. Received: axis=True"),
         ({"momentum": 1.5}, "momentum must lie between 0 and 1. Received: momentum=1.5"),
+        ({"momentum": -0.5}, "momentum must lie between 0 and 1. Received: momentum=-0.5"),
         ({"epsilon": 0.0}, "epsilon must be positive. Received: epsilon=0.0"),
     )
     def test_batch(self, options, message):

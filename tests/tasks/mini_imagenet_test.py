@@ -13,7 +13,7 @@ import tensorflow as tf
 from absl.testing import absltest, parameterized
 from PIL import Image
 
-from maml_tf.tasks import MiniImagenet, mini_imagenet
+from maml_tf.tasks import MiniImagenet, image_decoding, mini_imagenet
 
 DRAWN = pathlib.Path(__file__).parents[2] / "testdata" / "mini_imagenet"
 
@@ -123,9 +123,15 @@ class ReadingTest(SmallTreeTest):
         self.assert_is_tree(self.load())
 
     def test_images_of_another_size_are_resized(self):
-        self.write_tree(tree() | {"train/n00/0.png": png(0, size=(200, 150))})
+        other_sizes = {"train/n00/0.png": png(0, size=(200, 150)), "train/n00/1.png": png(1, size=(84, 100))}
+        self.write_tree(tree() | other_sizes)
         self.assert_is_tree(self.load())
         self.assertEqual(self.load(image_size=21).pool("test").images_of("n04").shape, (3, 21, 21, 3))
+
+    def test_more_images_than_are_decoded_at_once(self):
+        self.write_tree(tree())
+        with mock.patch.multiple(image_decoding, _FILES_AT_ONCE=5, _FILES_A_THREAD=2):
+            self.assert_is_tree(self.load())
 
     def test_episodes_are_float32_in_0_to_1_and_not_turned(self):
         half = np.zeros([84, 84, 3], np.uint8)
