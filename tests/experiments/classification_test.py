@@ -1,6 +1,7 @@
 """Tests of maml_tf.experiments.classification."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
@@ -68,7 +69,8 @@ class ClassificationTest(absltest.TestCase):
         self.assertEqual(read_rows(logdir / "results.json"), rows)
         content = json.loads((logdir / "results.json").read_text())
         self.assertEqual(content["training"], record)
-        self.assertEqual(content["weights_sha256"], classification_files.weights_digest(logdir))
+        digest = hashlib.sha256((logdir / "best.weights.h5").read_bytes()).hexdigest()
+        self.assertEqual(content["weights_sha256"], digest)
         self.assertEqual(content["config"]["iterations"], 4)
         changed = classification.evaluate(
             logdir, {"evaluation_queries": 5, "test_tasks": 2, "evaluation_steps": 2}, self.folder / "other"
@@ -216,6 +218,7 @@ class ClassificationTest(absltest.TestCase):
         weights = classification_files.load_learner(logdir, config).model.get_weights()
         self.assertFalse(np.array_equal(weights[0], untrained[0]))
         np.testing.assert_array_equal(weights[-2], np.zeros([4, 5]))
+        self.assertLen(classification.train(config, logdir, resume=True)["parts"], 1)
         with self.assertRaisesRegex(ValueError, "differs in batch_size: stored 6, given 7"):
             classification.train(dataclasses.replace(config, batch_size=7), logdir, resume=True)
 
