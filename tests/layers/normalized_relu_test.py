@@ -28,12 +28,12 @@ class NormalizedReLUTest(parameterized.TestCase):
         expected = np.maximum((x - x.mean(0)) / np.sqrt(x.var(0) + 1e-3), 0)
         np.testing.assert_allclose(NormalizedReLU(center=False, dtype="float64")(x), expected, rtol=1e-10)
 
-    @parameterized.parameters(False, True)
-    def test_unknown_sizes(self, pool):
+    @parameterized.product(pool=(False, True), shape=((None, 5, 6, 2), (None, None, None, 2)))
+    def test_unknown_sizes(self, pool, shape):
         layer = NormalizedReLU(pool, epsilon=0.5, beta_initializer=keras.initializers.RandomNormal(seed=1))
         images = np.random.default_rng(3).normal(size=(2, 5, 6, 2)).astype("float32")
         known = layer(images)
-        unknown = tf.function(layer, input_signature=[tf.TensorSpec([None, None, None, 2])])
+        unknown = tf.function(layer, input_signature=[tf.TensorSpec(shape)])
         np.testing.assert_allclose(unknown(images), known, rtol=1e-4, atol=1e-5)
         inputs = keras.Input((None, None, 2))
         self.assertEqual(layer(inputs).shape, (None, None, None, 2))
