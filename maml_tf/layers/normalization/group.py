@@ -78,7 +78,6 @@ class GroupNormalization(keras.layers.GroupNormalization):
         group_shape = [self.groups, x.shape[axis] // self.groups]
         sizes = tf.shape(x)
         grouped = tf.reshape(x, tf.concat([sizes[:axis], group_shape, sizes[axis + 1 :]], 0))
-        grouped.set_shape([*x.shape[:axis], *group_shape, *x.shape[axis + 1 :]])
 
         def broadcast(variable):
             value = tf.cast(tf.convert_to_tensor(variable), x.dtype)
@@ -89,5 +88,4 @@ class GroupNormalization(keras.layers.GroupNormalization):
         # Everything but the batch and the groups, which stand where the channels stood.
         _, centered, variance = moments(grouped, [other for other in range(1, rank + 1) if other != axis])
         outputs = standardize(centered, variance, self.epsilon, gamma, beta)
-        outputs = tf.ensure_shape(tf.reshape(outputs, sizes), x.shape)
-        return tf.cast(outputs, self.compute_dtype)
+        return tf.cast(tf.reshape(outputs, sizes), self.compute_dtype)
