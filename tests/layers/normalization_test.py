@@ -97,7 +97,7 @@ class AgainstKerasTest(parameterized.TestCase):
             outputs = ours(x, training=training, mask=mask)
             np.testing.assert_allclose(outputs, theirs(x, training=training, mask=mask), rtol=1e-10)
         np.testing.assert_allclose(ours.moving_mean, theirs.moving_mean, rtol=1e-10)
-        elsewhere = x + 100 * ~mask[..., np.newaxis]
+        elsewhere = np.where(mask[..., np.newaxis], x, np.nan)
         always = BatchNormalization.transductive(dtype="float64")
         np.testing.assert_allclose(
             np.array(always(elsewhere, mask=mask))[mask], np.array(always(x, mask=mask))[mask], rtol=1e-10
@@ -141,6 +141,12 @@ class BatchStatisticsTest(parameterized.TestCase):
         np.testing.assert_allclose(layer(x, training=False), expected, rtol=1e-10)
         self.assertEqual([weight.name for weight in layer.weights], ["beta"])
         self.assertEqual(BatchNormalization.transductive(epsilon=0.5).epsilon, 0.5)
+
+    def test_a_large_mean_costs_the_variance_no_precision(self):
+        x = np.random.default_rng(1).normal(1e4, 1.0, size=(64, 2)).astype("float32")
+        exact = x.astype("float64")
+        expected = (exact - exact.mean(0)) / np.sqrt(exact.var(0) + 1e-3)
+        np.testing.assert_allclose(BatchNormalization.transductive()(x), expected, rtol=0, atol=5e-3)
 
     def test_always_takes_keras_other_arguments(self):
         layer = BatchNormalization(
@@ -196,15 +202,22 @@ class ClosedFormTest(parameterized.TestCase):
     @parameterized.product(scale=(True, False), center=(True, False), batch_statistics=batch_module._STATISTICS)
     def test_layer_equals_keras_on_large_images(self, scale, center, batch_statistics):
         shape = (3, 27, 26, 4)
-        options = {"scale": scale, "center": center}
-        _, theirs = random_twins(BatchNormalization, options, shape, "float32")
-        ours = BatchNormalization(batch_statistics=batch_statistics, **options)
+        options = {"scale": scale, "center": center, "epsilon": 0.1}
+        _, theirs = random_twins(BatchNormalization, options, shape)
+        ours = BatchNormalization(batch_statistics=batch_statistics, dtype="float64", **options)
         ours.build(shape)
         ours.set_weights(theirs.get_weights()[: len(ours.weights)])
-        x = np.random.default_rng(1).normal(2.0, 3.0, size=shape).astype("float32")
-        np.testing.assert_allclose(ours(x, training=True), theirs(x, training=True), rtol=1e-4, atol=1e-4)
+        x = np.random.default_rng(1).normal(2.0, 3.0, size=shape)
+        np.testing.assert_allclose(ours(x, training=True), theirs(x, training=True), rtol=1e-10, atol=1e-10)
         for weight, expected in zip(ours.get_weights(), theirs.get_weights(), strict=False):
-            np.testing.assert_allclose(weight, expected, rtol=1e-5)
+            np.testing.assert_allclose(weight, expected, rtol=1e-10)
+
+    def test_channels_first_of_large_images(self):
+        shape = (10, 20, 10, 4)
+        self.assertTrue(closed_form.is_large(tf.TensorSpec(shape)))
+        ours, theirs = random_twins(BatchNormalization, {"axis": 1}, shape)
+        x = np.random.default_rng(1).normal(2.0, 3.0, size=shape)
+        np.testing.assert_allclose(ours(x, training=True), theirs(x, training=True), rtol=1e-9, atol=1e-12)
 
     def test_a_mask_counts_on_large_images_too(self):
         shape = (3, 27, 26, 2)
@@ -296,6 +309,13 @@ class ArgumentsTest(parameterized.TestCase):
     def test_inputs(self, layer_class, options, shape, message):
         with self.assertRaisesRegex(ValueError, message):
             layer_class(**options).build(shape)
+
+    @parameterized.parameters(*batch_module._STATISTICS)
+    def test_another_number_of_channels_than_the_layer_was_built_for(self, batch_statistics):
+        layer = BatchNormalization(batch_statistics=batch_statistics)
+        layer.build((4, 1))
+        with self.assertRaisesRegex(ValueError, "incompatible with the layer"):
+            layer(tf.ones([4, 3]))
 
     def test_mask_of_a_wrong_rank(self):
         with self.assertRaisesRegex(ValueError, r"mask must have .* Received: mask of shape \(3, 4\)"):
