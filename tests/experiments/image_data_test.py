@@ -50,15 +50,15 @@ class ImageDataTest(absltest.TestCase):
             data.pool.return_value.episodes.call_args_list,
             [
                 mock.call(self.config.stream(TRAINING), 5, 2, 3, meta_batch_size=2, first=5),
-                mock.call(self.config.stream(VALIDATION), 5, 2, 4, meta_batch_size=2, tasks=7),
+                mock.call(self.config.stream(VALIDATION), 5, 2, 4, meta_batch_size=7, tasks=7),
                 mock.call(self.config.stream(TEST), 5, 2, 4, meta_batch_size=1, tasks=1),
             ],
         )
 
     def test_evaluation_ends_after_the_tasks(self):
-        batches = list(image_data.evaluation_episodes(self.data, self.config, "validation", VALIDATION, 3))
-        self.assertEqual([len(query_y) for _, query_y in batches], [2, 1])
-        self.assertEqual(batches[0][1].shape, (2, 20))
+        batches = list(image_data.evaluation_episodes(self.data, self.config, "validation", VALIDATION, 23))
+        self.assertEqual([len(query_y) for _, query_y in batches], [20, 3])
+        self.assertEqual(batches[0][1].shape, (20, 20))
         [(_, query_y)] = image_data.evaluation_episodes(self.data, self.config, "test", TEST, 1)
         self.assertLen(query_y, 1)
 
