@@ -21,7 +21,6 @@ from maml_tf.experiments.classification_files import (
     check_weights,
     load_config,
     load_learner,
-    load_weights,
     weights_digest,
     write_config,
     write_weights,
@@ -40,6 +39,7 @@ from maml_tf.training import (
     DataWait,
     Progress,
     TerminateOnNonFinite,
+    load_weights,
     read_json,
     writable_directory,
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,7 +15,7 @@ from maml_tf.experiments.classification_config import EVALUATION_FIELDS, Classif
 from maml_tf.experiments.classification_learner import build_learner
 from maml_tf.experiments.results import file_digest
 from maml_tf.meta_learner import MAML
-from maml_tf.training import read_json, save_atomically, writable_directory, write_atomically
+from maml_tf.training import load_weights, read_json, save_atomically, writable_directory, write_atomically
 from maml_tf.training.checkpointing import differences
 
 CONFIG, WEIGHTS, TRAINING_RECORD = "config.json", "best.weights.h5", "training.json"
@@ -77,29 +76,6 @@ def write_weights(directory: pathlib.Path, learner: MAML) -> None:
         learner: Not compiled: an optimizer's state would be written too.
     """
     save_atomically(directory / WEIGHTS, learner.save_weights)
-
-
-def load_weights(learner: MAML, path: str | os.PathLike[str]) -> None:
-    """Sets a learner's weights to those of a file.
-
-    Args:
-        learner: Not compiled: the file holds no optimizer's state.
-        path: Of the file, which `write_weights` wrote.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is broken, or of another learner's weights.
-    """
-    path = pathlib.Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected a file of weights. Received: {str(path)!r}, which is none")
-    try:
-        with warnings.catch_warnings():
-            # Of weights that do not fit Keras warns too, many times, before it raises.
-            warnings.simplefilter("ignore", UserWarning)
-            learner.load_weights(path)
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"Expected the weights of the same learner. Received: {str(path)!r}: {error}") from error
 
 
 def write_untrained(

@@ -40,8 +40,10 @@ def run(
         earlier runs left in it are among them.
 
     Raises:
-        ValueError: If a method is unknown, the directory cannot be written, or it holds checkpoints or results of
-            another configuration, or checkpoints of any without `resume`.
+        FileNotFoundError: If there is no file of initial weights.
+        ValueError: If a method is unknown, "random" is to have initial weights or they do not fit a method's policy,
+            the directory cannot be written, or it holds checkpoints or results of another configuration, or
+            checkpoints of any without `resume`.
     """
     unknown = [method for method in methods if method not in (*METHODS, "all")]
     if unknown or not methods:
@@ -49,6 +51,11 @@ def run(
     if "all" in methods:
         methods = METHODS
     methods = tuple(dict.fromkeys(methods))
+    if config.initial_weights and "random" in methods:
+        raise ValueError(
+            "Expected no initial_weights with the method random. "
+            f"Received: initial_weights={config.initial_weights!r}, methods {methods}"
+        )
     with open_logdir(logdir, [f"{method}/checkpoints" for method in methods], resume) as directory:
         measured = MethodResults(directory / "results.json", config.environment, config, methods, resume)
         policies = {}

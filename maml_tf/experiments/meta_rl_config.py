@@ -20,6 +20,7 @@ TRAINING, TUNING, TEST, FIGURES = range(4)
 _RESUME_FIELDS = (
     "iterations", "test_tasks", "test_seed", "checkpoint_seconds", "tune_step_size",
 )  # fmt: skip
+_ADDED_FIELDS = ("initial_weights",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +52,8 @@ class MetaRLConfig:
         discount: Discount of later rewards.
         gae_lambda: Lambda of generalised advantage estimation.
         hidden: Units of each of the policy's two hidden layers.
+        initial_weights: File of the weights to start from, instead of random ones: policy.keras of another training,
+            or a policy's .weights.h5.
         evaluation_steps: Gradient steps of the evaluation: 0 to this.
         evaluation_rollouts: Rollouts of a task for each of them.
         evaluation_learning_rate: Step size of the first step of the evaluation, by default inner_learning_rate.
@@ -83,6 +86,7 @@ class MetaRLConfig:
     discount: float = 0.99
     gae_lambda: float = 1.0
     hidden: int = 100
+    initial_weights: str | None = None
     evaluation_steps: int = 4
     evaluation_rollouts: int = 40
     evaluation_learning_rate: float | None = None
@@ -143,8 +147,11 @@ class MetaRLConfig:
         Returns:
             From field to value.
         """
+        # Checkpoints of before there were these fields do not hold them.
+        added = [name for name in _ADDED_FIELDS if getattr(self, name) == getattr(MetaRLConfig, name)]
+        left_out = {*_RESUME_FIELDS, *added}
         values = dataclasses.asdict(self)
-        return {"method": method, **{name: value for name, value in values.items() if name not in _RESUME_FIELDS}}
+        return {"method": method, **{name: value for name, value in values.items() if name not in left_out}}
 
 
 _LOCOMOTION = {"meta_batch_size": 40, "evaluation_rollouts": 20}

@@ -13,7 +13,7 @@ from maml_tf.experiments.meta_rl_config import MetaRLConfig
 from maml_tf.experiments.meta_rl_evaluation import Validation
 from maml_tf.experiments.meta_rl_methods import build_environment, build_iteration, build_policy
 from maml_tf.rl.policy import PurePolicy
-from maml_tf.training import AtomicCheckpoint, BestWeights, Progress, WallTime
+from maml_tf.training import AtomicCheckpoint, BestWeights, Progress, WallTime, load_weights
 
 _VALIDATION = "validation_return"
 _SHOWN = ("return_step_0", "return", "kl", "control_steps_per_second", _VALIDATION)
@@ -35,8 +35,9 @@ def train(method: str, config: MetaRLConfig, directory: pathlib.Path, resume: bo
         The policy.
 
     Raises:
-        ValueError: If the directory holds checkpoints and `resume` is False, or those of another configuration, or
-            the policy diverges in every validation.
+        FileNotFoundError: If there is no file of initial weights.
+        ValueError: If the directory holds checkpoints and `resume` is False, or those of another configuration, the
+            initial weights do not fit, or the policy diverges in every validation.
     """
     keras.utils.set_random_seed(config.seed)
     environment = build_environment(method, config, config.meta_batch_size * config.rollouts)
@@ -51,6 +52,8 @@ def train(method: str, config: MetaRLConfig, directory: pathlib.Path, resume: bo
         every_seconds=config.checkpoint_seconds, model=policy.policy, best=best.state,
     )  # fmt: skip
     first = checkpoint.restore(config.iterations) if resume else 0
+    if config.initial_weights and not first:
+        load_weights(policy.policy, config.initial_weights)
     callbacks = keras.callbacks.CallbackList(
         [
             checkpoint,

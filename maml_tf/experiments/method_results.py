@@ -112,8 +112,10 @@ class MethodResults:
 def _differences(content: dict[str, Any], experiment: str, config: Any) -> str:
     if content["experiment"] != experiment:
         return differences({"experiment": content["experiment"]}, {"experiment": experiment})
+    # Results of before there was a field do not hold it.
+    defaults = config_module.to_dict(type(config)())
     stored, given = (
         {name: value for name, value in values.items() if name not in _FREE_FIELDS}
-        for values in (content["config"], config_module.to_dict(config))
+        for values in ({**defaults, **content["config"]}, config_module.to_dict(config))
     )
     return differences(stored, given)

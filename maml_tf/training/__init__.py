@@ -3,7 +3,7 @@
 from maml_tf.training.best_weights import BestWeights
 from maml_tf.training.checkpointing import AtomicCheckpoint
 from maml_tf.training.data_wait import DataWait
-from maml_tf.training.files import read_json, save_atomically, writable_directory, write_atomically
+from maml_tf.training.files import load_weights, read_json, save_atomically, writable_directory, write_atomically
 from maml_tf.training.in_graph import InGraphTraining
 from maml_tf.training.non_finite import TerminateOnNonFinite
 from maml_tf.training.progress import Progress
@@ -18,6 +18,7 @@ __all__ = [
     "TerminateOnNonFinite",
     "TimedParts",
     "WallTime",
+    "load_weights",
     "read_json",
     "recorded_seconds",
     "save_atomically",

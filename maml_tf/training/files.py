@@ -6,8 +6,12 @@ import json
 import os
 import pathlib
 import tempfile
+import warnings
+import zipfile
 from collections.abc import Callable
 from typing import Any
+
+import keras
 
 
 def writable_directory(path: str | os.PathLike[str]) -> pathlib.Path:
@@ -77,6 +81,29 @@ def save_atomically(path: str | os.PathLike[str], save: Callable[[pathlib.Path],
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
+    """Sets a model's weights to those of a file, or raises one error that names it.
+
+    Args:
+        model: Built, and not compiled where the file holds no optimizer's state.
+        path: Of what the `save_weights` or the `save` of such a model wrote: .weights.h5 or .keras.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is broken, or of another model's weights.
+    """
+    path = pathlib.Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a file of weights. Received: {str(path)!r}, which is none")
+    try:
+        with warnings.catch_warnings():
+            # Of weights that do not fit Keras warns too, many times, before it raises.
+            warnings.simplefilter("ignore", UserWarning)
+            model.load_weights(path)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(f"Expected the weights of the same model. Received: {str(path)!r}: {error}") from error
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:

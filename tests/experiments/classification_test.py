@@ -148,7 +148,7 @@ class ClassificationTest(absltest.TestCase):
         classification.train(config, second, resume=True)
         with self.assertRaisesRegex(FileNotFoundError, "Expected a file of weights. Received: .*first/best.weights.h5"):
             classification.train(config, self.folder / "third")
-        with self.assertRaisesRegex(ValueError, "Expected the weights of the same learner. Received: .*second/best"):
+        with self.assertRaisesRegex(ValueError, "Expected the weights of the same model. Received: .*second/best"):
             other = self.small(initial_weights=str(second / "best.weights.h5"))
             classification.train(other, self.folder / "fourth")
 

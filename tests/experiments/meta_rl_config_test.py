@@ -48,7 +48,10 @@ class MetaRLConfigTest(parameterized.TestCase):
         first = MetaRLConfig().identity("maml")
         may_change = {"iterations", "test_tasks", "test_seed", "checkpoint_seconds", "tune_step_size"}
         fields = {field.name for field in dataclasses.fields(MetaRLConfig)}
-        self.assertEqual(set(first), fields - may_change | {"method"})
+        # Where no initial weights are given, checkpoints are those of before there was the field.
+        self.assertEqual(set(first), fields - may_change - {"initial_weights"} | {"method"})
+        started = MetaRLConfig(initial_weights="policy.keras").identity("maml")
+        self.assertEqual(started, first | {"initial_weights": "policy.keras"})
         self.assertEqual(first, MetaRLConfig(iterations=7, test_tasks=3).identity("maml"))
         self.assertNotEqual(first, MetaRLConfig().identity("oracle"))
         self.assertNotEqual(first, MetaRLConfig(seed=2).identity("maml"))

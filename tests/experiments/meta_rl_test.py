@@ -63,6 +63,13 @@ class MethodsOfARunTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "Expected methods of .*, or all. Received: "):
             meta_rl.run(CONFIG, methods, self.directory)
 
+    def test_random_weights_are_not_read_from_a_file(self):
+        config = dataclasses.replace(CONFIG, initial_weights="policy.keras")
+        for methods in (["maml", "random"], ["all"]):
+            with self.assertRaisesRegex(ValueError, "no initial_weights with the method random. Received: .*policy.ke"):
+                meta_rl.run(config, methods, self.directory)
+        self.assertEmpty(list(self.directory.iterdir()))
+
 
 if __name__ == "__main__":
     absltest.main()

@@ -1,5 +1,6 @@
 """Tests of the methods of meta-reinforcement learning, small: what each composes, and resume."""
 
+import dataclasses
 import pathlib
 import tempfile
 from unittest import mock
@@ -130,6 +131,41 @@ class TrainTest(absltest.TestCase):
             policy = train("maml", config, self.folder, False)
         self.assertEqual(validation.call_count, 3)
         np.testing.assert_array_equal(policy.policy.log_std, [4.0, 4.0])
+
+    def test_a_training_can_start_from_the_policy_of_another(self):
+        _, _, policy = parts("maml", seed=7)
+        policy.policy.log_std.assign([0.5, -0.5])
+        for name, write in (("policy.keras", policy.policy.save), ("a.weights.h5", policy.policy.save_weights)):
+            write(path := self.folder / name)
+            config = MetaRLConfig(**{**SMALL, "iterations": 1}, initial_weights=str(path))
+            step = mock.Mock(side_effect=lambda params, number: (params, {}))
+            with mock.patch.object(meta_rl_training, "build_iteration", return_value=step):
+                trained = train("maml", config, self.folder / name.split(".")[0], False)
+            self.assertEqual(step.call_args.args[1], 0)
+            for value, expected in zip(trained.policy.get_weights(), policy.policy.get_weights(), strict=True):
+                np.testing.assert_array_equal(value, expected)
+            path.unlink()
+
+    def test_a_resume_goes_on_from_the_checkpoint_and_not_from_the_initial_weights(self):
+        _, _, policy = parts("maml", seed=7)
+        path = self.folder / "policy.keras"
+        policy.policy.save(path)
+        config = MetaRLConfig(**SMALL, initial_weights=str(path), checkpoint_seconds=0.0)
+        whole = train("maml", config, self.folder / "whole", False)
+        train("maml", dataclasses.replace(config, iterations=1), self.folder / "parts", False)
+        path.unlink()
+        resumed = train("maml", config, self.folder / "parts", True)
+        for value, expected in zip(resumed.policy.get_weights(), whole.policy.get_weights(), strict=True):
+            np.testing.assert_array_equal(value, expected)
+        with self.assertRaisesRegex(FileNotFoundError, "Expected a file of weights. Received: .*policy.keras"):
+            train("maml", config, self.folder / "third", False)
+
+    def test_initial_weights_of_another_policy_are_refused(self):
+        _, _, policy = parts("oracle")
+        policy.policy.save(self.folder / "policy.keras")
+        config = MetaRLConfig(**SMALL, initial_weights=str(self.folder / "policy.keras"))
+        with self.assertRaisesRegex(ValueError, "Expected the weights of the same model. Received: .*policy.keras"):
+            train("maml", config, self.folder / "maml", False)
 
     def test_a_policy_that_always_diverges_is_an_error(self):
         config = MetaRLConfig(**{**SMALL, "iterations": 1})

@@ -54,6 +54,16 @@ class MethodResultsTest(absltest.TestCase):
         self.results("maml", resume=True).add("maml", rows("maml", mean=0.4))
         self.assertEqual(read_rows(self.path), rows("maml", mean=0.4) + rows("oracle"))
 
+    def test_results_of_before_there_was_a_field_have_its_default(self):
+        self.results("maml").add("maml", rows("maml"))
+        content = json.loads(self.path.read_text())
+        del content["config"]["seed"]
+        self.path.write_text(json.dumps(content))
+        with self.assertRaisesRegex(ValueError, "differs in seed: stored 1, given 2"):
+            self.results("oracle", seed=2)
+        self.results("oracle").add("oracle", rows("oracle"))
+        self.assertEqual(read_rows(self.path), rows("maml") + rows("oracle"))
+
     def test_results_of_another_configuration_are_refused(self):
         self.results("maml").add("maml", rows("maml"))
         message = r"another --logdir. Received: one that differs in seed: stored 1, given 2 from that of maml in '.*res"

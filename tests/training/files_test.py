@@ -5,9 +5,12 @@ import pathlib
 import tempfile
 import unittest.mock
 
+import keras
+import numpy as np
 from absl.testing import absltest
 
-from maml_tf.training.files import read_json, save_atomically, writable_directory, write_atomically
+from maml_tf.training.files import load_weights, read_json, save_atomically, writable_directory, write_atomically
+from tests.support.keras_warnings import ignore_array_copy
 
 
 class WritableDirectoryTest(absltest.TestCase):
@@ -42,6 +45,37 @@ class ReadJsonTest(absltest.TestCase):
             pathlib.Path(path).write_bytes(broken)
             with self.assertRaisesRegex(ValueError, "Expected a whole file of JSON. Received: '.*config.json': "):
                 read_json(path)
+
+
+class LoadWeightsTest(absltest.TestCase):
+    def setUp(self):
+        super().setUp()
+        ignore_array_copy()
+        self.folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
+        self.model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        self.paths = [self.folder / "model.keras", self.folder / "model.weights.h5"]
+        self.model.save(self.paths[0])
+        self.model.save_weights(self.paths[1])
+
+    def test_sets_those_of_a_model_or_of_weights(self):
+        for path in self.paths:
+            other = keras.models.clone_model(self.model)
+            load_weights(other, str(path))
+            for value, expected in zip(other.get_weights(), self.model.get_weights(), strict=True):
+                np.testing.assert_array_equal(value, expected)
+
+    def test_names_a_file_that_does_not_fit_is_cut_off_or_missing(self):
+        other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        for path in self.paths:
+            message = f"Expected the weights of the same model. Received: '.*{path.name}': "
+            with self.assertNoLogs(), self.assertRaisesRegex(ValueError, message):
+                load_weights(other, path)
+            path.write_bytes(path.read_bytes()[:1000])
+            with self.assertRaisesRegex(ValueError, message):
+                load_weights(self.model, path)
+            path.unlink()
+            with self.assertRaisesRegex(FileNotFoundError, f"a file of weights. Received: '.*{path.name}', which is"):
+                load_weights(self.model, path)
 
 
 class WriteAtomicallyTest(absltest.TestCase):
