@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -71,7 +72,8 @@ class PolicyAdaptation:
         self._rule = SGD(np.atleast_1d(step_sizes).tolist())
         self._objective = objective
         self._first_order = first_order
-        self._compiled_step = tf.function(self._step_of_tasks, autograph=False)
+        # Not the method itself, whose traces TensorFlow counts over all objects: of the fifth it would warn.
+        self._compiled_step = tf.function(functools.partial(self._step_of_tasks), autograph=False)
         if not first_order:
             warn_of_offenders(policy.policy)
 

@@ -46,7 +46,7 @@ def check_image_size(image_size: int) -> None:
     Raises:
         ValueError: If it is not a whole number of at least 1.
     """
-    if not isinstance(image_size, numbers.Integral) or image_size < 1:
+    if not isinstance(image_size, numbers.Integral) or isinstance(image_size, bool) or image_size < 1:
         raise ValueError(f"Expected image_size to be a whole number of at least 1. Received: image_size={image_size!r}")
 
 

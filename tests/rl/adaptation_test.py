@@ -96,6 +96,13 @@ class AdaptationTest(parameterized.TestCase):
             for name, value in expected.items():
                 np.testing.assert_allclose(stacked[name][number], value)
 
+    def test_the_first_step_of_many_adaptations_is_nothing_to_warn_of(self):
+        params = {name: value[tf.newaxis] for name, value in self.params.items()}
+        batches = tf.nest.map_structure(lambda value: value[tf.newaxis], examples.batch(self.pure, self.params))
+        with self.assertNoLogs("tensorflow", "WARNING"):
+            for _ in range(6):
+                PolicyAdaptation(self.pure, 0.1).step(params, batches, 0)
+
     def test_only_the_selected_parameters_change(self):
         adaptation = PolicyAdaptation(self.pure, 0.3, adapted=maml_tf.matching("log_std|head"))
         adapted = adaptation.adapt(self.params, [examples.batch(self.pure, self.params)])

@@ -431,7 +431,7 @@ class BadInputTest(SmallArchiveTest):
         with self.assertRaisesRegex(ValueError, f"every drawing once. Received: {name} twice"):
             self.load()
 
-    @parameterized.parameters(0, 28.0, "28")
+    @parameterized.parameters(0, 28.0, "28", True)
     def test_an_image_size_that_is_none(self, image_size):
         with self.assertRaisesRegex(ValueError, f"whole number of at least 1. Received: image_size={image_size!r}"):
             self.load(image_size=image_size)
