@@ -77,13 +77,14 @@ class Validation:
                 self._step_sizes,
             )
             return -np.inf
-        return float(np.mean([np.nanmean(mean_returns(phase.rollouts)) for phase in phases[min(1, self._steps) :]]))
+        return _mean_return(phases)
 
 
 def tune_step_size(method: str, config: MetaRLConfig, policy: PurePolicy) -> float:
-    """Chooses a policy's first step size: that with the best return after the last step on tuning tasks.
+    """Chooses a policy's first step size: that with the best mean return over the gradient steps on tuning tasks.
 
-    A step size with which the policy diverges is not chosen. One that the configuration gives is not tuned.
+    The best after the last step alone may come there by way of very bad policies. A step size with which the policy
+    diverges is not chosen. One that the configuration gives is not tuned.
 
     Args:
         method: One of `METHODS`.
@@ -111,7 +112,7 @@ def tune_step_size(method: str, config: MetaRLConfig, policy: PurePolicy) -> flo
             logging.info("%s: diverges with a step size of %g", method, CANDIDATES[number])
             returns.append(-np.inf)
             continue
-        returns.append(float(np.nanmean(mean_returns(phases[-1].rollouts))))
+        returns.append(_mean_return(phases))
     if not np.any(np.isfinite(returns)):
         raise ValueError(
             f"Expected a step size of {CANDIDATES} with which the {method} policy does not diverge. Received: none"
@@ -191,3 +192,9 @@ def test_tasks(method: str, config: MetaRLConfig) -> np.ndarray:
 def _sampler(method: str, config: MetaRLConfig, policy: PurePolicy, tasks: int, step_sizes: Sequence[float]) -> Sampler:
     environment = build_environment(method, config, tasks * config.evaluation_rollouts)
     return build_sampler(config, environment, build_adaptation(method, config, policy, tuple(step_sizes)))
+
+
+def _mean_return(phases: Sequence[Phase]) -> float:
+    """Computes the mean over tasks and gradient steps; before any step where there is none."""
+    adapted = phases[1:] or phases
+    return float(np.mean([np.nanmean(mean_returns(phase.rollouts)) for phase in adapted]))

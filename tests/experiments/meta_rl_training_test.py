@@ -234,7 +234,7 @@ class EvaluateTest(absltest.TestCase):
         drawn = build_environment("maml", config, 1).sample_tasks(2, (config.stream(TUNING), 2))
         np.testing.assert_array_equal(tasks, drawn)
 
-    def test_the_step_size_chosen_is_the_one_with_the_best_return_after_the_last_step(self):
+    def test_the_step_size_chosen_is_the_one_with_the_best_mean_return_over_the_gradient_steps(self):
         config, _, policy = parts("random", later_learning_rate=0.3)
         candidates = (5.0, 0.01, 1.0)
         with mock.patch.object(meta_rl_evaluation, "CANDIDATES", candidates):
@@ -244,9 +244,18 @@ class EvaluateTest(absltest.TestCase):
         returns = []
         for size in candidates:
             phases = adapted_phases("random", config, policy, tasks, config.step_sizes(size), 2, seed)
-            returns.append(mean_returns(phases[-1].rollouts).mean())
+            returns.append(np.mean([mean_returns(phase.rollouts).mean() for phase in phases[1:]]))
         self.assertGreater(np.argmax(returns), 0, returns)
         self.assertEqual(tuned, candidates[np.argmax(returns)], returns)
+
+    def test_a_good_end_does_not_make_up_for_a_bad_way_there(self):
+        config, _, policy = parts("random")  # Of two steps.
+        returns = [[-10.0, np.nan], [-5.0], [-90.0], [-1.0]]
+        with (
+            mock.patch.object(meta_rl_evaluation, "CANDIDATES", (0.1, 0.2)),
+            mock.patch.object(meta_rl_evaluation, "mean_returns", side_effect=returns),
+        ):
+            self.assertEqual(tune_step_size("random", config, policy), 0.1)
 
     def test_an_oracle_takes_no_step(self):
         config, _, policy = parts("oracle")
