@@ -72,4 +72,6 @@ def trajectories(of_methods: Mapping[str, Sequence[Trajectories]], *, half_width
             *first.plot([], [], marker="*", color=style.VERMILION, linestyle="none", markersize=10, label="goal"),
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=min(4, 2 * columns))
+        # Square panels change what the layout has to fit: a pass before the one that draws, or titles are cut off.
+        figure.draw_without_rendering()
     return figure

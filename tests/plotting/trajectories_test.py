@@ -31,6 +31,18 @@ class TrajectoriesTest(absltest.TestCase):
             self.assertEqual((panel.get_xlim(), panel.get_ylim()), ((-0.9, 0.9), (-0.9, 0.9)))
         self.assertEqual(trajectories({"MAML": [_PATHS]}).axes[0].get_aspect(), 1.0)
 
+    def test_titles_and_legend_are_inside_the_figure_and_apart_from_the_panels(self):
+        for rows in (1, 2):
+            for columns in (1, 2, 3):
+                figure = trajectories({f"method {row}": [_PATHS] * columns for row in range(rows)})
+                style.save(figure, self.create_tempdir().full_path + "/figure.png")
+                renderer = figure.canvas.get_renderer()
+                inside = figure.bbox.padded(1)
+                for panel in figure.axes:
+                    box = panel.get_tightbbox(renderer)
+                    self.assertTrue(inside.contains(*box.min) and inside.contains(*box.max), (rows, columns, box))
+                    self.assertFalse(figure.legends[0].get_window_extent(renderer).overlaps(box), (rows, columns))
+
     def test_the_legend_names_what_is_drawn(self):
         (legend,) = trajectories({"MAML": [_PATHS]}).legends
         self.assertEqual(
