@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-from maml_tf.experiments.config import check_at_least, check_multiple, check_positive
+from maml_tf.experiments.config import at_default, check_at_least, check_multiple, check_positive
 from maml_tf.experiments.options import check_choices
 
 TRAINING, VALIDATION, TEST, SUMMARIES = range(4)
@@ -185,7 +185,7 @@ class ClassificationConfig:
         if self.meta_learning_rate_decay == "cosine":
             left_out.remove("iterations")
         # Checkpoints of before there were these fields do not hold them.
-        left_out |= {name for name in _ADDED_FIELDS if getattr(self, name) == getattr(ClassificationConfig, name)}
+        left_out |= at_default(self, _ADDED_FIELDS)
         return {key: value for key, value in dataclasses.asdict(self).items() if key not in left_out}
 
     def protocol(self) -> dict[str, Any]:

@@ -59,6 +59,19 @@ def from_dict(config_class: type[Config], values: Mapping[str, Any]) -> Config:
     return config_class(**{name: _typed(hints[name], value) for name, value in values.items()})
 
 
+def at_default(config: Any, names: Iterable[str]) -> set[str]:
+    """Finds the fields that have their default, such as those to leave out where older files do not hold them.
+
+    Args:
+        config: An instance of a dataclass.
+        names: Fields with a default.
+
+    Returns:
+        Those of `names` whose value is the default.
+    """
+    return {name for name in names if getattr(config, name) == getattr(type(config), name)}
+
+
 def check_at_least(config: Any, minimum: float, names: Iterable[str]) -> None:
     """Checks that fields are finite numbers of at least so much.
 

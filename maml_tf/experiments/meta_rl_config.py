@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-from maml_tf.experiments.config import check_at_least, check_positive, check_shares
+from maml_tf.experiments.config import at_default, check_at_least, check_positive, check_shares
 from maml_tf.experiments.options import check_choices
 from maml_tf.rl.environments import PointNavigation, TaskEnvironment
 
@@ -148,8 +148,7 @@ class MetaRLConfig:
             From field to value.
         """
         # Checkpoints of before there were these fields do not hold them.
-        added = [name for name in _ADDED_FIELDS if getattr(self, name) == getattr(MetaRLConfig, name)]
-        left_out = {*_RESUME_FIELDS, *added}
+        left_out = {*_RESUME_FIELDS, *at_default(self, _ADDED_FIELDS)}
         values = dataclasses.asdict(self)
         return {"method": method, **{name: value for name, value in values.items() if name not in left_out}}
 

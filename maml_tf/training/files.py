@@ -1,4 +1,4 @@
-"""Writing files so that a reader, or a process killed at any moment, never meets half of one."""
+"""Files: written so that a reader, or a process killed at any moment, never meets half of one, and read or refused."""
 
 from __future__ import annotations
 

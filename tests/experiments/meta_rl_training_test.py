@@ -144,7 +144,6 @@ class TrainTest(absltest.TestCase):
             self.assertEqual(step.call_args.args[1], 0)
             for value, expected in zip(trained.policy.get_weights(), policy.policy.get_weights(), strict=True):
                 np.testing.assert_array_equal(value, expected)
-            path.unlink()
 
     def test_a_resume_goes_on_from_the_checkpoint_and_not_from_the_initial_weights(self):
         _, _, policy = parts("maml", seed=7)
