@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import Literal
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from absl import logging
 
@@ -16,6 +17,8 @@ from maml_tf.experiments.meta_rl_training import train
 from maml_tf.experiments.meta_rl_videos import write_videos
 from maml_tf.experiments.method_results import MethodResults
 from maml_tf.experiments.results import Row, file_digest
+from maml_tf.experiments.trained_policy import POLICY, RESULTS, TrainedPolicy
+from maml_tf.rl.policy import PurePolicy
 from maml_tf.training import recorded_seconds, save_atomically, writable_directory
 
 
@@ -57,25 +60,72 @@ def run(
             f"Received: initial_weights={config.initial_weights!r}, methods {methods}"
         )
     with open_logdir(logdir, [f"{method}/checkpoints" for method in methods], resume) as directory:
-        measured = MethodResults(directory / "results.json", config.environment, config, methods, resume)
+        measured = MethodResults(directory / RESULTS, config.environment, config, methods, resume)
         policies = {}
         for method in methods:
             logging.info("%s: training", method)
             policy = train(method, config, writable_directory(directory / method), resume)
-            path = save_atomically(directory / method / "policy.keras", policy.policy.save)
-            tuned = config.tune_step_size and method in ("pretrained", "random")
-            step_sizes = config.step_sizes(tune_step_size(method, config, policy) if tuned else None)
-            logging.info("%s: evaluating on %d test tasks, step sizes %s", method, config.test_tasks, step_sizes)
-            evaluation = evaluate(method, config, policy, step_sizes)
-            rows = [
-                Row.of(method, config.evaluation_rollouts, summary, step_sizes=list(step_sizes))
-                for summary in evaluation.summaries()
-            ]
+            path = save_atomically(directory / method / POLICY, policy.policy.save)
             seconds = recorded_seconds(directory / method)
-            measured.add(method, rows, training_seconds=seconds, weights_sha256=file_digest(path))
+            step_sizes = _measure(TrainedPolicy(method, config, path), policy, measured, training_seconds=seconds)
             policies[method] = (policy, step_sizes)
-        write_figures(config, measured.rows, policies, directory)
-        if videos != "none":
-            for method, (policy, step_sizes) in policies.items():
-                write_videos(method, config, policy, step_sizes, directory / "videos", videos)
+        _draw(config, measured.rows, policies, directory, videos)
         return measured.rows
+
+
+def evaluate_again(
+    trained: TrainedPolicy, output: str | os.PathLike[str], videos: Literal["gif", "mp4", "none"] = "none"
+) -> list[Row]:
+    """Measures a trained policy on the test tasks as `run` does; writes results.json, figures and videos.
+
+    Args:
+        trained: The policy. With another configuration than its training's in what an evaluation may change,
+            `maml_tf.experiments.meta_rl_config.EVALUATION_FIELDS`, it is measured otherwise.
+        output: Directory for all that is written, created if need be; not that of a training.
+        videos: Format of videos of two tasks before and after a step, or none.
+
+    Returns:
+        The rows of results.json: metric "return" after 0 to `evaluation_steps` steps. Those of other methods that
+        evaluations with the same configuration left in it are among them.
+
+    Raises:
+        FileNotFoundError: If there is no file of the policy's weights.
+        ValueError: If they are not those of its policy, or the directory cannot be written, is a training's, or holds
+            results of other methods with another configuration.
+    """
+    policy = PurePolicy(trained.load())
+    directory = writable_directory(output)
+    if any(directory.glob(f"*/{POLICY}")):
+        raise ValueError(f"Expected an output directory that is not a training's. Received: {str(output)!r}")
+    config = trained.config
+    measured = MethodResults(directory / RESULTS, config.environment, config, [trained.method], resume=True)
+    step_sizes = _measure(trained, policy, measured)
+    _draw(config, measured.rows, {trained.method: (policy, step_sizes)}, directory, videos)
+    return measured.rows
+
+
+def _measure(trained: TrainedPolicy, policy: PurePolicy, measured: MethodResults, **values: Any) -> tuple[float, float]:
+    """Adds a policy's returns on the test tasks to the results, and returns the step sizes that it took."""
+    method, config = trained.method, trained.config
+    tuned = config.tune_step_size and method in ("pretrained", "random")
+    step_sizes = config.step_sizes(tune_step_size(method, config, policy) if tuned else None)
+    logging.info("%s: evaluating on %d test tasks, step sizes %s", method, config.test_tasks, step_sizes)
+    rows = [
+        Row.of(method, config.evaluation_rollouts, summary, step_sizes=list(step_sizes))
+        for summary in evaluate(method, config, policy, step_sizes).summaries()
+    ]
+    measured.add(method, rows, weights_sha256=file_digest(trained.weights), **values)
+    return step_sizes
+
+
+def _draw(
+    config: MetaRLConfig,
+    rows: Sequence[Row],
+    policies: Mapping[str, tuple[PurePolicy, Sequence[float]]],
+    directory: pathlib.Path,
+    videos: Literal["gif", "mp4", "none"],
+) -> None:
+    write_figures(config, rows, policies, directory)
+    if videos != "none":
+        for method, (policy, step_sizes) in policies.items():
+            write_videos(method, config, policy, step_sizes, directory / "videos", videos)

@@ -16,6 +16,11 @@ ENVIRONMENTS = (
 )  # fmt: skip
 # Kept apart, so that no training task is ever a tuning or a test task.
 TRAINING, TUNING, TEST, FIGURES = range(4)
+# What an evaluation may change without changing what was trained.
+EVALUATION_FIELDS = (
+    "seed", "budget", "evaluation_steps", "evaluation_rollouts", "evaluation_learning_rate", "later_learning_rate",
+    "tune_step_size", "test_tasks", "test_seed", "tuning_tasks",
+)  # fmt: skip
 # What a resumed training may change.
 _RESUME_FIELDS = (
     "iterations", "test_tasks", "test_seed", "checkpoint_seconds", "tune_step_size",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.resources
 import os
 import pathlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
@@ -14,6 +14,9 @@ from maml_tf.experiments.classification_config import ClassificationConfig
 from maml_tf.experiments.classification_learner import build_learner
 from maml_tf.meta_learner import MAML
 from maml_tf.training import read_json
+
+if TYPE_CHECKING:
+    from maml_tf.experiments.trained_policy import TrainedPolicy
 
 CARD_SUFFIX, WEIGHTS_SUFFIX = ".json", ".weights.h5"
 
@@ -89,26 +92,40 @@ def load(name: str, folder: str | os.PathLike[str] | None = None) -> MAML | kera
         ImportError: If it is a policy, and the extra `rl` is not installed.
     """
     content = card(name, folder)
-    weights = weights_path(name, folder)
     if "environment" in content["config"]:
-        return _load_policy(content, weights)
+        return trained_policy(name, folder).load()
     config = config_module.from_dict(ClassificationConfig, content["config"])
     learner = build_learner(config)
-    learner.load_weights(weights)
+    learner.load_weights(weights_path(name, folder))
     learner.inner_steps = config.evaluation_steps
     return learner
 
 
-def _folder(folder: str | os.PathLike[str] | None) -> pathlib.Path:
-    return package_folder() if folder is None else pathlib.Path(folder).expanduser()
+def trained_policy(name: str, folder: str | os.PathLike[str] | None = None) -> TrainedPolicy:
+    """Finds an entry of reinforcement learning, to be evaluated again.
 
+    Args:
+        name: One of `available()`, a policy.
+        folder: Where the entries are, by default in the package.
 
-def _load_policy(content: dict[str, Any], weights: pathlib.Path) -> keras.Model:
+    Returns:
+        The policy: its method, its training's configuration and its file, for
+        `maml_tf.experiments.meta_rl.evaluate_again`.
+
+    Raises:
+        ValueError: If there is no such entry, or it learned from images.
+        ImportError: If the extra `rl` is not installed.
+    """
+    content = card(name, folder)
+    if "environment" not in content["config"]:
+        raise ValueError(f"Expected an entry of reinforcement learning. Received: {name!r}, of images: bin/evaluate.py")
     # Imported here because they need the extra rl.
     from maml_tf.experiments.meta_rl_config import MetaRLConfig
-    from maml_tf.experiments.meta_rl_methods import build_environment, build_policy
+    from maml_tf.experiments.trained_policy import TrainedPolicy
 
-    config, method = config_module.from_dict(MetaRLConfig, content["config"]), content["training"]["method"]
-    policy = build_policy(method, config, build_environment(method, config, 1))
-    policy.load_weights(weights)
-    return policy
+    config = config_module.from_dict(MetaRLConfig, content["config"])
+    return TrainedPolicy(content["training"]["method"], config, weights_path(name, folder))
+
+
+def _folder(folder: str | os.PathLike[str] | None) -> pathlib.Path:
+    return package_folder() if folder is None else pathlib.Path(folder).expanduser()

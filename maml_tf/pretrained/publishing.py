@@ -9,10 +9,9 @@ import pathlib
 import re
 import tempfile
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import h5py
-import keras
 
 from maml_tf.experiments import config as config_module
 from maml_tf.experiments.classification_files import (
@@ -25,6 +24,9 @@ from maml_tf.experiments.results import file_digest
 from maml_tf.pretrained.library import CARD_SUFFIX, WEIGHTS_SUFFIX, card, package_folder, weights_path
 from maml_tf.training import read_json, writable_directory, write_atomically
 
+if TYPE_CHECKING:
+    from maml_tf.experiments.trained_policy import TrainedPolicy
+
 MAX_BYTES = 1_000_000
 _DATA_LICENSES = {
     "omniglot": "Omniglot, Copyright (c) 2015 Brenden Lake, MIT licence",
@@ -33,7 +35,6 @@ _DATA_LICENSES = {
 _PACKING = {"compression": "gzip", "compression_opts": 9, "shuffle": True}
 # A smaller array would need more room for where its parts are than compression spares.
 _LARGE_BYTES = 1 << 16
-_POLICY = "policy.keras"
 _SIMULATED = "none: learned in simulation"
 # Where the data were is nobody's business.
 _PLACES = ("data_dir", "cache_dir")
@@ -81,7 +82,7 @@ def publish(
     of_policy = "environment" in config
     if of_policy and not any(row["method"] == method for row in measured[0]["rows"]):
         raise ValueError(f"Expected results of the method {method!r}. Received: none of it in {str(paths[0])!r}")
-    weights = logdir / method / _POLICY if of_policy else logdir / WEIGHTS
+    weights = _trained_policy(logdir, method).weights if of_policy else logdir / WEIGHTS
     _check_measured(weights, dict(zip(paths, measured, strict=True)), method if of_policy else None)
     if not of_policy:
         # An evaluation's own may have other batch statistics, with which the weights would not load.
@@ -124,7 +125,9 @@ def unpack(name: str, logdir: str | os.PathLike[str], folder: str | os.PathLike[
     """
     content = card(name, folder)
     if "environment" in content["config"]:
-        raise ValueError(f"Expected an entry that learned from images. Received: {name!r}, a policy")
+        raise ValueError(
+            f"Expected an entry that learned from images. Received: {name!r}, a policy: bin/evaluate_policy.py"
+        )
     weights = weights_path(name, folder).read_bytes()
     directory = writable_directory(logdir)
     kept = directory / WEIGHTS
@@ -160,9 +163,7 @@ def _weights(logdir: pathlib.Path, config: dict[str, Any]) -> _Trained:
 
 
 def _policy(logdir: pathlib.Path, results: dict[str, Any], method: str) -> _Trained:
-    from maml_tf.rl.policy import GaussianPolicy  # noqa: F401  Keras must know the class.
-
-    policy = keras.saving.load_model(logdir / method / _POLICY)
+    policy = _trained_policy(logdir, method).load()
     # The weights alone: what describes a whole model changes from one version of Keras to the next.
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, f"policy{WEIGHTS_SUFFIX}")
@@ -170,6 +171,13 @@ def _policy(logdir: pathlib.Path, results: dict[str, Any], method: str) -> _Trai
         weights = _compressed(path)
     training = {"method": method, "seconds": results["training_seconds"].get(method)}
     return _Trained(weights, training, _SIMULATED)
+
+
+def _trained_policy(logdir: pathlib.Path, method: str) -> TrainedPolicy:
+    # Imported here because it needs the extra rl.
+    from maml_tf.experiments.trained_policy import TrainedPolicy
+
+    return TrainedPolicy.of_training(logdir, method)
 
 
 def _compressed(path: pathlib.Path) -> bytes:

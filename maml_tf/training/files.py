@@ -103,7 +103,8 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
             warnings.simplefilter("ignore", UserWarning)
             model.load_weights(path)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"Expected the weights of the same model. Received: {str(path)!r}: {error}") from error
+        said = " ".join(str(error).split())  # Keras says it in several lines.
+        raise ValueError(f"Expected the weights of the same model. Received: {str(path)!r}: {said}") from error
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:

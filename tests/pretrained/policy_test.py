@@ -41,6 +41,9 @@ class PolicyTest(absltest.TestCase):
         self.assertIsInstance(loaded, GaussianPolicy)
         for value, expected in zip(loaded.get_weights(), policy.get_weights(), strict=True):
             np.testing.assert_array_equal(value, expected)
+        found = pretrained.trained_policy("navigation", folder / "entries")
+        self.assertEqual((found.method, found.config.seed, found.config.hidden), ("oracle", 2, 5))
+        self.assertEqual(found.weights, folder / "entries" / "navigation.weights.h5")
         card = pretrained.card("navigation", folder / "entries")
         self.assertEqual(card["results"][0]["rows"], [{"method": "oracle", "mean": -1.0}])
         self.assertEqual(card["training"], {"method": "oracle", "seconds": 5.0})
@@ -49,6 +52,12 @@ class PolicyTest(absltest.TestCase):
             (folder / "run" / "results.json").write_text(json.dumps({**results, "weights_sha256": others}))
             with self.assertRaisesRegex(ValueError, r"oracle/policy.keras'; evaluate them again. .*results"):
                 pretrained.publish(folder / "run", "navigation", folder / "entries", method="oracle")
+
+    def test_images_are_no_policy(self):
+        with self.assertRaisesRegex(
+            ValueError, "Expected an entry of reinforcement learning. Received: 'omniglot_5way"
+        ):
+            pretrained.trained_policy("omniglot_5way_1shot")
 
 
 if __name__ == "__main__":
