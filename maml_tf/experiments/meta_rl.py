@@ -59,6 +59,10 @@ def run(
             "Expected no initial_weights with the method random. "
             f"Received: initial_weights={config.initial_weights!r}, methods {methods}"
         )
+    if config.initial_weights and not resume:
+        # Now, not when the turn of a method comes whose policy they do not fit.
+        for method in methods:
+            TrainedPolicy(method, config, pathlib.Path(config.initial_weights)).load()
     with open_logdir(logdir, [f"{method}/checkpoints" for method in methods], resume) as directory:
         measured = MethodResults(directory / RESULTS, config.environment, config, methods, resume)
         policies = {}

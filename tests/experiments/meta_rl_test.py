@@ -14,6 +14,7 @@ from tests.support import with_rl  # noqa: F401
 from maml_tf.core.task_values import Evaluation
 from maml_tf.experiments import meta_rl
 from maml_tf.experiments.meta_rl_config import METHODS, MetaRLConfig
+from maml_tf.rl.policy import gaussian_mlp_policy
 from tests.support.keras_warnings import ignore_array_copy
 
 CONFIG = MetaRLConfig(
@@ -69,6 +70,23 @@ class MethodsOfARunTest(parameterized.TestCase):
             with self.assertRaisesRegex(ValueError, "no initial_weights with the method random. Received: .*policy.ke"):
                 meta_rl.run(config, methods, self.directory)
         self.assertEmpty(list(self.directory.iterdir()))
+
+    def test_initial_weights_that_fit_not_every_method_are_refused_before_any_training(self):
+        ignore_array_copy()
+        weights, logdir = self.directory / "policy.weights.h5", self.directory / "run"
+        gaussian_mlp_policy(2, 2, (8, 8)).save_weights(weights)
+        config = dataclasses.replace(CONFIG, initial_weights=str(weights))
+        with mock.patch.object(meta_rl, "train", side_effect=InterruptedError) as train:
+            with self.assertRaisesRegex(
+                ValueError, "Expected the weights of the same model. Received: .*policy.weights"
+            ):
+                meta_rl.run(config, ["maml", "oracle"], logdir)
+            self.assertFalse(logdir.exists())
+            train.assert_not_called()
+            # They fit; one that goes on needs no file any more.
+            for methods, resume, of in ((["maml"], False, weights), (["maml", "oracle"], True, weights / "gone")):
+                with self.assertRaises(InterruptedError):
+                    meta_rl.run(dataclasses.replace(config, initial_weights=str(of)), methods, logdir, resume)
 
 
 if __name__ == "__main__":
