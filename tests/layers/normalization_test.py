@@ -176,6 +176,14 @@ class BatchStatisticsTest(parameterized.TestCase):
         for weight, value in zip(layer.non_trainable_weights, before, strict=True):
             np.testing.assert_array_equal(weight, value)
 
+    def test_momentum_from_the_last_batch_alone_to_the_initial_averages(self):
+        x = np.random.default_rng(1).normal(size=(20, 2))
+        for momentum, expected in ((0.0, (x.mean(0), x.var(0))), (1.0, (np.zeros(2), np.ones(2)))):
+            layer = BatchNormalization(momentum=momentum, dtype="float64")
+            layer(x, training=True)
+            for average, value in zip((layer.moving_mean, layer.moving_variance), expected, strict=True):
+                np.testing.assert_allclose(average, value, rtol=1e-12)
+
     def test_frozen_layer_infers(self):
         layer = BatchNormalization(trainable=False)
         x = np.ones((4, 2), "float32")
