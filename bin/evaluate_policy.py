@@ -30,7 +30,7 @@ from maml_tf.experiments.trained_policy import TrainedPolicy
 _OPTIONS = [option for option in options.options(MetaRLConfig) if option.name in EVALUATION_FIELDS]
 
 flags.DEFINE_string("checkpoint", None, "Directory of the training: the --logdir of the binary that trained.")
-flags.DEFINE_enum("method", "maml", METHODS, "Whose policy of it.")
+flags.DEFINE_enum("method", None, METHODS, "Whose policy of it, by default that of maml.")
 flags.DEFINE_string("pretrained", None, "Instead of it, a policy of the package: a name of pretrained.available().")
 flags.DEFINE_string(
     "output", None, "Directory for all that is written, by default evaluation in --checkpoint, or runs/<--pretrained>."
@@ -43,7 +43,10 @@ options.define_flags(flags, _OPTIONS, "By default the training's.")
 def experiment(values: Mapping[str, Any]) -> str:
     """Evaluates."""
     checkpoint, name = values["checkpoint"], values["pretrained"]
-    trained = pretrained.trained_policy(name) if name else TrainedPolicy.of_training(checkpoint, values["method"])
+    if name:
+        trained = pretrained.trained_policy(name)
+    else:
+        trained = TrainedPolicy.of_training(checkpoint, values["method"] or "maml")
     config = dataclasses.replace(trained.config, **options.given(values, _OPTIONS))
     output = values["output"] or (f"runs/{name}" if name else str(pathlib.Path(checkpoint, "evaluation")))
     rows = meta_rl.evaluate_again(dataclasses.replace(trained, config=config), output, values["videos"])
@@ -52,4 +55,5 @@ def experiment(values: Mapping[str, Any]) -> str:
 
 if __name__ == "__main__":
     flags.mark_flags_as_mutual_exclusive(["checkpoint", "pretrained"], required=True)
+    flags.mark_flags_as_mutual_exclusive(["method", "pretrained"])
     binary.run(app, flags, experiment)

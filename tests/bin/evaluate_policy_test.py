@@ -97,6 +97,11 @@ class OfThePackageTest(absltest.TestCase):
             self.assertNotEqual(finished.code, 0)
             self.assertIn("(checkpoint, pretrained)", finished.stdout + finished.stderr)
 
+    def test_the_method_of_a_policy_of_the_package_is_not_chosen(self):
+        finished = binary.run("evaluate_policy", "--pretrained=point_navigation", "--method=oracle")
+        self.assertNotEqual(finished.code, 0)
+        self.assertIn("(method, pretrained)", finished.stdout + finished.stderr)
+
 
 if __name__ == "__main__":
     absltest.main()
