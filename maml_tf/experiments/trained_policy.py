@@ -23,6 +23,12 @@ class TrainedPolicy:
         method: One of `maml_tf.experiments.meta_rl_config.METHODS`.
         config: The training's configuration.
         weights: File of its weights before adaptation: what `save` or `save_weights` wrote.
+
+    Example:
+    >>> from maml_tf import pretrained
+    >>> trained = pretrained.trained_policy("point_navigation")
+    >>> trained.method, trained.config.environment, trained.load().count_params()
+    ('maml', 'point_navigation', 10604)
     """
 
     method: str

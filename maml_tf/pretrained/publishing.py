@@ -82,12 +82,13 @@ def publish(
     of_policy = "environment" in config
     if of_policy and not any(row["method"] == method for row in measured[0]["rows"]):
         raise ValueError(f"Expected results of the method {method!r}. Received: none of it in {str(paths[0])!r}")
-    weights = _trained_policy(logdir, method).weights if of_policy else logdir / WEIGHTS
+    policy = _trained_policy(logdir, method) if of_policy else None
+    weights = policy.weights if policy else logdir / WEIGHTS
     _check_measured(weights, dict(zip(paths, measured, strict=True)), method if of_policy else None)
     if not of_policy:
         # An evaluation's own may have other batch statistics, with which the weights would not load.
         config = config_module.to_dict(load_config(logdir))
-    trained = _policy(logdir, measured[0], method) if of_policy else _weights(logdir, config)
+    trained = _policy(policy, measured[0]) if policy else _weights(logdir, config)
     if len(trained.weights) > MAX_BYTES:
         raise ValueError(f"Expected weights of at most {MAX_BYTES:,} bytes. Received: {len(trained.weights):,}")
     content: dict[str, Any] = {
@@ -162,14 +163,14 @@ def _weights(logdir: pathlib.Path, config: dict[str, Any]) -> _Trained:
     return _Trained(_compressed(logdir / WEIGHTS), training, _DATA_LICENSES[config["dataset"]])
 
 
-def _policy(logdir: pathlib.Path, results: dict[str, Any], method: str) -> _Trained:
-    policy = _trained_policy(logdir, method).load()
+def _policy(trained: TrainedPolicy, results: dict[str, Any]) -> _Trained:
+    policy = trained.load()
     # The weights alone: what describes a whole model changes from one version of Keras to the next.
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, f"policy{WEIGHTS_SUFFIX}")
         policy.save_weights(path)
         weights = _compressed(path)
-    training = {"method": method, "seconds": results["training_seconds"].get(method)}
+    training = {"method": trained.method, "seconds": results["training_seconds"].get(trained.method)}
     return _Trained(weights, training, _SIMULATED)
 
 
