@@ -81,8 +81,8 @@ class OfThePackageTest(absltest.TestCase):
         expected = pretrained.card(name)["results"][0]["rows"]
         self.assertEqual([row["step"] for row in results["rows"]], [row["step"] for row in expected])
         for row, of_card in zip(results["rows"], expected, strict=True):
-            # Processors round otherwise; the half-width of the mean's interval is 0.4 and more.
-            self.assertAlmostEqual(row["mean"], of_card["mean"], delta=0.05)
+            # Processors round otherwise, by 1e-7 here; then one of 1,600 rollouts may end a step earlier or later.
+            self.assertAlmostEqual(row["mean"], of_card["mean"], delta=0.005)
         digest = file_digest(pretrained.trained_policy(name).weights)
         self.assertEqual(results["weights_sha256"], {"maml": digest})
 
