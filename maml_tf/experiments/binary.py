@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import logging as stdlib_logging
 import os
+import pathlib
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -76,6 +78,7 @@ def run(app: Any, flags: Any, experiment: Callable[[Mapping[str, Any]], str]) ->
         if len(arguments) > 1:
             raise app.UsageError(f"Expected flags alone. Received: {arguments[1:]}")
         logging.set_verbosity(logging.INFO)
+        logging.get_absl_logger().addFilter(_is_no_chatter)
         values = flags.FLAGS.flag_values_dict()
         if values.get("task_a_thread"):
             tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -96,6 +99,11 @@ def run(app: Any, flags: Any, experiment: Callable[[Mapping[str, Any]], str]) ->
         sys.stdout.write(text + "\n")
 
     app.run(main, flags_parser=flags_parser(app, flags))
+
+
+def _is_no_chatter(record: stdlib_logging.LogRecord) -> bool:
+    """Returns whether a record of the log is a warning or not TensorFlow's own, which times its checkpoints."""
+    return record.levelno > stdlib_logging.INFO or "tensorflow" not in pathlib.Path(record.pathname).parts
 
 
 def _said_by_the_graph(message: str) -> str:

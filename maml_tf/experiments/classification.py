@@ -198,7 +198,7 @@ def evaluate(
     ]
     record = trained / TRAINING_RECORD
     results.write_results(
-        directory / "results.json",
+        directory / results.RESULTS,
         experiment=config.dataset,
         config=config,
         rows=rows,

@@ -20,6 +20,8 @@ import maml_tf
 from maml_tf.experiments import config as config_module
 from maml_tf.training.files import read_json, write_atomically
 
+RESULTS = "results.json"
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:

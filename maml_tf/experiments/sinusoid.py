@@ -14,7 +14,7 @@ from maml_tf.experiments import results
 from maml_tf.experiments import sinusoid_config as streams
 from maml_tf.experiments.logdir import open_logdir
 from maml_tf.experiments.method_results import MethodResults
-from maml_tf.experiments.results import Row
+from maml_tf.experiments.results import RESULTS, Row
 from maml_tf.experiments.sinusoid_config import DIVERGENCE, SinusoidConfig
 from maml_tf.experiments.sinusoid_figures import write_figures
 from maml_tf.experiments.sinusoid_methods import train, validation_episodes
@@ -41,7 +41,7 @@ def run(config: SinusoidConfig, logdir: str, resume: bool = False) -> list[Row]:
     """
     checkpoints = [f"{method}/checkpoints" for method in config.methods]
     with open_logdir(logdir, checkpoints, resume) as directory:
-        measured = MethodResults(directory / "results.json", "sinusoid", config, config.methods, resume)
+        measured = MethodResults(directory / RESULTS, "sinusoid", config, config.methods, resume)
         adaptive = {}
         for method in config.methods:
             logging.info("%s: training", method)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.resources
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -93,7 +94,7 @@ def load(name: str, folder: str | os.PathLike[str] | None = None) -> MAML | kera
     """
     content = card(name, folder)
     if "environment" in content["config"]:
-        return trained_policy(name, folder).load()
+        return _trained_policy(content, weights_path(name, folder)).load()
     config = config_module.from_dict(ClassificationConfig, content["config"])
     learner = build_learner(config)
     learner.load_weights(weights_path(name, folder))
@@ -119,12 +120,16 @@ def trained_policy(name: str, folder: str | os.PathLike[str] | None = None) -> T
     content = card(name, folder)
     if "environment" not in content["config"]:
         raise ValueError(f"Expected an entry of reinforcement learning. Received: {name!r}, of images: bin/evaluate.py")
+    return _trained_policy(content, weights_path(name, folder))
+
+
+def _trained_policy(card_of_policy: Mapping[str, Any], weights: pathlib.Path) -> TrainedPolicy:
     # Imported here because they need the extra rl.
     from maml_tf.experiments.meta_rl_config import MetaRLConfig
     from maml_tf.experiments.trained_policy import TrainedPolicy
 
-    config = config_module.from_dict(MetaRLConfig, content["config"])
-    return TrainedPolicy(content["training"]["method"], config, weights_path(name, folder))
+    config = config_module.from_dict(MetaRLConfig, card_of_policy["config"])
+    return TrainedPolicy(card_of_policy["training"]["method"], config, weights)
 
 
 def _folder(folder: str | os.PathLike[str] | None) -> pathlib.Path:

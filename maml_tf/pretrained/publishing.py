@@ -20,7 +20,7 @@ from maml_tf.experiments.classification_files import (
     WEIGHTS,
     load_config,
 )
-from maml_tf.experiments.results import file_digest
+from maml_tf.experiments.results import RESULTS, file_digest
 from maml_tf.pretrained.library import CARD_SUFFIX, WEIGHTS_SUFFIX, card, package_folder, weights_path
 from maml_tf.training import read_json, writable_directory, write_atomically
 
@@ -75,8 +75,8 @@ def publish(
     if not re.fullmatch(r"[a-z0-9_]+", name):
         raise ValueError(f"Expected a name of lower-case letters, digits and underscores. Received: {name!r}")
     logdir = pathlib.Path(logdir).expanduser()
-    _require(logdir / "results.json")
-    paths = [logdir / "results.json", *(pathlib.Path(path).expanduser() for path in results)]
+    _require(logdir / RESULTS)
+    paths = [logdir / RESULTS, *(pathlib.Path(path).expanduser() for path in results)]
     measured = [read_json(path) for path in paths]
     config = measured[0]["config"]
     of_policy = "environment" in config

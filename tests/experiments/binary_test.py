@@ -2,12 +2,14 @@
 
 import contextlib
 import io
+import logging as stdlib_logging
 import types
 from unittest import mock
 
 import tensorflow as tf
 from absl import app as absl_app
 from absl import flags as absl_flags
+from absl import logging
 from absl.testing import absltest
 
 from maml_tf.experiments import binary
@@ -86,6 +88,21 @@ class RunTest(absltest.TestCase):
             )
 
         self.assertEqual(Usage(full).run(), ("Error: there; No space left on device", ""))
+
+    def test_the_log_is_without_tensorflow_s_chatter(self):
+        def experiment(values):
+            tf.train.Checkpoint(step=tf.Variable(1)).write(f"{values['logdir']}/checkpoint")
+            logging.info("training")
+            return ""
+
+        said = io.StringIO()
+        handler = stdlib_logging.StreamHandler(said)
+        logger = logging.get_absl_logger()
+        logger.addHandler(handler)
+        self.addCleanup(logger.removeHandler, handler)
+        self.addCleanup(logging.set_verbosity, logging.get_verbosity())
+        self.assertEqual(Usage(experiment).run(f"--logdir={self.create_tempdir().full_path}"), (0, "\n"))
+        self.assertEqual(said.getvalue(), "training\n")
 
     def test_an_interruption_is_one_line(self):
         written = io.StringIO()
