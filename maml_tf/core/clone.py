@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import tempfile
+import types
+import warnings
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 
@@ -11,6 +17,9 @@ from maml_tf.core.functional import is_layer_graph
 
 def clone(model: keras.Model) -> keras.Model:
     """Copies a built model: the same architecture, the same weights, no variable shared.
+
+    A sequential or functional model may hold layers, activations and other functions that Keras does not know by name.
+    The copy is compiled as the model is, unless Keras does not know its loss or metrics by name.
 
     Args:
         model: A built Keras model; a subclassed one whose constructor has arguments must define `get_config`.
@@ -22,8 +31,9 @@ def clone(model: keras.Model) -> keras.Model:
         TypeError: If a subclassed model cannot be made again from its configuration.
     """
     if is_layer_graph(model):
-        # Takes the layers' classes as they are: from_config would look them up by name.
-        copy = keras.models.clone_model(model)
+        with _uncompiled(model):
+            # Takes the layers' classes as they are: from_config would look them up by name.
+            copy = keras.models.clone_model(model, clone_function=_copied, recursive=True)
     else:
         untold = _untold_arguments(type(model))
         if untold:
@@ -49,12 +59,81 @@ def clone(model: keras.Model) -> keras.Model:
         # A flag set after the model was made is not in every configuration.
         if target.trainable != source.trainable:
             target.trainable = source.trainable
-    for layer in copy._flatten_layers():
-        if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()  # It computes with what it derives from its variables.
+    for target, source in zip(copy._flatten_layers(), model._flatten_layers(), strict=True):
+        if isinstance(target, keras.layers.Normalization):
+            target.finalize_state()  # It computes with what it derives from its variables.
+        if hasattr(source, "save_assets"):  # What a layer learned and holds in no variable, such as a vocabulary.
+            with tempfile.TemporaryDirectory() as folder:
+                source.save_assets(folder)
+                target.load_assets(folder)
+    _compile_alike(copy, model)
     # Keras makes the weights of a model without `build` by tracing its call, and leaves the flag.
     copy.built = True
     return copy
+
+
+def remade(layer: keras.layers.Layer, config: dict[str, Any]) -> keras.layers.Layer:
+    """Makes a layer of a configuration as another's, with that one's own functions.
+
+    Keras looks them up by name, and so finds those alone that are registered.
+
+    Args:
+        layer: The other layer.
+        config: What its `get_config` returned, or like it.
+
+    Returns:
+        A layer of the same class, not built.
+
+    Raises:
+        TypeError: If it cannot be made of its configuration.
+        ValueError: The same.
+    """
+    own = {}
+    for name in config:
+        value = getattr(layer, name, getattr(layer, f"_{name}", None))
+        if isinstance(value, types.FunctionType) and not _is_found_by_name(value):
+            own[name] = value
+    if isinstance(layer, keras.layers.Wrapper) and not is_layer_graph(layer.layer):
+        own["layer"] = remade(layer.layer, config["layer"]["config"])
+    return type(layer)(**{**config, **own}) if own else type(layer).from_config(config)
+
+
+@contextlib.contextmanager
+def lambdas_allowed() -> Iterator[None]:
+    """Keeps Keras from warning of lambdas in configurations, which `remade` takes from the layer itself."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`", UserWarning)
+        yield
+
+
+def _copied(layer: keras.layers.Layer) -> keras.layers.Layer:
+    with lambdas_allowed():
+        return remade(layer, layer.get_config())
+
+
+def _is_found_by_name(function: types.FunctionType) -> bool:
+    registered = keras.saving.get_registered_object(keras.saving.get_registered_name(function))
+    return function.__module__.startswith("keras.") or registered is function
+
+
+@contextlib.contextmanager
+def _uncompiled(model: keras.Model) -> Iterator[None]:
+    """Hides that a model is compiled from Keras, which would compile a copy with losses and metrics found by name."""
+    compiled = [inner for inner in model._flatten_layers() if getattr(inner, "compiled", False)]
+    for inner in compiled:
+        inner.compiled = False
+    try:
+        yield
+    finally:
+        for inner in compiled:
+            inner.compiled = True
+
+
+def _compile_alike(copy: keras.Model, model: keras.Model) -> None:
+    """Compiles a copy as the model is, unless Keras does not find its losses and metrics by name."""
+    if model.compiled:
+        with lambdas_allowed(), contextlib.suppress(TypeError, ValueError):
+            copy.compile_from_config(model.get_compile_config())
 
 
 def _untold_arguments(model_class: type[keras.Model]) -> list[str]:

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from maml_tf.core.clone import lambdas_allowed, remade
 from maml_tf.core.functional import FunctionalModel, is_layer_graph
 from maml_tf.core.known_offenders import known_offenders
 
@@ -175,8 +176,8 @@ def _in_float64(call: _Call) -> tuple[Any, str]:
     if not isinstance(layer, keras.layers.Layer):
         return layer, "float64"
     try:
-        with _float64_policy():
-            twin = type(layer).from_config(_of_float64(layer.get_config()))
+        with _float64_policy(), lambdas_allowed():
+            twin = remade(layer, _of_float64(layer.get_config()))
             twin(*_cast(call.args, "float64"), **_cast(call.kwargs, "float64"))
         for target, source in zip(twin.variables, layer.variables, strict=True):
             target.assign(keras.ops.cast(source, target.dtype))

@@ -1,5 +1,8 @@
 """Tests of maml_tf.core.clone."""
 
+import contextlib
+import warnings
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -44,7 +47,33 @@ class Inflexible(keras.Model):
         return self.layer(x)
 
 
+def wavy(values):
+    """An activation that Keras has no name for."""
+    return tf.sin(3.0 * values)
+
+
+OWN_FUNCTIONS = {
+    "activation": lambda: keras.layers.Dense(3, activation=wavy),
+    "activation_of_tensorflow": lambda: keras.layers.Dense(3, activation=tf.math.sinh),
+    "lambda": lambda: keras.layers.Dense(3, activation=lambda values: tf.sin(values)),
+    "lambda_layer": lambda: keras.layers.Lambda(lambda values: wavy(values), output_shape=lambda shape: shape),
+    "initializer": lambda: keras.layers.Dense(3, kernel_initializer=lambda shape, dtype=None: tf.ones(shape, dtype)),
+    "regularizer": lambda: keras.layers.Dense(3, kernel_regularizer=lambda kernel: tf.reduce_sum(wavy(kernel))),
+    "wrapped": lambda: keras.layers.TimeDistributed(keras.layers.Dense(3, activation=wavy)),
+    "wrapped_model": lambda: keras.layers.TimeDistributed(
+        keras.Sequential([keras.Input((3,)), keras.layers.Dense(3, "tanh")])
+    ),
+    "nested": lambda: keras.Sequential([keras.Input((2, 3)), keras.layers.Dense(3, activation=wavy)]),
+}
+
+
 class CloneTest(parameterized.TestCase):
+    @contextlib.contextmanager
+    def assertNoWarnings(self):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            yield
+
     def models(self):
         inputs = keras.Input((3,))
         branches = [keras.layers.Dense(2)(inputs), keras.layers.Dense(2)(inputs)]
@@ -91,6 +120,75 @@ class CloneTest(parameterized.TestCase):
         inputs = keras.Input((3,))
         copy = clone(keras.Model(inputs, Local(1)(inputs)))
         self.assertIs(type(copy.layers[-1]), Local)
+
+    def test_layers_inside_a_nested_model_that_keras_could_not_find_by_name(self):
+        class Local(keras.layers.Dense):
+            pass
+
+        copy = clone(sequential(keras.Sequential([keras.Input((3,)), Local(1)])))
+        self.assertIs(type(copy.layers[0].layers[0]), Local)
+
+    @parameterized.named_parameters(OWN_FUNCTIONS.items())
+    def test_functions_that_keras_could_not_find_by_name(self, make_layer):
+        model = keras.Sequential([keras.Input((2, 3)), make_layer(), keras.layers.Dense(1)])
+        x, y = keras.random.normal((4, 2, 3), seed=1), keras.random.normal((4, 2, 1), seed=2)
+        with self.assertNoWarnings():
+            adapted = MAML(model, "mse", 0.1).adapt(x, y, steps=0)
+        np.testing.assert_array_equal(adapted(x), model(x))
+        np.testing.assert_array_equal(adapted.losses, model.losses)
+        self.assertEmpty({id(v) for v in adapted.variables} & {id(v) for v in model.variables})
+
+    def test_what_keras_finds_by_name_is_made_from_its_configuration(self):
+        @keras.saving.register_keras_serializable(package="clone_test")
+        def registered(values):
+            return 2.0 * values
+
+        made_from = []
+
+        class Told(keras.layers.Dense):
+            @classmethod
+            def from_config(cls, config):
+                made_from.append(config["activation"])
+                return super().from_config(config)
+
+        for activation in ("relu", keras.activations.gelu, registered):
+            clone(sequential(Told(2, activation=activation)))
+        self.assertEqual(made_from[:2], ["relu", "gelu"])
+        self.assertEqual(made_from[2]["config"], "clone_test>registered")
+
+    def test_a_layer_that_occurs_twice_does_so_in_the_copy(self):
+        inputs, layer = keras.Input((3,)), keras.layers.Dense(3, activation=wavy)
+        model = keras.Model(inputs, layer(layer(inputs)))
+        copy = clone(model)
+        self.assertLen(copy.weights, 2)
+        np.testing.assert_array_equal(copy(tf.ones((2, 3))), model(tf.ones((2, 3))))
+
+    def test_a_vocabulary_that_a_layer_learned(self):
+        lookup = keras.layers.IntegerLookup(output_mode="multi_hot")
+        lookup.adapt(np.array([[3, 1, 4], [1, 5, 9]]))
+        model = sequential(lookup, keras.layers.Dense(1))
+        x = np.array([[1.0, 3.0, 4.0], [5.0, 9.0, 2.0]], np.float32)
+        np.testing.assert_array_equal(clone(model)(x), model(x))
+
+    def test_a_compiled_model_has_a_compiled_copy(self):
+        model = sequential(keras.layers.Dense(1))
+        model.compile("sgd", loss="mse")
+        copy = clone(model)
+        self.assertTrue(model.compiled and copy.compiled)
+        self.assertIsNot(copy.optimizer, model.optimizer)
+        x, y = tf.ones((2, 3)), tf.zeros((2, 1))
+        self.assertEqual(copy.evaluate(x, y, verbose=0), model.evaluate(x, y, verbose=0))
+
+    def test_a_loss_that_keras_could_not_find_by_name(self):
+        inner = sequential(keras.layers.Dense(3))
+        model = sequential(inner, keras.layers.Dense(1))
+        for each in (inner, model):
+            each.compile("sgd", loss=lambda y, prediction: tf.abs(y - prediction))
+        with self.assertNoWarnings():
+            copy = clone(model)
+        self.assertFalse(copy.compiled)
+        self.assertTrue(model.compiled and inner.compiled)
+        np.testing.assert_array_equal(copy(tf.ones((2, 3))), model(tf.ones((2, 3))))
 
     def test_model_that_cannot_be_made_again(self):
         model = Inflexible(keras.layers.Dense(1))

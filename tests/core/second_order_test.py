@@ -1,5 +1,7 @@
 """Tests of maml_tf.core.second_order."""
 
+import warnings
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -227,6 +229,18 @@ class CheckSecondOrderTest(parameterized.TestCase):
     )
     def test_sound_layers_pass(self, make, shape):
         self.assertEmpty(check_second_order(sequential(make(), shape=shape[1:]), sample(*shape)))
+
+    def test_functions_that_keras_could_not_find_by_name_are_checked_in_float64(self):
+        def halted(values):
+            return values * tf.stop_gradient(values)
+
+        good = keras.layers.Dense(3, activation=lambda values: values * tf.sigmoid(values), name="good")
+        bad = keras.layers.TimeDistributed(keras.layers.Dense(3, activation=halted, name="bad"), name="around")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found = check_second_order(sequential(good, bad, shape=(2, 3)), sample(4, 2, 3))
+        self.assertEqual([finding.layer for finding in found], ["bad"])
+        self.assertEqual(set(found.precisions.values()), {"float64"})
 
     @parameterized.named_parameters(*COMPOSITES)
     def test_layers_of_layers_pass_in_float64(self, make):
