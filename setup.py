@@ -1,13 +1,18 @@
 """The package's definition. The tools' settings (ruff, pytest) are in pyproject.toml."""
 
+import pathlib
+
 from setuptools import find_packages, setup
 
 setup(
     name="maml_tf",
     version="0.1.0",
     description="Model-agnostic meta-learning (MAML) for TensorFlow 2 and Keras 3",
+    long_description=(pathlib.Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
     author="The maml_tf Authors",
     license="Apache-2.0",
+    keywords="maml meta-learning few-shot-learning meta-reinforcement-learning keras tensorflow",
     packages=find_packages(include=["maml_tf", "maml_tf.*"]),
     # Said although it is the default: an editable install then puts the whole project folder on the path,
     # so that `python tests/x_test.py` finds tests.support.
