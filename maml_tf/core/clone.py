@@ -100,7 +100,11 @@ def remade(layer: keras.layers.Layer, config: dict[str, Any]) -> keras.layers.La
 
 @contextlib.contextmanager
 def lambdas_allowed() -> Iterator[None]:
-    """Keeps Keras from warning of lambdas in configurations, which `remade` takes from the layer itself."""
+    """Keeps Keras from warning of lambdas in configurations, which `remade` takes from the layer itself.
+
+    Yields:
+        Nothing.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`", UserWarning)
         yield
