@@ -89,11 +89,13 @@ def remade(layer: keras.layers.Layer, config: dict[str, Any]) -> keras.layers.La
         ValueError: The same.
     """
     own = {}
-    for name in config:
+    for name, told in config.items():
         value = getattr(layer, name, getattr(layer, f"_{name}", None))
-        if isinstance(value, types.FunctionType) and not _is_found_by_name(value):
+        if isinstance(value, types.FunctionType) and value is not told and not _is_found_by_name(value):
             own[name] = value
-    if isinstance(layer, keras.layers.Wrapper) and not is_layer_graph(layer.layer):
+    # A subclass may read its configuration in a way of its own.
+    read_by_keras = getattr(type(layer).from_config, "__func__", None) is keras.layers.Wrapper.from_config.__func__
+    if read_by_keras and not is_layer_graph(layer.layer):
         own["layer"] = remade(layer.layer, config["layer"]["config"])
     return type(layer)(**{**config, **own}) if own else type(layer).from_config(config)
 

@@ -156,6 +156,26 @@ class CloneTest(parameterized.TestCase):
         self.assertEqual(made_from[:2], ["relu", "gelu"])
         self.assertEqual(made_from[2]["config"], "clone_test>registered")
 
+    def test_layers_that_read_their_configuration_in_a_way_of_their_own(self):
+        class Doubled(keras.layers.Wrapper):
+            def __init__(self, units, function, **kwargs):
+                super().__init__(keras.layers.Dense(units), **kwargs)
+                self.units, self.function = units, function
+
+            def call(self, x):
+                return self.function(self.layer(x))
+
+            def get_config(self):
+                return {"name": self.name, "size": self.units, "function": self.function}
+
+            @classmethod
+            def from_config(cls, config):
+                config = dict(config)
+                return cls(config.pop("size"), **config)
+
+        model = sequential(Doubled(2, wavy))
+        np.testing.assert_array_equal(clone(model)(tf.ones((2, 3))), model(tf.ones((2, 3))))
+
     def test_a_layer_that_occurs_twice_does_so_in_the_copy(self):
         inputs, layer = keras.Input((3,)), keras.layers.Dense(3, activation=wavy)
         model = keras.Model(inputs, layer(layer(inputs)))
