@@ -61,7 +61,8 @@ def publish(
         logdir: Directory of a training that was evaluated, with results.json.
         name: Of the entry: lower-case letters, digits and underscores.
         folder: Where the entries are, by default in the package.
-        results: Further files results.json of the same weights, such as those under other batch statistics.
+        results: Further files results.json of the same weights, such as those under other batch statistics; a file
+            given twice counts once.
         method: Of reinforcement learning, whose directory holds a policy for each method: whose policy.
 
     Returns:
@@ -76,7 +77,8 @@ def publish(
         raise ValueError(f"Expected a name of lower-case letters, digits and underscores. Received: {name!r}")
     logdir = pathlib.Path(logdir).expanduser()
     _require(logdir / RESULTS)
-    paths = [logdir / RESULTS, *(pathlib.Path(path).expanduser() for path in results)]
+    given = (logdir / RESULTS, *(pathlib.Path(path).expanduser() for path in results))
+    paths = list({path.resolve(): path for path in given}.values())
     measured = [read_json(path) for path in paths]
     config = measured[0]["config"]
     of_policy = "environment" in config

@@ -73,7 +73,7 @@ class PretrainedTest(absltest.TestCase):
     def test_the_card_says_what_it_is_and_not_where_it_was_made(self):
         other = self.folder / "other.json"
         other.write_text(json.dumps({**self.results, "protocol": {"tasks": 7}}))
-        path = self.publish(results=[other])
+        path = self.publish(results=[other, self.logdir / "results.json", other])
         self.assertNotIn("secret", path.read_text())
         card = pretrained.card("omniglot_tiny", self.entries)
         self.assertEqual([one["protocol"]["tasks"] for one in card["results"]], [600, 7])
