@@ -222,23 +222,6 @@ def is_layer_graph(layer: keras.layers.Layer) -> bool:
     return type(layer) is keras.Sequential or type(layer).__name__ == "Functional"
 
 
-def leaf_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """Lists the layers inside a model, or inside any layer, that hold no other layers.
-
-    Args:
-        layer: A model or layer.
-
-    Returns:
-        Layers in the order in which they were added, each once; a layer without sub-layers returns itself.
-    """
-    # Keras' own recursion reverses the order inside nested models.
-    inner = list(layer._flatten_layers(include_self=False, recursive=False))
-    if not inner:
-        return [layer]
-    leaves = dict.fromkeys(leaf for child in inner for leaf in leaf_layers(child))
-    return [leaf for leaf in leaves if not isinstance(leaf, keras.layers.InputLayer)]
-
-
 def _require_no_float16(model: keras.Model) -> None:
     for layer in model._flatten_layers():
         if layer.compute_dtype == "float16":

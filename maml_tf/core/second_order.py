@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from maml_tf.core.clone import lambdas_allowed, remade
+from maml_tf.core.float64_twin import cast_floating, float64_twin
 from maml_tf.core.functional import FunctionalModel, is_layer_graph
 from maml_tf.core.known_offenders import known_offenders
 
@@ -104,9 +104,10 @@ def check_second_order(model: keras.Model, sample_input: Any, *, seed: int = 0) 
         inside = {id(layer) for layer in _operations(call.layer)} - {id(call.layer)}
         if inside & set(findings):
             continue
-        twin, dtype = _in_float64(call)
+        twin = float64_twin(*call)
+        dtype = "float32" if twin is None else "float64"
         precisions[call.layer.name] = dtype
-        finding = _check(call._replace(layer=twin), dtype, seed)
+        finding = _check(call if twin is None else call._replace(layer=twin), dtype, seed)
         if finding is not None:
             findings[id(call.layer)] = finding
     named = {finding.layer for finding in findings.values()}
@@ -171,57 +172,9 @@ def _check(call: _Call, dtype: str, seed: int) -> Finding | None:
     )
 
 
-def _in_float64(call: _Call) -> tuple[Any, str]:
-    layer = call.layer
-    if not isinstance(layer, keras.layers.Layer):
-        return layer, "float64"
-    try:
-        with _float64_policy(), lambdas_allowed():
-            twin = remade(layer, _of_float64(layer.get_config()))
-            twin(*_cast(call.args, "float64"), **_cast(call.kwargs, "float64"))
-        for target, source in zip(twin.variables, layer.variables, strict=True):
-            target.assign(keras.ops.cast(source, target.dtype))
-    except (TypeError, ValueError, NotImplementedError, tf.errors.InvalidArgumentError):
-        return layer, "float32"
-    return (twin, "float64") if _computes_in_float64(twin) else (layer, "float32")
-
-
-@contextmanager
-def _float64_policy() -> Iterator[None]:
-    """Makes float64 the data type of the sub-layers that a constructor makes without one."""
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float64")
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(policy)
-
-
-def _of_float64(config: Any) -> Any:
-    """Replaces the floating data types in a configuration, those of nested layers too."""
-    if isinstance(config, (list, tuple)):
-        return type(config)([_of_float64(value) for value in config])
-    if not isinstance(config, dict):
-        return config
-    return {
-        key: "float64" if key == "dtype" and _is_floating(value) else _of_float64(value)
-        for key, value in config.items()
-    }
-
-
-def _is_floating(dtype: Any) -> bool:
-    return keras.backend.is_float_dtype(keras.dtype_policies.get(dtype).compute_dtype)
-
-
-def _computes_in_float64(layer: keras.layers.Layer) -> bool:
-    dtypes = [inner.compute_dtype for inner in layer._flatten_layers()]
-    dtypes += [variable.dtype for variable in layer.variables]
-    return all(dtype == "float64" for dtype in dtypes if keras.backend.is_float_dtype(dtype))
-
-
 def _relative_error(call: _Call, dtype: str, precision: _Precision, seed: int) -> float | None:
     """Returns the error of a Hessian-vector product along a random direction, None where nothing is differentiable."""
-    args, kwargs = _cast(call.args, dtype), _cast(call.kwargs, dtype)
+    args, kwargs = cast_floating(call.args, dtype), cast_floating(call.kwargs, dtype)
     is_layer = isinstance(call.layer, keras.layers.Layer)
     weights = [tf.cast(variable.value, dtype) for variable in call.layer.trainable_variables] if is_layer else []
     state = [variable.value for variable in call.layer.non_trainable_variables] if is_layer else []
@@ -276,10 +229,3 @@ def _zeros_for_none(gradients: list[Any], values: list[tf.Tensor]) -> list[tf.Te
 
 def _norm(tensors: list[tf.Tensor]) -> float:
     return float(tf.sqrt(tf.add_n([tf.reduce_sum(tf.cast(tensor, tf.float64) ** 2) for tensor in tensors])))
-
-
-def _cast(nest: Any, dtype: str) -> Any:
-    def cast(leaf):
-        return tf.cast(leaf, dtype) if tf.is_tensor(leaf) and leaf.dtype.is_floating else leaf
-
-    return tf.nest.map_structure(cast, nest)

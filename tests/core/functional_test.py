@@ -5,9 +5,9 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
-from maml_tf.core.functional import FunctionalModel, bind, is_layer_graph, leaf_layers, unique_names
+from maml_tf.core.functional import FunctionalModel, bind, is_layer_graph, unique_names
 from tests.support.small_learner import Subclassed
-from tests.support.small_models import FixedResidual, Residual, sequential
+from tests.support.small_models import FixedResidual, sequential
 
 
 class FunctionalModelTest(parameterized.TestCase):
@@ -220,27 +220,6 @@ class IsLayerGraphTest(absltest.TestCase):
         self.assertTrue(is_layer_graph(keras.Model(inputs, keras.layers.Dense(1)(inputs))))
         for layer in (Subclassed(), FixedResidual(), keras.layers.Dense(1)):
             self.assertFalse(is_layer_graph(layer))
-
-
-class LeafLayersTest(absltest.TestCase):
-    def test_nested_models_are_opened(self):
-        inner = sequential(keras.layers.Dense(3, name="a"), keras.layers.ReLU(name="b"))
-        outer = sequential(inner, keras.layers.Dense(1, name="c"))
-        self.assertEqual([layer.name for layer in leaf_layers(outer)], ["a", "b", "c"])
-
-    def test_shared_layer_counts_once(self):
-        dense, inputs = keras.layers.Dense(3, name="shared"), keras.Input((3,))
-        model = keras.Model(inputs, dense(dense(inputs)))
-        self.assertEqual([layer.name for layer in leaf_layers(model)], ["shared"])
-
-    def test_subclass_of_sequential_is_opened(self):
-        model = Residual([keras.layers.Dense(3, name="a"), keras.layers.ReLU(name="b")])
-        model(tf.ones((1, 3)))
-        self.assertEqual([layer.name for layer in leaf_layers(model)], ["a", "b"])
-
-    def test_a_leaf_is_its_own(self):
-        dense = keras.layers.Dense(1)
-        self.assertEqual(leaf_layers(dense), [dense])
 
 
 if __name__ == "__main__":

@@ -33,7 +33,8 @@ class TaskEnvironment(py_environment.PyEnvironment):
     or is beyond 1e10: it is then done with reward 0, put back into an initial state so that observations stay
     finite, and counted.
 
-    A subclass defines `_start`, `_advance` and `_observe`.
+    A subclass defines `_start`, `_advance` and `_observe`, where `_task_of_simulation` holds each simulation's task,
+    [B, task_size], and `_random` draws initial states.
 
     Args:
         batch_size: B, the number of simulations.

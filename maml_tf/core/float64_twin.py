@@ -1,0 +1,95 @@
+"""A layer made again in float64, in which central differences are fine enough to judge a second derivative by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from maml_tf.core.clone import lambdas_allowed, remade
+
+
+def float64_twin(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any | None:
+    """Makes a layer again in float64, with all that it holds and the values of its variables.
+
+    Args:
+        layer: A built layer, or an operation of a functional graph, which computes in its inputs' data type.
+        args: Of a call to it, which builds the twin.
+        kwargs: Of that call.
+
+    Returns:
+        The twin, an operation itself, or None for a layer that cannot be made again in float64 throughout.
+
+    Example:
+    >>> import keras
+    >>> from maml_tf.core.float64_twin import float64_twin
+    >>> dense = keras.layers.Dense(3)
+    >>> inputs = keras.ops.ones((2, 4))
+    >>> outputs = dense(inputs)
+    >>> float64_twin(dense, [inputs], {}).kernel.dtype
+    'float64'
+    """
+    if not isinstance(layer, keras.layers.Layer):
+        return layer
+    try:
+        with _float64_policy(), lambdas_allowed():
+            twin = remade(layer, _of_float64(layer.get_config()))
+            twin(*cast_floating(args, "float64"), **cast_floating(kwargs, "float64"))
+        for target, source in zip(twin.variables, layer.variables, strict=True):
+            target.assign(keras.ops.cast(source, target.dtype))
+    except (TypeError, ValueError, NotImplementedError, tf.errors.InvalidArgumentError):
+        return None
+    return twin if _computes_in_float64(twin) else None
+
+
+def cast_floating(nest: Any, dtype: str) -> Any:
+    """Casts the floating tensors of a nest.
+
+    Args:
+        nest: Nest of tensors and of other things.
+        dtype: A floating data type.
+
+    Returns:
+        The same nest, all else as it was.
+    """
+
+    def cast(leaf):
+        return tf.cast(leaf, dtype) if tf.is_tensor(leaf) and leaf.dtype.is_floating else leaf
+
+    return tf.nest.map_structure(cast, nest)
+
+
+@contextmanager
+def _float64_policy() -> Iterator[None]:
+    """Makes float64 the data type of the sub-layers that a constructor makes without one."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float64")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def _of_float64(config: Any) -> Any:
+    """Replaces the floating data types in a configuration, those of nested layers too."""
+    if isinstance(config, (list, tuple)):
+        return type(config)([_of_float64(value) for value in config])
+    if not isinstance(config, dict):
+        return config
+    return {
+        key: "float64" if key == "dtype" and _is_floating(value) else _of_float64(value)
+        for key, value in config.items()
+    }
+
+
+def _is_floating(dtype: Any) -> bool:
+    return keras.backend.is_float_dtype(keras.dtype_policies.get(dtype).compute_dtype)
+
+
+def _computes_in_float64(layer: keras.layers.Layer) -> bool:
+    dtypes = [inner.compute_dtype for inner in layer._flatten_layers()]
+    dtypes += [variable.dtype for variable in layer.variables]
+    return all(dtype == "float64" for dtype in dtypes if keras.backend.is_float_dtype(dtype))
