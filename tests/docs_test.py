@@ -1,10 +1,13 @@
 """What the documentation names is there."""
 
+import pathlib
 import re
 
 from absl.testing import absltest
 
 from tests.support.source_tree import PROJECT
+
+PAGES = (PROJECT / "README.md", PROJECT / "RESULTS.md", *sorted((PROJECT / "docs").rglob("*.md")))
 
 
 class DocsTest(absltest.TestCase):
@@ -14,9 +17,23 @@ class DocsTest(absltest.TestCase):
         self.assertEmpty([name for name in named if not (PROJECT / "tests" / name).is_file()])
 
     def test_links_within_the_project_lead_somewhere(self):
-        for page in [PROJECT / "README.md", PROJECT / "RESULTS.md", *(PROJECT / "docs").rglob("*.md")]:
+        for page in PAGES:
             for target in re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text(encoding="utf-8")):
                 self.assertTrue((page.parent / target).exists(), f"{page.name} links to {target}")
+
+    def test_links_to_headings_lead_to_one(self):
+        linked = 0
+        for page in PAGES:
+            for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)#([^)\s]+)", page.read_text(encoding="utf-8")):
+                self.assertIn(anchor, _anchors(page.parent / target if target else page), f"in a link of {page.name}")
+                linked += 1
+        self.assertGreater(linked, 0)
+
+
+def _anchors(page: pathlib.Path) -> list[str]:
+    """Returns what a Markdown page's headings are linked by."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
 
 
 if __name__ == "__main__":
