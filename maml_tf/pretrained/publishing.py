@@ -36,8 +36,9 @@ _PACKING = {"compression": "gzip", "compression_opts": 9, "shuffle": True}
 # A smaller array would need more room for where its parts are than compression spares.
 _LARGE_BYTES = 1 << 16
 _SIMULATED = "none: learned in simulation"
-# Where the data were is nobody's business.
+# Where the data and other trainings were is nobody's business.
 _PLACES = ("data_dir", "cache_dir")
+_ORIGIN = "initial_weights"
 
 
 class _Trained(NamedTuple):
@@ -95,7 +96,7 @@ def publish(
         raise ValueError(f"Expected weights of at most {MAX_BYTES:,} bytes. Received: {len(trained.weights):,}")
     content: dict[str, Any] = {
         "name": name,
-        "config": {key: value for key, value in config.items() if key not in _PLACES},
+        "config": _without_places(config),
         "training": trained.training,
         "results": [
             {
@@ -140,6 +141,14 @@ def unpack(name: str, logdir: str | os.PathLike[str], folder: str | os.PathLike[
     write_atomically(directory / TRAINING_RECORD, json.dumps(content["training"]) + "\n")
     write_atomically(directory / CONFIG, json.dumps(content["config"], indent=1) + "\n")
     return directory
+
+
+def _without_places(config: dict[str, Any]) -> dict[str, Any]:
+    """Leaves out where the data were, and of an absolute path to initial weights all but its training's name."""
+    kept = {key: value for key, value in config.items() if key not in _PLACES}
+    if kept.get(_ORIGIN) and pathlib.Path(kept[_ORIGIN]).expanduser().is_absolute():
+        kept[_ORIGIN] = pathlib.PurePath(*pathlib.PurePath(kept[_ORIGIN]).parts[-2:]).as_posix()
+    return kept
 
 
 def _check_measured(

@@ -83,6 +83,19 @@ class PretrainedTest(absltest.TestCase):
         self.assertIn("MIT", card["data_license"])
         self.assertEqual(card["versions"], {"keras": "3"})
 
+    def test_the_card_names_the_training_that_it_started_from(self):
+        named = {
+            "/secret/runs/shorter/best.weights.h5": "shorter/best.weights.h5",
+            "~/secret/shorter/best.weights.h5": "shorter/best.weights.h5",
+            "runs/shorter/best.weights.h5": "runs/shorter/best.weights.h5",
+        }
+        for given, expected in named.items():
+            (self.logdir / "config.json").write_text(
+                json.dumps({**config.to_dict(self.config), "initial_weights": given})
+            )
+            self.publish()
+            self.assertEqual(pretrained.card("omniglot_tiny", self.entries)["config"]["initial_weights"], expected)
+
     def test_users_folders_may_be_named_by_a_tilde(self):
         (self.folder / "other.json").write_text(json.dumps(self.results))
         (self.logdir / "results.json").write_text(json.dumps(self.results))
