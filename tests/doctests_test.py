@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
+from tests.support.keras_warnings import ignore_array_copy
 from tests.support.source_tree import PROJECT, SourceTree
 
 # An example imports the rest itself, so that a reader can paste it.
@@ -68,6 +69,7 @@ class DoctestsTest(parameterized.TestCase):
 class MarkdownTest(parameterized.TestCase):
     @parameterized.named_parameters(*((path.name, path) for path in _MARKDOWN))
     def test_blocks_run_in_their_order(self, path):
+        ignore_array_copy()
         blocks = _blocks(path.read_text(encoding="utf-8"))
         if not _HAS_RL and any("maml_tf.rl" in text for _, text in blocks):
             self.skipTest("needs the extra rl")
@@ -79,7 +81,7 @@ class MarkdownTest(parameterized.TestCase):
                 _run_block(text, line, str(path), names)
 
     def test_the_pages_that_show_python_are_found(self):
-        shown = {"README.md", "methods.md", "reinforcement_learning.md"}
+        shown = {"README.md", "methods.md", "reinforcement_learning.md", "training.md"}
         self.assertContainsSubset(shown, {path.name for path in _MARKDOWN})
 
 

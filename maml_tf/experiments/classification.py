@@ -34,6 +34,7 @@ from maml_tf.experiments.results import Row
 from maml_tf.meta_learner import MAML
 from maml_tf.plotting import learning_curves, save, training_curves
 from maml_tf.training import (
+    AdaptationValidation,
     AtomicCheckpoint,
     BestWeights,
     DataWait,
@@ -43,7 +44,6 @@ from maml_tf.training import (
     read_json,
     writable_directory,
 )
-from maml_tf.training.validation import AdaptationValidation
 
 _LABELS = {
     "maml": "MAML",

@@ -18,8 +18,15 @@ from maml_tf.experiments.sinusoid_config import DIVERGENCE, SinusoidConfig
 from maml_tf.meta_learner import MAML
 from maml_tf.models import mlp
 from maml_tf.tasks.sinusoid import Sinusoids, pooled, with_task_input
-from maml_tf.training import AtomicCheckpoint, BestWeights, InGraphTraining, Progress, TerminateOnNonFinite, WallTime
-from maml_tf.training.validation import AdaptationValidation
+from maml_tf.training import (
+    AdaptationValidation,
+    AtomicCheckpoint,
+    BestWeights,
+    InGraphTraining,
+    Progress,
+    TerminateOnNonFinite,
+    WallTime,
+)
 
 _SINUSOIDS = Sinusoids()
 # The smallest number of shots is where adaptation is hardest and first diverges.

@@ -7,9 +7,11 @@ from maml_tf.training.files import load_weights, read_json, save_atomically, wri
 from maml_tf.training.in_graph import InGraphTraining
 from maml_tf.training.non_finite import TerminateOnNonFinite
 from maml_tf.training.progress import Progress
+from maml_tf.training.validation import AdaptationValidation
 from maml_tf.training.wall_time import TimedParts, WallTime, recorded_seconds
 
 __all__ = [
+    "AdaptationValidation",
     "AtomicCheckpoint",
     "BestWeights",
     "DataWait",
