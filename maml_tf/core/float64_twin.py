@@ -21,7 +21,7 @@ def float64_twin(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
         kwargs: Of that call.
 
     Returns:
-        The twin, an operation itself, or None for a layer that cannot be made again in float64 throughout.
+        The twin; of an operation the operation itself; None of a layer that cannot be made again in float64 throughout.
 
     Example:
     >>> import keras

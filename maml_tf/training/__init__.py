@@ -1,4 +1,4 @@
-"""Training loops of many iterations a call, checkpoints, progress."""
+"""Training loops of many iterations a call, validation, the best weights, checkpoints, progress."""
 
 from maml_tf.training.best_weights import BestWeights
 from maml_tf.training.checkpointing import AtomicCheckpoint
