@@ -23,6 +23,11 @@ from absl import app, flags
 from maml_tf.experiments import binary, meta_rl, options
 from maml_tf.experiments.meta_rl_config import METHODS, MetaRLConfig, preset, preset_fields
 
+_ENVIRONMENTS = {
+    ("distance", "disc"): "point_navigation",
+    ("squared", "disc"): "point_navigation_squared",
+    ("distance", "square"): "point_navigation_square_goal",
+}
 _OPTIONS = [option for option in options.options(MetaRLConfig) if option.name != "environment"]
 
 binary.define_training_flags(flags, "runs/point_navigation", "Directory for all that is written.")
@@ -31,12 +36,22 @@ flags.DEFINE_enum(
     "reward", "distance", ["distance", "squared"],
     "Negative distance to the goal, as in the code that made Figure 4, or its square, as in the paper's text.",
 )  # fmt: skip
+flags.DEFINE_enum(
+    "goal", "disc", ["disc", "square"],
+    "An episode ends within 0.01 of the goal, as in the paper's text, or where each coordinate is, as in its code.",
+)  # fmt: skip
 options.define_flags(flags, _OPTIONS, "By default the paper's.", preset_fields("point_navigation"))
 
 
 def experiment(values: Mapping[str, Any]) -> str:
     """Trains and evaluates."""
-    environment = "point_navigation" if values["reward"] == "distance" else "point_navigation_squared"
+    variant = (values["reward"], values["goal"])
+    if variant not in _ENVIRONMENTS:
+        raise ValueError(
+            "Expected --reward=squared or --goal=square alone: the one is the paper's text, the other its code. "
+            "Received: both"
+        )
+    environment = _ENVIRONMENTS[variant]
     config = preset(environment, **options.given(values, _OPTIONS))
     rows = meta_rl.run(config, values["method"], values["logdir"], values["resume"])
     return binary.report(rows, values["logdir"])

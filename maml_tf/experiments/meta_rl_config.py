@@ -11,8 +11,8 @@ from maml_tf.rl.environments import PointNavigation, TaskEnvironment
 
 METHODS = ("maml", "pretrained", "random", "oracle", "context_vector")
 ENVIRONMENTS = (
-    "point_navigation", "point_navigation_squared", "half_cheetah_velocity", "half_cheetah_direction",
-    "ant_velocity", "ant_direction",
+    "point_navigation", "point_navigation_squared", "point_navigation_square_goal",
+    "half_cheetah_velocity", "half_cheetah_direction", "ant_velocity", "ant_direction",
 )  # fmt: skip
 # Kept apart, so that no training task is ever a tuning or a test task.
 TRAINING, TUNING, TEST, FIGURES = range(4)
@@ -162,6 +162,7 @@ _LOCOMOTION = {"meta_batch_size": 40, "evaluation_rollouts": 20}
 _PRESETS: dict[str, dict[str, Any]] = {
     "point_navigation": {},
     "point_navigation_squared": {},
+    "point_navigation_square_goal": {},
     "half_cheetah_velocity": {**_LOCOMOTION, "iterations": 475},
     "half_cheetah_direction": {**_LOCOMOTION, "iterations": 100, "max_divergence": 0.02},
     "ant_velocity": {**_LOCOMOTION, "iterations": 375},
@@ -227,7 +228,8 @@ def make_environment(name: str, batch_size: int, *, task_in_observation: bool = 
         raise ValueError(f"Expected one of {ENVIRONMENTS}. Received: {name!r}")
     if name.startswith("point_navigation"):
         reward = "squared" if name.endswith("squared") else "distance"
-        return PointNavigation(batch_size, reward=reward, task_in_observation=task_in_observation)
+        goal = "square" if name.endswith("square_goal") else "disc"
+        return PointNavigation(batch_size, reward=reward, goal=goal, task_in_observation=task_in_observation)
     # These need MuJoCo, which 2D navigation does without.
     from maml_tf.rl.environments.ant import Ant
     from maml_tf.rl.environments.half_cheetah import HalfCheetah

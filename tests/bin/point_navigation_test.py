@@ -109,6 +109,13 @@ class CommandLineTest(absltest.TestCase):
         [error] = finished.errors
         self.assertIn("Expected methods of ('maml', ", error)
 
+    def test_the_reward_of_the_text_and_the_goal_of_the_code_are_not_mixed(self):
+        with tempfile.TemporaryDirectory() as folder:
+            finished = binary.run("point_navigation", "--reward=squared", "--goal=square", f"--logdir={folder}/run")
+            self.assertFalse(pathlib.Path(folder, "run").exists())
+        self.assertEqual(finished.code, 1)
+        self.assertIn("Expected --reward=squared or --goal=square alone", finished.errors[0])
+
     def test_a_seed_that_the_evaluation_cannot_take_is_refused_before_the_training(self):
         with tempfile.TemporaryDirectory() as folder:
             finished = binary.run("point_navigation", f"--test_seed={2**32}", f"--logdir={folder}/run")

@@ -80,8 +80,9 @@ class MetaRLConfigTest(parameterized.TestCase):
 
 class MakeEnvironmentTest(parameterized.TestCase):
     @parameterized.parameters(
-        ("point_navigation", 2, 2), ("point_navigation_squared", 2, 2), ("half_cheetah_velocity", 20, 1),
-        ("half_cheetah_direction", 20, 1), ("ant_velocity", 125, 1), ("ant_direction", 125, 1),
+        ("point_navigation", 2, 2), ("point_navigation_squared", 2, 2), ("point_navigation_square_goal", 2, 2),
+        ("half_cheetah_velocity", 20, 1), ("half_cheetah_direction", 20, 1), ("ant_velocity", 125, 1),
+        ("ant_direction", 125, 1),
     )  # fmt: skip
     def test_has_the_size_of_the_specification(self, name, observation, task):
         environment = make_environment(name, 2)
@@ -91,9 +92,14 @@ class MakeEnvironmentTest(parameterized.TestCase):
         oracle = make_environment(name, 2, task_in_observation=True)
         self.assertEqual(oracle.observation_spec().shape, (observation + task,))
 
-    def test_the_reward_of_navigation(self):
-        self.assertEqual(make_environment("point_navigation", 1).reward, "distance")
-        self.assertEqual(make_environment("point_navigation_squared", 1).reward, "squared")
+    @parameterized.parameters(
+        ("point_navigation", "distance", "disc"),
+        ("point_navigation_squared", "squared", "disc"),
+        ("point_navigation_square_goal", "distance", "square"),
+    )
+    def test_the_reward_and_the_goal_of_navigation(self, name, reward, goal):
+        environment = make_environment(name, 1)
+        self.assertEqual((environment.reward, environment.goal), (reward, goal))
 
     def test_an_unknown_name_is_refused(self):
         with self.assertRaisesRegex(ValueError, "Received: 'walker'"):

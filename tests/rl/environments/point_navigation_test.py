@@ -45,6 +45,12 @@ class PointNavigationTest(parameterized.TestCase):
         # The third is within 0.01 on each axis, but not by distance.
         self.assertEqual(environment.step_batch(np.ones([3, 2]))[2].tolist(), [True, True, False])
 
+    def test_ends_where_each_coordinate_is_within_a_hundredth_of_a_square_goal(self):
+        environment = PointNavigation(4, goal="square")
+        environment.set_tasks([[0.1, 0.1], [0.1095, 0.0905], [0.1105, 0.1], [0.1, 0.0895]])
+        environment.reset_batch()
+        self.assertEqual(environment.step_batch(np.ones([4, 2]))[2].tolist(), [True, True, False, False])
+
     def test_a_done_point_rests(self):
         environment = PointNavigation(2)
         environment.set_tasks([[0.1, 0.0], [0.5, 0.0]])
@@ -82,6 +88,10 @@ class PointNavigationTest(parameterized.TestCase):
     def test_refuses_a_reward(self):
         with self.assertRaisesRegex(ValueError, "Expected reward to be one of .*Received: reward='cubed'"):
             PointNavigation(1, reward="cubed")
+
+    def test_refuses_a_goal(self):
+        with self.assertRaisesRegex(ValueError, "Expected goal to be one of .*Received: goal='cube'"):
+            PointNavigation(1, goal="cube")
 
 
 if __name__ == "__main__":
