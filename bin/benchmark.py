@@ -138,6 +138,8 @@ def measure_sampling(workload: str) -> dict[str, object]:
     from maml_tf.rl.sampling_speed import sampling_speed
 
     values = flags.FLAGS
+    # How long ants stand depends on the policy.
+    keras.utils.set_random_seed(0)
     speeds = sampling_speed(workload.removesuffix("_sampling"), rollouts=values.rollouts, seconds=values.seconds)
     return {"peer": "maml_tf", "workload": workload, **speeds, "peak_mib": peak_mib()}
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+# A state beyond it has left physics: MuJoCo's own bound.
+_LARGEST = 1e10
+
 
 class NonFiniteActionsError(ValueError):
     """An action holds a number that is not finite: a policy has diverged."""
@@ -71,3 +74,18 @@ def require_shape(name: str, values: np.ndarray, shape: tuple[int, ...]) -> None
     """
     if np.shape(values) != shape:
         raise ValueError(f"Expected {name} of shape {shape}. Received: {np.shape(values)}")
+
+
+def within_physics(values: np.ndarray) -> np.ndarray:
+    """Finds the simulations whose numbers are finite and not too large.
+
+    Args:
+        values: [B, size].
+
+    Returns:
+        bool [B].
+    """
+    # Without temporaries where all are, as nearly always. NaN compares false.
+    if values.min() >= -_LARGEST and values.max() <= _LARGEST:
+        return np.ones(len(values), bool)
+    return (np.abs(values) <= _LARGEST).all(axis=1)

@@ -137,29 +137,32 @@ class Simulations:
         return sound
 
 
-def engine_loop(model: mujoco.MjModel, count: int, start: np.ndarray) -> Callable[[np.ndarray], float]:
+def engine_loop(model: mujoco.MjModel, count: int) -> Callable[..., tuple[float, np.ndarray]]:
     """Makes the tight loop that collecting rollouts is measured against: mj_step and mj_forward, and nothing else.
 
     Args:
         model: The model.
-        count: Simulations, on one thread for each processor core.
-        start: Positions that they start at, [positions].
+        count: B, the number of simulations, on one thread for each processor core.
 
     Returns:
-        A function of controls [steps, at least count, controls] that runs them from the start, and returns steps a
-        second over all simulations.
+        A function of the states at the start, qpos [B, positions] and qvel [B, velocities], the controls
+        [steps, B, controls], and which simulations make each step, bool [steps, B]. It returns steps a second over
+        all simulations, and the positions at the end.
     """
     simulations = batch.Batch(model, count)
-    control, qpos = simulations.bind("ctrl"), simulations.bind("qpos")
+    control, positions, velocities = (simulations.bind(name) for name in ("ctrl", "qpos", "qvel"))
+    stage = int(mujoco.mjtStage.mjSTAGE_ACC)
 
-    def run(controls: np.ndarray) -> float:
+    def run(qpos: np.ndarray, qvel: np.ndarray, controls: np.ndarray, running: np.ndarray) -> tuple[float, np.ndarray]:
         simulations.reset()
-        qpos[:] = start
+        positions[:], velocities[:] = qpos, qvel
+        simulations.forward(None, stage)
+        ids = [None if of_step.all() else np.flatnonzero(of_step) for of_step in running]
         began = time.perf_counter()
-        for of_step in controls:
-            control[:] = of_step[:count]
-            simulations.step(None, 1, int(mujoco.mjtStage.mjSTAGE_ACC))
-        return len(controls) * count / (time.perf_counter() - began)
+        for of_step, who in zip(controls, ids, strict=True):
+            control[:] = of_step
+            simulations.step(who, 1, stage)
+        return np.count_nonzero(running) / (time.perf_counter() - began), positions.copy()
 
     return run
 

@@ -10,11 +10,8 @@ from tf_agents.environments import py_environment
 from tf_agents.specs import array_spec
 from tf_agents.trajectories import time_step as ts
 
-from maml_tf.rl.environments.checks import checked_actions, checked_tasks, require_shape
+from maml_tf.rl.environments.checks import checked_actions, checked_tasks, require_shape, within_physics
 from maml_tf.rl.environments.task_distribution import TaskDistribution
-
-# A state beyond it has left physics: MuJoCo's own bound.
-_LARGEST = 1e10
 
 
 class TaskEnvironment(py_environment.PyEnvironment):
@@ -206,7 +203,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
         require_shape("rewards", rewards, (self.batch_size,))
         require_shape("ended", ended, (self.batch_size,))
         observations = self._observe()
-        sound = (np.abs(rewards) <= _LARGEST) & (np.abs(observations) <= _LARGEST).all(axis=1)
+        sound = within_physics(rewards[:, np.newaxis]) & within_physics(observations)
         diverged = running & ~sound
         if np.any(diverged):
             self.diverged += int(np.count_nonzero(diverged))

@@ -10,6 +10,7 @@ from tests.support import with_rl  # noqa: F401
 # isort: split
 from maml_tf.rl.environments.ant import Ant
 from maml_tf.rl.environments.half_cheetah import HalfCheetah
+from maml_tf.rl.environments.physics import engine_loop
 from tests.support.mujoco_reference import Reference, model
 
 
@@ -101,6 +102,26 @@ class ModelTest(parameterized.TestCase):
         np.testing.assert_allclose(softness, [[0.9, 0.95, 0.001]])
         for environment, height in ((paper, 0.55), (gymnasium, 0.75)):
             self.assertAlmostEqual(environment.reset_batch()[0, 2], height, delta=0.05)
+
+
+class EngineLoopTest(parameterized.TestCase):
+    @parameterized.parameters(HalfCheetah, Ant)
+    def test_makes_the_steps_of_an_environment(self, body):
+        environment = body(4)
+        simulations = environment.simulations
+        environment.reset_batch()
+        start = simulations.qpos.copy(), simulations.qvel.copy()
+        random = np.random.default_rng(0)
+        controls = random.uniform(-1, 1, (50, 4, simulations.model.nu))
+        # Each stops at a time of its own.
+        running = np.arange(50)[:, np.newaxis] < [50, 20, 1, 50]
+        for of_step, who in zip(controls, running, strict=True):
+            simulations.step(of_step, who)
+        loop = engine_loop(simulations.model, 4)
+        for _ in range(2):  # From the start again.
+            speed, qpos = loop(*start, controls, running)
+            self.assertGreater(speed, 0)
+            np.testing.assert_array_equal(qpos, simulations.qpos)
 
 
 if __name__ == "__main__":
