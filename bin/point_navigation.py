@@ -2,7 +2,8 @@
 
 Prints the returns after 0 to 4 gradient steps on the 40 goals of the paper's figure, and writes results.json, the
 figures, the policies and TensorBoard's events. The paper's text has an inner step size of 0.1; the run that Figure 4
-shows had 0.5 in training and for the first step, 0.25 after it: --inner_learning_rate=0.5.
+shows had 0.5 in training and for the first step, 0.25 after it: --inner_learning_rate=0.5. All that its code did
+otherwise: --inner_learning_rate=0.5 --products=finite_differences --budget --goal=square.
 """
 
 from __future__ import annotations
