@@ -22,13 +22,8 @@ gc.disable()
 from absl import app, flags
 
 from maml_tf.experiments import binary, meta_rl, options
-from maml_tf.experiments.meta_rl_config import METHODS, MetaRLConfig, preset, preset_fields
+from maml_tf.experiments.meta_rl_config import METHODS, NAVIGATION, MetaRLConfig, preset, preset_fields
 
-_ENVIRONMENTS = {
-    ("distance", "disc"): "point_navigation",
-    ("squared", "disc"): "point_navigation_squared",
-    ("distance", "square"): "point_navigation_square_goal",
-}
 _OPTIONS = [option for option in options.options(MetaRLConfig) if option.name != "environment"]
 
 binary.define_training_flags(flags, "runs/point_navigation", "Directory for all that is written.")
@@ -46,13 +41,13 @@ options.define_flags(flags, _OPTIONS, "By default the paper's.", preset_fields("
 
 def experiment(values: Mapping[str, Any]) -> str:
     """Trains and evaluates."""
-    variant = (values["reward"], values["goal"])
-    if variant not in _ENVIRONMENTS:
+    variant = {name: values[name] for name in ("reward", "goal")}
+    if variant not in NAVIGATION.values():
         raise ValueError(
             "Expected --reward=squared or --goal=square alone: the one is the paper's text, the other its code. "
             "Received: both"
         )
-    environment = _ENVIRONMENTS[variant]
+    [environment] = [name for name, of_name in NAVIGATION.items() if of_name == variant]
     config = preset(environment, **options.given(values, _OPTIONS))
     rows = meta_rl.run(config, values["method"], values["logdir"], values["resume"])
     return binary.report(rows, values["logdir"])

@@ -10,9 +10,14 @@ from maml_tf.experiments.options import check_choices
 from maml_tf.rl.environments import PointNavigation, TaskEnvironment
 
 METHODS = ("maml", "pretrained", "random", "oracle", "context_vector")
+# The second has the reward of the paper's text, the third the goal of its code.
+NAVIGATION = {
+    "point_navigation": {"reward": "distance", "goal": "disc"},
+    "point_navigation_squared": {"reward": "squared", "goal": "disc"},
+    "point_navigation_square_goal": {"reward": "distance", "goal": "square"},
+}
 ENVIRONMENTS = (
-    "point_navigation", "point_navigation_squared", "point_navigation_square_goal",
-    "half_cheetah_velocity", "half_cheetah_direction", "ant_velocity", "ant_direction",
+    *NAVIGATION, "half_cheetah_velocity", "half_cheetah_direction", "ant_velocity", "ant_direction",
 )  # fmt: skip
 # Kept apart, so that no training task is ever a tuning or a test task.
 TRAINING, TUNING, TEST, FIGURES = range(4)
@@ -160,9 +165,7 @@ class MetaRLConfig:
 
 _LOCOMOTION = {"meta_batch_size": 40, "evaluation_rollouts": 20}
 _PRESETS: dict[str, dict[str, Any]] = {
-    "point_navigation": {},
-    "point_navigation_squared": {},
-    "point_navigation_square_goal": {},
+    **{environment: {} for environment in NAVIGATION},
     "half_cheetah_velocity": {**_LOCOMOTION, "iterations": 475},
     "half_cheetah_direction": {**_LOCOMOTION, "iterations": 100, "max_divergence": 0.02},
     "ant_velocity": {**_LOCOMOTION, "iterations": 375},
@@ -226,10 +229,8 @@ def make_environment(name: str, batch_size: int, *, task_in_observation: bool = 
     """
     if name not in ENVIRONMENTS:
         raise ValueError(f"Expected one of {ENVIRONMENTS}. Received: {name!r}")
-    if name.startswith("point_navigation"):
-        reward = "squared" if name.endswith("squared") else "distance"
-        goal = "square" if name.endswith("square_goal") else "disc"
-        return PointNavigation(batch_size, reward=reward, goal=goal, task_in_observation=task_in_observation)
+    if name in NAVIGATION:
+        return PointNavigation(batch_size, **NAVIGATION[name], task_in_observation=task_in_observation)
     # These need MuJoCo, which 2D navigation does without.
     from maml_tf.rl.environments.ant import Ant
     from maml_tf.rl.environments.half_cheetah import HalfCheetah

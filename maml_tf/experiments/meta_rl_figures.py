@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from maml_tf.experiments import meta_rl_config as streams
-from maml_tf.experiments.meta_rl_config import MetaRLConfig
+from maml_tf.experiments.meta_rl_config import NAVIGATION, MetaRLConfig
 from maml_tf.experiments.meta_rl_evaluation import adapted_phases, test_tasks
 from maml_tf.experiments.paper_returns import paper_returns
 from maml_tf.experiments.results import Row
@@ -57,7 +57,7 @@ def write_figures(
         )
     }
     shown = [method for method in ("maml", "pretrained") if method in policies]
-    if config.environment.startswith("point_navigation") and shown:
+    if config.environment in NAVIGATION and shown:
         figures["trajectories"] = trajectories(
             {LABELS[method]: _paths(method, config, *policies[method]) for method in shown}
         )

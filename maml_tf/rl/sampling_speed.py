@@ -21,7 +21,7 @@ def sampling_speed(body: str, *, rollouts: int = 800, seconds: float = 8.0, leas
 
     The policy is the paper's, called as `collect` calls it; the environment is used through `step_batch`. The engine's
     loop is mj_step and mj_forward in C on as many threads, from the same states with the same actions, without
-    simulations that are done: what a step costs depends on what touches the ground, by a tenth from policy to policy.
+    simulations that are done: what a step costs depends on what touches the ground, up to 10 % from policy to policy.
 
     Args:
         body: "half_cheetah" or "ant".
