@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from maml_tf.experiments.config import at_default, check_at_least, check_positive, check_shares
 from maml_tf.experiments.options import check_choices
-from maml_tf.rl.environments import PointNavigation, TaskEnvironment
+from maml_tf.rl.environments import DrawableEnvironment, PointNavigation
 
 METHODS = ("maml", "pretrained", "random", "oracle", "context_vector")
 # The second has the reward of the paper's text, the third the goal of its code.
@@ -213,7 +213,7 @@ def preset(environment: str, **changes: Any) -> MetaRLConfig:
     return MetaRLConfig(environment, **{**_PRESETS.get(environment, {}), **changes})
 
 
-def make_environment(name: str, batch_size: int, *, task_in_observation: bool = False) -> TaskEnvironment:
+def make_environment(name: str, batch_size: int, *, task_in_observation: bool = False) -> DrawableEnvironment:
     """Makes an environment.
 
     Args:

@@ -13,7 +13,7 @@ from maml_tf.experiments.meta_rl_config import MetaRLConfig, make_environment
 from maml_tf.layers import ContextVector
 from maml_tf.models import mlp
 from maml_tf.rl.adaptation import PolicyAdaptation, thinned
-from maml_tf.rl.environments import TaskEnvironment
+from maml_tf.rl.environments import DrawableEnvironment, TaskEnvironment
 from maml_tf.rl.meta_policy import Estimation, MetaPolicyIteration, Sampler
 from maml_tf.rl.objectives import ClippedSurrogate, likelihood_ratio, reinforce
 from maml_tf.rl.policy import GaussianPolicy, PurePolicy, gaussian_mlp_policy
@@ -23,7 +23,7 @@ _INNER = {"reinforce": reinforce, "likelihood_ratio": likelihood_ratio}
 _OUTER = {"likelihood_ratio": likelihood_ratio, "clipped": ClippedSurrogate()}
 
 
-def build_environment(method: str, config: MetaRLConfig, simulations: int) -> TaskEnvironment:
+def build_environment(method: str, config: MetaRLConfig, simulations: int) -> DrawableEnvironment:
     """Builds the environment that a method acts in.
 
     Args:

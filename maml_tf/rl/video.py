@@ -10,12 +10,12 @@ from collections.abc import Callable
 import imageio.v3 as imageio
 import numpy as np
 
-from maml_tf.rl.environments.task_environment import TaskEnvironment
+from maml_tf.rl.environments import DrawableEnvironment
 from maml_tf.training.files import save_atomically
 
 
 def film(
-    environment: TaskEnvironment,
+    environment: DrawableEnvironment,
     policy: Callable[[np.ndarray], np.ndarray],
     *,
     simulation: int = 0,
@@ -37,8 +37,11 @@ def film(
         uint8 [frames, height, width, 3].
 
     Raises:
+        TypeError: If the environment cannot be drawn.
         ValueError: If `every` is not positive.
     """
+    if not isinstance(environment, DrawableEnvironment):
+        raise TypeError(f"Expected environment to be a DrawableEnvironment. Received: {type(environment).__name__}")
     if every < 1:
         raise ValueError(f"Expected every to be at least 1. Received: every={every}")
     observations = environment.reset_batch()

@@ -14,7 +14,7 @@ from tests.support import with_rl  # noqa: F401
 # isort: split
 import imageio.v3 as imageio
 
-from maml_tf.rl.environments import PointNavigation
+from maml_tf.rl.environments import PointNavigation, TaskEnvironment, UniformTasks
 from maml_tf.rl.video import film, write_video
 
 
@@ -35,6 +35,12 @@ class FilmTest(absltest.TestCase):
                 films.append(film(environment, lambda _: np.zeros([2, 2]), simulation=simulation, width=96, height=64))
             self.assertEqual(shot.call_args_list, [mock.call(simulation)] * 2)
         self.assertTrue(np.any(films[0] != films[1]))
+
+    def test_refuses_an_environment_that_cannot_be_drawn(self):
+        with mock.patch.multiple(TaskEnvironment, __abstractmethods__=frozenset()):
+            environment = TaskEnvironment(1, UniformTasks([0.0], [1.0]), observation_size=1, action_size=1, horizon=1)
+        with self.assertRaisesRegex(TypeError, "Expected environment to be a Drawable.* Received: TaskEnvironment"):
+            film(environment, lambda observations: np.zeros([1, 1]))
 
     def test_refuses_no_steps_between_pictures(self):
         with self.assertRaisesRegex(ValueError, "Expected every to be at least 1. Received: every=0"):

@@ -4,12 +4,14 @@ Half-cheetah and ant are in modules of their own, `half_cheetah` and `ant`, as o
 """
 
 from maml_tf.rl.environments.checks import NonFiniteActionsError
+from maml_tf.rl.environments.drawable import DrawableEnvironment
 from maml_tf.rl.environments.point_navigation import PointNavigation
 from maml_tf.rl.environments.task_distribution import DirectionTasks, TaskDistribution, UniformTasks
 from maml_tf.rl.environments.task_environment import TaskEnvironment
 
 __all__ = [
     "DirectionTasks",
+    "DrawableEnvironment",
     "NonFiniteActionsError",
     "PointNavigation",
     "TaskDistribution",

@@ -7,17 +7,17 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from maml_tf.rl.environments.drawable import DrawableEnvironment
 from maml_tf.rl.environments.physics import Simulations
 from maml_tf.rl.environments.rendering import draw_states
 from maml_tf.rl.environments.task_distribution import DirectionTasks, UniformTasks
-from maml_tf.rl.environments.task_environment import TaskEnvironment
 
 TASKS = ("velocity", "direction")
 PHYSICS = ("paper", "gymnasium")
 HORIZON = 200
 
 
-class Locomotion(TaskEnvironment):
+class Locomotion(DrawableEnvironment):
     """A body that runs at a velocity or in a direction it is not told.
 
     With v the x velocity of the whole body's centre of mass at the end of the step, MuJoCo's instantaneous one

@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 
+from maml_tf.rl.environments.drawable import DrawableEnvironment
 from maml_tf.rl.environments.task_distribution import UniformTasks
-from maml_tf.rl.environments.task_environment import TaskEnvironment
 
 LARGEST_MOVE = 0.1
 GOAL_RADIUS = 0.01
@@ -15,7 +15,7 @@ REWARDS = ("distance", "squared")
 GOALS = ("disc", "square")
 
 
-class PointNavigation(TaskEnvironment):
+class PointNavigation(DrawableEnvironment):
     r"""A point that starts at (0, 0) and must reach a goal it is not told, `goal ~ U([-0.5, 0.5]^2)`.
 
     The observation is the position; an action a moves it by `0.1 * clip(a, -1, 1)`. An episode ends at the

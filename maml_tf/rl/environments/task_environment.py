@@ -215,52 +215,6 @@ class TaskEnvironment(py_environment.PyEnvironment):
         self._done |= self._terminated | (self._elapsed >= self.horizon)
         return self._observation(observations), rewards, self._done.copy()
 
-    def snapshot(self, simulation: int) -> np.ndarray:
-        """Returns what `draw` needs to know of a simulation as it is now.
-
-        Args:
-            simulation: Its number.
-
-        Returns:
-            A vector.
-
-        Raises:
-            NotImplementedError: If the environment cannot be drawn.
-        """
-        raise NotImplementedError(f"{type(self).__name__} cannot be drawn")
-
-    def draw(self, snapshots: np.ndarray, width: int = 320, height: int = 240) -> np.ndarray:
-        """Draws snapshots of one rollout.
-
-        Args:
-            snapshots: [frames, ...], in their order.
-            width: Pixels.
-            height: Pixels.
-
-        Returns:
-            uint8 [frames, height, width, 3].
-
-        Raises:
-            NotImplementedError: If the environment cannot be drawn.
-        """
-        raise NotImplementedError(f"{type(self).__name__} cannot be drawn")
-
-    def render(self, mode: str = "rgb_array") -> np.ndarray:
-        """Draws simulation 0 as it is now.
-
-        Args:
-            mode: "rgb_array", the only one.
-
-        Returns:
-            uint8 [height, width, 3].
-
-        Raises:
-            ValueError: If `mode` is another.
-        """
-        if mode != "rgb_array":
-            raise ValueError(f"Expected mode to be 'rgb_array'. Received: mode={mode!r}")
-        return self.draw(self.snapshot(0)[np.newaxis])[0]
-
     def _reset(self) -> ts.TimeStep:
         return ts.restart(self.reset_batch(), self.batch_size)
 
