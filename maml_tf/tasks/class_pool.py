@@ -20,6 +20,7 @@ from maml_tf.tasks.labelled_images import (
     read_class_folders,
     read_dataset,
 )
+from maml_tf.tasks.meta_batches import meta_batches
 
 
 class ClassPool:
@@ -224,28 +225,14 @@ class ClassPool:
             ValueError: As `episode`, and if `meta_batch_size`, `first` or `tasks` is out of range.
         """
         draw = self._draw(ways, shots, queries)
-        _check_at_least("meta_batch_size", meta_batch_size, 1)
-        _check_at_least("first", first, 0)
-        if tasks is None:
-            batches = tf.data.Dataset.counter(first, dtype=tf.int64)
-        else:
-            _check_at_least("tasks", tasks, first * meta_batch_size + 1)
-            batches = tf.data.Dataset.range(first, -(-tasks // meta_batch_size))
-        same_size = tasks is None or tasks % meta_batch_size == 0
-
-        # AutoGraph finds nothing to convert in the pool's own functions and takes half a second; the transform is
-        # the user's, and a tf.function converts it.
+        # The stream keeps AutoGraph out; the transform is the user's and may need it, which a tf.function lets in.
         pool = copy.copy(self)
         pool.transform = tf.function(self.transform)
-
-        @tf.autograph.experimental.do_not_convert
-        def meta_batch(index: tf.Tensor):
-            start = index * meta_batch_size
-            size = meta_batch_size if same_size else tf.cast(tf.minimum(tasks - start, meta_batch_size), tf.int32)
-            return pool._assemble(draw, seed, start, size).keras_data()
-
-        return batches.map(meta_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(
-            tf.data.AUTOTUNE
+        return meta_batches(
+            lambda start, size: pool._assemble(draw, seed, start, size).keras_data(),
+            meta_batch_size=meta_batch_size,
+            first=first,
+            tasks=tasks,
         )
 
     def _assemble(self, draw: EpisodeDraw, seed, first, tasks: int | tf.Tensor) -> Episode:
@@ -268,18 +255,7 @@ class ClassPool:
         return self.transform(images)
 
     def _draw(self, ways: int, shots: int, queries: int) -> EpisodeDraw:
-        for name, value in (("ways", ways), ("shots", shots), ("queries", queries)):
-            _check_at_least(name, value, 1)
-        if ways > len(self):
-            raise ValueError(f"Expected at least ways={ways} classes. Received: a pool of {len(self)} classes")
-        smallest = int(np.argmin(self.class_sizes))
-        size, name = self.class_sizes[smallest], self.class_names[smallest]
-        if size < shots + queries:
-            raise ValueError(
-                f"Expected at least shots + queries = {shots} + {queries} = {shots + queries} images "
-                f"in every class. Received: {size} in class {name!r}"
-            )
-        return EpisodeDraw(self._class_starts, self.class_sizes, ways, shots, queries)
+        return EpisodeDraw(self.class_names, self._class_starts, self.class_sizes, ways, shots, queries)
 
     def _class_index(self, class_name: str) -> int:
         if class_name not in self.class_names:
@@ -289,8 +265,3 @@ class ClassPool:
 
 def _flat(support: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
     return tf.concat([tf.reshape(support, [-1]), tf.reshape(query, [-1])], axis=0)
-
-
-def _check_at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ValueError(f"Expected {name} to be at least {least}. Received: {name}={value}")

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from maml_tf.tasks.counts import check_at_least
+
 _PHILOX = 1
 _PHILOX_BLOCK = 4
 
@@ -35,19 +37,37 @@ class EpisodeDraw:
     """The draw of `ways` classes and of `shots + queries` different images of each.
 
     Attributes:
+        class_names: Name of each class, [classes].
         class_starts: Position of the first image of each class, [classes]; the images of a class lie side by
             side.
         class_sizes: Number of images of each class, [classes].
         ways: Classes a task.
         shots: Support images a class.
         queries: Query images a class.
+
+    Raises:
+        ValueError: If there are fewer than `ways` classes, a class has fewer than `shots + queries` images, or a count
+            is not positive.
     """
 
+    class_names: tuple[str, ...]
     class_starts: np.ndarray
     class_sizes: np.ndarray
     ways: int
     shots: int
     queries: int
+
+    def __post_init__(self) -> None:
+        check_at_least(1, ways=self.ways, shots=self.shots, queries=self.queries)
+        classes, examples = len(self.class_sizes), self.shots + self.queries
+        if self.ways > classes:
+            raise ValueError(f"Expected at least ways={self.ways} classes. Received: a pool of {classes} classes")
+        smallest = int(np.argmin(self.class_sizes))
+        if self.class_sizes[smallest] < examples:
+            raise ValueError(
+                f"Expected at least shots + queries = {self.shots} + {self.queries} = {examples} images in every "
+                f"class. Received: {self.class_sizes[smallest]} in class {self.class_names[smallest]!r}"
+            )
 
     @property
     def _uniforms(self) -> dict[str, int]:

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 import tensorflow as tf
 
+from maml_tf.tasks.counts import check_at_least
 from maml_tf.tasks.episode import Episode
 
 
@@ -85,14 +86,8 @@ class Sinusoids:
         Raises:
             ValueError: If a count is too small, or `support_half` is none of None, "left" and "right".
         """
-        least_queries = 2 if query_grid else 0
-        for name, count, least in (
-            ("tasks", tasks, 1),
-            ("shots", shots, 1),
-            ("queries", queries, least_queries),
-        ):
-            if count < least:
-                raise ValueError(f"Expected {name} to be at least {least}. Received: {name}={count}")
+        check_at_least(1, tasks=tasks, shots=shots)
+        check_at_least(2 if query_grid else 0, queries=queries)
         points = shots if query_grid else shots + queries
         # One call for everything: it runs inside a compiled loop, where each random operation costs
         # microseconds.
@@ -142,8 +137,7 @@ class Sinusoids:
         Raises:
             ValueError: If `first` is negative, or a count is too small.
         """
-        if first < 0:
-            raise ValueError(f"Expected first to be at least 0. Received: first={first}")
+        check_at_least(0, first=first)
 
         def element(index: tf.Tensor):
             drawn = self.draw(seed, index, tasks=tasks, shots=shots, queries=queries, query_grid=query_grid)
