@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def check_at_least(least: int, **counts: int) -> None:
+def check_counts(least: int, **counts: int) -> None:
     """Refuses counts that are too small.
 
     Args:

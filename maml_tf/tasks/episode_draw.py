@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from maml_tf.tasks.counts import check_at_least
+from maml_tf.tasks.counts import check_counts
 
 _PHILOX = 1
 _PHILOX_BLOCK = 4
@@ -58,7 +58,7 @@ class EpisodeDraw:
     queries: int
 
     def __post_init__(self) -> None:
-        check_at_least(1, ways=self.ways, shots=self.shots, queries=self.queries)
+        check_counts(1, ways=self.ways, shots=self.shots, queries=self.queries)
         classes, examples = len(self.class_sizes), self.shots + self.queries
         if self.ways > classes:
             raise ValueError(f"Expected at least ways={self.ways} classes. Received: a pool of {classes} classes")

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from maml_tf.tasks.counts import check_at_least
+from maml_tf.tasks.counts import check_counts
 
 
 def meta_batches(
@@ -41,12 +41,12 @@ def meta_batches(
     >>> [tuple(map(int, element)) for element in stream]
     [(0, 4), (4, 4), (8, 2)]
     """
-    check_at_least(1, meta_batch_size=meta_batch_size)
-    check_at_least(0, first=first)
+    check_counts(1, meta_batch_size=meta_batch_size)
+    check_counts(0, first=first)
     if tasks is None:
         numbers = tf.data.Dataset.counter(first, dtype=tf.int64)
     else:
-        check_at_least(first * meta_batch_size + 1, tasks=tasks)
+        check_counts(first * meta_batch_size + 1, tasks=tasks)
         numbers = tf.data.Dataset.range(first, -(-tasks // meta_batch_size))
     same_size = tasks is None or tasks % meta_batch_size == 0
 

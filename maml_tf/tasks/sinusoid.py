@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import tensorflow as tf
 
-from maml_tf.tasks.counts import check_at_least
+from maml_tf.tasks.counts import check_counts
 from maml_tf.tasks.episode import Episode
 
 
@@ -86,8 +86,8 @@ class Sinusoids:
         Raises:
             ValueError: If a count is too small, or `support_half` is none of None, "left" and "right".
         """
-        check_at_least(1, tasks=tasks, shots=shots)
-        check_at_least(2 if query_grid else 0, queries=queries)
+        check_counts(1, tasks=tasks, shots=shots)
+        check_counts(2 if query_grid else 0, queries=queries)
         points = shots if query_grid else shots + queries
         # One call for everything: it runs inside a compiled loop, where each random operation costs
         # microseconds.
@@ -137,7 +137,7 @@ class Sinusoids:
         Raises:
             ValueError: If `first` is negative, or a count is too small.
         """
-        check_at_least(0, first=first)
+        check_counts(0, first=first)
 
         def element(index: tf.Tensor):
             drawn = self.draw(seed, index, tasks=tasks, shots=shots, queries=queries, query_grid=query_grid)
