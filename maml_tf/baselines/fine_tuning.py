@@ -7,7 +7,9 @@ from typing import Any
 
 import keras
 import numpy as np
+from absl import logging
 
+from maml_tf.core.selection import Selection, everything
 from maml_tf.evaluation import evaluate
 from maml_tf.meta_learner import MAML
 
@@ -20,6 +22,7 @@ def tune_step_size(
     episodes: Sequence[Sequence[Any]],
     steps: int,
     step_sizes: Sequence[float] = STEP_SIZES,
+    adapted: Selection = everything,
 ) -> list[tuple[float, np.ndarray]]:
     """Chooses the step size with the least validation loss, averaged over the steps from 1 to `steps`.
 
@@ -29,7 +32,9 @@ def tune_step_size(
         episodes: Sets of validation tasks, such as one for each number of shots; each set is a sequence of
             meta-batches and gets a step size of its own.
         steps: Number of gradient steps, at least 1.
-        step_sizes: Candidates. One under which any task diverges loses, its mean not being finite.
+        step_sizes: Candidates. One under which any task diverges loses, its mean not being finite. A warning tells
+            when the best is the least or the greatest of several.
+        adapted: Which variables the steps change, as for `maml_tf.MAML`.
 
     Returns:
         For each set, the chosen step size and every candidate's mean loss, [step sizes].
@@ -53,7 +58,7 @@ def tune_step_size(
         raise ValueError(f"Expected steps of at least 1. Received: steps={steps}")
     table = np.empty((len(step_sizes), len(episodes)))
     for row, step_size in enumerate(step_sizes):
-        learner = MAML(model, loss, step_size, first_order=True)
+        learner = MAML(model, loss, step_size, first_order=True, adapted=adapted)
         for column, tasks in enumerate(episodes):
             (values,) = evaluate(learner, tasks, steps).values.values()
             with np.errstate(invalid="ignore", over="ignore"):
@@ -61,4 +66,10 @@ def tune_step_size(
             table[row, column] = mean if np.isfinite(mean) else np.inf
     if not np.isfinite(table).any(axis=0).all():
         raise ValueError(f"Expected a step size under which no validation task diverges. Received: {step_sizes!r}")
-    return [(step_sizes[int(np.argmin(losses))], losses) for losses in table.T]
+    tuned = [(step_sizes[int(np.argmin(losses))], losses) for losses in table.T]
+    for step_size, _ in tuned:
+        if len(step_sizes) > 1 and step_size in (min(step_sizes), max(step_sizes)):
+            logging.warning(
+                "the best step size is the outermost one, %g of %s: one beyond may be better", step_size, step_sizes
+            )
+    return tuned

@@ -16,7 +16,7 @@ from maml_tf.experiments.image_data import turned_classes
 from maml_tf.meta_learner import MAML
 from maml_tf.tasks.split_classes import SplitClasses
 
-STEP_SIZES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+STEP_SIZES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 
 def build_classifier(learner: MAML, data: SplitClasses, config: ClassificationConfig) -> keras.Model:
@@ -47,11 +47,13 @@ def evaluate_baselines(
     Returns:
         An evaluation for each row's method, and what the protocol says beside the configuration's.
     """
-    network = learner.model
-    [(step_size, losses)] = tune_step_size(network, task_loss(), [validation], config.evaluation_steps, STEP_SIZES)
+    network, adapted = learner.model, ADAPTED[config.adapted]
+    [(step_size, losses)] = tune_step_size(
+        network, task_loss(), [validation], config.evaluation_steps, STEP_SIZES, adapted=adapted
+    )
     tried = ", ".join(f"{loss:.3g} with {size:g}" for size, loss in zip(STEP_SIZES, losses, strict=True))
     logging.info("step size %g; losses on validation tasks: %s", step_size, tried)
-    tuned = MAML(network, task_loss(), step_size, first_order=True, adapted=ADAPTED[config.adapted])
+    tuned = MAML(network, task_loss(), step_size, first_order=True, adapted=adapted)
     evaluations = {config.label: build_evaluator(tuned, config)(episodes, config.evaluation_steps)}
     suffix = "" if config.method == "pretrained" else f"_{config.method}"
     evaluations[f"nearest_neighbour{suffix}"] = nearest_neighbour(feature_model(network), episodes)

@@ -5,6 +5,7 @@ import numpy as np
 from absl.testing import absltest
 
 from maml_tf.baselines.fine_tuning import tune_step_size
+from maml_tf.core.selection import matching
 
 
 def line_through_zero(slope):
@@ -58,6 +59,24 @@ class TuneStepSizeTest(absltest.TestCase):
         [(step_size, losses)] = tune_step_size(line_through_zero(1.0), "mse", [[tasks_at(1.0)]], 4, (1e12, 1e30, 0.01))
         self.assertEqual(step_size, 0.01)
         np.testing.assert_array_equal(losses[:2], [np.inf, np.inf])
+
+    def test_only_what_is_adapted_changes(self):
+        # y = slope * (2 x): with the first layer fixed, the second one's adaptation is that of a line at 2 x.
+        first = keras.layers.Dense(1, use_bias=False, kernel_initializer=keras.initializers.Constant(2.0))
+        last = keras.layers.Dense(1, use_bias=False, kernel_initializer=keras.initializers.Constant(3.0), name="last")
+        model = keras.Sequential([keras.Input((1,)), first, last])
+        step_sizes = (0.05, 0.1, 0.2)
+        [(_, losses)] = tune_step_size(model, "mse", [[tasks_at(1.0)]], 2, step_sizes, matching("last"))
+        np.testing.assert_allclose(losses, [mean_loss(3.0, 2.0, rate, steps=2) for rate in step_sizes], rtol=1e-5)
+
+    def test_a_best_step_size_at_the_end_of_those_tried_is_noticed(self):
+        for step_sizes, outermost in (((0.1, 0.2), 0.2), ((0.8, 0.9), 0.8)):
+            with self.assertLogs("absl", level="WARNING") as logs:
+                tune_step_size(line_through_zero(1.0), "mse", [[tasks_at(1.0)]], 1, step_sizes)
+            self.assertIn(f"{outermost} of {step_sizes}: one beyond may be better", logs.output[0])
+        for step_sizes in ((0.5, 0.4, 0.7), (0.1,)):  # With one there is nothing to choose from.
+            with self.assertNoLogs("absl", level="WARNING"):
+                tune_step_size(line_through_zero(1.0), "mse", [[tasks_at(1.0)]], 1, step_sizes)
 
     def test_no_step_size_that_does_not_diverge_is_an_error(self):
         sets = [[tasks_at(0.0)], [tasks_at(1.0)]]  # At 0 nothing diverges, and one set is enough to fail.

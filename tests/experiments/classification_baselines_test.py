@@ -6,6 +6,7 @@ from unittest import mock
 import numpy as np
 from absl.testing import absltest
 
+from maml_tf.baselines import tune_step_size
 from maml_tf.core.selection import head
 from maml_tf.evaluation import Evaluator, accuracy
 from maml_tf.experiments import classification_baselines
@@ -41,11 +42,13 @@ class EvaluateBaselinesTest(absltest.TestCase):
             with (
                 mock.patch.object(classification_baselines, "STEP_SIZES", (0.0001, 0.01)),
                 mock.patch.object(classification_baselines, "MAML", wraps=MAML) as tuned,
+                mock.patch.object(classification_baselines, "tune_step_size", wraps=tune_step_size) as tune,
             ):
                 evaluations, protocol = evaluate_baselines(learner, CONFIG, episodes(turn), episodes(1 - turn))
             self.assertEqual(protocol, {"loss_scale": "mean", "inner_learning_rate_on_the_mean": expected})
             self.assertEqual(list(evaluations), ["pretrained", "nearest_neighbour"])
             self.assertEqual(tuned.call_args.args[2], expected)
+            self.assertEqual(tune.call_args.kwargs, {"adapted": head})
             self.assertEqual(tuned.call_args.kwargs, {"first_order": True, "adapted": head})
             learner_of_test = MAML(learner.model, task_loss(), expected, first_order=True, adapted=head)
             measured = Evaluator(learner_of_test, {"accuracy": accuracy})(episodes(1 - turn), 2).values["accuracy"]
