@@ -10,7 +10,7 @@ import numpy as np
 from absl import logging
 
 from maml_tf.core.selection import Selection, everything
-from maml_tf.evaluation import evaluate
+from maml_tf.evaluation import Evaluator, Metric
 from maml_tf.meta_learner import MAML
 
 STEP_SIZES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
@@ -22,9 +22,12 @@ def tune_step_size(
     episodes: Sequence[Sequence[Any]],
     steps: int,
     step_sizes: Sequence[float] = STEP_SIZES,
+    *,
     adapted: Selection = everything,
+    error: Metric | None = None,
+    support_statistics: bool = False,
 ) -> list[tuple[float, np.ndarray]]:
-    """Chooses the step size with the least validation loss, averaged over the steps from 1 to `steps`.
+    """Chooses the step size with the least error on validation tasks, averaged over the steps from 1 to `steps`.
 
     Args:
         model: A built Keras model.
@@ -32,12 +35,15 @@ def tune_step_size(
         episodes: Sets of validation tasks, such as one for each number of shots; each set is a sequence of
             meta-batches and gets a step size of its own.
         steps: Number of gradient steps, at least 1.
-        step_sizes: Candidates. One under which any task diverges loses, its mean not being finite. A warning tells
-            when the best is the least or the greatest of several.
+        step_sizes: Candidates. One whose mean error is not finite, a task having diverged, loses. A warning tells when
+            the best is the least or the greatest of several.
         adapted: Which variables the steps change, as for `maml_tf.MAML`.
+        error: Function `(query_y, outputs) -> scalar` of one task, such as the share of examples that are classified
+            wrongly; by default the loss.
+        support_statistics: As for `maml_tf.evaluation.Evaluator`.
 
     Returns:
-        For each set, the chosen step size and every candidate's mean loss, [step sizes].
+        For each set, the chosen step size and every candidate's mean error, [step sizes].
 
     Raises:
         ValueError: If every candidate diverges, or `steps` is below 1.
@@ -56,17 +62,19 @@ def tune_step_size(
     """
     if steps < 1:
         raise ValueError(f"Expected steps of at least 1. Received: steps={steps}")
+    metrics = {} if error is None else {"error": error}
     table = np.empty((len(step_sizes), len(episodes)))
     for row, step_size in enumerate(step_sizes):
         learner = MAML(model, loss, step_size, first_order=True, adapted=adapted)
         for column, tasks in enumerate(episodes):
-            (values,) = evaluate(learner, tasks, steps).values.values()
+            evaluation = Evaluator(learner, metrics, support_statistics=support_statistics)(tasks, steps)
+            (values,) = evaluation.values.values()
             with np.errstate(invalid="ignore", over="ignore"):
                 mean = values[1:].mean()
             table[row, column] = mean if np.isfinite(mean) else np.inf
     if not np.isfinite(table).any(axis=0).all():
         raise ValueError(f"Expected a step size under which no validation task diverges. Received: {step_sizes!r}")
-    tuned = [(step_sizes[int(np.argmin(losses))], losses) for losses in table.T]
+    tuned = [(step_sizes[int(np.argmin(errors))], errors) for errors in table.T]
     for step_size, _ in tuned:
         if len(step_sizes) > 1 and step_size in (min(step_sizes), max(step_sizes)):
             logging.warning(

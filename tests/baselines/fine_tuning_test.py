@@ -1,11 +1,17 @@
 """Tests of maml_tf.baselines.fine_tuning."""
 
+import functools
+
 import keras
 import numpy as np
+import tensorflow as tf
 from absl.testing import absltest
 
 from maml_tf.baselines.fine_tuning import tune_step_size
 from maml_tf.core.selection import matching
+from maml_tf.evaluation import Evaluator
+from maml_tf.layers import BatchNormalization
+from maml_tf.meta_learner import MAML
 
 
 def line_through_zero(slope):
@@ -66,8 +72,27 @@ class TuneStepSizeTest(absltest.TestCase):
         last = keras.layers.Dense(1, use_bias=False, kernel_initializer=keras.initializers.Constant(3.0), name="last")
         model = keras.Sequential([keras.Input((1,)), first, last])
         step_sizes = (0.05, 0.1, 0.2)
-        [(_, losses)] = tune_step_size(model, "mse", [[tasks_at(1.0)]], 2, step_sizes, matching("last"))
+        [(_, losses)] = tune_step_size(model, "mse", [[tasks_at(1.0)]], 2, step_sizes, adapted=matching("last"))
         np.testing.assert_allclose(losses, [mean_loss(3.0, 2.0, rate, steps=2) for rate in step_sizes], rtol=1e-5)
+
+    def test_what_is_least_is_the_error_that_is_asked_for(self):
+        # The greatest output is that of the smallest step; the loss asks for the largest.
+        tune = functools.partial(tune_step_size, line_through_zero(3.0), "mse", [[tasks_at(1.0)]], 1, (0.4, 0.1))
+        [(step_size, errors)] = tune(error=lambda targets, outputs: -tf.reduce_mean(outputs))
+        self.assertEqual(step_size, 0.1)
+        np.testing.assert_allclose(errors, [-3.0 * (1 - 2 * rate) for rate in (0.4, 0.1)], rtol=1e-5)
+        self.assertEqual(tune()[0][0], 0.4)
+
+    def test_batch_statistics_are_the_support_sets_where_that_is_asked_for(self):
+        normalize = BatchNormalization(momentum=0.0)
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3), normalize, keras.layers.Dense(1)])
+        x = np.random.default_rng(0).normal(size=(2, 4, 2)).astype("float32")
+        tasks = [((x, x[..., :1], 3 * x), x[..., :1])]
+        evaluator = Evaluator(MAML(model, "mse", 0.1, first_order=True), support_statistics=True)
+        expected = evaluator(tasks, 2).values["loss"][1:].mean()
+        tune = functools.partial(tune_step_size, model, "mse", [tasks], 2, (0.1,))
+        np.testing.assert_allclose(tune(support_statistics=True)[0][1], [expected], rtol=1e-6)
+        self.assertGreater(abs(tune()[0][1][0] - expected), 1e-3)
 
     def test_a_best_step_size_at_the_end_of_those_tried_is_noticed(self):
         for step_sizes, outermost in (((0.1, 0.2), 0.2), ((0.8, 0.9), 0.8)):
