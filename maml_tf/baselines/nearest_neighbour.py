@@ -10,15 +10,20 @@ import numpy as np
 import tensorflow as tf
 
 from maml_tf.core import episode_checks
+from maml_tf.core.functional import FunctionalModel
 from maml_tf.core.task_values import Evaluation
 
 
-def nearest_neighbour(features: keras.Model, episodes: Iterable[Any]) -> Evaluation:
+def nearest_neighbour(
+    features: keras.Model, episodes: Iterable[Any], *, support_statistics: bool = False
+) -> Evaluation:
     """Measures the accuracy of nearest neighbours, by the cosine of the angle between features.
 
     Args:
         features: A model from inputs [examples, ...] to features [examples, features].
         episodes: Meta-batches `((support_x, support_y, query_x), query_y)`, each with a leading task axis.
+        support_statistics: Whether the support set passes through the model in training mode first, whose state both
+            sets' features then have: for batch normalization by the support set's statistics.
 
     Returns:
         An `Evaluation` of the metric "accuracy" at step 0.
@@ -38,10 +43,17 @@ def nearest_neighbour(features: keras.Model, episodes: Iterable[Any]) -> Evaluat
     >>> float(nearest_neighbour(identity, [((x, y, 3.0 * x), y)]).values["accuracy"][0, 0])
     1.0
     """
+    model = FunctionalModel(features)
 
     def measure(task):
         (support_x, support_y, query_x), query_y = task
-        support, query = (tf.linalg.l2_normalize(features(x, training=False), axis=-1) for x in (support_x, query_x))
+        params, state = model.parameters(), model.state()
+        if support_statistics:
+            state = model(params, state, support_x, training=True).state
+        support, query = (
+            tf.linalg.l2_normalize(model(params, state, x, training=False).outputs, axis=-1)
+            for x in (support_x, query_x)
+        )
         nearest = tf.argmax(tf.matmul(query, support, transpose_b=True), axis=-1)
         labels = tf.gather(tf.reshape(support_y, [-1]), nearest)
         return tf.reduce_mean(tf.cast(tf.equal(labels, tf.reshape(query_y, [-1])), tf.float32))

@@ -6,7 +6,7 @@ from unittest import mock
 import numpy as np
 from absl.testing import absltest
 
-from maml_tf.baselines import tune_step_size
+from maml_tf.baselines import nearest_neighbour, tune_step_size
 from maml_tf.core.selection import head
 from maml_tf.evaluation import Evaluator, accuracy
 from maml_tf.experiments import classification_baselines
@@ -58,6 +58,18 @@ class EvaluateBaselinesTest(absltest.TestCase):
             np.testing.assert_allclose(evaluations["pretrained"].values["accuracy"], measured)
             # Each query is its own nearest neighbour.
             np.testing.assert_array_equal(evaluations["nearest_neighbour"].values["accuracy"], [[turn] * 3])
+
+    def test_the_step_size_and_the_neighbours_are_measured_under_the_batch_statistics_that_are_asked_for(self):
+        for batch_statistics in ("support", "transductive"):
+            config = dataclasses.replace(CONFIG, batch_statistics=batch_statistics)
+            with (
+                mock.patch.object(classification_baselines, "STEP_SIZES", (0.0, 0.01)),
+                mock.patch.object(classification_baselines, "tune_step_size", wraps=tune_step_size) as tune,
+                mock.patch.object(classification_baselines, "nearest_neighbour", wraps=nearest_neighbour) as neighbour,
+            ):
+                evaluate_baselines(build_learner(config), config, episodes(), episodes())
+            for measured in (tune, neighbour):
+                self.assertEqual(measured.call_args.kwargs["support_statistics"], batch_statistics == "support")
 
 
 if __name__ == "__main__":
