@@ -140,17 +140,35 @@ def load_learner(logdir: str | os.PathLike[str], config: ClassificationConfig) -
     path = pathlib.Path(logdir).expanduser() / WEIGHTS
     if not path.exists():
         raise FileNotFoundError(f"Expected a training that reached its first validation. Received: no {path}")
-    trained_config = load_config(logdir)
-    trained, learner = build_learner(trained_config), build_learner(config)
-    load_weights(trained, path)
-    pairs = list(zip(learner.trainable_weights, trained.trainable_weights, strict=True))
+    return learner_with_weights(path, load_config(logdir), config)
+
+
+def learner_with_weights(
+    path: str | os.PathLike[str], trained: ClassificationConfig, config: ClassificationConfig
+) -> MAML:
+    """Builds a configuration's learner with weights that were trained under another.
+
+    Args:
+        path: File of weights.
+        trained: The configuration under which they were trained.
+        config: The learner's; they may differ in `EVALUATION_FIELDS`.
+
+    Returns:
+        The learner.
+
+    Raises:
+        ValueError: If the weights are another configuration's, or moving averages are wanted that were not kept.
+    """
+    source, learner = build_learner(trained), build_learner(config)
+    load_weights(source, path)
+    pairs = list(zip(learner.trainable_weights, source.trainable_weights, strict=True))
     if config.batch_statistics == "running":
-        if trained_config.batch_statistics != "running":
+        if trained.batch_statistics != "running":
             raise ValueError(
                 "Expected a training with batch_statistics='running', which keeps moving averages. "
-                f"Received: one with {trained_config.batch_statistics!r}"
+                f"Received: one with {trained.batch_statistics!r}"
             )
-        pairs += zip(learner.non_trainable_weights, trained.non_trainable_weights, strict=True)
-    for target, source in pairs:
-        target.assign(source)
+        pairs += zip(learner.non_trainable_weights, source.non_trainable_weights, strict=True)
+    for variable, value in pairs:
+        variable.assign(value)
     return learner

@@ -12,7 +12,7 @@ import keras
 
 from maml_tf.experiments import config as config_module
 from maml_tf.experiments.classification_config import ClassificationConfig
-from maml_tf.experiments.classification_learner import build_learner
+from maml_tf.experiments.classification_files import learner_with_weights
 from maml_tf.meta_learner import MAML
 from maml_tf.training import read_json
 
@@ -74,7 +74,9 @@ def card(name: str, folder: str | os.PathLike[str] | None = None) -> dict[str, A
     return read_json(_folder(folder) / f"{name}{CARD_SUFFIX}")
 
 
-def load(name: str, folder: str | os.PathLike[str] | None = None) -> MAML | keras.Model:
+def load(
+    name: str, folder: str | os.PathLike[str] | None = None, *, batch_statistics: str | None = None
+) -> MAML | keras.Model:
     """Loads an entry, ready to adapt: nothing is downloaded.
 
     A learner of images takes as many inner steps as the results on the card were measured with. Images are those of
@@ -83,21 +85,29 @@ def load(name: str, folder: str | os.PathLike[str] | None = None) -> MAML | kera
     Args:
         name: One of `available()`.
         folder: Where the entries are, by default in the package.
+        batch_statistics: By what the networks of images normalize what they predict: "transductive", by all of the
+            examples of the call together; "support", by what they last saw in training mode, so that what an example
+            is predicted to be does not depend on the others. None for those of its training: the first in the package.
 
     Returns:
         The learner, not compiled: `learner.adapt(support_x, support_y)` returns the network adapted to a task. Of
         reinforcement learning the policy before adaptation, a `maml_tf.rl.policy.GaussianPolicy`.
 
     Raises:
-        ValueError: If there is no such entry.
+        ValueError: If there is no such entry, or it does not have such batch statistics.
         ImportError: If it is a policy, and the extra `rl` is not installed.
     """
     content = card(name, folder)
     if "environment" in content["config"]:
+        if batch_statistics is not None:
+            raise ValueError(
+                f"Expected no batch_statistics of a policy, {name!r}. Received: batch_statistics={batch_statistics!r}"
+            )
         return _trained_policy(content, weights_path(name, folder)).load()
-    config = config_module.from_dict(ClassificationConfig, content["config"])
-    learner = build_learner(config)
-    learner.load_weights(weights_path(name, folder))
+    trained = config_module.from_dict(ClassificationConfig, content["config"])
+    changed = {} if batch_statistics is None else {"batch_statistics": batch_statistics}
+    config = config_module.from_dict(ClassificationConfig, {**content["config"], **changed})
+    learner = learner_with_weights(weights_path(name, folder), trained, config)
     learner.inner_steps = config.evaluation_steps
     return learner
 

@@ -55,6 +55,27 @@ class PretrainedTest(absltest.TestCase):
         adapted = learner.adapt(images, np.arange(5))
         self.assertFalse(np.array_equal(adapted.get_weights()[-1], learner.model.get_weights()[-1]))
 
+    def test_with_the_support_sets_statistics_a_prediction_does_not_depend_on_the_other_examples(self):
+        self.publish()
+        support, query = np.random.default_rng(1).random((2, 5, 28, 28, 1), np.float32)
+        for batch_statistics, alone in ((None, False), ("transductive", False), ("support", True)):
+            with self.subTest(batch_statistics=batch_statistics):
+                learner = pretrained.load("omniglot_tiny", self.entries, batch_statistics=batch_statistics)
+                for value, expected in zip(learner.model.trainable_weights, self.weights, strict=True):
+                    np.testing.assert_allclose(value, expected, rtol=1e-6)
+                adapted = learner.adapt(support, np.arange(5))
+                together, first = np.asarray(adapted(query)), np.asarray(adapted(query[:1]))
+                self.assertEqual(np.allclose(together[:1], first, rtol=1e-4), alone)
+
+    def test_batch_statistics_that_an_entry_does_not_have_are_an_error(self):
+        self.publish()
+        with self.assertRaisesRegex(ValueError, "'running', which keeps moving averages. Received: .*'transductive'"):
+            pretrained.load("omniglot_tiny", self.entries, batch_statistics="running")
+        with self.assertRaisesRegex(ValueError, "batch_statistics.*Received: .*'all'"):
+            pretrained.load("omniglot_tiny", self.entries, batch_statistics="all")
+        with self.assertRaisesRegex(ValueError, "Expected no batch_statistics of a policy.*'support'"):
+            pretrained.load("point_navigation", batch_statistics="support")
+
     def test_weights_are_kept_bit_for_bit_in_less_space(self):
         dense = dataclasses.replace(self.config, network="dense")
         shapes = [weight.shape for weight in build_learner(dense).model.weights]
