@@ -50,18 +50,19 @@ def evaluate_baselines(
         An evaluation for each row's method, and what the protocol says beside the configuration's.
     """
     network, adapted = learner.model, ADAPTED[config.adapted]
-    statistics = {"support_statistics": config.batch_statistics == "support"}
     # By accuracy, which the tables report: on Omniglot the loss chooses some that are right 3 to 6 % less often.
     [(step_size, errors)] = tune_step_size(
         network, task_loss(), [validation], config.evaluation_steps, STEP_SIZES,
-        adapted=adapted, error=_error_rate, **statistics,
+        adapted=adapted, error=_error_rate, support_statistics=config.support_statistics,
     )  # fmt: skip
     tried = ", ".join(f"{1 - error:.3g} with {size:g}" for size, error in zip(STEP_SIZES, errors, strict=True))
     logging.info("step size %g; mean accuracies on validation tasks: %s", step_size, tried)
     tuned = MAML(network, task_loss(), step_size, first_order=True, adapted=adapted)
     evaluations = {config.label: build_evaluator(tuned, config)(episodes, config.evaluation_steps)}
     suffix = "" if config.method == "pretrained" else f"_{config.method}"
-    evaluations[f"nearest_neighbour{suffix}"] = nearest_neighbour(feature_model(network), episodes, **statistics)
+    evaluations[f"nearest_neighbour{suffix}"] = nearest_neighbour(
+        feature_model(network), episodes, support_statistics=config.support_statistics
+    )
     return evaluations, {"loss_scale": "mean", "inner_learning_rate_on_the_mean": step_size}
 
 

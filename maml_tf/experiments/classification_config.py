@@ -162,6 +162,11 @@ class ClassificationConfig:
             return self.gradient_clip
         return self.gradient_clip * self.shots / (self.ways * self.queries)
 
+    @property
+    def support_statistics(self) -> bool:
+        """Whether batch normalization in the test uses the support examples' statistics."""
+        return self.batch_statistics == "support"
+
     def stream(self, purpose: int) -> int:
         """Gives the seed of a stream of tasks.
 

@@ -159,16 +159,17 @@ def learner_with_weights(
     Raises:
         ValueError: If the weights are another configuration's, or moving averages are wanted that were not kept.
     """
-    source, learner = build_learner(trained), build_learner(config)
-    load_weights(source, path)
-    pairs = list(zip(learner.trainable_weights, source.trainable_weights, strict=True))
+    learner = build_learner(config)
+    if config.batch_statistics == trained.batch_statistics:
+        load_weights(learner, path)
+        return learner
     if config.batch_statistics == "running":
-        if trained.batch_statistics != "running":
-            raise ValueError(
-                "Expected a training with batch_statistics='running', which keeps moving averages. "
-                f"Received: one with {trained.batch_statistics!r}"
-            )
-        pairs += zip(learner.non_trainable_weights, source.non_trainable_weights, strict=True)
-    for variable, value in pairs:
+        raise ValueError(
+            "Expected a training with batch_statistics='running', which keeps moving averages. "
+            f"Received: one with {trained.batch_statistics!r}"
+        )
+    source = build_learner(trained)
+    load_weights(source, path)
+    for variable, value in zip(learner.trainable_weights, source.trainable_weights, strict=True):
         variable.assign(value)
     return learner

@@ -100,7 +100,7 @@ def build_evaluator(learner: MAML, config: ClassificationConfig) -> Evaluator:
     Returns:
         An evaluator of the metric "accuracy".
     """
-    return Evaluator(learner, {"accuracy": accuracy}, support_statistics=config.batch_statistics == "support")
+    return Evaluator(learner, {"accuracy": accuracy}, support_statistics=config.support_statistics)
 
 
 def compile_model(model: keras.Model, config: ClassificationConfig) -> None:
