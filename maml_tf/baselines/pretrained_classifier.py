@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from maml_tf.tasks import ClassPool
+from maml_tf.tasks.drawn_ahead import drawn_ahead
 from maml_tf.tasks.drawn_images import rotate_quarter_turns
 from maml_tf.tasks.image_store import ImageStore
 
@@ -82,5 +83,4 @@ def labelled_batches(
             batch, label = rotate_quarter_turns(batch, turns), 4 * label + turns
         return pool.transform(batch), label
 
-    indices = tf.data.Dataset.counter(first, dtype=tf.int64)
-    return indices.map(draw, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+    return drawn_ahead(tf.data.Dataset.counter(first, dtype=tf.int64), draw)

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from maml_tf.tasks.counts import check_counts
+from maml_tf.tasks.drawn_ahead import drawn_ahead
 
 
 def meta_batches(
@@ -57,4 +58,4 @@ def meta_batches(
         size = meta_batch_size if same_size else tf.cast(tf.minimum(tasks - start, meta_batch_size), tf.int32)
         return assemble(start, size)
 
-    return numbers.map(element, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+    return drawn_ahead(numbers, element)

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import tensorflow as tf
 
 from maml_tf.tasks.counts import check_counts
+from maml_tf.tasks.drawn_ahead import drawn_ahead
 from maml_tf.tasks.episode import Episode
 
 
@@ -143,8 +144,7 @@ class Sinusoids:
             drawn = self.draw(seed, index, tasks=tasks, shots=shots, queries=queries, query_grid=query_grid)
             return drawn.episode.keras_data()
 
-        indices = tf.data.Dataset.range(first, tf.int64.max)
-        return indices.map(element, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+        return drawn_ahead(tf.data.Dataset.range(first, tf.int64.max), element)
 
     def _support_range(self, half: str | None) -> tuple[float, float]:
         low, high = self.x
