@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-# Two draws keep two cores busy where nothing else runs, and more gain nothing there: see docs/speed.md.
+# Two draws at once keep two cores busy, and more gain little there: see docs/speed.md.
 _SIDE_BY_SIDE = 2
 _AHEAD = 2
 
