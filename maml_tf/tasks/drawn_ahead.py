@@ -15,15 +15,15 @@ _AHEAD = 2
 def drawn_ahead(numbers: tf.data.Dataset, draw: Callable[[tf.Tensor], Any]) -> tf.data.Dataset:
     """Returns a stream's elements, drawn by their numbers.
 
-    How many are drawn at once is fixed and not tuned by tf.data: an iterator that was tuned for 40 seconds or more
-    waits at its end for the next look of the tuning, which may be a minute away.
+    Two are drawn at once and two more kept, in fixed numbers that tf.data does not tune: a tuned iterator that lived
+    for 45 seconds waits at its end for the tuning's next look, which may be a minute away.
 
     Args:
         numbers: The elements' numbers, in order.
-        draw: Makes an element from its number.
+        draw: Makes an element, of tensors in any structure, from its number, a scalar of the numbers' dtype.
 
     Returns:
-        The data set, prefetched.
+        The data set of the elements, in the numbers' order.
 
     Example:
     >>> import tensorflow as tf

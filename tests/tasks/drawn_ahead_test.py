@@ -24,15 +24,16 @@ class DrawnAheadTest(parameterized.TestCase):
         def draw(number):
             if number < 2:
                 both.wait()
-            elif number == 2:
+            elif number == 4:
                 ahead.set()
             return number
 
-        stream = drawn_ahead(tf.data.Dataset.range(3), lambda number: tf.numpy_function(draw, [number], tf.int64))
+        stream = drawn_ahead(tf.data.Dataset.range(5), lambda number: tf.numpy_function(draw, [number], tf.int64))
         elements = iter(stream)
         self.assertEqual(int(next(elements)), 0)
+        # Two drawn and kept, two more at work.
         self.assertTrue(ahead.wait(60))
-        self.assertEqual([int(element) for element in elements], [1, 2])
+        self.assertEqual([int(element) for element in elements], [1, 2, 3, 4])
 
     def test_keeps_the_order_whatever_is_drawn_first(self):
         second = threading.Event()
