@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -22,8 +23,8 @@ Metric = Callable[[Any, Any], tf.Tensor]
 class Evaluator:
     """Measures a learner on tasks before and after every inner step, compiled once for many uses.
 
-    Nothing is recorded for an outer gradient and each step is a call of its own, so memory does not grow with the
-    number of steps, which may exceed the number trained with.
+    The steps are a loop of which nothing is recorded for an outer gradient: neither memory nor the graph grows with
+    their number, which may exceed the number trained with.
 
     Args:
         learner: A `maml_tf.MAML`; its current weights are read at every call and stay as they are.
@@ -54,11 +55,9 @@ class Evaluator:
         self.support_statistics = support_statistics
         self.metrics = dict(metrics or {})
         self.divergence = divergence
-        self._way = {"task_map": learner.task_map, "parallel_tasks": learner.parallel_tasks}
         # As in Keras' own steps nothing is converted by AutoGraph; looking for what to convert takes seconds.
         compiled = {"jit_compile": jit_compile, "reduce_retracing": True, "autograph": False}
-        self._measure = tf.function(self._measure_tasks, **compiled)
-        self._advance = tf.function(self._advance_tasks, **compiled)
+        self._evaluate = tf.function(self._evaluate_tasks, **compiled)
 
     def __call__(self, episodes: Iterable[Any], steps: int | None = None) -> Evaluation:
         """Evaluates; see `evaluate`.
@@ -76,51 +75,57 @@ class Evaluator:
         steps = self.learner.inner_steps if steps is None else steps
         if steps < 0:
             raise ValueError(f"Expected steps >= 0. Received: steps={steps}")
-        batches = [self._evaluate_batch(episode_checks.check_data(data), steps) for data in episodes]
+        batches = [self._evaluate(episode_checks.check_data(data), tf.constant(steps)) for data in episodes]
         if not batches:
             raise ValueError("Expected at least one meta-batch of episodes. Received: none")
-        names = batches[0].keys()
+        values = {name: [np.asarray(batch[name], np.float64) for batch in batches] for name in batches[0]}
         return Evaluation(
-            {name: np.concatenate([batch[name] for batch in batches], axis=1) for name in names},
-            self.divergence,
+            {name: np.concatenate(of_batches, axis=1) for name, of_batches in values.items()}, self.divergence
         )
 
-    def _evaluate_batch(self, data, steps: int) -> dict[str, np.ndarray]:
+    def _evaluate_tasks(self, data, steps):
+        """Returns the metrics [steps + 1, tasks, ...] by name."""
         (support_x, support_y, query_x), query_y = data
-        params, state = self.learner.tasks.initial_values(tf.range(tf.shape(tf.nest.flatten(query_y)[0])[0]))
-        support = (support_x, support_y) if self.support_statistics else ()
-        measured = [self._measure(params, state, support, query_x, query_y)]
-        for step in range(steps):
-            params, state = self._advance(params, state, support_x, support_y, tf.constant(step))
-            measured.append(self._measure(params, state, support, query_x, query_y))
-        return {name: np.stack([np.asarray(row[name], np.float64) for row in measured]) for name in measured[0]}
+        sets = (support_x, support_y), (query_x, query_y)
+        numbers = tf.range(tf.shape(tf.nest.flatten(query_y)[0])[0])
+        tasks, params = self.learner.tasks, self.learner.tasks.parameters()
 
-    def _measure_tasks(self, params, state, support, query_x, query_y):
-        def measure(task):
-            task_params, task_state, task_support, inputs, targets = task
-            if task_support:
-                *_, task_state = self.learner.tasks.loss(task_params, task_state, *task_support, training=True)
-            loss, outputs, _ = self.learner.tasks.loss(task_params, task_state, inputs, targets, training=False)
-            return {name: metric(targets, outputs) for name, metric in self.metrics.items()} or {"loss": loss}
+        def begin(number, support, query):
+            # Under XLA tf.vectorized_map cannot return a tensor that was made outside.
+            learned = tf.nest.map_structure(tf.identity, (tasks.adapted(params), tasks.functional.state(number)))
+            return learned, self._measure(params, learned, support, query)
 
-        return over_tasks(measure, (params, state, support, query_x, query_y), **self._way)
+        def advance(step, learned, support, query):
+            adapted, state = learned
+            result = inner_step(tasks.objective(params), adapted, support, tasks.update_rule, step=step, state=state)
+            learned = result.params, result.state
+            return learned, self._measure(params, learned, support, query)
 
-    def _advance_tasks(self, params, state, support_x, support_y, step):
-        tasks = self.learner.tasks
+        def next_row(step, learned, rows):
+            learned, measured = self._over_tasks(functools.partial(advance, step), learned, *sets)
+            return step + 1, learned, {name: row.write(step + 1, measured[name]) for name, row in rows.items()}
 
-        def advance(task):
-            task_params, task_state, support = task
-            result = inner_step(
-                tasks.objective(task_params),
-                tasks.adapted(task_params),
-                support,
-                tasks.update_rule,
-                step=step,
-                state=task_state,
-            )
-            return {**task_params, **result.params}, result.state
+        learned, measured = self._over_tasks(begin, numbers, *sets)
+        rows = {
+            name: tf.TensorArray(value.dtype, steps + 1, element_shape=value.shape).write(0, value)
+            for name, value in measured.items()
+        }
+        start = (tf.constant(0), learned, rows)
+        *_, rows = tf.while_loop(lambda step, *_: step < steps, next_row, start, parallel_iterations=1)
+        return {name: row.stack() for name, row in rows.items()}
 
-        return over_tasks(advance, (params, state, (support_x, support_y)), **self._way)
+    def _over_tasks(self, function, *tasks):
+        way = {"task_map": self.learner.task_map, "parallel_tasks": self.learner.parallel_tasks}
+        return over_tasks(lambda task: function(*task), tasks, **way)
+
+    def _measure(self, params, learned, support, query):
+        (adapted, state), (query_x, query_y), tasks = learned, query, self.learner.tasks
+        params = {**params, **adapted}
+        if self.support_statistics:
+            *_, state = tasks.loss(params, state, *support, training=True)
+        loss, outputs, _ = tasks.loss(params, state, query_x, query_y, training=False)
+        measured = {name: metric(query_y, outputs) for name, metric in self.metrics.items()} or {"loss": loss}
+        return {name: tf.convert_to_tensor(value) for name, value in measured.items()}
 
 
 def evaluate(

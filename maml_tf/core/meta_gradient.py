@@ -6,6 +6,7 @@ task's tape at a time instead of the tape of the whole map.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -96,8 +97,8 @@ def over_tasks(
         function: Takes one task, returns a nest of tensors.
         tasks: Nest of tensors with a leading [tasks] axis.
         task_map: One of `TASK_MAPS`.
-        parallel_tasks: How many tasks may be in memory at once, at most; None for as many as the way likes.
-            "unrolled" takes None alone.
+        parallel_tasks: How many tasks may be in memory at once, at most. None for one for each thread with "mapped"
+            and for all with "vectorized"; "unrolled" takes None alone.
 
     Returns:
         The nest of results, each with a leading [tasks] axis.
@@ -109,7 +110,7 @@ def over_tasks(
     if task_map == "unrolled":
         return _unrolled(function, tasks)
     if task_map == "mapped":
-        return _mapped(function, tasks, parallel_tasks)
+        return _mapped(function, tasks, parallel_tasks or _threads())
     if parallel_tasks is None:
         return tf.vectorized_map(function, tasks, fallback_to_while_loop=True, warn=False)
     return _vectorized_in_chunks(function, tasks, parallel_tasks)
@@ -171,6 +172,10 @@ def _mapped(function, tasks, parallel_tasks):
         parallel_iterations=parallel_tasks,
     )
     return tf.nest.pack_sequence_as(signature, flat)
+
+
+def _threads() -> int:
+    return tf.config.threading.get_inter_op_parallelism_threads() or os.cpu_count() or 1
 
 
 def _vectorized_in_chunks(function, tasks, parallel_tasks):

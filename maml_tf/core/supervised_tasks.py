@@ -92,26 +92,6 @@ class SupervisedTasks:
         """
         return [tf.convert_to_tensor(variable) for variable in self.update_rule.trainable_variables]
 
-    def initial_values(self, tasks: tf.Tensor) -> tuple[dict[str, tf.Tensor], list[tf.Tensor]]:
-        """Copies the model's parameters and state for each task.
-
-        Args:
-            tasks: Numbers of the tasks, int [tasks].
-
-        Returns:
-            Dictionary from path to a tensor [tasks, ...], and a list of state tensors [tasks, ...].
-        """
-        count = tf.shape(tasks)[0]
-        params = {name: tf.repeat(value[tf.newaxis], count, axis=0) for name, value in self.parameters().items()}
-        # Random seeds come for each task, all else as it is.
-        states = [
-            tf.broadcast_to(value, tf.concat([[count], variable.shape], axis=0))
-            for value, variable in zip(
-                self.functional.state(tasks), self.functional.model.non_trainable_variables, strict=True
-            )
-        ]
-        return params, states
-
     def objective(self, params: dict[str, tf.Tensor]) -> Callable[..., Any]:
         """Makes the inner objective, with the parameters that do not adapt as constants.
 

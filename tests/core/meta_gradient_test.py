@@ -1,5 +1,7 @@
 """Tests of maml_tf.core.meta_gradient."""
 
+import os
+
 import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
@@ -56,6 +58,15 @@ class MetaGradientTest(parameterized.TestCase):
         (call,) = map_fn.call_args_list
         self.assertEqual(call.args[1][0].shape, shape)
         self.assertEqual(call.kwargs["parallel_iterations"], iterations)
+
+    @parameterized.parameters((5, 5), (0, os.cpu_count()))
+    def test_mapped_tasks_are_as_many_at_once_as_threads(self, threads, expected):
+        setting = absltest.mock.patch.object(
+            tf.config.threading, "get_inter_op_parallelism_threads", return_value=threads
+        )
+        with setting, absltest.mock.patch.object(tf, "map_fn", wraps=tf.map_fn) as map_fn:
+            over_tasks(tf.identity, tf.ones(2), task_map="mapped")
+        self.assertEqual(map_fn.call_args.kwargs["parallel_iterations"], expected)
 
     @parameterized.parameters(*TASK_MAPS)
     def test_sparse_gradients_become_dense(self, task_map):

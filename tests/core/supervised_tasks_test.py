@@ -87,19 +87,6 @@ class SupervisedTasksTest(parameterized.TestCase):
         moved = tasks.adapt(params, tasks.rule_values(), None, (X, Y), 1).params
         self.assertNotEqual(float(moved["net/line/bias"][0]), 0.5)
 
-    def test_initial_values_are_the_models_for_each_task_with_seeds_of_its_own(self):
-        model = keras.Sequential(
-            [keras.Input((3,)), keras.layers.Dropout(0.5, seed=1), keras.layers.Dense(1, name="out")], name="net"
-        )
-        tasks = make_tasks(model)
-        params, states = tasks.initial_values(tf.range(4))
-        self.assertEqual(params["net/out/kernel"].shape, (4, 3, 1))
-        for kernel in params["net/out/kernel"]:
-            np.testing.assert_array_equal(kernel, model.layers[-1].kernel)
-        [seeds] = states
-        self.assertLen({tuple(seed) for seed in seeds.numpy()}, 4)
-        np.testing.assert_array_equal(seeds[0], tasks.functional.state()[0])
-
     def test_dropout_masks_follow_the_tasks_number(self):
         model = keras.Sequential([keras.Input((20,)), keras.layers.Dropout(0.5, seed=1), keras.layers.Dense(1)])
         tasks = make_tasks(model)
