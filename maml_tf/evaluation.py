@@ -124,8 +124,7 @@ class Evaluator:
         if self.support_statistics:
             *_, state = tasks.loss(params, state, *support, training=True)
         loss, outputs, _ = tasks.loss(params, state, query_x, query_y, training=False)
-        measured = {name: metric(query_y, outputs) for name, metric in self.metrics.items()} or {"loss": loss}
-        return {name: tf.convert_to_tensor(value) for name, value in measured.items()}
+        return {name: metric(query_y, outputs) for name, metric in self.metrics.items()} or {"loss": loss}
 
 
 def evaluate(
