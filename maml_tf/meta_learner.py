@@ -46,7 +46,7 @@ class MAML(FiniteTraining):
             `maml_tf.matching(pattern)`. All are meta-trained.
         task_map: How to go over tasks, see `maml_tf.core.meta_gradient.over_tasks`; "auto" chooses by model and
             device, and for a model with a `call` of its own the way that every model can go, "mapped".
-        parallel_tasks: How many tasks are held in memory at once, at most; None for as many as the way likes.
+        parallel_tasks: How many tasks are held in memory at once, at most; None for the number of the way over tasks.
         name: Name of the Keras model.
         **kwargs: Passed to `keras.Model`.
 
