@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from maml_tf.core import episode_checks
 from maml_tf.core.adaptation import inner_step
+from maml_tf.core.meta_batch import numbered
 from maml_tf.core.meta_gradient import over_tasks
 from maml_tf.core.task_values import Evaluation
 from maml_tf.meta_learner import MAML
@@ -87,25 +88,24 @@ class Evaluator:
         """Returns the metrics [steps + 1, tasks, ...] by name."""
         (support_x, support_y, query_x), query_y = data
         sets = (support_x, support_y), (query_x, query_y)
-        numbers = tf.range(tf.shape(tf.nest.flatten(query_y)[0])[0])
         tasks, params = self.learner.tasks, self.learner.tasks.parameters()
 
-        def begin(number, support, query):
+        def begin(number, sets):
             # Under XLA tf.vectorized_map cannot return a tensor that was made outside.
             learned = tf.nest.map_structure(tf.identity, (tasks.adapted(params), tasks.functional.state(number)))
-            return learned, self._measure(params, learned, support, query)
+            return learned, self._measure(params, learned, sets)
 
-        def advance(step, learned, support, query):
-            adapted, state = learned
+        def advance(step, learned, sets):
+            (adapted, state), (support, _) = learned, sets
             result = inner_step(tasks.objective(params), adapted, support, tasks.update_rule, step=step, state=state)
             learned = result.params, result.state
-            return learned, self._measure(params, learned, support, query)
+            return learned, self._measure(params, learned, sets)
 
         def next_row(step, learned, rows):
-            learned, measured = self._over_tasks(functools.partial(advance, step), learned, *sets)
+            learned, measured = self._over_tasks(functools.partial(advance, step), learned, sets)
             return step + 1, learned, {name: row.write(step + 1, measured[name]) for name, row in rows.items()}
 
-        learned, measured = self._over_tasks(begin, numbers, *sets)
+        learned, measured = self._over_tasks(begin, *numbered(sets))
         rows = {
             name: tf.TensorArray(value.dtype, steps + 1, element_shape=value.shape).write(0, value)
             for name, value in measured.items()
@@ -118,8 +118,8 @@ class Evaluator:
         way = {"task_map": self.learner.task_map, "parallel_tasks": self.learner.parallel_tasks}
         return over_tasks(lambda task: function(*task), tasks, **way)
 
-    def _measure(self, params, learned, support, query):
-        (adapted, state), (query_x, query_y), tasks = learned, query, self.learner.tasks
+    def _measure(self, params, learned, sets):
+        (adapted, state), (support, (query_x, query_y)), tasks = learned, sets, self.learner.tasks
         params = {**params, **adapted}
         if self.support_statistics:
             *_, state = tasks.loss(params, state, *support, training=True)
