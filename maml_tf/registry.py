@@ -1,0 +1,76 @@
+"""A dictionary that names register themselves in: algorithms, data sets, environments, methods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Generic, TypeVar
+
+Entry = TypeVar("Entry")
+
+
+class Registry(Generic[Entry]):
+    """What is known under a name, in the order of registration.
+
+    It imports nothing, so that flags can list the names without TensorFlow.
+
+    Args:
+        kind: What an entry is, for error messages, such as "data set".
+
+    Example:
+    >>> from maml_tf.registry import Registry
+    >>> colours = Registry("colour")
+    >>> colours.register("red", "#ff0000")
+    '#ff0000'
+    >>> colours.names(), colours["red"]
+    (('red',), '#ff0000')
+    >>> colours["blue"]
+    Traceback (most recent call last):
+    ValueError: Expected a colour of ['red']. Received: 'blue'
+    """
+
+    def __init__(self, kind: str):
+        self.kind = kind
+        self._entries: dict[str, Entry] = {}
+
+    def register(self, name: str, entry: Entry) -> Entry:
+        """Adds an entry.
+
+        Args:
+            name: Lower-case letters, digits and underscores, as flags take it.
+            entry: What the name stands for.
+
+        Returns:
+            The entry.
+
+        Raises:
+            ValueError: If the name has other characters, or stands for another entry already.
+        """
+        if not name.isidentifier() or name != name.lower():
+            raise ValueError(f"Expected lower-case letters, digits and underscores. Received: {self.kind} {name!r}")
+        if self._entries.get(name, entry) is not entry:
+            raise ValueError(f"Expected a new name for each {self.kind}. Received: {name!r}, which is taken")
+        self._entries[name] = entry
+        return entry
+
+    def names(self) -> tuple[str, ...]:
+        """Lists the names in the order of registration."""
+        return tuple(self._entries)
+
+    def __getitem__(self, name: str) -> Entry:
+        try:
+            return self._entries[name]
+        except (KeyError, TypeError):
+            raise ValueError(f"Expected a {self.kind} of {list(self._entries)}. Received: {name!r}") from None
+
+    def __contains__(self, name: Any) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def items(self) -> tuple[tuple[str, Entry], ...]:
+        """Lists the names with their entries."""
+        return tuple(self._entries.items())
