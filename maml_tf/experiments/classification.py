@@ -45,19 +45,6 @@ from maml_tf.training import (
     writable_directory,
 )
 
-_LABELS = {
-    "maml": "MAML",
-    "maml_first_order": "MAML, first order",
-    "anil": "ANIL",
-    "anil_first_order": "ANIL, first order",
-    "context_vector": "context vector",
-    "context_vector_first_order": "context vector, first order",
-    "pretrained": "fine-tuned",
-    "random": "fine-tuned from random weights",
-    "nearest_neighbour": "nearest neighbour",
-    "nearest_neighbour_random": "nearest neighbour, random weights",
-}
-
 
 def train(config: ClassificationConfig, logdir: str | os.PathLike[str], resume: bool = False) -> dict[str, Any]:
     """Trains on the training classes and keeps the weights that do best on the validation classes.
@@ -207,7 +194,7 @@ def evaluate(
         training=read_json(record) if record.exists() else None,
         weights_sha256=digest,
     )
-    figure = learning_curves(rows, metric="accuracy", labels=_LABELS, log_scale=False, percent=True)
+    figure = learning_curves(rows, metric="accuracy", log_scale=False, percent=True)
     save(figure, directory / "accuracy.png")
     return rows
 

@@ -14,16 +14,10 @@ from maml_tf.experiments.meta_rl_config import NAVIGATION, MetaRLConfig
 from maml_tf.experiments.meta_rl_evaluation import adapted_phases, test_tasks
 from maml_tf.experiments.paper_returns import paper_returns
 from maml_tf.experiments.results import Row
+from maml_tf.methods import label
 from maml_tf.plotting import Trajectories, figure_to_image, learning_curves, save, trajectories
 from maml_tf.rl.policy import PurePolicy
 
-LABELS = {
-    "maml": "MAML",
-    "pretrained": "pretrained",
-    "random": "random",
-    "oracle": "oracle",
-    "context_vector": "context vector",
-}
 _ROLLOUTS_SHOWN = 6
 _TASKS_SHOWN = 3
 
@@ -50,7 +44,6 @@ def write_figures(
         "returns": learning_curves(
             rows,
             metric="return",
-            labels=LABELS,
             log_scale=False,
             shots_label="{shots} rollouts a step",
             published=paper_returns(config.environment, config.evaluation_rollouts),
@@ -59,7 +52,7 @@ def write_figures(
     shown = [method for method in ("maml", "pretrained") if method in policies]
     if config.environment in NAVIGATION and shown:
         figures["trajectories"] = trajectories(
-            {LABELS[method]: _paths(method, config, *policies[method]) for method in shown}
+            {label(method): _paths(method, config, *policies[method]) for method in shown}
         )
     writer = tf.summary.create_file_writer(str(logdir / "figures"))
     files = []

@@ -5,17 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 from maml_tf.experiments.config import check_at_least, check_multiple, check_positive
+from maml_tf.methods import names
 
-METHODS = (
-    "maml",
-    "maml_first_order",
-    "pretrained",
-    "oracle",
-    "random",
-    "multi_task",
-    "multi_task_l2",
-    "multi_task_mean",
-)
+METHODS = names("sinusoid")
 # Kept apart, so that no training task is ever a validation or a test task.
 TRAINING, VALIDATION, TEST, FIGURES, NETWORKS = range(5)
 # The variance of the targets is about 4.4: an error of 100 is no fit at all.

@@ -14,19 +14,10 @@ from maml_tf.experiments import sinusoid_config as streams
 from maml_tf.experiments.results import Row
 from maml_tf.experiments.sinusoid_config import SinusoidConfig
 from maml_tf.meta_learner import MAML
+from maml_tf.methods import label
 from maml_tf.plotting import SinusoidFit, figure_to_image, learning_curves, save, sinusoid_fits
 from maml_tf.tasks.sinusoid import Sinusoids
 
-LABELS = {
-    "maml": "MAML",
-    "maml_first_order": "MAML, first order",
-    "pretrained": "pretrained",
-    "oracle": "oracle",
-    "random": "random initialisation",
-    "multi_task": "multi-task, no reg",
-    "multi_task_l2": "multi-task, l2",
-    "multi_task_mean": "multi-task, reg to mean",
-}
 _SHOTS, _STEPS = 5, (0, 1, 10)
 
 
@@ -52,14 +43,14 @@ def write_figures(
     main = [row for row in curves if row.method in ("maml", "pretrained", "oracle")]
     if main and 10 in config.evaluation_shots:
         figures["figure3_learning_curves_10_shot"] = learning_curves(
-            [row for row in main if row.shots == 10], metric="mean squared error", labels=LABELS
+            [row for row in main if row.shots == 10], metric="mean squared error"
         )
-    figures["figure6_learning_curves"] = learning_curves(curves, metric="mean squared error", labels=LABELS)
+    figures["figure6_learning_curves"] = learning_curves(curves, metric="mean squared error")
     shown = [method for method in ("maml", "maml_first_order", "pretrained") if method in networks]
     if shown:
-        fits = {LABELS[method]: _fits(config, *networks[method]) for method in shown}
-        figures["figure2_fits"] = sinusoid_fits({label: of_method[:2] for label, of_method in fits.items()})
-        figures["figure7_more_fits"] = sinusoid_fits({label: of_method[2:] for label, of_method in fits.items()})
+        fits = {label(method): _fits(config, *networks[method]) for method in shown}
+        figures["figure2_fits"] = sinusoid_fits({name: of_method[:2] for name, of_method in fits.items()})
+        figures["figure7_more_fits"] = sinusoid_fits({name: of_method[2:] for name, of_method in fits.items()})
     writer = tf.summary.create_file_writer(str(logdir / "figures"))
     files = []
     for name, figure in figures.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from maml_tf.methods import LineStyle, label
 from maml_tf.plotting import style
 
 _HOLLOW = {"linestyle": (0, (1, 2)), "linewidth": 1.0, "marker": "o", "markersize": 6.0, "markerfacecolor": "none"}
@@ -32,7 +33,6 @@ def learning_curves(
     rows: Sequence[Point],
     *,
     metric: str = "mean squared error",
-    labels: Mapping[str, str] | None = None,
     log_scale: bool = True,
     percent: bool = False,
     shots_label: str = "K = {shots}",
@@ -41,12 +41,12 @@ def learning_curves(
 ) -> Figure:
     """Draws the mean over tasks after each inner step, with a band of the 95 % confidence interval.
 
-    One panel a number of shots, one line a method, in the order of the rows.
+    One panel a number of shots, one line a method, in the order of the rows, with the labels and styles of
+    `maml_tf.methods`.
 
     Args:
         rows: The results of one metric.
         metric: Name of the metric, for the axis.
-        labels: From a method to its label; a method is its own label by default.
         log_scale: Whether the vertical axis is logarithmic. The squared error of the sinusoids falls by two
             orders of magnitude, which a linear axis presses into its lowest tenth; accuracies are better
             linear.
@@ -82,7 +82,7 @@ def learning_curves(
             for method in methods:
                 of_method = [row for row in rows if (row.method, row.shots) == (method, of_shots)]
                 if of_method:
-                    _draw(panel, of_method, styles[method], (labels or {}).get(method, method), log_scale)
+                    _draw(panel, of_method, styles[method], label(method), log_scale)
                     beside = [point for point in published if (point.method, point.shots) == (method, of_shots)]
                     _draw_published(panel, beside, styles[method])
             panel.set_title(shots_label.format(shots=of_shots))
@@ -98,8 +98,8 @@ def learning_curves(
         panels[0].set_ylabel(f"{metric}, %" if percent else metric)
         handles: dict[str, Artist] = {}
         for panel in panels:
-            for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
-                handles.setdefault(label, handle)
+            for handle, text in zip(*panel.get_legend_handles_labels(), strict=True):
+                handles.setdefault(text, handle)
         handles["95 % confidence"] = Patch(color=style.GREY, alpha=0.25, linewidth=0)
         if published:
             handles["paper"] = Line2D([], [], color=style.GREY, **_HOLLOW)
@@ -110,7 +110,7 @@ def learning_curves(
     return figure
 
 
-def _draw(panel: Axes, rows: Sequence[Point], drawn: style.LineStyle, label: str, log_scale: bool) -> None:
+def _draw(panel: Axes, rows: Sequence[Point], drawn: LineStyle, text: str, log_scale: bool) -> None:
     rows = sorted(rows, key=lambda row: row.step)
     step = np.array([row.step for row in rows])
     mean = np.array([row.mean for row in rows], np.float64)
@@ -122,10 +122,10 @@ def _draw(panel: Axes, rows: Sequence[Point], drawn: style.LineStyle, label: str
         # A band that reaches zero has no place on a logarithmic axis: it ends at a tenth of the mean.
         lower = np.maximum(lower, 0.1 * mean)
     panel.fill_between(step, lower, mean + ci95, color=drawn.color, alpha=0.2, linewidth=0)
-    panel.plot(step, mean, color=drawn.color, linestyle=drawn.line, marker=drawn.marker, markersize=4.5, label=label)
+    panel.plot(step, mean, color=drawn.color, linestyle=drawn.line, marker=drawn.marker, markersize=4.5, label=text)
 
 
-def _draw_published(panel: Axes, points: Sequence[Point], drawn: style.LineStyle) -> None:
+def _draw_published(panel: Axes, points: Sequence[Point], drawn: LineStyle) -> None:
     points = sorted(points, key=lambda point: point.step)
     if points:
         looks = {**_HOLLOW, "marker": drawn.marker}

@@ -5,20 +5,23 @@ from __future__ import annotations
 import io
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import matplotlib
 import tensorflow as tf
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from maml_tf.methods import LineStyle, methods
 from maml_tf.training.files import write_atomically
 
 # The colours of Okabe and Ito, which people with any of the common colour deficiencies can tell apart.
-BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
-BLUE, VERMILION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#7F7F7F"
+PALETTE = {
+    "black": "#000000", "orange": "#E69F00", "sky": "#56B4E9", "green": "#009E73",
+    "blue": "#0072B2", "vermilion": "#D55E00", "purple": "#CC79A7", "grey": "#7F7F7F",
+}  # fmt: skip
+BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE, GREY = PALETTE.values()
 
 _RC = {
     "axes.grid": True,
@@ -33,52 +36,27 @@ _RC = {
 }
 
 
-class LineStyle(NamedTuple):
-    """How a method is drawn wherever it appears: not by colour alone.
-
-    Attributes:
-        color: Colour, as matplotlib takes it.
-        line: Line style, as matplotlib takes it.
-        marker: Marker of a point, as matplotlib takes it.
-    """
-
-    color: str
-    line: str
-    marker: str
-
-
-_METHODS = {
-    "maml": LineStyle(GREEN, "-", "o"),
-    "first_order": LineStyle(BLUE, "--", "D"),
-    "pretrained": LineStyle(ORANGE, "-.", "s"),
-    "oracle": LineStyle(GREY, ":", "v"),
-    "random": LineStyle(PURPLE, (0, (5, 1, 1, 1, 1, 1)), "P"),
-    "multi_task": LineStyle(VERMILION, (0, (4, 2)), "^"),
-}
+# For methods that are not registered, or registered without a style.
 _OTHERS = [
-    LineStyle(SKY, "-", "X"),
-    LineStyle(BLUE, "-.", "<"),
-    LineStyle(VERMILION, "--", ">"),
-    LineStyle(PURPLE, "-", "h"),
-    LineStyle(ORANGE, "--", "d"),
-    LineStyle(BLACK, ":", "*"),
+    LineStyle("sky", "-", "+"),
+    LineStyle("blue", "-.", "1"),
+    LineStyle("vermilion", "--", "x"),
+    LineStyle("purple", ":", "2"),
+    LineStyle("orange", "--", "3"),
+    LineStyle("black", "--", "4"),
 ]
 
 
-def line_styles(methods: list[str]) -> dict[str, LineStyle]:
-    """Chooses each method's style: methods of the paper have their own, others one by their place.
+def line_styles(names: Sequence[str]) -> dict[str, LineStyle]:
+    """Chooses each method's style: the registered one, for others one by their place.
 
     Args:
-        methods: Names of the methods in one figure.
-
-    Returns:
-        From method to style.
+        names: The methods of one figure.
     """
-    others = [method for method in methods if method not in _METHODS]
-    return {
-        method: _METHODS[method] if method in _METHODS else _OTHERS[others.index(method) % len(_OTHERS)]
-        for method in methods
-    }
+    known = {name: methods[name].style for name in names if name in methods and methods[name].style}
+    others = [name for name in names if name not in known]
+    styles = {name: known.get(name) or _OTHERS[others.index(name) % len(_OTHERS)] for name in names}
+    return {name: drawn._replace(color=PALETTE.get(drawn.color, drawn.color)) for name, drawn in styles.items()}
 
 
 @contextmanager

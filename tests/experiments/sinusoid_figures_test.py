@@ -9,7 +9,7 @@ from absl.testing import absltest
 
 from maml_tf.experiments import sinusoid_figures
 from maml_tf.experiments.results import Row
-from maml_tf.experiments.sinusoid_config import METHODS, SinusoidConfig
+from maml_tf.experiments.sinusoid_config import SinusoidConfig
 from maml_tf.experiments.sinusoid_methods import build_network
 from maml_tf.plotting import style
 from tests.support import binary
@@ -72,10 +72,6 @@ class WriteFiguresTest(absltest.TestCase):
             config = SinusoidConfig(evaluation_shots=shots)
             files = self.write(config, rows(method, shots=shots), networks)
             self.assertEqual([path.name for path in files], ["figure6_learning_curves.png"])
-
-    def test_every_method_has_a_name_of_its_own(self):
-        self.assertEqual(set(sinusoid_figures.LABELS), set(METHODS))
-        self.assertLen(set(sinusoid_figures.LABELS.values()), len(METHODS))
 
 
 class FitsTest(absltest.TestCase):

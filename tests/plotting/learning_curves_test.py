@@ -35,7 +35,7 @@ def band(panel, number=0):
 
 class LearningCurvesTest(parameterized.TestCase):
     def test_a_panel_a_number_of_shots_and_a_line_a_method(self):
-        figure = learning_curves(rows(), labels={"maml": "MAML"}, title="Sinusoid")
+        figure = learning_curves(rows(("maml", "mine")), title="Sinusoid")
         self.assertEqual([panel.get_title() for panel in figure.axes], ["K = 5", "K = 10", "K = 20"])
         self.assertEqual([panel.get_xlabel() for panel in figure.axes], 3 * ["gradient steps"])
         self.assertContainsSubset([0, 1, 2], figure.axes[0].get_xticks())
@@ -44,7 +44,7 @@ class LearningCurvesTest(parameterized.TestCase):
         self.assertEqual([panel.get_yscale() for panel in figure.axes], 3 * ["log"])
         self.assertEqual(figure.get_suptitle(), "Sinusoid")
         labels = [text.get_text() for text in figure.legends[0].get_texts()]
-        self.assertEqual(labels, ["MAML", "pretrained", "95 % confidence"])
+        self.assertEqual(labels, ["MAML", "mine", "95 % confidence"])
 
     def test_shares_are_written_in_percent(self):
         results = [Result("maml", 1, step, mean=0.2 + 0.1 * step, ci95=0.01) for step in range(4)]

@@ -1,0 +1,120 @@
+"""The methods that experiments train and compare under a name: MAML, its variants and the baselines.
+
+Flags, tables and figures of all domains take names, labels and styles from here. Nothing here imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from maml_tf.registry import Registry
+
+
+class LineStyle(NamedTuple):
+    """How figures draw a method; the marker and the line tell methods apart without colour.
+
+    Attributes:
+        color: One of `maml_tf.plotting.style.PALETTE`, or any that matplotlib takes.
+        line: Line style, as matplotlib takes it.
+        marker: Marker of a point, as matplotlib takes it.
+    """
+
+    color: str
+    line: Any
+    marker: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A method: how it is shown, and how each domain builds it.
+
+    Attributes:
+        label: Name in figures.
+        settings: From each domain that can train it ("sinusoid", "classification", "meta_rl") to the fields of that
+            domain's configuration that it sets.
+        build: From a domain to what is called with the configuration and builds the method there, or its place as
+            "module:name", imported at first use. The domain's own meta-learner where it is absent.
+        algorithm: Name of the outer algorithm with which the domain's own meta-learner trains.
+        style: How figures draw it; None for one of the styles left over.
+
+    Example:
+    >>> from maml_tf.methods import methods, names
+    >>> methods["anil"].settings
+    {'classification': {'adapted': 'head'}}
+    >>> "anil" in names("classification"), "anil" in names("sinusoid")
+    (True, False)
+    """
+
+    label: str
+    settings: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    build: Mapping[str, str | Callable[..., Any]] = dataclasses.field(default_factory=dict)
+    algorithm: str = "maml"
+    style: LineStyle | None = None
+
+    def builder(self, domain: str) -> Callable[..., Any] | None:
+        """Returns what builds the method in a domain, None for the domain's own meta-learner."""
+        build = self.build.get(domain)
+        if isinstance(build, str):
+            module, _, name = build.partition(":")
+            return getattr(importlib.import_module(module), name)
+        return build
+
+
+methods: Registry[Method] = Registry("method")
+
+
+def names(domain: str) -> tuple[str, ...]:
+    """Lists the methods that a domain can train, in the order of registration."""
+    return tuple(name for name, method in methods.items() if domain in method.settings)
+
+
+def label(name: str) -> str:
+    """Returns the label of a method, and the name itself of one that is not registered."""
+    return methods[name].label if name in methods else name
+
+
+_FIRST_ORDER = {"first_order": True}
+_CONTEXT = {"adapted": "context", "context": 1}
+
+for _name, _method in {
+    "maml": Method("MAML", {"sinusoid": {}, "classification": {}, "meta_rl": {}}, style=LineStyle("green", "-", "o")),
+    "maml_first_order": Method(
+        "MAML, first order",
+        {"sinusoid": _FIRST_ORDER, "classification": _FIRST_ORDER, "meta_rl": _FIRST_ORDER},
+        style=LineStyle("blue", "--", "D"),
+    ),
+    "anil": Method("ANIL", {"classification": {"adapted": "head"}}, style=LineStyle("sky", "-", "X")),
+    "anil_first_order": Method(
+        "ANIL, first order", {"classification": {"adapted": "head", **_FIRST_ORDER}}, style=LineStyle("sky", "--", "<")
+    ),
+    "meta_sgd": Method(
+        "Meta-SGD", {"classification": {"step_sizes": "weight"}}, style=LineStyle("vermilion", "-", "h")
+    ),
+    "context_vector": Method(
+        "context vector", {"classification": _CONTEXT, "meta_rl": {}}, style=LineStyle("purple", "-", "d")
+    ),
+    "context_vector_first_order": Method(
+        "context vector, first order",
+        {"classification": {**_CONTEXT, **_FIRST_ORDER}},
+        style=LineStyle("purple", "--", "p"),
+    ),
+    "pretrained": Method(
+        "pretrained", {"sinusoid": {}, "classification": {}, "meta_rl": {}}, style=LineStyle("orange", "-.", "s")
+    ),
+    "random": Method(
+        "random weights",
+        {"sinusoid": {}, "classification": {}, "meta_rl": {}},
+        style=LineStyle("purple", (0, (5, 1, 1, 1, 1, 1)), "P"),
+    ),
+    "oracle": Method("oracle", {"sinusoid": {}, "meta_rl": {}}, style=LineStyle("grey", ":", "v")),
+    "multi_task": Method("multi-task, no reg", {"sinusoid": {}}, style=LineStyle("vermilion", (0, (4, 2)), "^")),
+    "multi_task_l2": Method("multi-task, l2", {"sinusoid": {}}, style=LineStyle("sky", "-.", ">")),
+    "multi_task_mean": Method("multi-task, reg to mean", {"sinusoid": {}}, style=LineStyle("black", ":", "*")),
+    # Measured beside the two classifiers, never trained.
+    "nearest_neighbour": Method("nearest neighbour", style=LineStyle("black", "-", "H")),
+    "nearest_neighbour_random": Method("nearest neighbour, random weights", style=LineStyle("grey", "--", "8")),
+}.items():
+    methods.register(_name, _method)
