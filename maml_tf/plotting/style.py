@@ -38,9 +38,9 @@ _RC = {
 
 # For methods that are not registered, or registered without a style.
 _OTHERS = [
-    LineStyle("sky", "-", "+"),
+    LineStyle("sky", ":", "+"),
     LineStyle("blue", "-.", "1"),
-    LineStyle("vermilion", "--", "x"),
+    LineStyle("vermilion", ":", "x"),
     LineStyle("purple", ":", "2"),
     LineStyle("orange", "--", "3"),
     LineStyle("black", "--", "4"),
