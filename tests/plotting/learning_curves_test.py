@@ -78,7 +78,7 @@ class LearningCurvesTest(parameterized.TestCase):
         figure = learning_curves([*rows(["maml"]), *rows(["oracle"], [10])])
         self.assertEqual([len(panel.get_lines()) for panel in figure.axes], [1, 2, 1])
         labels = [text.get_text() for text in figure.legends[0].get_texts()]
-        self.assertEqual(labels, ["maml", "oracle", "95 % confidence"])
+        self.assertEqual(labels, ["MAML", "oracle", "95 % confidence"])
 
     def test_published_results_are_hollow_points_beside_the_rows_of_their_method(self):
         published = [Result("maml", 5, step, 3.0 - step, 0.1) for step in (1, 0)]
@@ -90,7 +90,7 @@ class LearningCurvesTest(parameterized.TestCase):
         self.assertEqual(beside.get_color(), maml.get_color())
         self.assertEqual(beside.get_markerfacecolor(), "none")
         labels = [text.get_text() for text in figure.legends[0].get_texts()]
-        self.assertEqual(labels, ["maml", "pretrained", "95 % confidence", "paper"])
+        self.assertEqual(labels, ["MAML", "pretrained", "95 % confidence", "paper"])
         panels = learning_curves(rows(), published=published).axes
         self.assertEqual([len(panel.get_lines()) for panel in panels], [3, 2, 2])
         without = learning_curves(rows(shots=[5]), published=others)
