@@ -162,12 +162,6 @@ VIOLATIONS = (
             "maml_tf/core/a.py:2: prints; use absl.logging",
         ],
     ),
-    (
-        "length",
-        architecture.length,
-        {"bin/a.py": "\n" * 301},
-        ["bin/a.py: 301 lines, more than 300: it holds more than one concept"],
-    ),
 )
 
 # What no rule may object to.
@@ -178,7 +172,7 @@ SOUND = {
     "maml_tf/core/rules.py": "from .adaptation import adapt\ngradients = adapt.gradients\n",
     "maml_tf/export.py": "import keras\nfrom maml_tf.core import adapt\nfrom absl import logging\n",
     "maml_tf/plotting/curves.py": "import matplotlib.pyplot as plt\n",
-    "maml_tf/experiments/sinusoid.py": "import maml_tf\nfrom maml_tf.plotting import curves\n" + "\n" * 298,
+    "maml_tf/experiments/sinusoid.py": "import maml_tf\nfrom maml_tf.plotting import curves\n",
     "maml_tf/rl/policy.py": "import tensorflow_probability as tfp\nimport tf_agents\n",
     "bin/sinusoid.py": "from absl import app, flags\nfrom maml_tf.experiments import sinusoid\nprint('x')\n",
     "tests/sinusoid_test.py": "import bin.sinusoid\nimport tf_agents\nassert True\n",
