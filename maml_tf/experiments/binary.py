@@ -14,7 +14,7 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
-from maml_tf.experiments.results import Row, format_table
+from maml_tf.results import Row, format_table
 
 _INTERRUPTED = 130
 

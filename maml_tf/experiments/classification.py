@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from absl import logging
 
-from maml_tf.experiments import results
+from maml_tf import results
 from maml_tf.experiments.classification_baselines import build_classifier, evaluate_baselines
 from maml_tf.experiments.classification_config import SUMMARIES, TEST, TRAINING, VALIDATION, ClassificationConfig
 from maml_tf.experiments.classification_files import (
@@ -30,9 +30,9 @@ from maml_tf.experiments.classification_record import TrainingRecord
 from maml_tf.experiments.classification_summaries import ClassificationSummaries
 from maml_tf.experiments.image_data import evaluation_episodes, open_data, training_episodes, training_images
 from maml_tf.experiments.logdir import open_logdir
-from maml_tf.experiments.results import Row
 from maml_tf.meta_learner import MAML
 from maml_tf.plotting import learning_curves, save, training_curves
+from maml_tf.results import Row
 from maml_tf.training import (
     AdaptationValidation,
     AtomicCheckpoint,

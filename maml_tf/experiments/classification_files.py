@@ -13,8 +13,8 @@ import keras
 from maml_tf.experiments import config as config_module
 from maml_tf.experiments.classification_config import EVALUATION_FIELDS, ClassificationConfig
 from maml_tf.experiments.classification_learner import build_learner
-from maml_tf.experiments.results import file_digest
 from maml_tf.meta_learner import MAML
+from maml_tf.results import file_digest
 from maml_tf.training import load_weights, read_json, save_atomically, writable_directory, write_atomically
 from maml_tf.training.checkpointing import differences
 

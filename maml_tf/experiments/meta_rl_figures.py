@@ -13,9 +13,9 @@ from maml_tf.experiments import meta_rl_config as streams
 from maml_tf.experiments.meta_rl_config import NAVIGATION, MetaRLConfig
 from maml_tf.experiments.meta_rl_evaluation import adapted_phases, test_tasks
 from maml_tf.experiments.paper_returns import paper_returns
-from maml_tf.experiments.results import Row
 from maml_tf.methods import label
 from maml_tf.plotting import Trajectories, figure_to_image, learning_curves, save, trajectories
+from maml_tf.results import Row
 from maml_tf.rl.policy import PurePolicy
 
 _ROLLOUTS_SHOWN = 6

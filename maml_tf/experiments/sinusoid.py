@@ -8,17 +8,16 @@ from collections.abc import Mapping
 import keras
 from absl import logging
 
+from maml_tf import results
 from maml_tf.baselines import tune_step_size
 from maml_tf.evaluation import evaluate
-from maml_tf.experiments import results
 from maml_tf.experiments import sinusoid_config as streams
 from maml_tf.experiments.logdir import open_logdir
-from maml_tf.experiments.method_results import MethodResults
-from maml_tf.experiments.results import RESULTS, Row
 from maml_tf.experiments.sinusoid_config import DIVERGENCE, SinusoidConfig
 from maml_tf.experiments.sinusoid_figures import write_figures
 from maml_tf.experiments.sinusoid_methods import train, validation_episodes
 from maml_tf.meta_learner import MAML
+from maml_tf.results import RESULTS, MethodResults, Row
 from maml_tf.tasks.sinusoid import Sinusoids, with_task_input
 from maml_tf.training import recorded_seconds, save_atomically, writable_directory
 

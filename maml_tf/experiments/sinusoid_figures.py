@@ -11,11 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from maml_tf.experiments import sinusoid_config as streams
-from maml_tf.experiments.results import Row
 from maml_tf.experiments.sinusoid_config import SinusoidConfig
 from maml_tf.meta_learner import MAML
 from maml_tf.methods import label
 from maml_tf.plotting import SinusoidFit, figure_to_image, learning_curves, save, sinusoid_fits
+from maml_tf.results import Row
 from maml_tf.tasks.sinusoid import Sinusoids
 
 _SHOTS, _STEPS = 5, (0, 1, 10)

@@ -20,7 +20,7 @@ _HOLLOW = {"linestyle": (0, (1, 2)), "linewidth": 1.0, "marker": "o", "markersiz
 
 
 class Point(Protocol):
-    """A result to plot, such as `maml_tf.experiments.results.Row`."""
+    """A result to plot, such as `maml_tf.results.Row`."""
 
     method: str
     shots: int

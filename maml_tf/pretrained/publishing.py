@@ -20,8 +20,8 @@ from maml_tf.experiments.classification_files import (
     WEIGHTS,
     load_config,
 )
-from maml_tf.experiments.results import RESULTS, file_digest
 from maml_tf.pretrained.library import CARD_SUFFIX, WEIGHTS_SUFFIX, card, package_folder, weights_path
+from maml_tf.results import RESULTS, file_digest
 from maml_tf.training import read_json, writable_directory, write_atomically
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from tests.support import binary, with_rl  # noqa: F401
 
 # isort: split
 from maml_tf import pretrained
-from maml_tf.experiments.results import file_digest
+from maml_tf.results import file_digest
 
 SETTINGS = (
     "--iterations=2", "--meta_batch_size=2", "--rollouts=2", "--hidden=8", "--conjugate_gradient_iterations=2",

@@ -11,7 +11,7 @@ from tests.support import binary, with_rl  # noqa: F401
 
 # isort: split
 from maml_tf.experiments.meta_rl_config import METHODS
-from maml_tf.experiments.results import file_digest
+from maml_tf.results import file_digest
 
 SETTINGS = (
     "--meta_batch_size=3",

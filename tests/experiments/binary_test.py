@@ -13,7 +13,7 @@ from absl import logging
 from absl.testing import absltest
 
 from maml_tf.experiments import binary
-from maml_tf.experiments.results import Row
+from maml_tf.results import Row
 
 
 class Usage:

@@ -15,7 +15,7 @@ from absl.testing import absltest
 from maml_tf.experiments import classification, classification_baselines, classification_files, image_data
 from maml_tf.experiments.classification_config import ClassificationConfig
 from maml_tf.experiments.classification_learner import build_learner
-from maml_tf.experiments.results import read_rows
+from maml_tf.results import read_rows
 from maml_tf.tasks import Omniglot
 from tests.support.keras_warnings import ignore_array_copy
 from tests.support.source_tree import PROJECT

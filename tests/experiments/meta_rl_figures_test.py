@@ -15,7 +15,7 @@ from maml_tf.experiments.meta_rl_evaluation import adapted_phases
 from maml_tf.experiments.meta_rl_evaluation import test_tasks as tasks_of_the_paper
 from maml_tf.experiments.meta_rl_methods import build_environment, build_policy
 from maml_tf.experiments.paper_returns import paper_returns
-from maml_tf.experiments.results import Row
+from maml_tf.results import Row
 from maml_tf.rl.policy import PurePolicy
 
 

@@ -8,10 +8,10 @@ import tensorflow as tf
 from absl.testing import absltest
 
 from maml_tf.experiments import sinusoid_figures
-from maml_tf.experiments.results import Row
 from maml_tf.experiments.sinusoid_config import SinusoidConfig
 from maml_tf.experiments.sinusoid_methods import build_network
 from maml_tf.plotting import style
+from maml_tf.results import Row
 from tests.support import binary
 
 CONFIG = SinusoidConfig(hidden=(8,), grid_points=15)

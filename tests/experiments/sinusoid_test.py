@@ -12,9 +12,9 @@ from absl.testing import absltest
 
 from maml_tf.evaluation import evaluate
 from maml_tf.experiments import results, sinusoid, sinusoid_config, sinusoid_methods
-from maml_tf.experiments.results import Row
 from maml_tf.experiments.sinusoid_config import SinusoidConfig
 from maml_tf.meta_learner import MAML
+from maml_tf.results import Row
 from maml_tf.tasks.sinusoid import Sinusoids, with_task_input
 from tests.support.keras_warnings import ignore_array_copy
 

@@ -1,4 +1,4 @@
-"""Tests of maml_tf.experiments.results."""
+"""Tests of maml_tf.results."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 import maml_tf
-from maml_tf.experiments.results import Row, file_digest, format_table, read_rows, write_results
+from maml_tf.results import MethodResults, Row, file_digest, format_table, read_rows, write_results
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +134,104 @@ pretrained     10  mse     -               -2.000 +- 0.080  1.96e+06 +- 0.080"""
     def test_percent(self):
         rows = [Row("maml", 1, 3, "accuracy", 0.9871, 0.05, 0.004, 600)]
         self.assertEndsWith(format_table(rows, percent=True), "98.7 +- 0.4")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    methods: tuple[str, ...] = ()
+    seed: int = 1
+    checkpoint_seconds: float = 1.0
+
+
+def rows_of(method, mean=0.5):
+    return [row(method, step=step, mean=mean) for step in range(2)]
+
+
+class MethodResultsTest(absltest.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.path = pathlib.Path(self.create_tempdir().full_path, "results.json")
+
+    def results(self, *methods, resume=False, experiment="sinusoid", **fields):
+        return MethodResults(self.path, experiment, RunConfig(methods, **fields), methods, resume)
+
+    def test_every_method_is_written_at_once(self):
+        results = self.results("maml", "oracle")
+        self.assertFalse(self.path.exists())
+        results.add("maml", rows_of("maml"), training_seconds=7.0)
+        self.assertEqual(read_rows(self.path), rows_of("maml"))
+        results.add("oracle", rows_of("oracle"), training_seconds=8.0)
+        self.assertEqual(read_rows(self.path), rows_of("maml") + rows_of("oracle"))
+        self.assertEqual(results.rows, rows_of("maml") + rows_of("oracle"))
+        content = json.loads(self.path.read_text())
+        self.assertEqual(content["training_seconds"], {"maml": 7.0, "oracle": 8.0})
+        self.assertEqual(content["experiment"], "sinusoid")
+
+    def test_rows_of_other_methods_stay(self):
+        self.results("maml").add("maml", rows_of("maml"), training_seconds=7.0)
+        self.results("oracle", checkpoint_seconds=9.0).add("oracle", rows_of("oracle"), training_seconds=8.0)
+        self.assertEqual(read_rows(self.path), rows_of("maml") + rows_of("oracle"))
+        self.assertEqual(json.loads(self.path.read_text())["training_seconds"], {"maml": 7.0, "oracle": 8.0})
+
+    def test_a_method_that_is_measured_again_takes_its_own_place(self):
+        first = self.results("maml", "oracle")
+        first.add("maml", rows_of("maml"))
+        first.add("oracle", rows_of("oracle"))
+        self.results("maml", resume=True).add("maml", rows_of("maml", mean=0.4))
+        self.assertEqual(read_rows(self.path), rows_of("maml", mean=0.4) + rows_of("oracle"))
+
+    def test_results_of_before_there_was_a_field_have_its_default(self):
+        self.results("maml").add("maml", rows_of("maml"))
+        content = json.loads(self.path.read_text())
+        del content["config"]["seed"]
+        self.path.write_text(json.dumps(content))
+        with self.assertRaisesRegex(ValueError, "differs in seed: stored 1, given 2"):
+            self.results("oracle", seed=2)
+        self.results("oracle").add("oracle", rows_of("oracle"))
+        self.assertEqual(read_rows(self.path), rows_of("maml") + rows_of("oracle"))
+
+    def test_results_of_another_configuration_are_refused(self):
+        self.results("maml").add("maml", rows_of("maml"))
+        message = r"in '.*results.json'.* seed: stored 1, given 2 from that of maml$"
+        for methods, resume in ((["oracle"], False), (["oracle"], True), (["maml"], False)):
+            with self.assertRaisesRegex(ValueError, message):
+                self.results(*methods, seed=2, resume=resume)
+        with self.assertRaisesRegex(ValueError, "experiment: stored 'sinusoid', given 'ant'"):
+            self.results("oracle", experiment="ant")
+        self.assertEqual(read_rows(self.path), rows_of("maml"))
+
+    def test_results_of_another_experiment_are_refused_resumed_or_not(self):
+        self.results("maml").add("maml", rows_of("maml"))
+        before = self.path.read_text()
+        for resume in (False, True):
+            with self.assertRaisesRegex(
+                ValueError, "differs in experiment: stored 'sinusoid', given 'ant' from that of maml"
+            ):
+                self.results("maml", resume=resume, experiment="ant")
+        self.assertEqual(self.path.read_text(), before)
+
+    def test_a_file_that_holds_something_else_is_named(self):
+        for content in ("[]", "{}", '{"rows": []}'):
+            self.path.write_text(content)
+            with self.assertRaisesRegex(ValueError, "results.json"):
+                self.results("maml")
+
+    def test_a_resumed_run_does_not_drop_what_it_does_not_measure(self):
+        results = self.results("maml", "oracle")
+        for method in ("maml", "oracle"):
+            results.add(method, rows_of(method))
+        with self.assertRaisesRegex(ValueError, "seed: stored 1, given 2 from that of maml, oracle$"):
+            self.results("maml", seed=2, resume=True)
+        self.assertEqual(read_rows(self.path), rows_of("maml") + rows_of("oracle"))
+
+    def test_a_resumed_run_replaces_what_it_measures_alone(self):
+        first = self.results("maml", "oracle")
+        first.add("maml", rows_of("maml"))
+        first.add("oracle", rows_of("oracle"))
+        resumed = self.results("maml", "oracle", seed=2, resume=True)
+        self.assertEqual(read_rows(self.path), rows_of("maml") + rows_of("oracle"))
+        resumed.add("maml", rows_of("maml", mean=0.4))
+        self.assertEqual(read_rows(self.path), rows_of("maml", mean=0.4))
 
 
 if __name__ == "__main__":
