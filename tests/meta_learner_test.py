@@ -12,6 +12,7 @@ from absl.testing import absltest, parameterized
 
 import maml_tf
 from maml_tf import layers
+from maml_tf.core.finite_losses import NonFiniteLossError
 from maml_tf.models import mlp
 from tests.support.small_learner import Subclassed, assert_same, draw, make_data
 
@@ -438,8 +439,9 @@ class NotFiniteTest(parameterized.TestCase):
         variables = [v for v in [*learner.variables, *learner.optimizer.variables] if "loss" not in v.path]
         values = lambda: [variable.numpy() for variable in variables]  # noqa: E731
         start = values()
-        with self.assertRaisesRegex(tf.errors.InvalidArgumentError, message):
+        with self.assertRaisesRegex(NonFiniteLossError, message) as raised:
             learner.fit(inputs, query_y, batch_size=3, shuffle=False, verbose=0)
+        self.assertNotIn("\n", str(raised.exception))
         after_failure = values()
         for variable, value in zip(variables, start, strict=True):
             variable.assign(value)
@@ -451,7 +453,7 @@ class NotFiniteTest(parameterized.TestCase):
         model = sequential(layers.BatchNormalization(), keras.layers.Dropout(0.1, seed=1), keras.layers.Dense(1))
         learner = maml_tf.MAML(model, "mse")
         learner.compile("adam", jit_compile=False, **options)
-        message = r"(?s)Expected finite losses.*\[\[2,? 0\]\s*,?\s*\[2,? 1\]\]"
+        message = r"^Expected finite losses.*\[\[2,? 0\]\s*,?\s*\[2,? 1\]\]"
         self.assert_a_failed_fit_keeps_what_came_before(learner, message)
 
     @parameterized.parameters(1, 2, 4)
@@ -463,12 +465,12 @@ class NotFiniteTest(parameterized.TestCase):
         self.assert_a_failed_fit_keeps_what_came_before(learner, message)
 
     @parameterized.parameters(
-        (True, r"in iteration 0 at \[task, inner step\] \[2, 0\]"), (False, r"(?s)Expected finite losses.*\[\[?2")
+        (True, r"in iteration 0 at \[task, inner step\] \[2, 0\]"), (False, r"^Expected finite losses.*\[\[?2")
     )
     def test_in_train_on_batch_the_metrics_forget_it(self, jit_compile, message):
         learner = maml_tf.MAML(mlp((2,), (3,)), "mse")
         learner.compile("adam", jit_compile=jit_compile, metrics=["mse"])
-        with self.assertRaisesRegex((ValueError, tf.errors.InvalidArgumentError), message):
+        with self.assertRaisesRegex(NonFiniteLossError, message):
             learner.train_on_batch(*self.data_with_nan())
         self.assertTrue(np.isfinite(float(learner.get_metrics_result()["loss"])))
         self.assertTrue(np.all(np.isfinite(learner.train_on_batch(*make_data()))))

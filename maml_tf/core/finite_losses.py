@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import keras
@@ -161,9 +162,18 @@ class FiniteTraining(keras.Model):
             try:
                 logs = train(iterator)
                 self.require_finite_training()
-            except tf.errors.InvalidArgumentError:
+            except tf.errors.InvalidArgumentError as error:
                 self.reset_metrics()  # They may have taken in the loss at fault.
-                raise
+                sentence = _sentence_of_assertion(error.message)
+                if sentence is None:
+                    raise
+                raise NonFiniteLossError(sentence) from None
             return logs
 
         self.train_function = train_and_check
+
+
+def _sentence_of_assertion(message: str) -> str | None:
+    """Extracts what `require_finite` asserts from the message of an error, which may hold the graph's stack too."""
+    assertion = re.search(r"Expected finite losses\..*?(?=\[\[\{\{node|\Z)", message, re.DOTALL)
+    return " ".join(assertion[0].replace("here):]", "here):").split()) if assertion else None
