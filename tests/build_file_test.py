@@ -1,5 +1,6 @@
 """Holds the BUILD file to the imports, and setup.py to what is imported."""
 
+import functools
 import itertools
 import pathlib
 import re
@@ -31,6 +32,16 @@ class ProjectTest(absltest.TestCase):
 
     def test_no_target_depends_on_itself(self):
         self.assertEmpty(build_file.cycle(build_file.dependencies(SourceTree())))
+
+    def test_every_label_names_a_target_and_every_file_has_one(self):
+        targets = run_build_file(PROJECT)
+        lock = (PROJECT / "requirements_lock.txt").read_text(encoding="utf-8")
+        locked = {f"@pypi//{name.replace('-', '_')}" for name in re.findall(r"^([\w.-]+)==", lock, re.MULTILINE)}
+        known = {f":{name}" for name in targets} | locked
+        for target in targets.values():
+            self.assertContainsSubset({*target.get("deps", ()), *target.get("data", ())} - set(_files(PROJECT)), known)
+        sources = {file for target in targets.values() for file in target["srcs"]}
+        self.assertContainsSubset({source.path for source in SourceTree().files.values()}, sources)
 
     def test_setup_asks_for_every_distribution_imported(self):
         tree = SourceTree()
@@ -83,6 +94,40 @@ class TextTest(absltest.TestCase):
         self.assertEqual(
             build_file.cycle(build_file.dependencies(tree)), ["maml_tf.checks", "maml_tf.core", "maml_tf.checks"]
         )
+
+
+def run_build_file(root):
+    """Runs BUILD as Python, of which its language is a part, and returns the attributes of its targets by name."""
+    targets = {}
+
+    def rule(name, **attributes):
+        targets[name] = attributes
+
+    def glob(patterns, exclude=(), allow_empty=False):
+        found = [file for file in _files(root) if _matches(file, patterns) and not _matches(file, exclude)]
+        if not (found or allow_empty):
+            raise ValueError(f"glob({patterns}) finds nothing")
+        return found
+
+    rules = dict.fromkeys(("filegroup", "py_binary", "py_library", "py_test"), rule)
+    others = dict.fromkeys(("licenses", "load", "package"), lambda *args, **kwargs: None)
+    exec((root / "BUILD").read_text(encoding="utf-8"), {**rules, **others, "glob": glob})
+    return targets
+
+
+@functools.cache
+def _files(root):
+    folders = [root / name for name in ("bin", "docs", "maml_tf", "testdata", "tests")]
+    paths = [*root.iterdir(), *(path for folder in folders for path in folder.rglob("*"))]
+    return [path.relative_to(root).as_posix() for path in paths if path.is_file()]
+
+
+def _matches(file, patterns):
+    return any(re.fullmatch(_pattern(pattern), file) for pattern in patterns)
+
+
+def _pattern(glob):
+    return re.escape(glob).replace(r"\*\*/", "(.*/)?").replace(r"\*\*", ".*").replace(r"\*", "[^/]*")
 
 
 if __name__ == "__main__":
