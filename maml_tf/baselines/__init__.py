@@ -1,4 +1,4 @@
-"""Baselines of the paper's comparisons, composed from the learner's own pieces."""
+"""The baselines that the paper compares MAML with."""
 
 from maml_tf.baselines.fine_tuning import tune_step_size
 from maml_tf.baselines.nearest_neighbour import nearest_neighbour

@@ -1,4 +1,4 @@
-"""Fine-tuning of a model trained some other way: adaptation with a step size tuned on validation tasks."""
+"""Fine-tuning of any trained model, with a step size tuned on validation tasks."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def tune_step_size(
 
     Args:
         model: A built Keras model.
-        loss: Its task loss, as for `maml_tf.MAML`.
-        episodes: Sets of validation tasks, such as one for each number of shots; each set is a sequence of
+        loss: The task loss, as for `maml_tf.MAML`.
+        episodes: Sets of validation tasks, such as one for each number of shots. Each set is a sequence of
             meta-batches and gets a step size of its own.
         steps: Number of gradient steps, at least 1.
-        step_sizes: Candidates. One whose mean error is not finite, a task having diverged, loses. A warning tells when
-            the best is the least or the greatest of several.
+        step_sizes: Candidates. A candidate with which a task diverges is not chosen. A warning is logged if the best is
+            the smallest or the largest of several.
         adapted: Which variables the steps change, as for `maml_tf.MAML`.
-        error: Function `(query_y, outputs) -> scalar` of one task, such as the share of examples that are classified
-            wrongly; by default the loss.
+        error: Function `(query_y, outputs) -> scalar` of one task, such as the share of wrongly classified examples;
+            the loss by default.
         support_statistics: As for `maml_tf.evaluation.Evaluator`.
 
     Returns:
-        For each set, the chosen step size and every candidate's mean error, [step sizes].
+        For each set, the chosen step size and the mean error of every candidate, [step sizes].
 
     Raises:
         ValueError: If every candidate diverges, or `steps` is below 1.
@@ -73,11 +73,11 @@ def tune_step_size(
                 mean = values[1:].mean()
             table[row, column] = mean if np.isfinite(mean) else np.inf
     if not np.isfinite(table).any(axis=0).all():
-        raise ValueError(f"Expected a step size under which no validation task diverges. Received: {step_sizes!r}")
+        raise ValueError(f"Expected a step size with which no validation task diverges. Received: {step_sizes!r}")
     tuned = [(step_sizes[int(np.argmin(errors))], errors) for errors in table.T]
     for step_size, _ in tuned:
         if len(step_sizes) > 1 and step_size in (min(step_sizes), max(step_sizes)):
             logging.warning(
-                "the best step size is the outermost one, %g of %s: one beyond may be better", step_size, step_sizes
+                "the best step size, %g, is the outermost of %s: one beyond may be better", step_size, step_sizes
             )
     return tuned

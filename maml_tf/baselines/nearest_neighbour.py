@@ -1,4 +1,4 @@
-"""Nearest neighbour on a network's features: a query gets the label of the support example that it is nearest to."""
+"""Nearest neighbour on a network's features: a query gets the label of the nearest support example."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def nearest_neighbour(
     Args:
         features: A model from inputs [examples, ...] to features [examples, features].
         episodes: Meta-batches `((support_x, support_y, query_x), query_y)`, each with a leading task axis.
-        support_statistics: Whether the support set passes through the model in training mode first, whose state both
-            sets' features then have: for batch normalization by the support set's statistics.
+        support_statistics: Whether batch normalization uses the support set's statistics for both sets: the support
+            set passes through the model in training mode first.
 
     Returns:
         An `Evaluation` of the metric "accuracy" at step 0.
 
     Raises:
-        ValueError: If there is no episode, or one does not fit together.
+        ValueError: If there is no episode, or its parts do not fit each other.
 
     Source: The baseline of Table 1.
 

@@ -17,8 +17,8 @@ class AnchoredRegression(keras.Model):
         strength: Weight of the penalty; 0 for none.
 
     Attributes:
-        anchor: Variables of the model's trainable variables' shapes, zero at first: plain l2 regularisation.
-        strength: The penalty's weight, a scalar variable.
+        anchor: A variable for each trainable variable of the model; zeros at first, which is l2 regularisation.
+        strength: Weight of the penalty, a scalar variable.
     """
 
     def __init__(self, model: keras.Model, strength: float):
@@ -47,17 +47,16 @@ class AnchoredRegression(keras.Model):
 class ParameterAveraging(keras.callbacks.Callback):
     """Averages the weights that each epoch of `fit` ends with, and starts the next epoch from fresh ones.
 
-    An epoch trains one network on one task. The weights, the optimizer and, if asked for, the penalty's anchor
-    (the mean of the networks so far) are set at the end of each epoch, so a checkpoint taken there resumes
-    exactly.
+    An epoch trains one network on one task. The end of an epoch sets the weights, the optimizer and, with
+    `move_anchor`, the penalty's anchor for the next, so a checkpoint taken there resumes exactly.
 
     Args:
-        anchored: The model in training, compiled, its optimizer built.
-        initial_weights: Function of a network's number that returns initial values of the trainable variables.
-        move_anchor: Whether to penalise the distance to the mean so far instead of to zero. The first network, before
-            which there is no mean, then has no penalty.
-        error: Function of a network's number that measures the network in training, or None. It is added to the
-            logs as "network_error".
+        anchored: The model in training, compiled, with a built optimizer.
+        initial_weights: Function from a network's number to initial values of the trainable variables.
+        move_anchor: Whether to penalise the distance to the mean of the networks so far instead of to zero. The first
+            network then has no penalty.
+        error: Function from a network's number to an error of the network that has just been trained. The epoch's
+            logs hold it as "network_error".
 
     Attributes:
         state: The mean, the number of networks in it and the penalty, to be checkpointed.
@@ -87,11 +86,11 @@ class ParameterAveraging(keras.callbacks.Callback):
         self.state = tf.Module()
         self.state.count = tf.Variable(0, dtype=tf.int64)
         self.state.mean = [tf.Variable(tf.zeros_like(variable), trainable=False) for variable in self._variables]
-        # A list of its own: that of a Keras model is not followed by a checkpoint.
+        # A copy: checkpoints do not follow a list that a Keras model owns.
         self.state.anchor = list(anchored.anchor)
         self.state.strength = anchored.strength
         self._strength = float(anchored.strength)
-        # Not all optimizers start from zeros: Adagrad's accumulators do not, nor does a product of momenta.
+        # Not every optimizer starts from zeros: Adagrad's accumulators do not.
         self._optimizer_start = [
             (variable, variable.numpy()) for variable in optimizer.variables if variable is not optimizer.learning_rate
         ]
@@ -103,7 +102,7 @@ class ParameterAveraging(keras.callbacks.Callback):
         return self.anchored.model.trainable_variables
 
     def start(self) -> None:
-        """Sets the first network's weights; a resumed training restores a checkpoint afterwards."""
+        """Sets the first network's weights; a resumed training restores its checkpoint afterwards."""
         self._restart()
 
     def apply(self) -> None:

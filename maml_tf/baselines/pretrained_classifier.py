@@ -1,4 +1,4 @@
-"""A classifier of all training classes, whose features the pretraining baselines adapt or compare."""
+"""Pretraining: a classifier of all training classes, whose features the baselines adapt or compare."""
 
 from __future__ import annotations
 
@@ -13,26 +13,22 @@ from maml_tf.tasks.image_store import ImageStore
 
 
 def feature_model(network: keras.Model) -> keras.Model:
-    """Returns what comes before the output layer, called head.
+    """Returns a model from inputs to the features before the output layer, [examples, features].
 
     Args:
-        network: One of `maml_tf.models`.
-
-    Returns:
-        A model of the network's own layers, from inputs to features [examples, features].
+        network: One of `maml_tf.models`, whose output layer is called "head". The models share the other layers.
     """
     return keras.Model(network.input, network.get_layer("head").input, name=f"{network.name}_features")
 
 
 def classifier(network: keras.Model, classes: int) -> keras.Model:
-    """Puts another output layer on a network: training it trains the network's own layers but for the head.
+    """Returns a model from inputs to logits [examples, classes]: a network with another output layer.
+
+    Training it trains all layers of `network` except the head.
 
     Args:
         network: One of `maml_tf.models`.
         classes: Number of classes to tell apart.
-
-    Returns:
-        A model from inputs to logits [examples, classes].
 
     Raises:
         ValueError: If `classes` is below 2.
@@ -56,15 +52,15 @@ def labelled_batches(
     """Draws endless batches of labelled images; element i is a function of (seed, i) alone.
 
     Args:
-        pool: The classes, with the transform of their images; these are copied.
+        pool: The classes; their images are copied.
         seed: Names the stream.
         batch_size: Images of an element.
-        rotations: Whether each class turned by 90, 180 and 270 degrees makes three classes more.
-        first: Index of the first element: a resumed training passes the iterations done.
+        rotations: Whether each class turned by 90, 180 and 270 degrees counts as three more classes.
+        first: Index of the first element: a resumed training passes its iterations so far.
 
     Returns:
-        Elements of images [batch, ...], as the pool's episodes have them, and labels [batch], of `len(pool)` classes,
-        or of four times as many.
+        Elements of images [batch, ...], transformed as in the pool's episodes, and labels [batch] from 0 to
+        `len(pool) - 1`, or to `4 * len(pool) - 1` with rotations.
 
     Raises:
         ValueError: If `batch_size` is not positive, or `first` is negative.
@@ -75,11 +71,14 @@ def labelled_batches(
     labels = tf.constant(np.repeat(np.arange(len(pool)), pool.class_sizes), tf.int32)
 
     def draw(index):
-        uniform = tf.random.stateless_uniform([2, batch_size], tf.stack([tf.cast(seed, tf.int64), index]), alg="philox")
-        chosen = tf.cast(uniform[0] * float(len(labels)), tf.int32)
+        # 64 random bits, modulo the limit: its bias is below 1e-12 for any number of images that memory holds.
+        bits = tf.random.stateless_uniform(
+            [2, batch_size], tf.stack([tf.cast(seed, tf.int64), index]), None, None, tf.uint64, alg="philox"
+        )
+        chosen = tf.cast(bits[0] % len(labels), tf.int64)
         batch, label = tf.gather(images, chosen), tf.gather(labels, chosen)
         if rotations:
-            turns = tf.cast(uniform[1] * 4.0, tf.int32)
+            turns = tf.cast(bits[1] % 4, tf.int32)
             batch, label = rotate_quarter_turns(batch, turns), 4 * label + turns
         return pool.transform(batch), label
 
