@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +14,8 @@ from maml_tf.core import episode_checks, selection
 from maml_tf.core.clone import clone
 from maml_tf.core.finite_losses import FiniteTraining, NonFiniteLossError, require_finite
 from maml_tf.core.functional import FunctionalModel
+from maml_tf.core.keras_interface import KeepsInnerLosses, masks_of, with_masks
 from maml_tf.core.known_offenders import warn_of_offenders
-from maml_tf.core.masks import masks_of, with_masks
 from maml_tf.core.meta_batch import examples_of, merged_states, numbered
 from maml_tf.core.meta_gradient import MetaGradient, check_task_map, meta_gradient, over_tasks
 from maml_tf.core.supervised_tasks import SupervisedTasks
@@ -23,7 +24,7 @@ from maml_tf.core.update_rules import UpdateRule, as_update_rule
 
 
 @keras.saving.register_keras_serializable(package="maml_tf")
-class MAML(FiniteTraining):
+class MAML(KeepsInnerLosses, FiniteTraining):
     """Model-agnostic meta-learning of any Keras model, Algorithms 1 and 2.
 
     Called on `(support_x, support_y, query_x)` it adapts the wrapped model to every task's support set and returns
@@ -95,6 +96,7 @@ class MAML(FiniteTraining):
         check_task_map(self.task_map, parallel_tasks)
         self.tasks = tasks
         self._loss_given = loss
+        self._evaluating = threading.RLock()
         self.built = True
         if not self.first_order:
             warn_of_offenders(model)
@@ -200,6 +202,12 @@ class MAML(FiniteTraining):
             variable.assign(value)
         FunctionalModel(adapted).assign_state(adaptation.state)
         return adapted
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """Measures the query sets after adaptation, as `keras.Model.evaluate`; threads do so one after the other."""
+        # They share the metrics' variables.
+        with self._evaluating:
+            return super().evaluate(*args, **kwargs)
 
     def train_step(self, data: Any) -> dict[str, Any]:
         inputs, targets = episode_checks.without_sample_weight(data)

@@ -6,13 +6,18 @@ import contextlib
 import inspect
 import tempfile
 import types
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import keras
 
-from maml_tf.core.functional import is_layer_graph
+from maml_tf.core.keras_interface import (
+    compile_holds_lambdas,
+    is_layer_graph,
+    layers_of,
+    quiet_config,
+    uncompiled_view,
+)
 
 
 def clone(model: keras.Model) -> keras.Model:
@@ -31,9 +36,7 @@ def clone(model: keras.Model) -> keras.Model:
         TypeError: If a subclassed model cannot be made again from its configuration.
     """
     if is_layer_graph(model):
-        with _uncompiled(model):
-            # Takes the layers' classes as they are: from_config would look them up by name.
-            copy = keras.models.clone_model(model, clone_function=_copied, recursive=True)
+        copy = _copy_of_graph(model, {})
     else:
         untold = _untold_arguments(type(model))
         if untold:
@@ -42,7 +45,8 @@ def clone(model: keras.Model) -> keras.Model:
                 f"Received: {type(model).__name__}, whose constructor takes {untold} and which has no get_config"
             )
         try:
-            copy = type(model).from_config(model.get_config())
+            with default_policy(model.dtype_policy):
+                copy = type(model).from_config(model.get_config())
             copy.build_from_config(model.get_build_config() or {})
         except (NotImplementedError, TypeError, ValueError) as error:
             raise TypeError(
@@ -59,7 +63,7 @@ def clone(model: keras.Model) -> keras.Model:
         # A flag set after the model was made is not in every configuration.
         if target.trainable != source.trainable:
             target.trainable = source.trainable
-    for target, source in zip(copy._flatten_layers(), model._flatten_layers(), strict=True):
+    for target, source in zip(layers_of(copy), layers_of(model), strict=True):
         if isinstance(target, keras.layers.Normalization):
             target.finalize_state()  # It computes with what it derives from its variables.
         if hasattr(source, "save_assets"):  # What a layer learned and holds in no variable, such as a vocabulary.
@@ -101,20 +105,27 @@ def remade(layer: keras.layers.Layer, config: dict[str, Any]) -> keras.layers.La
 
 
 @contextlib.contextmanager
-def lambdas_allowed() -> Iterator[None]:
-    """Keeps Keras from warning of lambdas in configurations, which `remade` takes from the layer itself.
-
-    Yields:
-        Nothing.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`", UserWarning)
+def default_policy(policy: str | keras.DTypePolicy) -> Iterator[None]:
+    """Makes a policy that of the layers made without one; each thread has a default policy of its own."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
         yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
-def _copied(layer: keras.layers.Layer) -> keras.layers.Layer:
-    with lambdas_allowed():
-        return remade(layer, layer.get_config())
+def _copy_of_graph(model: keras.Model, copies: dict[int, Any]) -> keras.Model:
+    """Copies a model made of layers alone; a layer that occurs several times has one copy in `copies`."""
+
+    def copied(layer: Any) -> Any:
+        if id(layer) not in copies:
+            graph = is_layer_graph(layer)
+            copies[id(layer)] = _copy_of_graph(layer, copies) if graph else remade(layer, quiet_config(layer))
+        return copies[id(layer)]
+
+    # Takes the layers' classes as they are: from_config would look them up by name.
+    return keras.models.clone_model(uncompiled_view(model), clone_function=copied)
 
 
 def _is_found_by_name(function: types.FunctionType) -> bool:
@@ -122,23 +133,10 @@ def _is_found_by_name(function: types.FunctionType) -> bool:
     return function.__module__.startswith("keras.") or registered is function
 
 
-@contextlib.contextmanager
-def _uncompiled(model: keras.Model) -> Iterator[None]:
-    """Hides that a model is compiled from Keras, which would compile a copy with losses and metrics found by name."""
-    compiled = [inner for inner in model._flatten_layers() if getattr(inner, "compiled", False)]
-    for inner in compiled:
-        inner.compiled = False
-    try:
-        yield
-    finally:
-        for inner in compiled:
-            inner.compiled = True
-
-
 def _compile_alike(copy: keras.Model, model: keras.Model) -> None:
     """Compiles a copy as the model is, unless Keras does not find its losses and metrics by name."""
-    if model.compiled:
-        with lambdas_allowed(), contextlib.suppress(TypeError, ValueError):
+    if model.compiled and not compile_holds_lambdas(model):
+        with contextlib.suppress(TypeError, ValueError):
             copy.compile_from_config(model.get_compile_config())
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from maml_tf.core.clone import lambdas_allowed, remade
+from maml_tf.core.clone import default_policy, remade
+from maml_tf.core.keras_interface import layers_of, quiet_config
 
 
 def float64_twin(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any | None:
@@ -35,8 +35,8 @@ def float64_twin(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
     if not isinstance(layer, keras.layers.Layer):
         return layer
     try:
-        with _float64_policy(), lambdas_allowed():
-            twin = remade(layer, _of_float64(layer.get_config()))
+        with default_policy("float64"):  # Of the sub-layers that a constructor makes without one.
+            twin = remade(layer, _of_float64(quiet_config(layer)))
             twin(*cast_floating(args, "float64"), **cast_floating(kwargs, "float64"))
         for target, source in zip(twin.variables, layer.variables, strict=True):
             target.assign(keras.ops.cast(source, target.dtype))
@@ -62,17 +62,6 @@ def cast_floating(nest: Any, dtype: str) -> Any:
     return tf.nest.map_structure(cast, nest)
 
 
-@contextmanager
-def _float64_policy() -> Iterator[None]:
-    """Makes float64 the data type of the sub-layers that a constructor makes without one."""
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float64")
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(policy)
-
-
 def _of_float64(config: Any) -> Any:
     """Replaces the floating data types in a configuration, those of nested layers too."""
     if isinstance(config, (list, tuple)):
@@ -90,6 +79,6 @@ def _is_floating(dtype: Any) -> bool:
 
 
 def _computes_in_float64(layer: keras.layers.Layer) -> bool:
-    dtypes = [inner.compute_dtype for inner in layer._flatten_layers()]
+    dtypes = [inner.compute_dtype for inner in layers_of(layer)]
     dtypes += [variable.dtype for variable in layer.variables]
     return all(dtype == "float64" for dtype in dtypes if keras.backend.is_float_dtype(dtype))

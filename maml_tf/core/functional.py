@@ -8,8 +8,17 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-# Keras gives this name to the variable that holds a seed generator's [seed, counter].
-_SEED_VARIABLE = "seed_generator_state"
+from maml_tf.core.keras_interface import (
+    layers_of,
+    losses_kept,
+    masks_of,
+    own_trainable_variables,
+    seed_variables,
+    take_losses,
+    training_argument,
+    with_masks,
+)
+
 # Odd, so that different tasks never share a seed; Knuth's multiplicative constant spreads neighbouring ones.
 _SEED_STRIDE = 2654435761
 
@@ -89,17 +98,18 @@ class FunctionalModel:
         Returns:
             A list of tensors, in the model's order.
         """
+        seeds = {id(variable) for variable in seed_variables(self.model)} if task is not None else ()
         values = []
         for variable in self.model.non_trainable_variables:
             value = tf.convert_to_tensor(variable)
-            if task is not None and variable.name == _SEED_VARIABLE:
+            if id(variable) in seeds:
                 offset = tf.cast(task, tf.int64) * _SEED_STRIDE % 2**31
                 value = value + tf.cast(tf.stack([offset, tf.zeros_like(offset)], axis=-1), value.dtype)
             values.append(value)
         return values
 
     def __call__(self, params: dict[str, tf.Tensor], state: Sequence[tf.Tensor], inputs: Any, training: bool):
-        """Calls the model without touching its variables.
+        """Calls the model without changing it, its variables or its inputs: safe in threads.
 
         Args:
             params: A tensor for every name in `names`.
@@ -115,15 +125,12 @@ class FunctionalModel:
                 next call would draw the same numbers again.
         """
         model = self.model
-        given = [
-            *zip(model.trainable_variables, [params[name] for name in self.names], strict=True),
-            *zip(model.non_trainable_variables, state, strict=True),
-        ]
-        with keras.StatelessScope(state_mapping=given, collect_losses=True) as scope:
-            # Keras does it only where no other model's call is around; else the losses of the last call count again.
-            model._clear_losses()
-            outputs = model(inputs, **training_argument(model, training))
-            losses = model.losses
+        trainable = list(zip(model.trainable_variables, [params[name] for name in self.names], strict=True))
+        given = [*trainable, *zip(model.non_trainable_variables, state, strict=True)]
+        with keras.StatelessScope(state_mapping=given, collect_losses=True) as scope, losses_kept():
+            outputs = model(_copies(inputs), **training_argument(model, training))
+            losses = take_losses(scope, model)
+            losses += [variable.regularizer(value) for variable, value in trainable if variable.regularizer is not None]
         known = {id(variable) for variable in [*model.variables, *model.metrics_variables]}
         if not known.issuperset(scope.state_mapping):
             raise ValueError(
@@ -144,19 +151,6 @@ class FunctionalModel:
             variable.assign(value)
 
 
-def training_argument(model: keras.Model, training: bool) -> dict[str, bool]:
-    """Makes the keyword arguments that hand a model Keras' training flag, as `keras.Model.fit` does.
-
-    Args:
-        model: A Keras model.
-        training: The flag.
-
-    Returns:
-        `{"training": training}`, or nothing for a model whose `call` does not take it.
-    """
-    return {"training": training} if model._call_has_training_arg else {}
-
-
 def unique_names(model: keras.Model) -> list[str]:
     """Names a model's trainable variables by their paths, with a number after the layer where another has its name.
 
@@ -166,7 +160,7 @@ def unique_names(model: keras.Model) -> list[str]:
     Returns:
         As many different strings, such as "hidden/kernel" and "hidden#2/kernel" of two layers of one name.
     """
-    owners = {id(variable): id(layer) for layer in model._flatten_layers() for variable in layer._trainable_variables}
+    owners = {id(variable): id(layer) for layer in layers_of(model) for variable in own_trainable_variables(layer)}
     numbers: dict[str, dict[int | None, int]] = {}
     names: dict[str, None] = {}
     for variable in model.trainable_variables:
@@ -209,21 +203,8 @@ def bind(variables: Sequence[keras.Variable], values: Sequence[tf.Tensor]) -> ke
     return keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True)))
 
 
-def is_layer_graph(layer: keras.layers.Layer) -> bool:
-    """Tells models that are made of layers alone from layers, and from models with code of their own.
-
-    Args:
-        layer: A model or layer.
-
-    Returns:
-        True for a sequential or functional model, not for one of a subclass.
-    """
-    # Keras does not export the class of functional models.
-    return type(layer) is keras.Sequential or type(layer).__name__ == "Functional"
-
-
 def _require_no_float16(model: keras.Model) -> None:
-    for layer in model._flatten_layers():
+    for layer in layers_of(model):
         if layer.compute_dtype == "float16":
             raise ValueError(
                 "Expected a model that computes in float32, float64 or bfloat16: inner gradients in float16 "
@@ -233,9 +214,14 @@ def _require_no_float16(model: keras.Model) -> None:
 
 
 def _require_no_carried_state(model: keras.Model) -> None:
-    for layer in model._flatten_layers():
+    for layer in layers_of(model):
         if isinstance(layer, keras.layers.RNN) and layer.stateful:
             raise ValueError(
                 "Expected layers that begin every batch anew: tasks are no batches that follow each other. "
                 f"Received: layer {layer.name!r} with stateful=True"
             )
+
+
+def _copies(inputs: Any) -> Any:
+    """Copies a nest of tensors with their masks: a layer may attach a mask of its own to what it returns as it is."""
+    return with_masks(inputs, masks_of(inputs))

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from maml_tf.core.keras_interface import layers_of
+
 _STATISTICS = "its variance treats the mean as a constant, so second derivatives are wrong; use maml_tf.layers.{}"
 _CUDNN = "cuDNN kernels have no second derivative; pass use_cudnn=False"
 _INTERPOLATION = "interpolation {!r} has no second derivative"
@@ -55,7 +57,7 @@ def _offenders_in(layer: keras.layers.Layer) -> Iterator[Offender]:
     if reason:
         yield Offender(layer.name, reason)
         return
-    for inner in layer._flatten_layers(include_self=False, recursive=False):
+    for inner in layers_of(layer, include_self=False, recursive=False):
         yield from _offenders_in(inner)
 
 

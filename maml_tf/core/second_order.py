@@ -6,6 +6,7 @@ tested on the inputs it meets in the model: its Hessian-vector product against c
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -15,11 +16,13 @@ import numpy as np
 import tensorflow as tf
 
 from maml_tf.core.float64_twin import cast_floating, float64_twin
-from maml_tf.core.functional import FunctionalModel, is_layer_graph
+from maml_tf.core.functional import FunctionalModel
+from maml_tf.core.keras_interface import is_layer_graph, layers_of
 from maml_tf.core.known_offenders import known_offenders
 
 _ATTEMPTS = 2
 _JITTER = 1e-2
+_ONE_RECORDING = threading.Lock()
 
 
 class _Precision(NamedTuple):
@@ -129,7 +132,7 @@ def _operations(layer: Any) -> list[Any]:
     """Lists what a model calls: leaf layers, operations of a functional graph, and layers with code of their own."""
     if not isinstance(layer, keras.layers.Layer):
         return [layer]
-    nested = [layer, *layer._flatten_layers(include_self=False)]
+    nested = [layer, *layers_of(layer, include_self=False)]
     graphs = [inner for inner in nested if is_layer_graph(inner)]
     operations = [operation for graph in graphs for operation in getattr(graph, "operations", [])]
     everything = {id(operation): operation for operation in [*operations, *nested]}.values()
@@ -138,21 +141,26 @@ def _operations(layer: Any) -> list[Any]:
 
 @contextmanager
 def _recording(operations: list[Any], calls: dict[int, _Call]) -> Iterator[None]:
+    """Notes this thread's calls of the operations; other threads call them as ever."""
+    recorded = threading.get_ident()
+
     def recorder(operation, original):
         def call(*args, **kwargs):
             outputs = original(*args, **kwargs)
-            calls.setdefault(id(operation), _Call(operation, args, kwargs))
+            if threading.get_ident() == recorded:
+                calls.setdefault(id(operation), _Call(operation, args, kwargs))
             return outputs
 
         return call
 
-    for operation in operations:
-        object.__setattr__(operation, "call", recorder(operation, operation.call))
-    try:
-        yield
-    finally:
+    with _ONE_RECORDING:
         for operation in operations:
-            object.__delattr__(operation, "call")
+            object.__setattr__(operation, "call", recorder(operation, operation.call))
+        try:
+            yield
+        finally:
+            for operation in operations:
+                object.__delattr__(operation, "call")
 
 
 def _check(call: _Call, dtype: str, seed: int) -> Finding | None:

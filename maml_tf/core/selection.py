@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from maml_tf.core.functional import unique_names
+from maml_tf.core.keras_interface import layers_of
 
 Selection = Callable[[keras.Model], list[str]]
 _register = keras.saving.register_keras_serializable(package="maml_tf")
@@ -115,6 +116,6 @@ class matching:
 
 def _layers(model: keras.Model) -> list[keras.layers.Layer]:
     """Lists a model's layers in the order in which they were added, those of models inside it in place of these."""
-    inner = model._flatten_layers(include_self=False, recursive=False)
+    inner = layers_of(model, include_self=False, recursive=False)
     listed = (_layers(layer) if isinstance(layer, keras.Model) else [layer] for layer in inner)
     return list(itertools.chain.from_iterable(listed))

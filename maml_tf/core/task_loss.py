@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from maml_tf.core.functional import total
+from maml_tf.core.keras_interface import mask_of
 
 
 def as_task_loss(loss: Any) -> Callable[[Any, Any], tf.Tensor]:
@@ -77,7 +78,7 @@ def _of_function(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], tf
 
 def _reduced(values: tf.Tensor, y_pred: tf.Tensor, total: bool = False) -> tf.Tensor:
     """Averages, or adds up, the values that the predictions' mask does not hide."""
-    mask = getattr(y_pred, "_keras_mask", None)
+    mask = mask_of(y_pred)
     if mask is None or len(values.shape) < len(mask.shape):
         return tf.reduce_sum(values) if total else tf.reduce_mean(values)
     mask = tf.reshape(mask, tf.concat([tf.shape(mask), tf.ones([len(values.shape) - len(mask.shape)], tf.int32)], 0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from maml_tf.core.functional import is_layer_graph
+from maml_tf.core.keras_interface import is_layer_graph, layers_of
 
 # Layers of matrix products and element-wise functions: merging tasks and XLA both pay.
 _DENSE_LAYERS = (
@@ -31,7 +31,7 @@ def choose_task_map(model: keras.Model) -> str:
     """
     on_gpu = bool(tf.config.list_logical_devices("GPU"))
     # tf.vectorized_map cannot merge the second derivative of a loop, as recurrent layers have, and `call`s may.
-    recurrent = any(isinstance(layer, keras.layers.RNN) for layer in model._flatten_layers())
+    recurrent = any(isinstance(layer, keras.layers.RNN) for layer in layers_of(model))
     mergeable = is_layer_graph(model) and not recurrent
     return "vectorized" if _is_dense(model) or (on_gpu and mergeable) else "mapped"
 
@@ -52,5 +52,5 @@ def choose_jit_compile(model: keras.Model) -> bool:
 def _is_dense(layer: keras.layers.Layer) -> bool:
     """Tells models of dense layers alone; code of a model's or layer's own may hold loops, which cannot be merged."""
     if is_layer_graph(layer):
-        return all(_is_dense(inner) for inner in layer._flatten_layers(include_self=False, recursive=False))
+        return all(_is_dense(inner) for inner in layers_of(layer, include_self=False, recursive=False))
     return type(layer) in _DENSE_LAYERS

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from maml_tf.core.functional import is_layer_graph
+from maml_tf.core.keras_interface import is_layer_graph
 from maml_tf.core.update_rules import UpdateRule
 from maml_tf.rl.gaussian import Gaussian
 from maml_tf.rl.hessian_products import Linearization, derivatives

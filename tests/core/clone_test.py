@@ -1,5 +1,6 @@
 """Tests of maml_tf.core.clone."""
 
+import concurrent.futures
 import contextlib
 import warnings
 
@@ -240,6 +241,24 @@ class CloneTest(parameterized.TestCase):
         model = sequential(normalization, keras.layers.Dense(1))
         x = keras.random.normal((4, 3), seed=2)
         np.testing.assert_array_equal(clone(model)(x), model(x))
+
+    def test_in_another_thread_the_data_type_is_the_models(self):
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy("float64")
+        try:
+            model = Subclassed(2)
+            model(tf.ones((1, 3)))
+        finally:
+            keras.config.set_dtype_policy(before)
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            copy = pool.submit(clone, model).result()
+        self.assertEqual({variable.dtype for variable in copy.variables}, {"float64"})
+
+    def test_a_nested_sequential_subclass_keeps_its_code(self):
+        model = sequential(Residual([keras.Input((3,)), keras.layers.Dense(3)]))
+        copy = clone(model)
+        self.assertIs(type(copy.layers[0]), Residual)
+        np.testing.assert_array_equal(copy(tf.ones((2, 3))), model(tf.ones((2, 3))))
 
     def test_sequential_subclass_that_cannot_be_made_again(self):
         with self.assertRaisesRegex(TypeError, "Expected a subclassed model that can be made again.*FixedResidual"):

@@ -5,9 +5,8 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
-from maml_tf.core.functional import FunctionalModel, bind, is_layer_graph, unique_names
-from tests.support.small_learner import Subclassed
-from tests.support.small_models import FixedResidual, sequential
+from maml_tf.core.functional import FunctionalModel, bind, unique_names
+from tests.support.small_models import sequential
 
 
 class FunctionalModelTest(parameterized.TestCase):
@@ -211,15 +210,6 @@ class BindTest(absltest.TestCase):
     def test_counts_must_agree(self):
         with self.assertRaises(ValueError):
             bind([keras.Variable(1.0)], [])
-
-
-class IsLayerGraphTest(absltest.TestCase):
-    def test_models_with_code_of_their_own_are_none(self):
-        inputs = keras.Input((3,))
-        self.assertTrue(is_layer_graph(sequential()))
-        self.assertTrue(is_layer_graph(keras.Model(inputs, keras.layers.Dense(1)(inputs))))
-        for layer in (Subclassed(), FixedResidual(), keras.layers.Dense(1)):
-            self.assertFalse(is_layer_graph(layer))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,173 @@
+"""Every use of Keras' private interface, in one place: what a new version of Keras can break is here.
+
+Tested with the oldest and the newest Keras that setup.py allows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+def layers_of(layer: keras.layers.Layer, *, include_self: bool = True, recursive: bool = True) -> list[Any]:
+    """Lists a layer and the layers that it holds.
+
+    Args:
+        layer: A layer or model.
+        include_self: Whether `layer` itself is the first.
+        recursive: Whether layers inside layers are listed too.
+    """
+    return layer._flatten_layers(include_self=include_self, recursive=recursive)
+
+
+def own_trainable_variables(layer: keras.layers.Layer) -> list[keras.Variable]:
+    """Lists the trainable variables that a layer made itself, without those of the layers inside it."""
+    return layer._trainable_variables
+
+
+def seed_variables(model: keras.Model) -> list[keras.Variable]:
+    """Lists the variables [seed, counter] of the `keras.random.SeedGenerator`s that a model's layers hold."""
+    return [generator.state for layer in layers_of(model) for generator in layer._seed_generators]
+
+
+def is_layer_graph(layer: Any) -> bool:
+    """Tells sequential and functional models, which are made of layers alone, from all else: also from subclasses."""
+    # Keras does not export the class of functional models.
+    return type(layer) is keras.Sequential or type(layer).__name__ == "Functional"
+
+
+def training_argument(model: keras.Model, training: bool) -> dict[str, bool]:
+    """Makes the keyword arguments that hand a model Keras' training flag: none if its `call` does not take it."""
+    return {"training": training} if model._call_has_training_arg else {}
+
+
+class _Caller:
+    """Stands where Keras expects the outermost layer of a call, whose losses it clears."""
+
+    def _clear_losses(self) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def losses_kept() -> Iterator[None]:
+    """Keeps Keras from clearing the losses of the layers called inside, which another thread may be adding up."""
+    caller = _Caller()
+    keras.layers.Layer._get_call_context(caller)
+    try:
+        yield
+    finally:
+        keras.layers.Layer._maybe_reset_call_context(caller)
+
+
+class KeepsInnerLosses:
+    """Mixin for a Keras model that wraps a user's: a call of it does not clear the losses of the user's layers."""
+
+    def _clear_losses(self) -> None:
+        pass
+
+
+def take_losses(scope: keras.StatelessScope, model: keras.Model) -> list[tf.Tensor]:
+    """Takes the losses that layers added inside a scope, and the notes of them that Keras leaves in the layers."""
+    noted = {id(loss) for loss in scope.losses}
+    if noted:
+        for layer in layers_of(model):
+            layer._loss_ids.difference_update(noted)
+    return list(scope.losses)
+
+
+def mask_of(tensor: Any) -> tf.Tensor | None:
+    """Reads the mask that Keras attached to a tensor, or None."""
+    return getattr(tensor, "_keras_mask", None)
+
+
+def masks_of(outputs: Any) -> list[tuple[tf.Tensor, ...]]:
+    """Reads the masks that Keras attached to a model's outputs, as values that survive a map over tasks.
+
+    Args:
+        outputs: Nest of tensors.
+
+    Returns:
+        For each output, in the order of `tf.nest.flatten`, its mask in a tuple, or an empty tuple.
+    """
+    masks = map(mask_of, tf.nest.flatten(outputs))
+    return [() if mask is None else (mask,) for mask in masks]
+
+
+def with_masks(outputs: Any, masks: list[tuple[tf.Tensor, ...]]) -> Any:
+    """Attaches masks to copies of a model's outputs, where Keras' losses and metrics look for them.
+
+    Args:
+        outputs: Nest of tensors.
+        masks: As `masks_of` returns them.
+
+    Returns:
+        The same nest of new tensors.
+
+    Example:
+    >>> import keras
+    >>> from maml_tf.core.keras_interface import masks_of, with_masks
+    >>> hidden = with_masks(keras.ops.ones((2, 3)), [(keras.ops.array([True, False]),)])
+    >>> [[row.numpy().tolist() for row in mask] for mask in masks_of(hidden)]
+    [[[True, False]]]
+    """
+    copies = [tf.identity(output) if tf.is_tensor(output) else output for output in tf.nest.flatten(outputs)]
+    for copy, mask in zip(copies, masks, strict=True):
+        if mask:
+            (copy._keras_mask,) = mask
+    return tf.nest.pack_sequence_as(outputs, copies)
+
+
+def uncompiled_view(model: keras.Model) -> keras.Model:
+    """Makes an object with a model's layers and attributes that is not compiled; the model stays as it is.
+
+    Copying a compiled model Keras compiles the copy, with losses and metrics that it looks up by name.
+    """
+    return _view(model, compiled=False)
+
+
+def quiet_config(layer: Any) -> dict[str, Any]:
+    """Returns `layer.get_config()` without Keras' warning of lambdas, for which a named function stands in.
+
+    Python's own way of silencing a warning silences all threads.
+    """
+    return _without_lambdas(layer, {}).get_config()
+
+
+def compile_holds_lambdas(model: keras.Model) -> bool:
+    """Tells a model that was compiled with lambdas, which Keras serializes with a warning and does not load."""
+    compiled_with = getattr(model, "_compile_config", None)
+    return compiled_with is not None and any(map(_is_lambda, keras.tree.flatten(compiled_with.config)))
+
+
+def _view(layer: Any, **changed: Any) -> Any:
+    view = object.__new__(type(layer))
+    view.__dict__.update({**vars(layer), **changed})
+    return view
+
+
+def _without_lambdas(value: Any, views: dict[int, Any]) -> Any:
+    if _is_lambda(value):
+        return _nameless
+    if isinstance(value, (list, tuple)) and any(isinstance(item, keras.layers.Layer) for item in value):
+        return [_without_lambdas(item, views) for item in value]
+    if not isinstance(value, keras.Operation):
+        return value
+    if id(value) not in views:
+        views[id(value)] = _view(value)
+        attributes = {name: _without_lambdas(attribute, views) for name, attribute in vars(value).items()}
+        views[id(value)].__dict__.update(attributes)
+    return views[id(value)]
+
+
+def _is_lambda(value: Any) -> bool:
+    return isinstance(value, types.FunctionType) and value.__name__ == "<lambda>"
+
+
+def _nameless(*args: Any, **kwargs: Any) -> Any:
+    """Stands for a lambda in a configuration."""
+    raise TypeError("Expected a function. Received: the name that stands for a lambda in a layer's configuration")
