@@ -43,10 +43,13 @@ gc.disable()
 from absl import app, flags
 
 from maml_tf import pretrained
-from maml_tf.experiments import binary, classification, options
-from maml_tf.experiments.classification_config import EVALUATION_FIELDS, ClassificationConfig
+from maml_tf.configuration import define_flags, given, settings
+from maml_tf.experiments import binary, classification
+from maml_tf.experiments.classification_config import ClassificationConfig
 
-_OPTIONS = [option for option in options.options(ClassificationConfig) if option.name in EVALUATION_FIELDS]
+_SETTINGS = [
+    field for name, field in settings(ClassificationConfig).items() if field.for_evaluation and name != "steps_per_call"
+]
 
 flags.DEFINE_string("checkpoint", None, "Directory of the training: the --logdir of the binary that trained.")
 flags.DEFINE_string("pretrained", None, "Instead of it, weights of the package: a name of pretrained.available().")
@@ -54,7 +57,7 @@ flags.DEFINE_string(
     "output", None, "Directory for results.json and the figure, by default --checkpoint, or runs/<--pretrained>."
 )
 binary.define_task_a_thread(flags)
-options.define_flags(flags, _OPTIONS, "By default the training's.")
+define_flags(flags, _SETTINGS, "By default the training's.")
 
 
 def experiment(values: Mapping[str, Any]) -> str:
@@ -63,7 +66,7 @@ def experiment(values: Mapping[str, Any]) -> str:
     output = values["output"] or checkpoint or f"runs/{name}"
     if name:
         checkpoint = pretrained.unpack(name, output)
-    rows = classification.evaluate(checkpoint, options.given(values, _OPTIONS), output)
+    rows = classification.evaluate(checkpoint, given(values, _SETTINGS), output)
     return binary.report(rows, output, percent=True)
 
 

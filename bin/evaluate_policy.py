@@ -23,11 +23,14 @@ gc.disable()
 from absl import app, flags
 
 from maml_tf import pretrained
-from maml_tf.experiments import binary, meta_rl, options
-from maml_tf.experiments.meta_rl_config import EVALUATION_FIELDS, METHODS, MetaRLConfig
+from maml_tf.configuration import define_flags, given, settings
+from maml_tf.experiments import binary, meta_rl
+from maml_tf.experiments.meta_rl_config import METHODS, MetaRLConfig
 from maml_tf.experiments.trained_policy import TrainedPolicy
 
-_OPTIONS = [option for option in options.options(MetaRLConfig) if option.name in EVALUATION_FIELDS]
+_SETTINGS = [
+    field for name, field in settings(MetaRLConfig).items() if field.for_evaluation and name != "checkpoint_seconds"
+]
 
 flags.DEFINE_string("checkpoint", None, "Directory of the training: the --logdir of the binary that trained.")
 flags.DEFINE_enum("method", None, METHODS, "Whose policy of it, by default that of maml.")
@@ -37,7 +40,7 @@ flags.DEFINE_string(
 )
 flags.DEFINE_enum("videos", "gif", ["gif", "mp4", "none"], "Format of the videos of two tasks before and after a step.")
 binary.define_task_a_thread(flags)
-options.define_flags(flags, _OPTIONS, "By default the training's.")
+define_flags(flags, _SETTINGS, "By default the training's.")
 
 
 def experiment(values: Mapping[str, Any]) -> str:
@@ -47,7 +50,7 @@ def experiment(values: Mapping[str, Any]) -> str:
         trained = pretrained.trained_policy(name)
     else:
         trained = TrainedPolicy.of_training(checkpoint, values["method"] or "maml")
-    config = dataclasses.replace(trained.config, **options.given(values, _OPTIONS))
+    config = trained.config.for_evaluation(given(values, _SETTINGS))
     output = values["output"] or (f"runs/{name}" if name else str(pathlib.Path(checkpoint, "evaluation")))
     rows = meta_rl.evaluate_again(dataclasses.replace(trained, config=config), output, values["videos"])
     return binary.report(rows, output)

@@ -21,26 +21,25 @@ gc.disable()
 
 from absl import app, flags
 
-from maml_tf.experiments import binary, options
+from maml_tf.configuration import define_flags, given, settings
+from maml_tf.experiments import binary
 from maml_tf.experiments.classification_config import ClassificationConfig
 from maml_tf.experiments.classification_files import write_untrained
 from maml_tf.experiments.classification_presets import make_config, preset_fields
 from maml_tf.experiments.original_checkpoint import assign_original, read_original
 
-_OPTIONS = [option for option in options.options(ClassificationConfig) if option.name != "dataset"]
+_SETTINGS = [field for name, field in settings(ClassificationConfig).items() if name != "dataset"]
 
 flags.DEFINE_string("checkpoint", None, "Prefix of the checkpoint's files, such as logs/.../model59999.")
 flags.DEFINE_enum("dataset", "omniglot", ["omniglot", "mini_imagenet"], "What it was trained on.")
 flags.DEFINE_string("preset", "5way_1shot_paper", "Settings of the network and of its adaptation.")
 flags.DEFINE_string("logdir", "runs/original", "Directory for the weights and their settings.")
-options.define_flags(
-    flags, _OPTIONS, "By default the preset's.", preset_fields("omniglot") | preset_fields("mini_imagenet")
-)
+define_flags(flags, _SETTINGS, "By default the preset's.", preset_fields("omniglot") | preset_fields("mini_imagenet"))
 
 
 def experiment(values: Mapping[str, Any]) -> str:
     """Imports."""
-    config = make_config(values["dataset"], values["preset"], **options.given(values, _OPTIONS))
+    config = make_config(values["dataset"], values["preset"], **given(values, _SETTINGS))
     weights = read_original(values["checkpoint"])
     write_untrained(values["logdir"], config, lambda network: assign_original(network, weights))
     return f"Written to {values['logdir']}"

@@ -21,10 +21,11 @@ gc.disable()
 
 from absl import app, flags
 
-from maml_tf.experiments import binary, meta_rl, options
+from maml_tf.configuration import define_flags, given, settings
+from maml_tf.experiments import binary, meta_rl
 from maml_tf.experiments.meta_rl_config import METHODS, NAVIGATION, MetaRLConfig, preset, preset_fields
 
-_OPTIONS = [option for option in options.options(MetaRLConfig) if option.name != "environment"]
+_SETTINGS = [field for name, field in settings(MetaRLConfig).items() if name != "environment"]
 
 binary.define_training_flags(flags, "runs/point_navigation", "Directory for all that is written.")
 flags.DEFINE_list("method", ["maml"], f"Methods to train and evaluate: all, or of {', '.join(METHODS)}.")
@@ -36,7 +37,7 @@ flags.DEFINE_enum(
     "goal", "disc", ["disc", "square"],
     "An episode ends within 0.01 of the goal, as in the paper's text, or where each coordinate is, as in its code.",
 )  # fmt: skip
-options.define_flags(flags, _OPTIONS, "By default the paper's.", preset_fields("point_navigation"))
+define_flags(flags, _SETTINGS, "By default the paper's.", preset_fields("point_navigation"))
 
 
 def experiment(values: Mapping[str, Any]) -> str:
@@ -48,7 +49,7 @@ def experiment(values: Mapping[str, Any]) -> str:
             "Received: both"
         )
     [environment] = [name for name, of_name in NAVIGATION.items() if of_name == variant]
-    config = preset(environment, **options.given(values, _OPTIONS))
+    config = preset(environment, **given(values, _SETTINGS))
     rows = meta_rl.run(config, values["method"], values["logdir"], values["resume"])
     return binary.report(rows, values["logdir"])
 

@@ -18,12 +18,10 @@ import numpy as np
 import tensorflow as tf
 
 import maml_tf
-from maml_tf.training.checkpointing import differences
+from maml_tf.configuration import Configuration, differences, from_dict
 from maml_tf.training.files import read_json, write_atomically
 
 RESULTS = "results.json"
-# Fields of a configuration on which no row depends.
-_FREE_FIELDS = ("methods", "checkpoint_seconds")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +177,7 @@ class MethodResults:
     Args:
         path: The file.
         experiment: Name of the experiment.
-        config: The configuration, a dataclass.
+        config: The configuration.
         methods: The methods that this run measures.
         resume: Whether the run continues from checkpoints. Rows of another configuration are then replaced if they are
             all of `methods`: the checkpoints have checked what may change.
@@ -189,8 +187,9 @@ class MethodResults:
 
     Example:
     >>> import dataclasses, tempfile
+    >>> from maml_tf.configuration import Configuration
     >>> from maml_tf.results import MethodResults, Row
-    >>> config = dataclasses.make_dataclass("Config", [])()
+    >>> config = dataclasses.make_dataclass("Config", [], bases=(Configuration,))()
     >>> with tempfile.TemporaryDirectory() as logdir:
     ...     for method in ("maml", "oracle"):  # Two runs.
     ...         results = MethodResults(f"{logdir}/results.json", "sinusoid", config, [method])
@@ -200,7 +199,7 @@ class MethodResults:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], experiment: str, config: Any, methods: Collection[str], resume: bool = False
+        self, path: str | os.PathLike[str], experiment: str, config: Configuration, methods: Collection[str], resume: bool = False
     ):
         self._path, self._experiment, self._config = pathlib.Path(path), experiment, config
         self._began = time.monotonic()
@@ -269,16 +268,12 @@ def _cell(row: Row, percent: bool) -> str:
     return cell
 
 
-def _differences(content: dict[str, Any], experiment: str, config: Any) -> str:
+def _differences(content: dict[str, Any], experiment: str, config: Configuration) -> str:
     if content["experiment"] != experiment:
         return differences({"experiment": content["experiment"]}, {"experiment": experiment})
-    # Files written before a field existed lack it.
-    defaults = _json_ready(dataclasses.asdict(type(config)()))
-    stored, given = (
-        {name: value for name, value in values.items() if name not in _FREE_FIELDS}
-        for values in ({**defaults, **content["config"]}, _json_ready(dataclasses.asdict(config)))
-    )
-    return differences(stored, given)
+    # A file from before a field existed lacks it: from_dict fills in the default.
+    stored = from_dict(type(config), content["config"])
+    return differences(stored.results_identity(), config.results_identity())
 
 
 def _json_ready(value: Any) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 import maml_tf
+from maml_tf.configuration import Configuration, setting
 from maml_tf.results import MethodResults, Row, file_digest, format_table, read_rows, write_results
 
 
@@ -137,10 +138,10 @@ pretrained     10  mse     -               -2.000 +- 0.080  1.96e+06 +- 0.080"""
 
 
 @dataclasses.dataclass(frozen=True)
-class RunConfig:
-    methods: tuple[str, ...] = ()
-    seed: int = 1
-    checkpoint_seconds: float = 1.0
+class RunConfig(Configuration):
+    methods: tuple[str, ...] = setting((), "Methods.", role="runtime")
+    seed: int = setting(1, "Seed.")
+    checkpoint_seconds: float = setting(1.0, "Seconds.", role="runtime")
 
 
 def rows_of(method, mean=0.5):

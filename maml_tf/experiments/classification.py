@@ -155,7 +155,7 @@ def evaluate(
     Args:
         logdir: Directory that `train` wrote.
         overrides: Fields of the configuration to change, of
-            `maml_tf.experiments.classification_config.EVALUATION_FIELDS`.
+            those that an evaluation may change.
         output: Directory for results.json and accuracy.png, by default the same one.
 
     Returns:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from maml_tf.configuration import Setting, define_flags, given, settings
 from maml_tf.experiments import binary, classification
 from maml_tf.experiments.classification_config import ClassificationConfig
 from maml_tf.experiments.classification_files import load_config
 from maml_tf.experiments.classification_presets import make_config, preset_fields, presets
-from maml_tf.experiments.options import Option, define_flags, given, options
 
 _PRESET = "5way_1shot"
 
 
-def define_classification_flags(flags: Any, dataset: str, left_out: Sequence[str] = ()) -> list[Option]:
+def define_classification_flags(flags: Any, dataset: str, left_out: Sequence[str] = ()) -> list[Setting]:
     """Defines the flags of a data set's binary: mode, preset, those of every training, and the configuration's.
 
     Args:
@@ -23,10 +23,10 @@ def define_classification_flags(flags: Any, dataset: str, left_out: Sequence[str
         left_out: Fields of the configuration that mean nothing for it.
 
     Returns:
-        The options that `run` picks from the flags' values.
+        The settings that `run` picks from the flags' values.
     """
     flags.disclaim_key_flags()  # To --help they are the binary's own.
-    chosen = [option for option in options(ClassificationConfig) if option.name not in ("dataset", *left_out)]
+    chosen = [field for name, field in settings(ClassificationConfig).items() if name not in ("dataset", *left_out)]
     flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "Whether to train, or to evaluate what was trained.")
     flags.DEFINE_enum(
         "preset", None, presets(dataset), f"Settings of a training that the other flags change. By default {_PRESET}."
@@ -40,7 +40,7 @@ def define_classification_flags(flags: Any, dataset: str, left_out: Sequence[str
     return chosen
 
 
-def run(values: Mapping[str, Any], dataset: str, chosen: Sequence[Option]) -> str:
+def run(values: Mapping[str, Any], dataset: str, chosen: Sequence[Setting]) -> str:
     """Trains, or evaluates what was trained.
 
     Args:

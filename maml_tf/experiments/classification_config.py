@@ -3,134 +3,154 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any
 
-from maml_tf.experiments.config import at_default, check_at_least, check_multiple, check_positive
-from maml_tf.experiments.options import check_choices
+from maml_tf.configuration import Configuration, check_multiple, nearest_divisor, setting
 
 TRAINING, VALIDATION, TEST, SUMMARIES = range(4)
 
-# What an evaluation may change without changing what was trained.
-EVALUATION_FIELDS = (
-    "data_dir", "cache_dir", "seed", "evaluation_steps", "evaluation_queries", "test_tasks", "batch_statistics",
-    "parallel_tasks",
-)  # fmt: skip
-# What a resumed training may change.
-_RESUME_FIELDS = (
-    "data_dir", "cache_dir", "iterations", "test_tasks", "steps_per_call", "parallel_tasks",
-)  # fmt: skip
-_ADDED_FIELDS = ("meta_learning_rate_decay", "initial_weights")
-
 
 @dataclasses.dataclass(frozen=True)
-class ClassificationConfig:
+class ClassificationConfig(Configuration):
     """What an experiment of few-shot image classification depends on.
 
-    Attributes:
-        dataset: Whose classes the tasks are made of.
-        data_dir: Folder of the data; see `maml_tf.tasks.Omniglot` and `maml_tf.tasks.MiniImagenet`.
-        cache_dir: Where decoded images are kept, by default a folder under Keras' own.
-        split: How Omniglot's characters are divided: characters (1100 / 100 / 423, the paper's way) or alphabets.
-        seed: Seed of weights and episodes.
-        iterations: Training iterations. (The paper's: 60,000.)
-        ways: Classes N of a task.
-        shots: Examples K of a class to adapt on.
-        queries: Query examples of a class in training. (The paper's: K on Omniglot, 15 on mini-ImageNet.)
-        evaluation_queries: Query examples of a class in validation and test. (The paper's: K.)
-        meta_batch_size: Tasks an iteration.
-        method: maml; or a baseline: pretrained, a classifier of all training classes, of which the test fine-tunes the
-            network and compares features (nearest neighbour); random, the same with the initial weights.
-        batch_size: Images of an iteration in pretraining.
-        inner_steps: Inner steps in training.
-        evaluation_steps: Inner steps in validation and test.
-        loss_scale: The loss that step sizes and gradient_clip are meant for. mean: the mean cross-entropy of a task's
-            examples. original: the original implementation's, which the paper's step sizes are on; its inner loss is
-            N times the mean, its outer loss N * queries / K times. The conversion: an inner_learning_rate of 0.4 with
-            5 ways, 0.1 with 20 ways and 0.01 with 5 ways on original are 2.0, 2.0 and 0.05 on mean. It is
-            exact, and losses are reported as means in either case.
-        inner_learning_rate: Inner step size alpha, on loss_scale; with learned step sizes their initial value.
-        step_sizes: Whether the step size is fixed, or learned for every weight (Meta-SGD), layer, or layer_and_step.
-        adapted: Which weights the inner steps change: everything (MAML), weights (all but the offsets of batch
-            normalization, as the original), the output layer, head (ANIL), or the free parameters at the input, context
-            (Appendix C.2).
-        context: Number of free parameters that are joined to the input, as channels, at each of its positions.
-        meta_learning_rate: Learning rate of Adam, the outer optimizer.
-        meta_learning_rate_decay: What becomes of it. none: it stays, as the paper's. cosine: it falls to 0 at the last
-            iteration, as half a cosine, so that a resume cannot change how many iterations there are.
-        initial_weights: File of the weights to start from, instead of random ones: best.weights.h5 of another training,
-            or an entry's of `maml_tf.pretrained`. They must be those of the same learner. Adam starts anew.
-        gradient_clip: Bound of every element of the outer gradient, on loss_scale. (The paper's: 10 on original,
-            for mini-ImageNet alone.)
-        first_order: Whether to drop second derivatives.
-        network: conv (4 modules: on Omniglot strided, on mini-ImageNet with pooling) or dense (256, 128, 64, 64 units).
-        filters: Filters of each convolution. (The paper's: 64 on Omniglot, 32 on mini-ImageNet.)
-        head: Initial weights of the output layer. (The original's: normal, N(0, 1), on Omniglot, glorot_uniform on
-            mini-ImageNet.)
-        batch_statistics: What batch normalization uses for a query at meta-test. transductive: the statistics of the
-            query examples, as the original. support: those of the task's support examples alone. running: moving
-            averages of training, which only a training with it keeps. Inner steps use the support set's, and the
-            query passes of training the query set's.
-        iterations_per_epoch: Iterations between lines of TensorBoard.
-        validate_every: Iterations between validations; the weights of the best one are kept.
-        validation_tasks: Tasks of a validation, the same each time.
-        test_tasks: Tasks of the test. (The paper's: 600.)
-        steps_per_call: Iterations of one call from Python. They are unrolled into one graph.
-        parallel_tasks: Tasks held in memory at once, by default as many as is fastest. The gradient stays the same.
+    Intervals that are not given follow the number of iterations: they are 500, 100 and 1 where these divide it.
     """
 
-    dataset: Literal["omniglot", "mini_imagenet"] = "omniglot"
-    data_dir: str | None = None
-    cache_dir: str | None = None
-    split: Literal["characters", "alphabets"] = "characters"
-    seed: int = 1
-    iterations: int = 60_000
-    ways: int = 5
-    shots: int = 1
-    queries: int = 1
-    evaluation_queries: int = 1
-    meta_batch_size: int = 32
-    method: Literal["maml", "pretrained", "random"] = "maml"
-    batch_size: int = 64
-    inner_steps: int = 1
-    evaluation_steps: int = 3
-    loss_scale: Literal["mean", "original"] = "mean"
-    inner_learning_rate: float = 0.4
-    step_sizes: Literal["fixed", "weight", "layer", "layer_and_step"] = "fixed"
-    adapted: Literal["everything", "weights", "head", "context"] = "everything"
-    context: int = 0
-    meta_learning_rate: float = 1e-3
-    meta_learning_rate_decay: Literal["none", "cosine"] = "none"
-    initial_weights: str | None = None
-    gradient_clip: float | None = None
-    first_order: bool = False
-    network: Literal["conv", "dense"] = "conv"
-    filters: int = 64
-    head: Literal["zeros", "glorot_uniform", "normal"] = "zeros"
-    batch_statistics: Literal["transductive", "support", "running"] = "transductive"
-    iterations_per_epoch: int = 100
-    validate_every: int = 500
-    validation_tasks: int = 200
-    test_tasks: int = 600
-    steps_per_call: int = 1
-    parallel_tasks: int | None = None
+    dataset: str = setting(
+        "omniglot", "Data set whose classes the tasks are made of.", choices=("omniglot", "mini_imagenet")
+    )
+    data_dir: str | None = setting(None, "Folder of the data set.", role="runtime")
+    cache_dir: str | None = setting(
+        None, "Folder of decoded images, by default one under Keras' own folder.", role="runtime"
+    )
+    split: str = setting(
+        "characters",
+        "Split of Omniglot. characters: 1100 / 100 / 423 characters, as the paper. alphabets: whole alphabets.",
+        choices=("characters", "alphabets"),
+    )
+    seed: int = setting(1, "Seed of weights and episodes.", role="evaluation")
+    iterations: int = setting(60_000, "Training iterations. (The paper: 60,000.)", minimum=1, role="length")
+    ways: int = setting(5, "Classes N of a task.", minimum=1)
+    shots: int = setting(1, "Support examples K of a class.", minimum=1)
+    queries: int = setting(
+        1,
+        "Query examples of a class in training. (The paper: K on Omniglot, 15 on mini-ImageNet.)",
+        minimum=1,
+    )
+    evaluation_queries: int = setting(
+        1, "Query examples of a class in validation and test. (The paper: K.)", minimum=1, role="evaluation"
+    )
+    meta_batch_size: int = setting(32, "Tasks of an iteration.", minimum=1)
+    method: str = setting(
+        "maml",
+        "maml, or a baseline. pretrained: a classifier of all training classes, fine-tuned in the test and compared by "
+        "its features (nearest neighbour). random: the same with initial weights.",
+        choices=("maml", "pretrained", "random"),
+    )
+    batch_size: int = setting(64, "Images of an iteration of --method=pretrained.", minimum=1)
+    inner_steps: int = setting(1, "Inner steps in training.", minimum=1)
+    evaluation_steps: int = setting(3, "Inner steps in validation and test.", minimum=1, role="evaluation")
+    loss_scale: str = setting(
+        "mean",
+        "Loss that inner_learning_rate and gradient_clip are meant for. mean: the mean cross-entropy over a task's "
+        "examples. original: the loss of the original implementation and of the paper's step sizes; its inner loss "
+        "is N times the mean, its outer loss N * queries / K times. The conversion is exact, and losses are reported "
+        "as means in either case. An inner_learning_rate of 0.4 with 5 ways, 0.1 with 20 ways and 0.01 with 5 ways "
+        "on original is 2.0, 2.0 and 0.05 on mean.",
+        choices=("mean", "original"),
+    )
+    inner_learning_rate: float = setting(
+        0.4, "Inner step size alpha, on loss_scale; with learned step sizes the initial one.", positive=True
+    )
+    step_sizes: str = setting(
+        "fixed",
+        "Fixed inner step size, or one learned for every weight (Meta-SGD), layer, or layer_and_step.",
+        choices=("fixed", "weight", "layer", "layer_and_step"),
+    )
+    adapted: str = setting(
+        "everything",
+        "Weights that inner steps change. everything: all (MAML). weights: all but the offsets of batch normalization, "
+        "as the original. head: the output layer (ANIL). context: the free parameters at the input (Appendix C.2).",
+        choices=("everything", "weights", "head", "context"),
+    )
+    context: int = setting(0, "Number of free parameters joined to the input as channels, at each position.", minimum=0)
+    meta_learning_rate: float = setting(1e-3, "Learning rate of Adam, the outer optimizer.", positive=True)
+    meta_learning_rate_decay: str = setting(
+        "none",
+        "Schedule of meta_learning_rate. none: constant, as the paper. cosine: half a cosine to 0 at the last "
+        "iteration, so that a resume cannot change the number of iterations.",
+        choices=("none", "cosine"),
+        since="0.1.0",
+    )
+    initial_weights: str | None = setting(
+        None,
+        "File of weights to start from instead of random ones: best.weights.h5 of another training, or of an entry of "
+        "maml_tf.pretrained, of the same learner. Adam starts anew.",
+        since="0.1.0",
+    )
+    gradient_clip: float | None = setting(
+        None,
+        "Bound of every element of the outer gradient, on loss_scale. (The paper: 10 on original, for mini-ImageNet "
+        "alone.)",
+        positive=True,
+    )
+    first_order: bool = setting(False, "Whether to drop second derivatives.")
+    network: str = setting(
+        "conv",
+        "conv: 4 convolutional modules, strided on Omniglot, with pooling on mini-ImageNet. dense: 256, 128, 64 and 64 "
+        "units.",
+        choices=("conv", "dense"),
+    )
+    filters: int = setting(
+        64, "Filters of each convolution. (The paper: 64 on Omniglot, 32 on mini-ImageNet.)", minimum=1
+    )
+    head: str = setting(
+        "zeros",
+        "Initial weights of the output layer. (The original: normal, N(0, 1), on Omniglot, glorot_uniform on "
+        "mini-ImageNet.)",
+        choices=("zeros", "glorot_uniform", "normal"),
+    )
+    batch_statistics: str = setting(
+        "transductive",
+        "Statistics of batch normalization for a query at meta-test. transductive: of the query examples, as the "
+        "original. support: of the task's support examples alone. running: moving averages of training, kept only by "
+        "a training with running. Inner steps use the support set's, the query passes of training the query set's.",
+        choices=("transductive", "support", "running"),
+        role="evaluation",
+    )
+    iterations_per_epoch: int = setting(
+        None, "Iterations between lines of TensorBoard. By default about 100.", minimum=1
+    )
+    validate_every: int = setting(
+        None,
+        "Iterations between validations; the weights of the best one are kept. By default about 500.",
+        minimum=1,
+    )
+    validation_tasks: int = setting(200, "Tasks of a validation, the same each time.", minimum=1)
+    test_tasks: int = setting(600, "Tasks of the test. (The paper: 600.)", minimum=1, role="test")
+    steps_per_call: int = setting(
+        1, "Iterations of one call from Python, unrolled into one graph.", minimum=1, role="runtime"
+    )
+    parallel_tasks: int | None = setting(
+        None,
+        "Tasks held in memory at once, by default as many as is fastest. The gradient stays the same.",
+        minimum=1,
+        role="runtime",
+    )
 
     def __post_init__(self) -> None:
-        check_choices(self)
-        counts = [
-            "iterations", "ways", "shots", "queries", "evaluation_queries", "meta_batch_size", "inner_steps",
-            "evaluation_steps", "filters", "iterations_per_epoch", "validate_every", "validation_tasks", "test_tasks",
-            "steps_per_call", "batch_size",
-        ]  # fmt: skip
-        check_at_least(self, 1, counts)
-        check_positive(self, ["inner_learning_rate", "meta_learning_rate", "gradient_clip"])
+        super().__post_init__()
+        if self.validate_every is None:
+            multiple_of = self.iterations_per_epoch or self.steps_per_call
+            self._set("validate_every", nearest_divisor(self.iterations, 500, multiple_of))
+        if self.iterations_per_epoch is None:
+            self._set("iterations_per_epoch", nearest_divisor(self.validate_every, 100, self.steps_per_call))
         check_multiple(self, "iterations", "validate_every")
         check_multiple(self, "validate_every", "iterations_per_epoch")
         check_multiple(self, "iterations_per_epoch", "steps_per_call")
-        if self.context < 0 or (self.adapted == "context") > self.context:
-            raise ValueError(
-                f"Expected context >= 0, and context >= 1 to adapt it. Received: context={self.context}, "
-                f"adapted={self.adapted!r}"
-            )
+        if self.adapted == "context" and not self.context:
+            raise ValueError("Expected context >= 1 with adapted='context'. Received: context=0")
         if self.initial_weights and self.method != "maml":
             raise ValueError(
                 f"Expected no initial_weights with method={self.method!r}: a learner's are not a classifier's. "
@@ -178,20 +198,13 @@ class ClassificationConfig:
         """
         return self.seed * 8 + purpose
 
-    def identity(self) -> dict[str, Any]:
-        """Lists what a training depends on, which a resume must not change.
-
-        Returns:
-            From field name to value.
-        """
-        left_out = set(_RESUME_FIELDS)
+    def identity(self, **more: Any) -> dict[str, Any]:
+        identity = super().identity(**more)
         if self.method == "maml":
-            left_out |= {"method", "batch_size"}
+            del identity["method"], identity["batch_size"]
         if self.meta_learning_rate_decay == "cosine":
-            left_out.remove("iterations")
-        # Checkpoints of before there were these fields do not hold them.
-        left_out |= at_default(self, _ADDED_FIELDS)
-        return {key: value for key, value in dataclasses.asdict(self).items() if key not in left_out}
+            identity["iterations"] = self.iterations
+        return identity
 
     def protocol(self) -> dict[str, Any]:
         """Says how the test is done.

@@ -10,13 +10,12 @@ from typing import Any
 
 import keras
 
-from maml_tf.experiments import config as config_module
-from maml_tf.experiments.classification_config import EVALUATION_FIELDS, ClassificationConfig
+from maml_tf.configuration import differences, from_dict, to_dict
+from maml_tf.experiments.classification_config import ClassificationConfig
 from maml_tf.experiments.classification_learner import build_learner
 from maml_tf.meta_learner import MAML
 from maml_tf.results import file_digest
 from maml_tf.training import load_weights, read_json, save_atomically, writable_directory, write_atomically
-from maml_tf.training.checkpointing import differences
 
 CONFIG, WEIGHTS, TRAINING_RECORD = "config.json", "best.weights.h5", "training.json"
 
@@ -65,7 +64,7 @@ def write_config(directory: pathlib.Path, config: ClassificationConfig) -> None:
         directory: Of the training.
         config: The configuration.
     """
-    write_atomically(directory / CONFIG, json.dumps(config_module.to_dict(config), indent=1) + "\n")
+    write_atomically(directory / CONFIG, json.dumps(to_dict(config), indent=1) + "\n")
 
 
 def write_weights(directory: pathlib.Path, learner: MAML) -> None:
@@ -105,7 +104,7 @@ def load_config(logdir: str | os.PathLike[str], overrides: Mapping[str, Any] | N
 
     Args:
         logdir: Directory that `train` wrote.
-        overrides: Fields to change, of `EVALUATION_FIELDS`.
+        overrides: Fields to change, of those that an evaluation may.
 
     Returns:
         The configuration.
@@ -117,10 +116,7 @@ def load_config(logdir: str | os.PathLike[str], overrides: Mapping[str, Any] | N
     path = pathlib.Path(logdir).expanduser() / CONFIG
     if not path.exists():
         raise FileNotFoundError(f"Expected the directory of a training, with {CONFIG}. Received: {str(logdir)!r}")
-    fixed = sorted(set(overrides or {}) - set(EVALUATION_FIELDS))
-    if fixed:
-        raise ValueError(f"Expected an evaluation to change {EVALUATION_FIELDS} alone. Received: {fixed}")
-    return config_module.from_dict(ClassificationConfig, {**read_json(path), **(overrides or {})})
+    return from_dict(ClassificationConfig, read_json(path)).for_evaluation(overrides or {})
 
 
 def load_learner(logdir: str | os.PathLike[str], config: ClassificationConfig) -> MAML:
@@ -151,7 +147,7 @@ def learner_with_weights(
     Args:
         path: File of weights.
         trained: The configuration under which they were trained.
-        config: The learner's; they may differ in `EVALUATION_FIELDS`.
+        config: The learner's; they may differ in what an evaluation may change.
 
     Returns:
         The learner.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from maml_tf.experiments import config as config_module
+from maml_tf.configuration import from_dict
 from maml_tf.experiments.classification_config import ClassificationConfig
 
 # "_paper" is added to a preset's name for the settings of the paper and of its authors' code; without it they are
@@ -131,4 +131,7 @@ def make_config(dataset: str, preset: str, **overrides: Any) -> ClassificationCo
     if preset not in _PRESETS.get(dataset, {}):
         known = {name: list(of_dataset) for name, of_dataset in _PRESETS.items()}
         raise ValueError(f"Expected a preset of {known}. Received: {preset!r} of {dataset!r}")
-    return config_module.from_dict(ClassificationConfig, {**_PRESETS[dataset][preset], **overrides})
+    values = {**_PRESETS[dataset][preset], **overrides}
+    if "validate_every" not in overrides and values.get("iterations", 0) % values.get("validate_every", 1):
+        del values["validate_every"]
+    return from_dict(ClassificationConfig, values)

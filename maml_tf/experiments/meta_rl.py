@@ -83,7 +83,7 @@ def evaluate_again(
 
     Args:
         trained: The policy. With another configuration than its training's in what an evaluation may change,
-            `maml_tf.experiments.meta_rl_config.EVALUATION_FIELDS`, it is measured otherwise.
+            it is measured otherwise.
         output: Directory for all that is written, created if need be; not that of a training.
         videos: Format of videos of two tasks before and after a step, or none.
 

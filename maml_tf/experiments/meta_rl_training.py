@@ -48,7 +48,7 @@ def train(method: str, config: MetaRLConfig, directory: pathlib.Path, resume: bo
     validation = Validation(method, config, policy)
     best = BestWeights(policy.policy, _VALIDATION, 1, mode="max")
     checkpoint = AtomicCheckpoint(
-        directory / "checkpoints", 1, config.identity(method),
+        directory / "checkpoints", 1, config.identity(method=method),
         every_seconds=config.checkpoint_seconds, model=policy.policy, best=best.state,
     )  # fmt: skip
     first = checkpoint.restore(config.iterations) if resume else 0

@@ -142,7 +142,7 @@ def _fit(model, draw, validation, method, config, directory, resume) -> None:
     checkpoint = AtomicCheckpoint(
         directory / "checkpoints",
         config.iterations_per_call,
-        _identity(method, config),
+        config.identity(method=method),
         every_seconds=config.checkpoint_seconds,
         **saved,
     )
@@ -190,7 +190,7 @@ def _average_networks(network, method, config, directory, resume) -> None:
     training = InGraphTraining(anchored, draw, per_network)
     averaging.start()
     checkpoint = AtomicCheckpoint(
-        directory / "checkpoints", per_network, _identity(method, config), every_seconds=config.checkpoint_seconds,
+        directory / "checkpoints", per_network, config.identity(method=method), every_seconds=config.checkpoint_seconds,
         model=network, optimizer=anchored.optimizer, averaging=averaging.state,
     )  # fmt: skip
     first = checkpoint.restore(iterations) if resume else 0
@@ -222,11 +222,3 @@ def _error(network: keras.Model, config: SinusoidConfig, number: int) -> float:
         config.stream(streams.NETWORKS), number, tasks=1, shots=1, queries=config.grid_points, query_grid=True
     ).episode
     return float(tf.reduce_mean((network(episode.query_x[0]) - episode.query_y[0]) ** 2))
-
-
-def _identity(method: str, config: SinusoidConfig) -> dict[str, Any]:
-    """Lists what a method's training depends on: not the run's methods, its test tasks or when it saves."""
-    values = dataclasses.asdict(config)
-    for key in ("methods", "evaluation_shots", "test_tasks", "grid_points", "checkpoint_seconds"):
-        del values[key]
-    return {"method": method, **values}

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import pathlib
 
-from maml_tf.experiments import config as config_module
+from maml_tf.configuration import from_dict
 from maml_tf.experiments.meta_rl_config import MetaRLConfig
 from maml_tf.experiments.meta_rl_methods import build_environment, build_policy
 from maml_tf.results import RESULTS
@@ -58,7 +58,7 @@ class TrainedPolicy:
         content = read_json(results)
         if "environment" not in content.get("config", {}):
             raise ValueError(f"Expected results of meta-reinforcement learning. Received: others in {str(results)!r}")
-        return cls(method, config_module.from_dict(MetaRLConfig, content["config"]), logdir / method / POLICY)
+        return cls(method, from_dict(MetaRLConfig, content["config"]), logdir / method / POLICY)
 
     def load(self) -> GaussianPolicy:
         """Builds the policy and reads its weights.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from maml_tf.experiments import config as config_module
+from maml_tf.configuration import from_dict
 from maml_tf.experiments.classification_config import ClassificationConfig
 from maml_tf.experiments.classification_files import learner_with_weights
 from maml_tf.meta_learner import MAML
@@ -104,9 +104,9 @@ def load(
                 f"Expected no batch_statistics of a policy, {name!r}. Received: batch_statistics={batch_statistics!r}"
             )
         return _trained_policy(content, weights_path(name, folder)).load()
-    trained = config_module.from_dict(ClassificationConfig, content["config"])
+    trained = from_dict(ClassificationConfig, content["config"])
     changed = {} if batch_statistics is None else {"batch_statistics": batch_statistics}
-    config = config_module.from_dict(ClassificationConfig, {**content["config"], **changed})
+    config = trained.for_evaluation(changed)
     learner = learner_with_weights(weights_path(name, folder), trained, config)
     learner.inner_steps = config.evaluation_steps
     return learner
@@ -138,7 +138,7 @@ def _trained_policy(card_of_policy: Mapping[str, Any], weights: pathlib.Path) ->
     from maml_tf.experiments.meta_rl_config import MetaRLConfig
     from maml_tf.experiments.trained_policy import TrainedPolicy
 
-    config = config_module.from_dict(MetaRLConfig, card_of_policy["config"])
+    config = from_dict(MetaRLConfig, card_of_policy["config"])
     return TrainedPolicy(card_of_policy["training"]["method"], config, weights)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import h5py
 
-from maml_tf.experiments import config as config_module
+from maml_tf.configuration import to_dict
 from maml_tf.experiments.classification_files import (
     CONFIG,
     TRAINING_RECORD,
@@ -90,7 +90,7 @@ def publish(
     _check_measured(weights, dict(zip(paths, measured, strict=True)), method if of_policy else None)
     if not of_policy:
         # An evaluation's own may have other batch statistics, with which the weights would not load.
-        config = config_module.to_dict(load_config(logdir))
+        config = to_dict(load_config(logdir))
     trained = _policy(policy, measured[0]) if policy else _weights(logdir, config)
     if len(trained.weights) > MAX_BYTES:
         raise ValueError(f"Expected weights of at most {MAX_BYTES:,} bytes. Received: {len(trained.weights):,}")

@@ -15,6 +15,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
+from maml_tf.configuration import differences
 from maml_tf.training.files import read_json, writable_directory, write_atomically
 
 _PREFIX = "checkpoint"
@@ -191,28 +192,6 @@ class AtomicCheckpoint(keras.callbacks.Callback):
                 "Expected the config with which the checkpoints were made, or another directory. "
                 f"Received: a config that differs in {differing} ({str(self.directory)!r})"
             )
-
-
-def differences(stored: Mapping[str, Any], given: Mapping[str, Any]) -> str:
-    """Says in what two configurations differ.
-
-    Args:
-        stored: The one that a training was made with.
-        given: The other.
-
-    Returns:
-        Each field that differs, with both values; nothing where none does.
-
-    Example:
-    >>> from maml_tf.training.checkpointing import differences
-    >>> differences({"seed": 1, "ways": 5}, {"seed": 2, "ways": 5})
-    'seed: stored 1, given 2'
-    """
-    return "; ".join(
-        f"{key}: stored {stored.get(key, 'absent')!r}, given {given.get(key, 'absent')!r}"
-        for key in sorted({*stored, *given})
-        if stored.get(key, "absent") != given.get(key, "absent")
-    )
 
 
 def _state(value: Any) -> Any:

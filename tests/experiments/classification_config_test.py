@@ -4,29 +4,43 @@ import dataclasses
 
 from absl.testing import absltest, parameterized
 
-from maml_tf.experiments.classification_config import EVALUATION_FIELDS, ClassificationConfig
+from maml_tf.experiments.classification_config import ClassificationConfig
 
 
 class ClassificationConfigTest(parameterized.TestCase):
     @parameterized.parameters(
-        ({"head": "ones"}, r"Expected head to be one of \('zeros', .*Received: head='ones'"),
-        ({"iterations": 0}, "Expected iterations to be at least 1. Received: iterations=0"),
-        ({"iterations": 700}, "iterations to be a multiple of validate_every=500. Received: iterations=700"),
-        ({"validate_every": 150}, "validate_every to be a multiple of iterations_per_epoch=100"),
-        ({"steps_per_call": 3}, "iterations_per_epoch to be a multiple of steps_per_call=3"),
-        ({"gradient_clip": 0.0}, "Expected gradient_clip to be greater than 0. Received: gradient_clip=0.0"),
-        ({"inner_learning_rate": -1.0}, "Expected inner_learning_rate to be greater than 0"),
-        ({"adapted": "context"}, "Expected context >= 0, and context >= 1 to adapt it. Received: context=0"),
+        ({"head": "ones"}, "Received: head='ones'"),
+        ({"iterations": 0}, "Received: iterations=0"),
+        ({"iterations": 700, "validate_every": 500}, "multiple of validate_every=500. Received: iterations=700"),
+        ({"validate_every": 150, "iterations_per_epoch": 100}, "a multiple of iterations_per_epoch=100"),
+        ({"steps_per_call": 3, "iterations_per_epoch": 100}, "iterations_per_epoch=100"),
+        ({"gradient_clip": 0.0}, "Received: gradient_clip=0.0"),
+        ({"inner_learning_rate": -1.0}, "Received: inner_learning_rate=-1.0"),
+        ({"adapted": "context"}, "Received: context=0"),
         ({"context": -1}, "Received: context=-1"),
         ({"context": 1, "method": "pretrained"}, "Expected context=0 with method='pretrained'.* Received: context=1"),
         ({"context": 1, "adapted": "context", "method": "random"}, "Expected context=0 with method='random'"),
-        ({"loss_scale": "sum"}, "Expected loss_scale to be one of"),
-        ({"meta_learning_rate_decay": "linear"}, "Expected meta_learning_rate_decay to be one of"),
+        ({"loss_scale": "sum"}, "Received: loss_scale='sum'"),
+        ({"meta_learning_rate_decay": "linear"}, "Received: meta_learning_rate_decay='linear'"),
         ({"initial_weights": "a.weights.h5", "method": "random"}, "Expected no initial_weights with method='random'"),
     )
     def test_what_cannot_be_run_is_an_error(self, fields, message):
         with self.assertRaisesRegex(ValueError, message):
             ClassificationConfig(**{"iterations": 3000, **fields})
+
+    @parameterized.parameters(
+        ({}, (60_000, 500, 100, 1)),
+        ({"iterations": 100}, (100, 100, 100, 1)),
+        ({"iterations": 7}, (7, 7, 7, 1)),
+        ({"iterations": 1009}, (1009, 1009, 1009, 1)),
+        ({"iterations": 300, "steps_per_call": 3}, (300, 300, 75, 3)),
+        ({"iterations": 700, "iterations_per_epoch": 50}, (700, 700, 50, 1)),
+        ({"iterations": 3000, "validate_every": 30}, (3000, 30, 30, 1)),
+    )
+    def test_intervals_that_are_not_given_follow_the_iterations(self, fields, expected):
+        config = ClassificationConfig(**fields)
+        intervals = (config.iterations, config.validate_every, config.iterations_per_epoch, config.steps_per_call)
+        self.assertEqual(intervals, expected)
 
     @parameterized.parameters((5, 0.4, 2.0), (20, 0.1, 2.0), (5, 0.01, 0.05))
     def test_step_sizes_of_the_original_are_so_much_on_the_mean(self, ways, original, mean):
@@ -63,7 +77,6 @@ class ClassificationConfigTest(parameterized.TestCase):
                 "initial_weights",
             },
         )
-        self.assertContainsSubset(EVALUATION_FIELDS, names)
         self.assertEqual(ClassificationConfig(method="pretrained").identity()["batch_size"], 64)
 
     def test_the_identity_holds_what_a_training_starts_from_and_how_long_its_rate_decays(self):

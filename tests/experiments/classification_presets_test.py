@@ -54,6 +54,15 @@ class PresetsTest(parameterized.TestCase):
         config = make_config("omniglot", "20way_1shot", ways=7, seed=5)
         self.assertEqual((config.ways, config.seed, config.inner_steps), (7, 5, 5))
 
+    @parameterized.parameters("omniglot", "mini_imagenet")
+    def test_a_short_training_needs_no_intervals(self, dataset):
+        self.assertEqual(make_config(dataset, "5way_1shot", iterations=100).validate_every, 100)
+        self.assertEqual(
+            make_config(dataset, "5way_1shot", iterations=100, iterations_per_epoch=50).validate_every, 100
+        )
+        with self.assertRaisesRegex(ValueError, "validate_every=40"):
+            make_config(dataset, "5way_1shot", iterations=100, validate_every=40)
+
     def test_unknown_names_are_errors(self):
         with self.assertRaisesRegex(ValueError, "Expected a preset of .*5way_1shot.*Received: '6way' of 'omniglot'"):
             make_config("omniglot", "6way")

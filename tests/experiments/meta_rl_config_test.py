@@ -7,23 +7,23 @@ from absl.testing import absltest, parameterized
 from tests.support import with_rl  # noqa: F401
 
 # isort: split
-from maml_tf.experiments import meta_rl_config, options
-from maml_tf.experiments.config import from_dict, to_dict
+from maml_tf.configuration import from_dict, to_dict
+from maml_tf.experiments import meta_rl_config
 from maml_tf.experiments.meta_rl_config import ENVIRONMENTS, METHODS, MetaRLConfig, make_environment, preset
 
 
 class MetaRLConfigTest(parameterized.TestCase):
     @parameterized.parameters(
-        ({"environment": "walker"}, "Expected environment to be one of .*Received: environment='walker'"),
-        ({"rollouts": 0}, "Expected rollouts to be at least 1. Received: rollouts=0"),
+        ({"environment": "walker"}, "Received: environment='walker'"),
+        ({"rollouts": 0}, "Received: rollouts=0"),
         ({"inner_learning_rate": 0.0}, "inner_learning_rate"),
-        ({"products": "exact"}, "Expected products to be one of"),
+        ({"products": "exact"}, "Received: products='exact'"),
         ({"damping": -1.0}, "damping"),
         ({"evaluation_learning_rate": 0.0}, "evaluation_learning_rate"),
         ({"later_learning_rate": -0.1}, "later_learning_rate"),
-        ({"discount": 1.5}, "Expected discount to be between 0 and 1. Received: discount=1.5"),
-        ({"gae_lambda": -0.1}, "Expected gae_lambda to be between 0 and 1"),
-        ({"test_seed": 2**32}, "Expected test_seed to be less than .*Received: 4294967296"),
+        ({"discount": 1.5}, "Received: discount=1.5"),
+        ({"gae_lambda": -0.1}, "Received: gae_lambda=-0.1"),
+        ({"test_seed": 2**32}, "Received: test_seed=4294967296"),
     )
     def test_bad_values_are_refused(self, changes, message):
         with self.assertRaisesRegex(ValueError, message):
@@ -45,17 +45,17 @@ class MetaRLConfigTest(parameterized.TestCase):
         self.assertEqual(MetaRLConfig(later_learning_rate=0.3).step_sizes(1.0), (1.0, 0.3))
 
     def test_a_resume_may_train_longer_but_not_otherwise(self):
-        first = MetaRLConfig().identity("maml")
+        first = MetaRLConfig().identity(method="maml")
         may_change = {"iterations", "test_tasks", "test_seed", "checkpoint_seconds", "tune_step_size"}
         fields = {field.name for field in dataclasses.fields(MetaRLConfig)}
         # Where no initial weights are given, checkpoints are those of before there was the field.
         self.assertEqual(set(first), fields - may_change - {"initial_weights"} | {"method"})
-        started = MetaRLConfig(initial_weights="policy.keras").identity("maml")
+        started = MetaRLConfig(initial_weights="policy.keras").identity(method="maml")
         self.assertEqual(started, first | {"initial_weights": "policy.keras"})
-        self.assertEqual(first, MetaRLConfig(iterations=7, test_tasks=3).identity("maml"))
-        self.assertNotEqual(first, MetaRLConfig().identity("oracle"))
-        self.assertNotEqual(first, MetaRLConfig(seed=2).identity("maml"))
-        self.assertNotEqual(first, MetaRLConfig(curvature_stride=2).identity("maml"))
+        self.assertEqual(first, MetaRLConfig(iterations=7, test_tasks=3).identity(method="maml"))
+        self.assertNotEqual(first, MetaRLConfig().identity(method="oracle"))
+        self.assertNotEqual(first, MetaRLConfig(seed=2).identity(method="maml"))
+        self.assertNotEqual(first, MetaRLConfig(curvature_stride=2).identity(method="maml"))
 
     @parameterized.parameters(*ENVIRONMENTS)
     def test_presets_are_the_papers(self, environment):
@@ -69,10 +69,6 @@ class MetaRLConfigTest(parameterized.TestCase):
         self.assertEqual(config.test_seed, 2 if environment == "ant_direction" else 1)
         self.assertEqual(config.max_divergence, 0.02 if environment == "half_cheetah_direction" else 0.01)
         self.assertEqual(from_dict(MetaRLConfig, to_dict(config)), config)
-
-    def test_every_field_but_the_environment_can_be_an_option(self):
-        names = [option.name for option in options.options(MetaRLConfig)]
-        self.assertEqual(names, [field.name for field in dataclasses.fields(MetaRLConfig)])
 
     def test_methods(self):
         self.assertEqual(METHODS, ("maml", "pretrained", "random", "oracle", "context_vector"))

@@ -17,17 +17,17 @@ class SinusoidConfigTest(parameterized.TestCase):
         self.assertEqual((config.evaluation_shots, config.evaluation_steps, config.test_tasks), ((5, 10, 20), 10, 600))
 
     @parameterized.parameters(
-        ({"methods": ("maml", "reptile")}, r"Expected methods of \('maml', .*Received: methods=\('maml', 'reptile'\)"),
+        ({"methods": ("maml", "reptile")}, "Received: methods='reptile'"),
         ({"methods": ()}, r"Received: methods=\(\)"),
-        ({"iterations": 1500}, "multiple of iterations_per_call=1000. Received: iterations=1500"),
-        ({"evaluation_shots": ()}, r"Expected evaluation_shots >= 1. Received: evaluation_shots=\(\)"),
-        ({"evaluation_shots": (5, 0)}, r"Received: evaluation_shots=\(5, 0\)"),
-        ({"grid_points": 1}, "Expected grid_points to be at least 2. Received: grid_points=1"),
-        ({"checkpoint_seconds": -1.0}, "Expected checkpoint_seconds to be at least 0. Received: checkpoint_seconds=-1"),
-        ({"multi_task_l2": -1e-4}, "Expected multi_task_l2 to be at least 0. Received: multi_task_l2=-0.0001"),
-        ({"multi_task_mean": float("inf")}, "Expected multi_task_mean to be at least 0. Received: multi_task_mean=inf"),
+        ({"iterations": 1500, "iterations_per_call": 1000}, "iterations_per_call=1000. Received: iterations=1500"),
+        ({"evaluation_shots": ()}, r"Received: evaluation_shots=\(\)"),
+        ({"evaluation_shots": (5, 0)}, "Received: evaluation_shots=0"),
+        ({"grid_points": 1}, "Received: grid_points=1"),
+        ({"checkpoint_seconds": -1.0}, "Received: checkpoint_seconds=-1"),
+        ({"multi_task_l2": -1e-4}, "Received: multi_task_l2=-0.0001"),
+        ({"multi_task_mean": float("inf")}, "Received: multi_task_mean=inf"),
         ({"inner_learning_rate": -0.1}, "Received: inner_learning_rate=-0.1"),
-        ({"meta_learning_rate": 0.0}, "Expected meta_learning_rate to be greater than 0. Received: meta_learning_rate"),
+        ({"meta_learning_rate": 0.0}, "Received: meta_learning_rate=0.0"),
         ({"multi_task_learning_rate": -1.0}, "Received: multi_task_learning_rate=-1.0"),
         ({"checkpoint_seconds": float("nan")}, "Received: checkpoint_seconds=nan"),
     )
@@ -40,8 +40,16 @@ class SinusoidConfigTest(parameterized.TestCase):
         "iterations_per_call", "multi_task_networks", "multi_task_iterations", "multi_task_points",
     )  # fmt: skip
     def test_counts_below_one_are_an_error(self, name):
-        with self.assertRaisesRegex(ValueError, f"Expected {name} to be at least 1. Received: {name}=0"):
+        with self.assertRaisesRegex(ValueError, f"Received: {name}=0"):
             SinusoidConfig(**{name: 0})
+
+    @parameterized.parameters((70_000, 1000), (100, 100), (1500, 750))
+    def test_the_interval_that_is_not_given_follows_the_iterations(self, iterations, expected):
+        self.assertEqual(SinusoidConfig(iterations=iterations).iterations_per_call, expected)
+
+    def test_all_means_every_method_and_a_repeated_one_counts_once(self):
+        self.assertEqual(SinusoidConfig(methods=("all",)).methods, METHODS)
+        self.assertEqual(SinusoidConfig(methods=("oracle", "maml", "oracle")).methods, ("oracle", "maml"))
 
     def test_every_method_alone_is_a_configuration(self):
         for method in METHODS:

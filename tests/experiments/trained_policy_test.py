@@ -9,7 +9,7 @@ from absl.testing import absltest
 from tests.support import with_rl  # noqa: F401
 
 # isort: split
-from maml_tf.experiments import config as config_module
+from maml_tf import configuration as config_module
 from maml_tf.experiments.meta_rl_config import MetaRLConfig
 from maml_tf.experiments.trained_policy import TrainedPolicy
 from maml_tf.rl.policy import gaussian_mlp_policy

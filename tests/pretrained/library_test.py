@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 from absl.testing import absltest
 
+from maml_tf import configuration as config
 from maml_tf import pretrained
-from maml_tf.experiments import config
 from maml_tf.experiments.classification_config import ClassificationConfig
 from maml_tf.experiments.classification_files import load_config, load_learner, weights_digest, write_untrained
 from maml_tf.experiments.classification_learner import build_learner
