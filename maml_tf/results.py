@@ -199,7 +199,12 @@ class MethodResults:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], experiment: str, config: Configuration, methods: Collection[str], resume: bool = False
+        self,
+        path: str | os.PathLike[str],
+        experiment: str,
+        config: Configuration,
+        methods: Collection[str],
+        resume: bool = False,
     ):
         self._path, self._experiment, self._config = pathlib.Path(path), experiment, config
         self._began = time.monotonic()

@@ -129,7 +129,7 @@ def flags_parser(app: Any, flags: Any) -> Callable[[Sequence[str]], list[str]]:
             return flags.FLAGS(arguments)
         except SystemExit:  # The flags of help alone exit here.
             raise SystemExit(0) from None
-        except flags.Error:
-            return app.parse_flags_with_usage(arguments)  # Says what is wrong and exits.
+        except flags.Error as error:
+            sys.exit(f"Error: {error}")
 
     return parse

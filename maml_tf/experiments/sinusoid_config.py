@@ -22,7 +22,11 @@ class SinusoidConfig(Configuration):
     """
 
     methods: tuple[str, ...] = setting(
-        ("maml",), "Methods to train and evaluate, or all.", choices=lambda: (*names("sinusoid"), "all"), role="runtime", flag="method"
+        ("maml",),
+        "Methods to train and evaluate, or all.",
+        choices=lambda: (*names("sinusoid"), "all"),
+        role="runtime",
+        flag="method",
     )
     seed: int = setting(1, "Seed of weights and tasks.")
     iterations: int = setting(70_000, "Training iterations of MAML, of pretraining and of the oracle.", minimum=1)
