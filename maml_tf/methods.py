@@ -90,16 +90,14 @@ for _name, _method in {
     "anil_first_order": Method(
         "ANIL, first order", {"classification": {"adapted": "head", **_FIRST_ORDER}}, style=LineStyle("sky", "--", "<")
     ),
-    "meta_sgd": Method(
-        "Meta-SGD", {"classification": {"step_sizes": "weight"}}, style=LineStyle("vermilion", "-", "h")
-    ),
+    "meta_sgd": Method("Meta-SGD", {"classification": {"step_sizes": "weight"}}, style=LineStyle("blue", "-", "h")),
     "context_vector": Method(
-        "context vector", {"classification": _CONTEXT, "meta_rl": {}}, style=LineStyle("purple", "-", "d")
+        "context vector", {"classification": _CONTEXT, "meta_rl": {}}, style=LineStyle("vermilion", "-", "d")
     ),
     "context_vector_first_order": Method(
         "context vector, first order",
         {"classification": {**_CONTEXT, **_FIRST_ORDER}},
-        style=LineStyle("purple", "--", "p"),
+        style=LineStyle("vermilion", "--", "p"),
     ),
     "pretrained": Method(
         "pretrained", {"sinusoid": {}, "classification": {}, "meta_rl": {}}, style=LineStyle("orange", "-.", "s")

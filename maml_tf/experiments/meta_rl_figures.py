@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
+from maml_tf import plotting
 from maml_tf.experiments import meta_rl_config as streams
 from maml_tf.experiments.meta_rl_config import NAVIGATION, MetaRLConfig
 from maml_tf.experiments.meta_rl_evaluation import adapted_phases, test_tasks
 from maml_tf.experiments.paper_returns import paper_returns
-from maml_tf.methods import label
-from maml_tf.plotting import Trajectories, figure_to_image, learning_curves, save, trajectories
+from maml_tf.plotting import Trajectories, learning_curves, trajectories
 from maml_tf.results import Row
 from maml_tf.rl.policy import PurePolicy
 
@@ -51,17 +50,8 @@ def write_figures(
     }
     shown = [method for method in ("maml", "pretrained") if method in policies]
     if config.environment in NAVIGATION and shown:
-        figures["trajectories"] = trajectories(
-            {label(method): _paths(method, config, *policies[method]) for method in shown}
-        )
-    writer = tf.summary.create_file_writer(str(logdir / "figures"))
-    files = []
-    for name, figure in figures.items():
-        files.append(save(figure, logdir / f"{name}.png"))
-        with writer.as_default(step=0):
-            tf.summary.image(name, figure_to_image(figure))
-    writer.close()
-    return files
+        figures["trajectories"] = trajectories({method: _paths(method, config, *policies[method]) for method in shown})
+    return plotting.write_figures(figures, logdir)
 
 
 def _paths(method: str, config: MetaRLConfig, policy: PurePolicy, step_sizes: Sequence[float]) -> list[Trajectories]:

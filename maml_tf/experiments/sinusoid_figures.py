@@ -8,13 +8,12 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
+from maml_tf import plotting
 from maml_tf.experiments import sinusoid_config as streams
 from maml_tf.experiments.sinusoid_config import SinusoidConfig
 from maml_tf.meta_learner import MAML
-from maml_tf.methods import label
-from maml_tf.plotting import SinusoidFit, figure_to_image, learning_curves, save, sinusoid_fits
+from maml_tf.plotting import SinusoidFit, learning_curves, sinusoid_fits
 from maml_tf.results import Row
 from maml_tf.tasks.sinusoid import Sinusoids
 
@@ -48,17 +47,10 @@ def write_figures(
     figures["figure6_learning_curves"] = learning_curves(curves, metric="mean squared error")
     shown = [method for method in ("maml", "maml_first_order", "pretrained") if method in networks]
     if shown:
-        fits = {label(method): _fits(config, *networks[method]) for method in shown}
+        fits = {method: _fits(config, *networks[method]) for method in shown}
         figures["figure2_fits"] = sinusoid_fits({name: of_method[:2] for name, of_method in fits.items()})
         figures["figure7_more_fits"] = sinusoid_fits({name: of_method[2:] for name, of_method in fits.items()})
-    writer = tf.summary.create_file_writer(str(logdir / "figures"))
-    files = []
-    for name, figure in figures.items():
-        files.append(save(figure, logdir / f"{name}.png"))
-        with writer.as_default(step=0):
-            tf.summary.image(name, figure_to_image(figure))
-    writer.close()
-    return files
+    return plotting.write_figures(figures, logdir)
 
 
 def _fits(config: SinusoidConfig, network: keras.Model, step_sizes: Mapping[int, float]) -> list[SinusoidFit]:

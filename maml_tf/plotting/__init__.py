@@ -1,11 +1,10 @@
-"""Figures of the paper, drawn without matplotlib's global state."""
+"""Figures of the paper, drawn outside of matplotlib's global state."""
 
+from maml_tf.plotting.curves import learning_curves, training_curves
 from maml_tf.plotting.episode import episode_predictions
-from maml_tf.plotting.learning_curves import learning_curves
+from maml_tf.plotting.navigation import Trajectories, trajectories
 from maml_tf.plotting.sinusoid import SinusoidFit, sinusoid_fits
-from maml_tf.plotting.style import figure_to_image, save
-from maml_tf.plotting.training_curves import training_curves
-from maml_tf.plotting.trajectories import Trajectories, trajectories
+from maml_tf.plotting.style import figure_to_image, save, write_figures
 
 __all__ = [
     "SinusoidFit",
@@ -17,4 +16,5 @@ __all__ = [
     "sinusoid_fits",
     "training_curves",
     "trajectories",
+    "write_figures",
 ]

@@ -19,9 +19,10 @@ def episode_predictions(
     before: np.ndarray,
     after: np.ndarray,
 ) -> Figure:
-    """Draws one row a class: support images, then query images under their predictions before and after adaptation.
+    """Draws a row for each class: support images, then query images under the predictions before and after adaptation.
 
-    A prediction's title is green if it is right and red if it is not. At most five images of a kind are shown.
+    The title of a query image is green if the prediction after adaptation is right, else red. A row shows at most five
+    images of each set.
 
     Args:
         support_x: [support examples, height, width, channels], in [0, 1].
@@ -29,13 +30,10 @@ def episode_predictions(
         query_x: [query examples, height, width, channels], in [0, 1].
         query_y: Labels, [query examples].
         before: Predicted labels before adaptation, [query examples].
-        after: Predicted labels after it, [query examples].
-
-    Returns:
-        The figure.
+        after: Predicted labels after adaptation, [query examples].
 
     Raises:
-        ValueError: If the numbers of examples do not fit.
+        ValueError: If the numbers of examples do not fit each other.
     """
     if not len(query_x) == len(query_y) == len(before) == len(after) or len(support_x) != len(support_y):
         raise ValueError(

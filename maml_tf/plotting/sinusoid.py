@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from maml_tf.methods import label
 from maml_tf.plotting import style
 
 
@@ -16,11 +17,11 @@ class SinusoidFit(NamedTuple):
     """One task as one method fits it.
 
     Attributes:
-        x: The inputs of the curves, increasing, [points].
-        true_y: The sinusoid there, [points].
-        support_x: The inputs adapted on, [shots].
-        support_y: Their targets, [shots].
-        predictions: From number of inner steps to the predictions at x, [points]; three numbers at most.
+        x: Increasing inputs of the curves, [points].
+        true_y: The sinusoid at `x`, [points].
+        support_x: Inputs of the support set, [shots].
+        support_y: Targets of the support set, [shots].
+        predictions: From a number of inner steps to the predictions at `x`, [points]; at most three numbers.
     """
 
     x: np.ndarray
@@ -30,7 +31,7 @@ class SinusoidFit(NamedTuple):
     predictions: Mapping[int, np.ndarray]
 
 
-# From before adaptation to its end: light and dotted, middling and dashed, dark and solid.
+# The more inner steps, the darker.
 _STEPS = (
     {"color": "#8FD3BC", "linestyle": ":", "linewidth": 2.2},
     {"color": "#3DB28D", "linestyle": "--", "linewidth": 1.7},
@@ -39,14 +40,11 @@ _STEPS = (
 
 
 def sinusoid_fits(fits: Mapping[str, Sequence[SinusoidFit]], *, title: str | None = None) -> Figure:
-    """Draws a row of panels a method and a column a task.
+    """Draws fits: a row for each method, a column for each task.
 
     Args:
-        fits: From the method's label to its fits, the same tasks in the same order for each.
+        fits: From a method's name to its fits of the same tasks, in the same order for all methods.
         title: Title of the figure.
-
-    Returns:
-        The figure.
 
     Raises:
         ValueError: If there is nothing to draw, or the methods have different numbers of tasks.
@@ -55,7 +53,7 @@ def sinusoid_fits(fits: Mapping[str, Sequence[SinusoidFit]], *, title: str | Non
     """
     counts = {method: len(of_method) for method, of_method in fits.items()}
     if len(set(counts.values())) != 1 or 0 in counts.values():
-        raise ValueError(f"Expected as many tasks of each method, at least one. Received: {counts}")
+        raise ValueError(f"Expected the same number of tasks for each method, at least one. Received: {counts}")
     columns = next(iter(counts.values()))
     with style.styled():
         figure = style.new_figure(0.6 + 2.9 * columns, 0.9 + 2.1 * len(fits))
@@ -63,7 +61,7 @@ def sinusoid_fits(fits: Mapping[str, Sequence[SinusoidFit]], *, title: str | Non
         for row, (method, of_method) in zip(panels, fits.items(), strict=True):
             for panel, fit in zip(row, of_method, strict=True):
                 _draw(panel, fit)
-                panel.set_title(f"{method}, K = {len(fit.support_x)}")
+                panel.set_title(f"{label(method)}, K = {len(fit.support_x)}")
             row[0].set_ylabel("y")
         for panel, fit in zip(panels[-1], of_method, strict=True):
             panel.set_xlabel("x (radians)")
@@ -82,10 +80,9 @@ def _draw(panel: Axes, fit: SinusoidFit) -> None:
     of_steps = sorted(fit.predictions)
     if len(of_steps) > len(_STEPS):
         raise ValueError(f"Expected predictions at {len(_STEPS)} steps at most. Received: {of_steps}")
-    # With fewer than three, the last is still the dark one.
     for step, drawn in zip(of_steps, _STEPS[len(_STEPS) - len(of_steps) :], strict=True):
-        label = "pre-update" if step == 0 else f"{step} gradient step{'s' * (step > 1)}"
-        panel.plot(fit.x, fit.predictions[step], label=label, **drawn)
+        name = "pre-update" if step == 0 else f"{step} gradient step{'s' * (step > 1)}"
+        panel.plot(fit.x, fit.predictions[step], label=name, **drawn)
     panel.plot(
         fit.support_x,
         fit.support_y,
@@ -100,7 +97,7 @@ def _draw(panel: Axes, fit: SinusoidFit) -> None:
 
 
 def _limit(panel: Axes, fits: Sequence[SinusoidFit]) -> None:
-    """Bounds the vertical axis by the task: a fit that diverges leaves the panel, not the task invisible."""
+    """Bounds the vertical axis by the task, so that a diverged fit does not flatten it."""
     largest = max(float(np.max(np.abs(fit.true_y))) for fit in fits)
     drawn = np.concatenate([np.ravel(values) for fit in fits for values in fit.predictions.values()])
     drawn = drawn[np.isfinite(drawn)]

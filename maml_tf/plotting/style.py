@@ -1,11 +1,11 @@
-"""How every figure looks, and how a figure becomes a file or an image."""
+"""The common style of figures, and figures as PNG files and TensorBoard images."""
 
 from __future__ import annotations
 
 import io
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import matplotlib
@@ -61,40 +61,25 @@ def line_styles(names: Sequence[str]) -> dict[str, LineStyle]:
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Makes the figures within it in the common style; matplotlib's own settings are restored after it.
-
-    Yields:
-        Nothing.
-    """
+    """Draws figures in the common style within the context; matplotlib's settings are restored after it."""
     with matplotlib.rc_context(_RC):
         yield
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Makes an empty figure with a raster canvas, known to no global state.
-
-    Args:
-        width: Inches.
-        height: Inches.
-
-    Returns:
-        The figure.
-    """
+    """Makes an empty figure with a raster canvas, outside of pyplot's global state; sizes are in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 150) -> pathlib.Path:
-    """Writes a figure as PNG, whole or not at all.
+    """Writes a figure to a .png file atomically and returns its path.
 
     Args:
         figure: The figure.
         path: The file, ending in .png.
-        dpi: Pixels an inch.
-
-    Returns:
-        The path.
+        dpi: Pixels per inch.
 
     Raises:
         ValueError: If the path ends in something else.
@@ -106,20 +91,23 @@ def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 150) -> pat
 
 
 def figure_to_image(figure: Figure, *, dpi: int = 100) -> tf.Tensor:
-    """Renders a figure for `tf.summary.image`.
-
-    Args:
-        figure: The figure.
-        dpi: Pixels an inch.
-
-    Returns:
-        uint8 [1, height, width, 4], red, green, blue and opacity.
-    """
+    """Renders a figure for `tf.summary.image`: uint8 [1, height, width, 4] in red, green, blue and opacity."""
     return tf.io.decode_png(_png(figure, dpi), channels=4)[tf.newaxis]
+
+
+def write_figures(figures: Mapping[str, Figure], directory: str | os.PathLike[str]) -> list[pathlib.Path]:
+    """Writes figures as `<name>.png` and, in the folder "figures", as TensorBoard images; returns the PNG files."""
+    directory = pathlib.Path(directory)
+    writer = tf.summary.create_file_writer(str(directory / "figures"))
+    with writer.as_default(step=0):
+        for name, figure in figures.items():
+            tf.summary.image(name, figure_to_image(figure))
+    writer.close()
+    return [save(figure, directory / f"{name}.png") for name, figure in figures.items()]
 
 
 def _png(figure: Figure, dpi: int) -> bytes:
     buffer = io.BytesIO()
-    # The version of matplotlib in the file would make equal figures differ.
+    # Without matplotlib's version, equal figures are equal files.
     figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()

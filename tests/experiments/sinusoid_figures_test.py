@@ -61,8 +61,8 @@ class WriteFiguresTest(absltest.TestCase):
         self.assertEqual(
             [call.args[0] for call in fits.call_args_list],
             [
-                {"MAML": ["one 0", "one 1"], "MAML, first order": ["three 0", "three 1"]},
-                {"MAML": ["one 2", "one 3", "one 4"], "MAML, first order": ["three 2", "three 3", "three 4"]},
+                {"maml": ["one 0", "one 1"], "maml_first_order": ["three 0", "three 1"]},
+                {"maml": ["one 2", "one 3", "one 4"], "maml_first_order": ["three 2", "three 3", "three 4"]},
             ],
         )
 

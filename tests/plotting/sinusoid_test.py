@@ -75,7 +75,7 @@ class SinusoidFitsTest(parameterized.TestCase):
         ({"MAML": [fit()], "pretrained": [fit(), fit()]}, "Received: {'MAML': 1, 'pretrained': 2}"),
     )
     def test_uneven_or_no_tasks_are_refused(self, fits, message):
-        with self.assertRaisesRegex(ValueError, f"Expected as many tasks of each method.* {message}"):
+        with self.assertRaisesRegex(ValueError, f"Expected the same number of tasks.* {message}"):
             sinusoid_fits(fits)
 
     def test_too_many_curves_are_refused(self):

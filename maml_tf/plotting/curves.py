@@ -1,10 +1,11 @@
-"""Curves of a metric over inner steps with 95 % confidence bands (Figures 3 and 6)."""
+"""Curves over inner steps, with confidence bands (Figures 3 and 6), and over training iterations."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Protocol
 
+import matplotlib
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -41,23 +42,17 @@ def learning_curves(
 ) -> Figure:
     """Draws the mean over tasks after each inner step, with a band of the 95 % confidence interval.
 
-    One panel a number of shots, one line a method, in the order of the rows, with the labels and styles of
+    There is a panel for each number of shots and a line for each method, with its label and style of
     `maml_tf.methods`.
 
     Args:
         rows: The results of one metric.
-        metric: Name of the metric, for the axis.
-        log_scale: Whether the vertical axis is logarithmic. The squared error of the sinusoids falls by two
-            orders of magnitude, which a linear axis presses into its lowest tenth; accuracies are better
-            linear.
+        metric: Label of the vertical axis.
+        log_scale: Whether the vertical axis is logarithmic: for errors that fall by orders of magnitude.
         percent: Whether to write the metric, a share between 0 and 1, in percent.
         shots_label: Title of a panel, with the number of shots as {shots}.
         title: Title of the figure.
-        published: The paper's results, drawn as hollow points in the colour of the same method where it has rows of
-            as many shots; their intervals are not drawn.
-
-    Returns:
-        The figure.
+        published: The paper's results, drawn as hollow points beside the rows of the same method and number of shots.
 
     Raises:
         ValueError: If there are no rows, or two rows of one method, number of shots and step.
@@ -76,7 +71,7 @@ def learning_curves(
     shots = sorted({row.shots for row in rows})
     styles = style.line_styles(methods)
     with style.styled():
-        figure = style.new_figure(0.8 + 3.1 * len(shots), 3.4)
+        figure = style.new_figure(max(5.0, 0.8 + 3.1 * len(shots)), 3.4)
         panels = figure.subplots(1, len(shots), sharey=True, squeeze=False)[0]
         for panel, of_shots in zip(panels, shots, strict=True):
             for method in methods:
@@ -110,16 +105,48 @@ def learning_curves(
     return figure
 
 
+def training_curves(iterations: Sequence[int], accuracies: Sequence[Sequence[float]]) -> Figure:
+    """Draws the validation accuracy over a training: a curve before adaptation and one after each inner step.
+
+    Args:
+        iterations: Iteration of each validation, [validations].
+        accuracies: Between 0 and 1, [validations, steps + 1].
+
+    Raises:
+        ValueError: If there are no validations, or the shapes do not fit each other.
+    """
+    values = np.asarray(accuracies, np.float64)
+    if values.ndim != 2 or not len(values) or len(values) != len(iterations):
+        raise ValueError(
+            "Expected accuracies [validations, steps + 1] of at least one validation. "
+            f"Received: shape {values.shape} for {len(iterations)} iterations"
+        )
+    with style.styled():
+        figure = style.new_figure(5.0, 3.4)
+        panel = figure.subplots()
+        last = values.shape[1] - 1
+        colors = matplotlib.colormaps["viridis"](np.linspace(0.85, 0.0, last + 1))
+        for step, curve in enumerate(values.T):
+            label = "before adaptation" if step == 0 else f"after {step} step{'s' * (step != 1)}"
+            line = ":" if step == 0 else "-"
+            marker = "o" if len(values) == 1 else None
+            panel.plot(iterations, 100 * curve, color=colors[step], linestyle=line, marker=marker, label=label)
+        panel.set_xlabel("iterations")
+        panel.set_ylabel("validation accuracy, %")
+        figure.legend(loc="outside right upper")
+    return figure
+
+
 def _draw(panel: Axes, rows: Sequence[Point], drawn: LineStyle, text: str, log_scale: bool) -> None:
     rows = sorted(rows, key=lambda row: row.step)
     step = np.array([row.step for row in rows])
     mean = np.array([row.mean for row in rows], np.float64)
     ci95 = np.array([row.ci95 for row in rows], np.float64)
-    # An infinite mean has no interval and, like NaN, leaves a gap.
+    # Infinity, like NaN, leaves a gap.
     mean = np.where(np.isfinite(mean), mean, np.nan)
     lower = mean - ci95
     if log_scale:
-        # A band that reaches zero has no place on a logarithmic axis: it ends at a tenth of the mean.
+        # A logarithmic axis has no zero: a band that reaches it ends at a tenth of the mean.
         lower = np.maximum(lower, 0.1 * mean)
     panel.fill_between(step, lower, mean + ci95, color=drawn.color, alpha=0.2, linewidth=0)
     panel.plot(step, mean, color=drawn.color, linestyle=drawn.line, marker=drawn.marker, markersize=4.5, label=text)
