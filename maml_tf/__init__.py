@@ -5,10 +5,10 @@ from types import ModuleType
 
 from maml_tf.core.adaptation import Adaptation, adapt, inner_step
 from maml_tf.core.learned_step_sizes import LearnedStepSizes
-from maml_tf.core.second_order import check_second_order
 from maml_tf.core.selection import everything, head, matching
 from maml_tf.core.task_values import Evaluation, StepSummary
 from maml_tf.core.update_rules import SGD, Chain, ClipByGlobalNorm, ClipByValue, UpdateRule
+from maml_tf.diagnostics.second_order import check_second_order
 from maml_tf.evaluation import Evaluator, evaluate
 from maml_tf.meta_learner import MAML
 

@@ -15,12 +15,12 @@ from maml_tf.core.clone import clone
 from maml_tf.core.finite_losses import FiniteTraining, NonFiniteLossError, require_finite
 from maml_tf.core.functional import FunctionalModel
 from maml_tf.core.keras_interface import KeepsInnerLosses, masks_of, with_masks
-from maml_tf.core.known_offenders import warn_of_offenders
 from maml_tf.core.meta_batch import examples_of, merged_states, numbered
 from maml_tf.core.meta_gradient import MetaGradient, check_task_map, meta_gradient, over_tasks
 from maml_tf.core.supervised_tasks import SupervisedTasks
 from maml_tf.core.task_map import choose_jit_compile, choose_task_map
 from maml_tf.core.update_rules import UpdateRule, as_update_rule
+from maml_tf.diagnostics.unsupported_layers import warn_of_unsupported_layers
 
 
 @keras.saving.register_keras_serializable(package="maml_tf")
@@ -99,7 +99,7 @@ class MAML(KeepsInnerLosses, FiniteTraining):
         self._evaluating = threading.RLock()
         self.built = True
         if not self.first_order:
-            warn_of_offenders(model)
+            warn_of_unsupported_layers(model)
 
     def compile(self, optimizer: Any = "adam", *, jit_compile: bool | str = "auto", **kwargs) -> None:
         """Configures training, as `keras.Model.compile`; the loss is the constructor's.

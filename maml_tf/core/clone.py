@@ -1,4 +1,4 @@
-"""A copy of a built Keras model with variables of its own."""
+"""Copies of built Keras models, with variables of their own."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from maml_tf.core.keras_interface import (
 def clone(model: keras.Model) -> keras.Model:
     """Copies a built model: the same architecture, the same weights, no variable shared.
 
-    A sequential or functional model may hold layers, activations and other functions that Keras does not know by name.
-    The copy is compiled as the model is, unless Keras does not know its loss or metrics by name.
+    A sequential or functional model may hold layers and functions that Keras does not know by name. The copy is
+    compiled as the model is, unless Keras does not know its loss or metrics by name.
 
     Args:
         model: A built Keras model; a subclassed one whose constructor has arguments must define `get_config`.
@@ -33,7 +33,7 @@ def clone(model: keras.Model) -> keras.Model:
         A model of the same class.
 
     Raises:
-        TypeError: If a subclassed model cannot be made again from its configuration.
+        TypeError: If a subclassed model cannot be rebuilt from its configuration.
     """
     if is_layer_graph(model):
         copy = _copy_of_graph(model, {})
@@ -41,7 +41,7 @@ def clone(model: keras.Model) -> keras.Model:
         untold = _untold_arguments(type(model))
         if untold:
             raise TypeError(
-                "Expected a subclassed model that can be made again from get_config() and its input shape. "
+                "Expected a subclassed model that can be rebuilt from get_config() and its input shape. "
                 f"Received: {type(model).__name__}, whose constructor takes {untold} and which has no get_config"
             )
         try:
@@ -50,7 +50,7 @@ def clone(model: keras.Model) -> keras.Model:
             copy.build_from_config(model.get_build_config() or {})
         except (NotImplementedError, TypeError, ValueError) as error:
             raise TypeError(
-                "Expected a subclassed model that can be made again from get_config() and its input shape. "
+                "Expected a subclassed model that can be rebuilt from get_config() and its input shape. "
                 f"Received: {type(model).__name__}: {error}"
             ) from error
     if len(copy.weights) != len(model.weights):
@@ -77,20 +77,18 @@ def clone(model: keras.Model) -> keras.Model:
 
 
 def remade(layer: keras.layers.Layer, config: dict[str, Any]) -> keras.layers.Layer:
-    """Makes a layer of a configuration as another's, with that one's own functions.
-
-    Keras looks them up by name, and so finds those alone that are registered.
+    """Rebuilds `layer` from `config`, reusing its functions that Keras cannot find by name.
 
     Args:
-        layer: The other layer.
-        config: What its `get_config` returned, or like it.
+        layer: A layer or an operation of a functional graph.
+        config: The layer's configuration, or one like it.
 
     Returns:
         A layer of the same class, not built.
 
     Raises:
-        TypeError: If it cannot be made of its configuration.
-        ValueError: The same.
+        TypeError: If the class cannot be rebuilt from its configuration.
+        ValueError: If the class refuses its configuration.
     """
     own = {}
     for name, told in config.items():
@@ -141,7 +139,7 @@ def _compile_alike(copy: keras.Model, model: keras.Model) -> None:
 
 
 def _untold_arguments(model_class: type[keras.Model]) -> list[str]:
-    """Lists a constructor's arguments that Keras' own configuration of a model leaves out: copies have defaults."""
+    """Lists a constructor's arguments that Keras' own `get_config` leaves out, so that a copy would have defaults."""
 
     def is_keras_own(method):
         return method.__module__.startswith("keras.")

@@ -11,10 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from maml_tf.core.adaptation import adapt, inner_step
-from maml_tf.core.known_offenders import warn_of_offenders
 from maml_tf.core.meta_gradient import over_tasks
 from maml_tf.core.selection import everything
 from maml_tf.core.update_rules import SGD
+from maml_tf.diagnostics.unsupported_layers import warn_of_unsupported_layers
 from maml_tf.rl.closed_form import AdaptedReluPolicy, has_closed_form
 from maml_tf.rl.gaussian import Gaussian, fisher
 from maml_tf.rl.hessian_products import Problem
@@ -75,7 +75,7 @@ class PolicyAdaptation:
         # Not the method itself, whose traces TensorFlow counts over all objects: of the fifth it would warn.
         self._compiled_step = tf.function(functools.partial(self._step_of_tasks), autograph=False)
         if not first_order:
-            warn_of_offenders(policy.policy)
+            warn_of_unsupported_layers(policy.policy)
 
     def adapt(self, params: Params, batches: Sequence[Experience]) -> Params:
         """Adapts parameters to one task, a step on each batch, differentiably.

@@ -214,7 +214,7 @@ class CloneTest(parameterized.TestCase):
     def test_model_that_cannot_be_made_again(self):
         model = Inflexible(keras.layers.Dense(1))
         model(tf.ones((1, 3)))
-        with self.assertRaisesRegex(TypeError, "Expected a subclassed model that can be made again.*Inflexible"):
+        with self.assertRaisesRegex(TypeError, "Expected a subclassed model that can be rebuilt.*Inflexible"):
             clone(model)
 
     def test_arguments_that_the_configuration_leaves_out(self):
@@ -261,7 +261,7 @@ class CloneTest(parameterized.TestCase):
         np.testing.assert_array_equal(copy(tf.ones((2, 3))), model(tf.ones((2, 3))))
 
     def test_sequential_subclass_that_cannot_be_made_again(self):
-        with self.assertRaisesRegex(TypeError, "Expected a subclassed model that can be made again.*FixedResidual"):
+        with self.assertRaisesRegex(TypeError, "Expected a subclassed model that can be rebuilt.*FixedResidual"):
             clone(FixedResidual())
 
     @parameterized.parameters("built_by_call", "residual")

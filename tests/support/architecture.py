@@ -12,6 +12,7 @@ FLOORS = (
     ("maml_tf.checks", "maml_tf.configuration", "maml_tf.core", "maml_tf.methods", "maml_tf.registry"),
     (
         "maml_tf.algorithms",
+        "maml_tf.diagnostics",
         "maml_tf.layers",
         "maml_tf.learner",
         "maml_tf.meta_learner",
@@ -20,7 +21,6 @@ FLOORS = (
     ),
     (
         "maml_tf.baselines",
-        "maml_tf.diagnostics",
         "maml_tf.evaluation",
         "maml_tf.export",
         "maml_tf.plotting",
@@ -50,7 +50,7 @@ RESERVED_IMPORTS = {
 GRADIENT_MODULES = (
     "maml_tf.core.adaptation",
     "maml_tf.core.meta_gradient",
-    "maml_tf.core.second_order",
+    "maml_tf.diagnostics.second_order",
     # Forward mode and the shared primal pass of Fisher-vector products: no inner or outer gradient.
     "maml_tf.rl.hessian_products",
 )

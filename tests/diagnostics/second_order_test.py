@@ -1,4 +1,4 @@
-"""Tests of maml_tf.core.second_order."""
+"""Tests of maml_tf.diagnostics.second_order."""
 
 import warnings
 
@@ -8,8 +8,8 @@ import tensorflow as tf
 from absl.testing import absltest, parameterized
 
 from maml_tf import layers
-from maml_tf.core.known_offenders import Offender
-from maml_tf.core.second_order import check_second_order
+from maml_tf.diagnostics.second_order import check_second_order
+from maml_tf.diagnostics.unsupported_layers import UnsupportedLayer
 from tests.conformance import registry
 
 
@@ -156,10 +156,10 @@ class CheckSecondOrderTest(parameterized.TestCase):
         self.assertEqual(finding.layer, "bad")
         self.assertTrue(np.isnan(finding.relative_error))
 
-    def test_known_offenders_that_are_exact_here_are_named(self):
+    def test_unsupported_layers_that_are_exact_here_are_named(self):
         """As of a layer that is wrong on a GPU alone."""
-        known = [Offender("dense", "wrong on a GPU")]
-        with absltest.mock.patch("maml_tf.core.second_order.known_offenders", return_value=known):
+        known = [UnsupportedLayer("dense", "wrong on a GPU")]
+        with absltest.mock.patch("maml_tf.diagnostics.second_order.unsupported_layers", return_value=known):
             (finding,) = check_second_order(sequential(keras.layers.Dense(2, name="dense")), sample(6, 4))
         self.assertEqual((finding.layer, finding.reason), ("dense", "wrong on a GPU"))
         self.assertTrue(np.isnan(finding.relative_error))

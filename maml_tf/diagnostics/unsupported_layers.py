@@ -21,7 +21,7 @@ _NORMALIZATIONS = (
 )
 
 
-class Offender(NamedTuple):
+class UnsupportedLayer(NamedTuple):
     """A layer and what is wrong with its second derivative.
 
     Attributes:
@@ -33,43 +33,36 @@ class Offender(NamedTuple):
     reason: str
 
 
-def known_offenders(model: keras.Model) -> list[Offender]:
-    """Lists the layers known to break exact meta-gradients, by looking at their classes alone.
+def unsupported_layers(model: keras.Model) -> list[UnsupportedLayer]:
+    """Lists the layers known to break exact meta-gradients, by their classes alone; nothing is computed.
 
     Args:
         model: A Keras model.
-
-    Returns:
-        An `Offender` for each such layer; empty if none is known.
 
     Example:
     >>> import keras
-    >>> from maml_tf.core.known_offenders import known_offenders
+    >>> from maml_tf.diagnostics.unsupported_layers import unsupported_layers
     >>> model = keras.Sequential([keras.Input((4,)), keras.layers.LayerNormalization(name="norm")])
-    >>> [offender.layer for offender in known_offenders(model)]
+    >>> [found.layer for found in unsupported_layers(model)]
     ['norm']
     """
-    return list(dict.fromkeys(_offenders_in(model)))
+    return list(dict.fromkeys(_unsupported_in(model)))
 
 
-def _offenders_in(layer: keras.layers.Layer) -> Iterator[Offender]:
+def _unsupported_in(layer: keras.layers.Layer) -> Iterator[UnsupportedLayer]:
     reason = _reason(layer)
     if reason:
-        yield Offender(layer.name, reason)
+        yield UnsupportedLayer(layer.name, reason)
         return
     for inner in layers_of(layer, include_self=False, recursive=False):
-        yield from _offenders_in(inner)
+        yield from _unsupported_in(inner)
 
 
-def warn_of_offenders(model: keras.Model) -> None:
-    """Warns once, naming every layer known to break exact meta-gradients.
-
-    Args:
-        model: A Keras model.
-    """
-    offenders = known_offenders(model)
-    if offenders:
-        listed = "; ".join(f"{offender.layer}: {offender.reason}" for offender in offenders)
+def warn_of_unsupported_layers(model: keras.Model) -> None:
+    """Warns once, naming every layer known to break exact meta-gradients."""
+    unsupported = unsupported_layers(model)
+    if unsupported:
+        listed = "; ".join(f"{found.layer}: {found.reason}" for found in unsupported)
         warnings.warn(
             f"The exact meta-gradient will be wrong or unavailable through these layers: {listed}. See "
             "maml_tf.check_second_order.",

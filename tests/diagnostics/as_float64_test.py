@@ -1,11 +1,11 @@
-"""Tests of maml_tf.core.float64_twin."""
+"""Tests of maml_tf.diagnostics.as_float64."""
 
 import keras
 import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
-from maml_tf.core.float64_twin import cast_floating, float64_twin
+from maml_tf.diagnostics.as_float64 import as_float64, cast_floating
 
 
 class Single(keras.layers.Layer):
@@ -33,7 +33,7 @@ class Float64TwinTest(parameterized.TestCase):
     def test_has_the_layers_values_in_variables_of_its_own(self):
         dense = keras.layers.Dense(3, activation="tanh")
         outputs = dense(self.x)
-        twin = float64_twin(dense, (self.x,), {})
+        twin = as_float64(dense, (self.x,), {})
         np.testing.assert_array_equal(twin.kernel, np.asarray(dense.kernel, np.float64))
         self.assertIsNot(twin.kernel, dense.kernel)
         self.assertEqual(dense.kernel.dtype, "float32")
@@ -45,20 +45,20 @@ class Float64TwinTest(parameterized.TestCase):
         layer = keras.layers.Bidirectional(keras.layers.SimpleRNN(2, dtype="float32"))
         steps = self.x[tf.newaxis]
         layer(steps)
-        twin = float64_twin(layer, (steps,), {})
+        twin = as_float64(layer, (steps,), {})
         self.assertEqual({variable.dtype for variable in twin.trainable_variables}, {"float64"})
 
     @parameterized.parameters(Single, lambda: Unmakeable(3))
     def test_none_where_there_is_no_twin(self, make):
         layer = make()
         layer(self.x)
-        self.assertIsNone(float64_twin(layer, (self.x,), {}))
+        self.assertIsNone(as_float64(layer, (self.x,), {}))
         self.assertEqual(keras.config.dtype_policy().name, "float32")
 
     def test_an_operation_is_its_own(self):
         inputs = keras.Input((4,))
         operation = keras.Model(inputs, keras.ops.exp(inputs)).operations[-1]
-        self.assertIs(float64_twin(operation, (self.x,), {}), operation)
+        self.assertIs(as_float64(operation, (self.x,), {}), operation)
 
     def test_casts_floating_tensors_alone(self):
         nest = {"x": self.x, "labels": tf.constant([1, 2]), "axis": -1}

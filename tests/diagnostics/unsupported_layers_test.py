@@ -1,10 +1,10 @@
-"""Tests of maml_tf.core.known_offenders."""
+"""Tests of maml_tf.diagnostics.unsupported_layers."""
 
 import keras
 from absl.testing import absltest, parameterized
 
 from maml_tf import layers
-from maml_tf.core.known_offenders import known_offenders
+from maml_tf.diagnostics.unsupported_layers import unsupported_layers
 from tests.conformance import registry
 
 STOCK = (
@@ -14,37 +14,37 @@ STOCK = (
 )
 
 
-def offenders(*model_layers, shape=(4,)):
-    return known_offenders(keras.Sequential([keras.Input(shape), *model_layers]))
+def found_in(*model_layers, shape=(4,)):
+    return unsupported_layers(keras.Sequential([keras.Input(shape), *model_layers]))
 
 
-class KnownOffendersTest(parameterized.TestCase):
+class UnsupportedLayersTest(parameterized.TestCase):
     @parameterized.named_parameters(*STOCK)
     def test_stock_normalization(self, layer, options):
-        (found,) = offenders(layer(name="norm", **options))
+        (found,) = found_in(layer(name="norm", **options))
         self.assertEqual(found.layer, "norm")
         self.assertRegex(found.reason, f"treats the mean as a constant.*use maml_tf.layers.{layer.__name__}$")
 
     @parameterized.named_parameters(*STOCK)
     def test_subclass_of_stock_normalization(self, layer, options):
         bare = type("Bare", (layer,), {})
-        (found,) = offenders(bare(name="norm", **options))
+        (found,) = found_in(bare(name="norm", **options))
         self.assertEqual(found.layer, "norm")
         self.assertRegex(found.reason, f"use maml_tf.layers.{layer.__name__}$")
 
     @parameterized.named_parameters(*STOCK)
     def test_subclass_with_a_call_of_its_own(self, layer, options):
         own = type("Own", (layer,), {"call": lambda self, inputs: inputs})
-        self.assertEmpty(offenders(own(**options)))
+        self.assertEmpty(found_in(own(**options)))
 
     @parameterized.parameters("bilinear", "bicubic", "lanczos3")
     def test_interpolation(self, interpolation):
         layer = keras.layers.UpSampling2D(interpolation=interpolation, name="up")
-        (found,) = offenders(layer, shape=(4, 4, 1))
+        (found,) = found_in(layer, shape=(4, 4, 1))
         self.assertEqual((found.layer, interpolation in found.reason), ("up", True))
 
     def test_resizing(self):
-        (found,) = offenders(keras.layers.Resizing(2, 2, interpolation="nearest", name="resize"), shape=(4, 4, 1))
+        (found,) = found_in(keras.layers.Resizing(2, 2, interpolation="nearest", name="resize"), shape=(4, 4, 1))
         self.assertEqual(found.layer, "resize")
 
     @parameterized.named_parameters(
@@ -52,27 +52,27 @@ class KnownOffendersTest(parameterized.TestCase):
         ("activation", lambda: keras.layers.Activation("softsign", name="bad")),
     )
     def test_softsign(self, make):
-        (found,) = offenders(keras.layers.Dense(3), make())
+        (found,) = found_in(keras.layers.Dense(3), make())
         self.assertEqual(found, ("bad", "softsign has no second derivative"))
 
     def test_a_frozen_layer_normalization_has_the_statistics_of_its_inputs_still(self):
-        self.assertLen(offenders(keras.layers.LayerNormalization(trainable=False)), 1)
+        self.assertLen(found_in(keras.layers.LayerNormalization(trainable=False)), 1)
 
     def test_each_once(self):
         """A shared layer, and one that stands for the cell inside it."""
         shared = keras.layers.LayerNormalization(name="shared")
         models = [keras.Sequential([keras.Input((4,)), shared]) for _ in range(2)]
-        self.assertEqual([offender.layer for offender in offenders(*models)], ["shared"])
-        (found,) = offenders(keras.layers.GRU(2, activation="softsign", name="gru"), shape=(3, 2))
+        self.assertEqual([layer.layer for layer in found_in(*models)], ["shared"])
+        (found,) = found_in(keras.layers.GRU(2, activation="softsign", name="gru"), shape=(3, 2))
         self.assertEqual(found.layer, "gru")
 
     def test_recurrent_layers_on_a_gpu_alone(self):
-        make = lambda: offenders(keras.layers.LSTM(2, name="lstm"), shape=(3, 2))  # noqa: E731
+        make = lambda: found_in(keras.layers.LSTM(2, name="lstm"), shape=(3, 2))  # noqa: E731
         self.assertEmpty(make())
         with absltest.mock.patch("tensorflow.config.list_logical_devices", return_value=["GPU:0"]):
             (found,) = make()
             self.assertRegex(found.reason, "use_cudnn=False")
-            self.assertEmpty(offenders(keras.layers.GRU(2, use_cudnn=False), shape=(3, 2)))
+            self.assertEmpty(found_in(keras.layers.GRU(2, use_cudnn=False), shape=(3, 2)))
 
     @parameterized.named_parameters(
         ("dense", lambda: keras.layers.Dense(2, "relu"), (4,)),
@@ -90,16 +90,16 @@ class KnownOffendersTest(parameterized.TestCase):
         ),
     )
     def test_sound_layers(self, make, shape):
-        self.assertEmpty(offenders(make(), shape=shape))
+        self.assertEmpty(found_in(make(), shape=shape))
 
     @parameterized.named_parameters(*((entry.name, entry) for entry in registry.MODELS))
     def test_shipped_models(self, entry):
-        self.assertEmpty(known_offenders(entry.build()))
+        self.assertEmpty(unsupported_layers(entry.build()))
 
     def test_nested_models_are_searched_in_order(self):
         inner = keras.Sequential([keras.Input((4,)), keras.layers.LayerNormalization(name="first")])
-        found = offenders(inner, keras.layers.BatchNormalization(name="second"))
-        self.assertEqual([offender.layer for offender in found], ["first", "second"])
+        found = found_in(inner, keras.layers.BatchNormalization(name="second"))
+        self.assertEqual([layer.layer for layer in found], ["first", "second"])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A check that a model's second derivatives, on which exact meta-gradients rest, are what they should be.
+"""A check of a model's second derivatives, on which exact meta-gradients rest.
 
 TensorFlow has operations whose second derivative is missing (an error), None, or silently wrong. Each layer is
 tested on the inputs it meets in the model: its Hessian-vector product against central differences of its gradient.
@@ -15,10 +15,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from maml_tf.core.float64_twin import cast_floating, float64_twin
 from maml_tf.core.functional import FunctionalModel
 from maml_tf.core.keras_interface import is_layer_graph, layers_of
-from maml_tf.core.known_offenders import known_offenders
+from maml_tf.diagnostics.as_float64 import as_float64, cast_floating
+from maml_tf.diagnostics.unsupported_layers import unsupported_layers
 
 _ATTEMPTS = 2
 _JITTER = 1e-2
@@ -33,7 +33,7 @@ class _Precision(NamedTuple):
     floor: float
 
 
-# A layer that cannot be made again in float64 is tested in its own precision, where differences are coarse.
+# A layer that cannot be rebuilt in float64 is tested in its own precision, where differences are coarse.
 _PRECISION = {"float64": _Precision(1e-7, 1e-4, 1e-5), "float32": _Precision(1e-3, 5e-2, 2e-2)}
 
 
@@ -52,13 +52,12 @@ class Finding(NamedTuple):
 
 
 class Findings(list):
-    """The findings of `check_second_order`, a list, and what was checked.
+    """A list of `Finding`, and the precision in which each layer was checked.
 
     Args:
-        findings: The list.
-        precisions: From the name of each layer or operation that was checked to the precision it was checked in:
-            "float64", or "float32" for a layer that cannot be made again in float64 with all that it holds, where
-            only errors above some percent show.
+        findings: The offending layers.
+        precisions: Precision by name of layer or operation: "float64", or "float32" for a layer that cannot be
+            rebuilt in float64, where only errors above some percent show.
     """
 
     def __init__(self, findings: Iterable[Finding], precisions: dict[str, str]):
@@ -76,19 +75,19 @@ def check_second_order(model: keras.Model, sample_input: Any, *, seed: int = 0) 
     """Compares each layer's Hessian-vector products with finite differences.
 
     The Hessian of a random quadratic function of the layer's outputs is taken with respect to its inputs and trainable
-    weights together, in float64 where the layer can be made again in it.
+    weights together, in float64 where the layer can be rebuilt in it.
 
     Args:
         model: A built Keras model; it stays as it is.
         sample_input: A batch of inputs, [examples, ...], preferably real ones.
-        seed: Of the random projections and directions.
+        seed: Seed of the random projections and directions.
 
     Returns:
         A `Finding` for each offending layer, in the order of their calls; empty if all is exact. Its attribute
         `precisions` says what was checked, and how finely.
 
     Raises:
-        ValueError: If the model is not built, or another that `MAML` refuses.
+        ValueError: If the model is not built, or `MAML` refuses it.
 
     Example:
     >>> import keras
@@ -107,15 +106,15 @@ def check_second_order(model: keras.Model, sample_input: Any, *, seed: int = 0) 
         inside = {id(layer) for layer in _operations(call.layer)} - {id(call.layer)}
         if inside & set(findings):
             continue
-        twin = float64_twin(*call)
+        twin = as_float64(*call)
         dtype = "float32" if twin is None else "float64"
         precisions[call.layer.name] = dtype
         finding = _check(call if twin is None else call._replace(layer=twin), dtype, seed)
         if finding is not None:
             findings[id(call.layer)] = finding
     named = {finding.layer for finding in findings.values()}
-    untestable_here = [offender for offender in known_offenders(model) if offender.layer not in named]
-    by_name = [Finding(offender.layer, offender.reason, float("nan")) for offender in untestable_here]
+    untestable_here = [found for found in unsupported_layers(model) if found.layer not in named]
+    by_name = [Finding(found.layer, found.reason, float("nan")) for found in untestable_here]
     return Findings([*findings.values(), *by_name], precisions)
 
 

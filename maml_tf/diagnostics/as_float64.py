@@ -1,4 +1,4 @@
-"""A layer made again in float64, in which central differences are fine enough to judge a second derivative by."""
+"""A layer rebuilt in float64, where central differences are fine enough to judge a second derivative."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from maml_tf.core.clone import default_policy, remade
 from maml_tf.core.keras_interface import layers_of, quiet_config
 
 
-def float64_twin(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any | None:
-    """Makes a layer again in float64, with all that it holds and the values of its variables.
+def as_float64(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any | None:
+    """Rebuilds a layer in float64, with the layers inside it and the values of its variables.
 
     Args:
         layer: A built layer, or an operation of a functional graph, which computes in its inputs' data type.
-        args: Of a call to it, which builds the twin.
-        kwargs: Of that call.
+        args: Positional arguments of a call to the layer, which builds the twin.
+        kwargs: Keyword arguments of that call.
 
     Returns:
-        The twin; of an operation the operation itself; None of a layer that cannot be made again in float64 throughout.
+        The float64 layer; an operation itself; None if a part of the layer cannot be rebuilt in float64.
 
     Example:
     >>> import keras
-    >>> from maml_tf.core.float64_twin import float64_twin
+    >>> from maml_tf.diagnostics.as_float64 import as_float64
     >>> dense = keras.layers.Dense(3)
     >>> inputs = keras.ops.ones((2, 4))
     >>> outputs = dense(inputs)
-    >>> float64_twin(dense, [inputs], {}).kernel.dtype
+    >>> as_float64(dense, [inputs], {}).kernel.dtype
     'float64'
     """
     if not isinstance(layer, keras.layers.Layer):
@@ -46,15 +46,7 @@ def float64_twin(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
 
 
 def cast_floating(nest: Any, dtype: str) -> Any:
-    """Casts the floating tensors of a nest.
-
-    Args:
-        nest: Nest of tensors and of other things.
-        dtype: A floating data type.
-
-    Returns:
-        The same nest, all else as it was.
-    """
+    """Casts the floating tensors of a nest, and leaves all else in it as it is."""
 
     def cast(leaf):
         return tf.cast(leaf, dtype) if tf.is_tensor(leaf) and leaf.dtype.is_floating else leaf
