@@ -16,7 +16,7 @@ gc.disable()
 from absl import app, flags
 
 from maml_tf.experiments import binary
-from maml_tf.tasks import mini_imagenet_import
+from maml_tf.tasks import mini_imagenet
 
 flags.DEFINE_string(
     "imagenet_dir", None, "ImageNet's training images: a folder with <class>/*.JPEG or <class>.tar for each class."
@@ -31,9 +31,7 @@ flags.DEFINE_integer("image_size", 84, "Height and width of the images written."
 def experiment(values: Mapping[str, Any]) -> str:
     """Writes the images."""
     output_dir = values["output_dir"]
-    written = mini_imagenet_import.prepare(
-        values["imagenet_dir"], values["split_dir"], output_dir, values["image_size"]
-    )
+    written = mini_imagenet.prepare(values["imagenet_dir"], values["split_dir"], output_dir, values["image_size"])
     return f"Wrote {written} images to {output_dir}"
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from maml_tf.tasks import ClassPool
-from maml_tf.tasks.drawn_ahead import drawn_ahead
-from maml_tf.tasks.drawn_images import rotate_quarter_turns
-from maml_tf.tasks.image_store import ImageStore
+from maml_tf.tasks.class_pool import ImageStore
+from maml_tf.tasks.episode import prefetched_map
+from maml_tf.tasks.episode_draw import rotate_quarter_turns
 
 
 def feature_model(network: keras.Model) -> keras.Model:
@@ -82,4 +82,4 @@ def labelled_batches(
             batch, label = rotate_quarter_turns(batch, turns), 4 * label + turns
         return pool.transform(batch), label
 
-    return drawn_ahead(tf.data.Dataset.counter(first, dtype=tf.int64), draw)
+    return prefetched_map(tf.data.Dataset.counter(first, dtype=tf.int64), draw)

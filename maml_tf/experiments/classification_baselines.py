@@ -16,7 +16,7 @@ from maml_tf.experiments.classification_config import ClassificationConfig
 from maml_tf.experiments.classification_learner import ADAPTED, build_evaluator, task_loss
 from maml_tf.experiments.image_data import turned_classes
 from maml_tf.meta_learner import MAML
-from maml_tf.tasks.split_classes import SplitClasses
+from maml_tf.tasks.datasets import SplitClasses
 
 STEP_SIZES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 

@@ -8,7 +8,7 @@ from absl import logging
 from maml_tf.baselines import labelled_batches
 from maml_tf.experiments.classification_config import ClassificationConfig
 from maml_tf.tasks import MiniImagenet, Omniglot
-from maml_tf.tasks.split_classes import SplitClasses
+from maml_tf.tasks.datasets import SplitClasses
 
 # Tasks measured by one call: of mini-ImageNet 600 took 31 s in fours, 26 s in twenties (see docs/speed.md).
 _TASKS_AT_ONCE = 20

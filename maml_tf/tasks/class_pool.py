@@ -1,26 +1,31 @@
-"""ClassPool: N-way K-shot episodes over any labelled images."""
+"""ClassPool: N-way K-shot episodes over any labelled images, in memory or mapped from a file."""
 
 from __future__ import annotations
 
 import copy
+import functools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from maml_tf.tasks.drawn_images import Transform, check_square, rotate_quarter_turns, unit_range
-from maml_tf.tasks.episode import Episode
-from maml_tf.tasks.episode_draw import EpisodeDraw, ImageDraw
-from maml_tf.tasks.image_store import ImageStore
-from maml_tf.tasks.labelled_images import (
-    as_text,
-    check_labelled_images,
-    join_classes,
-    read_class_folders,
-    read_dataset,
+from maml_tf.checks import flag
+from maml_tf.tasks.episode import Episode, meta_batches, stream_number
+from maml_tf.tasks.episode_draw import (
+    EpisodeDraw,
+    ImageDraw,
+    Transform,
+    check_square,
+    rotate_quarter_turns,
+    unit_range,
 )
-from maml_tf.tasks.meta_batches import meta_batches
+from maml_tf.tasks.images import read_class_folders
+
+# What TensorFlow's kernels ask of the address of a tensor.
+_ALIGNMENT = 64
+_NUMBERS_AT_ONCE = 1 << 24
 
 
 class ClassPool:
@@ -32,16 +37,22 @@ class ClassPool:
     tasks.
 
     Args:
-        images: [images, ...], of any real dtype, in memory or mapped from a file. Where the images of a class
-            lie side by side they are shared, not copied, and must stay as they are.
+        images: [images, ...], of any real dtype, in memory or mapped from a file; floats are read once, and must be
+            finite. Where the images of a class lie side by side they are shared, not copied, and must stay as they are.
         labels: [images] or [images, 1], integers or strings; images of equal label are a class.
         rotations: Turn each class of a task by its own random multiple of 90 degrees, the same for all its
             images. The class is drawn first and its turn second: one task never holds a class at two turns.
         transform: Maps drawn images [batch, ...] to the float images of the episode.
 
+    Attributes:
+        rotations: As given.
+        class_names: The names of the classes, sorted as their labels are.
+        class_sizes: Images of each class, [classes].
+
     Raises:
-        TypeError: If the images aren't numbers.
-        ValueError: If shapes don't fit each other, there is no image, or images to rotate aren't square.
+        TypeError: If the images aren't real numbers, or the labels neither integers nor strings.
+        ValueError: If shapes don't fit each other, there is no image, one is NaN or infinite, or images to rotate
+            aren't square.
 
     Example:
     >>> import numpy as np
@@ -62,18 +73,18 @@ class ClassPool:
         transform: Transform = unit_range,
     ):
         images, labels = np.asanyarray(images), np.asarray(labels)
-        check_labelled_images(images, labels)
-        if rotations:
+        _check_labelled_images(images, labels)
+        if flag("rotations", rotations):
             check_square(images)
         values, label_index, class_sizes = np.unique(labels.reshape(-1), return_inverse=True, return_counts=True)
         if np.any(np.diff(label_index) < 0):
             images = images[np.argsort(label_index, kind="stable")]
         self._images = ImageStore(images)
-        self._rotations = rotations
+        self.rotations = rotations
         self.transform = transform
         self._class_starts = np.cumsum(class_sizes) - class_sizes
         self.class_sizes = class_sizes
-        self.class_names = tuple(str(as_text(value)) for value in values)
+        self.class_names = tuple(str(_as_text(value)) for value in values)
 
     @classmethod
     def from_classes(cls, classes: Mapping[str, np.ndarray], **options) -> ClassPool:
@@ -85,21 +96,28 @@ class ClassPool:
 
         Returns:
             The pool.
+
+        Raises:
+            ValueError: If there is no class, a class is empty, two have one name, or shapes or dtypes differ.
         """
-        return cls(*join_classes(classes), **options)
+        return cls(*_join_classes(classes), **options)
 
     @classmethod
     def from_dataset(cls, dataset: tf.data.Dataset, **options) -> ClassPool:
         """Makes a pool of all of a `tf.data.Dataset`.
 
         Args:
-            dataset: Finite and unbatched, of (image, label).
+            dataset: Finite and unbatched, of (image, label); an image is an array of numbers, a label a number or a
+                string.
             **options: As of the constructor.
 
         Returns:
             The pool.
+
+        Raises:
+            ValueError: If the data set has another form or no end, or shapes differ.
         """
-        return cls(*read_dataset(dataset), **options)
+        return cls(*_read_dataset(dataset), **options)
 
     @classmethod
     def from_folder(
@@ -163,10 +181,10 @@ class ClassPool:
         indices = sorted(self._class_index(name) for name in set(class_names))
         if not indices:
             raise ValueError("Expected at least one class name. Received: none")
-        if rotations:
+        if rotations is not None and flag("rotations", rotations):
             check_square(self._images.array)
         part = copy.copy(self)
-        part._rotations = self._rotations if rotations is None else rotations
+        part.rotations = self.rotations if rotations is None else rotations
         part.transform = self.transform if transform is None else transform
         part._class_starts, part.class_sizes = self._class_starts[indices], self.class_sizes[indices]
         part.class_names = tuple(self.class_names[i] for i in indices)
@@ -176,8 +194,8 @@ class ClassPool:
         """Draws task `index` of the stream of tasks that `seed` names.
 
         Args:
-            seed: Names the stream of tasks.
-            index: The task's place in the stream, 0 or more.
+            seed: Names the stream of tasks: an integer, or an integer tensor.
+            index: The task's place in the stream, 0 or more: an integer, or an integer tensor.
             ways: Classes in the task.
             shots: Support images a class.
             queries: Query images a class.
@@ -188,8 +206,9 @@ class ClassPool:
 
         Raises:
             ValueError: If the pool has fewer than `ways` classes or a class fewer than `shots + queries`
-                images.
+                images, or an argument is not a whole number.
         """
+        seed, index = stream_number("seed", seed), stream_number("index", index, 0)
         batch = self._assemble(self._draw(ways, shots, queries), seed, index, tasks=1)
         return Episode(*(values[0] for values in batch))
 
@@ -224,6 +243,7 @@ class ClassPool:
         Raises:
             ValueError: As `episode`, and if `meta_batch_size`, `first` or `tasks` is out of range.
         """
+        seed = stream_number("seed", seed)
         draw = self._draw(ways, shots, queries)
         # The stream keeps AutoGraph out; the transform is the user's and may need it, which a tf.function lets in.
         pool = copy.copy(self)
@@ -250,7 +270,7 @@ class ClassPool:
     def _look_up(self, draw: ImageDraw) -> tf.Tensor:
         """Returns the episode's images [images, ...] of a draw [images]."""
         images = tf.gather(self._images.tensor, draw.image)
-        if self._rotations:
+        if self.rotations:
             images = rotate_quarter_turns(images, draw.quarter_turns)
         return self.transform(images)
 
@@ -265,3 +285,116 @@ class ClassPool:
 
 def _flat(support: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
     return tf.concat([tf.reshape(support, [-1]), tf.reshape(query, [-1])], axis=0)
+
+
+class ImageStore:
+    """An array of images, and the same memory as a tensor.
+
+    An array that is mapped from a file stays in the file: only the images that are looked up are read.
+
+    Args:
+        array: [images, ...], of any real dtype. It is shared, not copied, and must stay as it is.
+
+    Attributes:
+        array: The array given.
+
+    Example:
+    >>> import numpy as np
+    >>> from maml_tf.tasks.class_pool import ImageStore
+    >>> ImageStore(np.ones([3, 2], np.uint8)).tensor.shape
+    TensorShape([3, 2])
+    """
+
+    def __init__(self, array: np.ndarray):
+        self.array = array
+
+    @functools.cached_property
+    def tensor(self) -> tf.Tensor:
+        """The images on the host, where tf.data works; a GPU would send every image back."""
+        with tf.init_scope(), tf.device("CPU:0"):
+            if self._is_shareable():
+                # convert_to_tensor would copy, and so read all of a mapped file.
+                return tf.experimental.dlpack.from_dlpack(self.array.__dlpack__())
+            return tf.convert_to_tensor(self.array)
+
+    def _is_shareable(self) -> bool:
+        flags = self.array.flags
+        aligned = self.array.ctypes.data % _ALIGNMENT == 0
+        dtype = self.array.dtype
+        return aligned and flags.c_contiguous and flags.writeable and dtype.isnative and dtype.kind in "uif"
+
+
+def _check_labelled_images(images: np.ndarray, labels: np.ndarray) -> None:
+    if images.dtype.kind not in "buif":
+        raise TypeError(f"Expected images of a real number type. Received: dtype {images.dtype}")
+    if labels.ndim not in (1, 2) or labels.shape[1:] not in ((), (1,)) or len(labels) != len(images):
+        raise ValueError(
+            "Expected images [images, ...] and one label each, [images] or [images, 1]. "
+            f"Received: images {images.shape}, labels {labels.shape}"
+        )
+    if images.ndim < 2 or not images.size:
+        raise ValueError(f"Expected at least one image, [images, ...]. Received: shape {images.shape}")
+    types = {type(label) for label in labels.reshape(-1)} if labels.dtype.kind == "O" else {labels.dtype.type}
+    if wrong := [kind.__name__ for kind in types if not issubclass(kind, (int, str, bytes, np.integer, np.bool_))]:
+        raise TypeError(f"Expected labels that are integers or strings. Received: labels of type {wrong[0]}")
+    if images.dtype.kind == "f":
+        # In parts: the images may be many more than memory holds.
+        at_once = max(1, _NUMBERS_AT_ONCE // images[0].size)
+        for first in range(0, len(images), at_once):
+            finite = np.isfinite(images[first : first + at_once]).reshape(-1, images[0].size).all(axis=1)
+            if not finite.all():
+                raise ValueError(
+                    f"Expected images of finite numbers. Received: NaN or infinity in image {first + finite.argmin()}"
+                )
+
+
+def _join_classes(classes: Mapping[Hashable, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Joins the images of classes; returns images [images, ...] and the class name of each, [images]."""
+    arrays = {name: np.asarray(images) for name, images in classes.items()}
+    texts = [str(name) for name in classes]
+    if len(set(texts)) < len(texts):
+        twice = next(text for text in texts if texts.count(text) > 1)
+        raise ValueError(f"Expected class names that differ as text. Received: {twice!r} twice")
+    empty = [name for name, images in arrays.items() if not images.size]
+    if not arrays or empty:
+        raise ValueError(
+            f"Expected at least one class and at least one image in each. Received: {len(arrays)} classes, "
+            f"empty among them: {empty}"
+        )
+    shapes = {images.shape[1:]: name for name, images in arrays.items()}
+    if len(shapes) > 1:
+        received = ", ".join(f"{shape} in class {name!r}" for shape, name in shapes.items())
+        raise ValueError(f"Expected images of one shape in all classes. Received: {received}")
+    dtypes = {images.dtype: name for name, images in arrays.items()}
+    if len(dtypes) > 1:
+        # Joined, they would be of one type and of two scales.
+        received = ", ".join(f"{dtype} in class {name!r}" for dtype, name in dtypes.items())
+        raise ValueError(f"Expected images of one dtype in all classes. Received: {received}")
+    labels = np.repeat(list(arrays), [len(images) for images in arrays.values()])
+    return np.concatenate(list(arrays.values())), labels
+
+
+def _as_text(label: Any) -> Any:
+    """Decodes a label of bytes, the form that TensorFlow gives strings."""
+    return label.decode() if isinstance(label, bytes) else label
+
+
+def _read_dataset(dataset: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Reads all of a data set of (image, label); returns images [images, ...] and labels [images]."""
+    spec = dataset.element_spec
+    if not isinstance(spec, tuple) or len(spec) != 2:
+        raise ValueError(f"Expected a dataset of (image, label) pairs. Received: elements {spec}")
+    if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
+        raise ValueError("Expected a finite dataset. Received: a dataset of infinite cardinality")
+    classes: dict[Hashable, list[np.ndarray]] = {}
+    for image, label in dataset.as_numpy_iterator():
+        if np.size(label) != 1 or not isinstance(image, np.ndarray):
+            raise ValueError(
+                "Expected an unbatched dataset: one image, an array of numbers, and one label an element. "
+                f"Received: a label of shape {np.shape(label)}, an image of type {type(image).__name__}"
+            )
+        members = classes.setdefault(_as_text(np.asarray(label).item()), [])
+        if members and members[0].shape != image.shape:
+            raise ValueError(f"Expected images of one shape. Received: {members[0].shape} and {image.shape}")
+        members.append(image)
+    return _join_classes({label: np.stack(images) for label, images in classes.items()})

@@ -9,24 +9,70 @@ import importlib.resources
 import itertools
 import os
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
-from maml_tf.tasks.class_pool import ClassPool
-from maml_tf.tasks.download import download
-from maml_tf.tasks.image_cache import decoded_once, default_cache_dir
-from maml_tf.tasks.image_decoding import check_image_size
-from maml_tf.tasks.omniglot_archive import (
-    OFFICIAL_ARCHIVES,
-    Archive,
-    Drawing,
-    content_fingerprint,
-    list_drawings,
-    read_drawings,
+import numpy as np
+from absl import logging
+
+from maml_tf.tasks.archives import ListedFile, is_archive, list_files
+from maml_tf.tasks.datasets import PARTS, SplitClasses, check_split
+from maml_tf.tasks.images import (
+    check_image_size,
+    decode_files,
+    decode_image,
+    decoded_once,
+    default_cache_dir,
+    fingerprint,
 )
-from maml_tf.tasks.split_classes import PARTS, SplitClasses, check_split
 
+HALVES = ("images_background", "images_evaluation")
+DRAWING_SIZE = 105
+# Raised when the way the drawings are decoded changes, so that arrays cached before are not taken for
+# new ones.
+_DECODER_VERSION = 1
 # One background alphabet in six is kept for validation under the split by alphabets: 5 of the official 30.
 _BACKGROUND_ALPHABETS_PER_VALIDATION_ALPHABET = 6
+
+
+class Archive(NamedTuple):
+    """Where an archive is downloaded from.
+
+    Attributes:
+        file_name: Name of the file.
+        url: Address, `https://` or `file://`.
+        md5: Checksum of the file in hexadecimal.
+    """
+
+    file_name: str
+    url: str
+    md5: str
+
+
+_OFFICIAL_ADDRESS = "https://github.com/brendenlake/omniglot/raw/master/python/"
+OFFICIAL_ARCHIVES = tuple(
+    Archive(f"{half}.zip", f"{_OFFICIAL_ADDRESS}{half}.zip", md5)
+    for half, md5 in zip(HALVES, ("68d2efa1b9178cc56df9314c21c6e718", "6b91aef0f799c5bb55b94e3f2daec811"), strict=True)
+)
+
+
+class Drawing(NamedTuple):
+    """One drawing as it is listed.
+
+    Attributes:
+        character: `Alphabet/characterNN`.
+        file_name: `NNNN_MM.png`.
+        half: `images_background` or `images_evaluation`.
+        name: In the half's zip, or within the half's folder.
+        fingerprint: Changes when the content does.
+    """
+
+    character: str
+    file_name: str
+    half: str
+    name: str
+    fingerprint: str
 
 
 class Omniglot(SplitClasses):
@@ -79,22 +125,25 @@ class Omniglot(SplitClasses):
         expected_drawings: int | None = 20,
         archives: Sequence[Archive] = OFFICIAL_ARCHIVES,
     ):
-        check_image_size(image_size)
+        # Names of data sets are listed without TensorFlow.
+        from maml_tf.tasks.class_pool import ClassPool
+
+        image_size = check_image_size(image_size)
         cache_dir = pathlib.Path(default_cache_dir("omniglot") if cache_dir is None else cache_dir).expanduser()
         if data_dir is None:
             for archive in archives:
-                download(archive.url, cache_dir / archive.file_name, archive.md5)
+                _download(archive, cache_dir)
             data_dir = cache_dir
         data_dir = pathlib.Path(data_dir).expanduser()
-        drawings = list_drawings(data_dir)
+        drawings = _list_drawings(data_dir)
         sizes = collections.Counter(drawing.character for drawing in drawings)
         self.characters = tuple(sizes)
         _check_complete(sizes, expected_characters, expected_drawings, data_dir)
         splits = _split(split, drawings)
         images = decoded_once(
-            cache_dir / f"{content_fingerprint(drawings)}-{image_size}.npy",
+            cache_dir / f"{_content_fingerprint(drawings)}-{image_size}.npy",
             (len(drawings), image_size, image_size, 1),
-            lambda: read_drawings(data_dir, drawings, image_size),
+            lambda: _read_drawings(data_dir, drawings, image_size),
         )
         characters = [drawing.character for drawing in drawings]
         super().__init__(ClassPool(images, characters, rotations=True), splits)
@@ -115,14 +164,7 @@ def official_split() -> dict[str, tuple[str, ...]]:
 
 
 def random_order(names: Iterable[str]) -> list[str]:
-    """Returns names in a random order that depends on the names alone.
-
-    Args:
-        names: All different.
-
-    Returns:
-        The names, ordered by the SHA-256 of `0:name`.
-    """
+    """Returns names in a random order that depends on them alone: by the SHA-256 of `0:name`."""
     return sorted(names, key=lambda name: hashlib.sha256(f"0:{name}".encode()).hexdigest())
 
 
@@ -188,3 +230,92 @@ def _check_complete(
             f"Expected {drawings} drawings of every character. Received: {sizes[wrong[0]]} of {wrong[0]!r}; "
             f"{len(wrong)} characters have another number"
         )
+
+
+def _download(archive: Archive, folder: pathlib.Path) -> None:
+    """Downloads an archive to a folder, unless the whole file is there already."""
+    path = folder / archive.file_name
+    if path.exists():
+        if hashlib.md5(path.read_bytes()).hexdigest() == archive.md5:
+            return
+        logging.warning("%s is not the file expected; downloading it again.", path)
+    import keras
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # To a folder of its own and then renamed: another process may do the same.
+        with tempfile.TemporaryDirectory(dir=folder, prefix="download-") as own:
+            received = keras.utils.get_file(
+                archive.file_name, archive.url, file_hash=archive.md5, hash_algorithm="md5", cache_dir=own
+            )
+            os.replace(received, path)
+    except Exception as error:  # Keras raises it as it is.
+        raise OSError(
+            f"Expected to download {archive.url} with MD5 {archive.md5} to {folder}. Received: {error}. "
+            "Try again, or download it by other means and pass its folder as data_dir."
+        ) from error
+
+
+def _list_drawings(data_dir: pathlib.Path) -> list[Drawing]:
+    """Lists the drawings of both halves by character and file name, whatever their order on the disk."""
+    drawings = []
+    for half in HALVES:
+        source = _source(data_dir, half)
+        inside = "" if is_archive(source) else f"{half}/"
+        found = [drawing for file in list_files(source) for drawing in _drawing(half, inside, file)]
+        if not found:
+            raise ValueError(
+                f"Expected drawings {half}/<Alphabet>/<character>/<drawing>.png. Received: none in {source}"
+            )
+        drawings += found
+    drawings.sort()
+    _check_one_half(drawings)
+    return drawings
+
+
+def _content_fingerprint(drawings: Sequence[Drawing]) -> str:
+    """Returns what changes with the names or the content of the drawings."""
+    # Without the path: data that was moved as it is stays the same data.
+    lines = (f"{drawing.half}/{drawing.character}/{drawing.file_name} {drawing.fingerprint}" for drawing in drawings)
+    return fingerprint([f"{_DECODER_VERSION}", *lines])
+
+
+def _read_drawings(data_dir: pathlib.Path, drawings: Sequence[Drawing], image_size: int) -> np.ndarray:
+    """Returns uint8 [drawings, image_size, image_size, 1], ink 255 and paper 0."""
+    images = np.empty([len(drawings), image_size, image_size, 1], np.uint8)
+    for half in HALVES:
+        places = {drawing.name: place for place, drawing in enumerate(drawings) if drawing.half == half}
+        decode_files(_source(data_dir, half), places, images, lambda data, name: _decode(data, name, image_size))
+    return images
+
+
+def _source(data_dir: pathlib.Path, half: str) -> pathlib.Path:
+    expected = " and ".join(f"{name}.zip (or the folder {name})" for name in HALVES)
+    if not data_dir.is_dir():
+        raise FileNotFoundError(f"Expected a folder with {expected}. Received: {data_dir}, which is no folder")
+    for path in (data_dir / f"{half}.zip", data_dir / half):
+        if path.exists():
+            return path
+    present = sorted(path.name for path in data_dir.iterdir())[:10]
+    raise FileNotFoundError(
+        f"Expected {expected} in {data_dir}. Received: no {half}.zip and no folder {half}; there is {present}"
+    )
+
+
+def _drawing(half: str, inside: str, file: ListedFile) -> Iterator[Drawing]:
+    """Yields the drawing of that name, or nothing for a stray file."""
+    parts = (inside + file.name).split("/")
+    if len(parts) == 4 and parts[0] == half and parts[3].lower().endswith(".png"):
+        yield Drawing(f"{parts[1]}/{parts[2]}", parts[3], half, file.name, file.fingerprint)
+
+
+def _check_one_half(drawings: Sequence[Drawing]) -> None:
+    halves: dict[str, str] = {}
+    for drawing in drawings:
+        if halves.setdefault(drawing.character, drawing.half) != drawing.half:
+            raise ValueError(f"Expected every character in one of {HALVES}. Received: {drawing.character!r} in both")
+
+
+def _decode(content: bytes, name: str, image_size: int) -> np.ndarray:
+    size, own_size = (image_size, image_size), (DRAWING_SIZE, DRAWING_SIZE)
+    return 255 - decode_image(content, name, size, 1, own_size=own_size, formats=("PNG",))

@@ -8,9 +8,8 @@ from typing import Literal, NamedTuple
 
 import tensorflow as tf
 
-from maml_tf.tasks.counts import check_counts
-from maml_tf.tasks.drawn_ahead import drawn_ahead
-from maml_tf.tasks.episode import Episode
+from maml_tf.checks import flag, number, whole_number
+from maml_tf.tasks.episode import Episode, prefetched_map, stream_number
 
 
 class SinusoidTasks(NamedTuple):
@@ -85,10 +84,11 @@ class Sinusoids:
             SinusoidTasks: amplitude and phase [tasks], episode x and y [tasks, points, 1], float32.
 
         Raises:
-            ValueError: If a count is too small, or `support_half` is none of None, "left" and "right".
+            ValueError: If a count is not a whole number or too small, or `support_half` is not None, "left" or "right".
         """
-        check_counts(1, tasks=tasks, shots=shots)
-        check_counts(2 if query_grid else 0, queries=queries)
+        seed, index = stream_number("seed", seed), stream_number("index", index)
+        tasks, shots = whole_number("tasks", tasks, 1), whole_number("shots", shots, 1)
+        queries = whole_number("queries", queries, 2 if flag("query_grid", query_grid) else 0)
         points = shots if query_grid else shots + queries
         # One call for everything: it runs inside a compiled loop, where each random operation costs
         # microseconds.
@@ -136,15 +136,15 @@ class Sinusoids:
             Data set of `((support_x, support_y, query_x), query_y)`, each [tasks, points, 1].
 
         Raises:
-            ValueError: If `first` is negative, or a count is too small.
+            ValueError: If `first` or a count is not a whole number, or too small.
         """
-        check_counts(0, first=first)
+        first = whole_number("first", first, 0)
 
         def element(index: tf.Tensor):
             drawn = self.draw(seed, index, tasks=tasks, shots=shots, queries=queries, query_grid=query_grid)
             return drawn.episode.keras_data()
 
-        return drawn_ahead(tf.data.Dataset.range(first, tf.int64.max), element)
+        return prefetched_map(tf.data.Dataset.range(first, tf.int64.max), element)
 
     def _support_range(self, half: str | None) -> tuple[float, float]:
         low, high = self.x
@@ -215,5 +215,8 @@ def _scaled(unit: tf.Tensor, limits: tuple[float, float]) -> tf.Tensor:
 
 
 def _check_range(name: str, limits: tuple[float, float]) -> None:
-    if len(limits) != 2 or not all(math.isfinite(limit) for limit in limits) or limits[0] > limits[1]:
-        raise ValueError(f"Expected {name} to be finite (low, high) with low <= high. Received: {name}={limits}")
+    if not isinstance(limits, (tuple, list)) or len(limits) != 2:
+        raise ValueError(f"Expected {name} to be (low, high). Received: {name}={limits!r}")
+    low, high = (number(name, limit) for limit in limits)
+    if low > high:
+        raise ValueError(f"Expected {name} to be (low, high) with low <= high. Received: {name}={limits}")

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import shutil
 import warnings
 import zipfile
@@ -15,7 +16,8 @@ from absl.testing import absltest, parameterized
 from hypothesis import strategies as st
 from PIL import Image
 
-from maml_tf.tasks import ClassPool, Episode
+from maml_tf.tasks import ClassPool, Episode, class_pool
+from maml_tf.tasks.class_pool import ImageStore
 
 # (class, image within the class) of the support set of one task, and its labels.
 SUPPORT_OF_TASK_8 = [[4.0, 1.0], [0.0, 4.0], [3.0, 4.0]]
@@ -125,7 +127,7 @@ class MakingTest(parameterized.TestCase):
         os.symlink("itself", os.path.join(folder.full_path, "cat", "itself"))
         with self.assertLogs("absl", "INFO") as logs:
             pool = ClassPool.from_folder(folder.full_path)
-        self.assertIn("1 files that are not named like images (.bmp, ", logs.output[0])
+        self.assertIn("2 files that are not named like images (.bmp, ", logs.output[0])
         self.assertEqual(repr(pool), "ClassPool(2 classes, 4 images of shape (6, 4, 3), uint8)")
         self.assertEqual(np.unique(pool.images_of("ant")).tolist(), [20, 21])
         resized = ClassPool.from_folder(folder.full_path, image_size=3, channels=1)
@@ -347,6 +349,58 @@ class EpisodeLawsTest(parameterized.TestCase):
         self.assertTrue(all(image.numpy().tobytes() in stored for image in drawn.support_x))
 
 
+class ImageStoreTest(parameterized.TestCase):
+    def mapped(self, array):
+        path = self.create_tempfile().full_path
+        with open(path, "wb") as file:
+            np.save(file, array)
+        return np.load(path, mmap_mode="c")
+
+    @parameterized.parameters(np.uint8, np.int32, np.float16, np.float32, np.float64, np.bool_)
+    def test_holds_the_same_numbers(self, dtype):
+        array = np.random.default_rng(0).integers(0, 2, [5, 4, 3]).astype(dtype)
+        for images in (array, self.mapped(array), array[:, ::2], array[1:], array.astype(array.dtype.newbyteorder())):
+            tensor = ImageStore(images).tensor
+            self.assertEqual(tensor.dtype, tf.as_dtype(dtype))
+            np.testing.assert_array_equal(tensor, images)
+
+    def test_an_aligned_array_of_the_other_byte_order_is_converted(self):
+        memory = np.zeros(4 * 16 + 64, np.uint8)
+        start = -memory.ctypes.data % 64
+        images = memory[start : start + 64].view(np.dtype(np.int32).newbyteorder()).reshape(4, 4)
+        images[:] = np.arange(16).reshape(4, 4)
+        np.testing.assert_array_equal(ImageStore(images).tensor, images)
+
+    def test_a_mapped_array_is_shared_and_not_read(self):
+        images = self.mapped(np.zeros([4, 16], np.uint8))
+        tensor = ImageStore(images).tensor
+        images[2] = 7
+        np.testing.assert_array_equal(tensor, images)
+
+    def test_an_array_that_may_not_be_written_to_is_taken_too(self):
+        images = np.arange(12.0).reshape(4, 3)
+        images.flags.writeable = False
+        np.testing.assert_array_equal(ImageStore(images).tensor, images)
+
+    def test_outlives_the_array(self):
+        images = self.mapped(np.full([1000, 84], 3, np.uint8))
+        tensor = ImageStore(images).tensor
+        del images
+        self.assertEqual(int(tf.reduce_sum(tf.cast(tensor, tf.int32))), 252_000)
+
+    def test_is_made_once_inside_a_function_too(self):
+        store = ImageStore(np.arange(6, dtype=np.uint8).reshape(3, 2))
+        drawn = tf.function(lambda i: tf.gather(store.tensor, i))
+        np.testing.assert_array_equal(drawn(tf.constant([2])), [[4, 5]])
+        self.assertIs(store.tensor, store.tensor)
+
+    def test_what_is_copied_inside_a_function_is_no_part_of_it(self):
+        store = ImageStore(np.arange(12, dtype=np.uint8).reshape(3, 4)[:, ::2])
+        drawn = tf.function(lambda i: tf.gather(store.tensor, i))
+        np.testing.assert_array_equal(drawn(tf.constant([2])), [[8, 10]])
+        np.testing.assert_array_equal(store.tensor, store.array)
+
+
 class StreamTest(parameterized.TestCase):
     def test_has_static_shapes_and_no_end(self):
         dataset = identifying_pool([4] * 5).episodes(0, 3, 1, 2, meta_batch_size=4)
@@ -383,9 +437,10 @@ class ErrorsTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, message):
             ClassPool(images, labels)
 
-    def test_images_that_are_no_numbers(self):
-        with self.assertRaisesRegex(TypeError, "real number type. Received: dtype <U1"):
-            ClassPool(np.array([["a"], ["b"]]), [0, 1])
+    @parameterized.parameters((np.array([["a"], ["b"]]), "<U1"), (np.zeros([2, 1], complex), "complex128"))
+    def test_images_that_are_no_real_numbers(self, images, dtype):
+        with self.assertRaisesRegex(TypeError, f"Received: dtype {dtype}"):
+            ClassPool(images, [0, 1])
 
     @parameterized.parameters(([4, 3, 2],), ([4, 9],))
     def test_rotations_of_images_that_are_not_square(self, shape):
@@ -403,18 +458,48 @@ class ErrorsTest(parameterized.TestCase):
             pool.episodes(0, 2, 1, 2, meta_batch_size=1)
 
     @parameterized.parameters(
-        ({"ways": 0}, "ways to be at least 1. Received: ways=0"),
-        ({"shots": 0}, "shots to be at least 1. Received: shots=0"),
-        ({"queries": -1}, "queries to be at least 1. Received: queries=-1"),
-        ({"meta_batch_size": 0}, "meta_batch_size to be at least 1. Received: meta_batch_size=0"),
-        ({"first": -1}, "first to be at least 0. Received: first=-1"),
-        ({"tasks": 0}, "tasks to be at least 1. Received: tasks=0"),
-        ({"first": 2, "tasks": 4}, "tasks to be at least 5. Received: tasks=4"),
+        *(
+            {name: value}
+            for name in ("ways", "shots", "queries", "meta_batch_size", "first", "tasks")
+            for value in (1.5, True, "2", -1, None if name != "tasks" else 0)
+        ),
+        *({"seed": value} for value in (1.5, True, "2", None, 2**63, -(2**63) - 1)),
+        {"ways": 0},
+        {"first": 2, "tasks": 4},
     )
-    def test_numbers_out_of_range(self, changed, message):
+    def test_numbers_out_of_range(self, **changed):
         arguments = {"seed": 0, "ways": 2, "shots": 1, "queries": 1, "meta_batch_size": 2} | changed
-        with self.assertRaisesRegex(ValueError, message):
+        name, value = list(changed.items())[-1]
+        with self.assertRaisesRegex(ValueError, re.escape(f"{name}={value!r}")):
             identifying_pool([4, 4]).episodes(**arguments)
+
+    @parameterized.parameters(1.5, True, "2", None, -1, (tf.constant(1.5),))
+    def test_an_index_that_is_none(self, index):
+        with self.assertRaisesRegex(ValueError, "Expected index to be a whole number"):
+            identifying_pool([4, 4]).episode(0, index, 2, 1, 1)
+
+    def test_numbers_of_numpy_are_those_of_python(self):
+        pool = identifying_pool([4] * 5)
+        of_numpy = [np.int64(3), np.uint8(1), np.int32(3), np.int64(1), np.uint16(2)]
+        assert_equal_episodes(pool.episode(*of_numpy), pool.episode(3, 1, 3, 1, 2))
+
+    @parameterized.parameters(np.nan, np.inf, -np.inf)
+    def test_images_that_are_not_finite(self, value):
+        images = np.zeros([6, 2, 2], np.float32)
+        images[4, 1, 0] = value
+        with mock.patch.object(class_pool, "_NUMBERS_AT_ONCE", 8):
+            with self.assertRaisesRegex(ValueError, "finite numbers. Received: .* in image 4"):
+                ClassPool(images, [1, 0, 1, 0, 1, 0])
+
+    @parameterized.parameters(([0.0, 1.0],), ([0.0, np.nan],), ([None, 1],), ([0j, 1j],))
+    def test_labels_that_are_neither_integers_nor_strings(self, labels):
+        with self.assertRaisesRegex(TypeError, "labels that are integers or strings"):
+            ClassPool(np.zeros([2, 2]), labels)
+
+    @parameterized.parameters("no", 1, None)
+    def test_rotations_that_are_no_truth_value(self, rotations):
+        with self.assertRaisesRegex(ValueError, re.escape(f"rotations={rotations!r}")):
+            ClassPool(np.zeros([2, 2, 2]), [0, 1], rotations=rotations)
 
     def test_a_name_that_is_no_class(self):
         pool = identifying_pool([2, 2])
@@ -519,10 +604,10 @@ class FolderErrorsTest(parameterized.TestCase):
             self.assertLen(ClassPool.from_folder(self.folder.full_path), 1)
         self.assertIn("1 images in no folder of a class are passed over", logs.output[0])
 
-    @parameterized.parameters(3.0, 0, True, ([3],), ([3, 2.5],), ([3, 0],), "3")
+    @parameterized.parameters(3.0, 0, True, ([3],), ([3, 2.5],), ([3, 0],), "3", 10**6)
     def test_an_image_size_that_is_none(self, image_size):
         self._image("ant/0.png")
-        with self.assertRaisesRegex(ValueError, "Expected image_size to be a whole number .*Received: image_size="):
+        with self.assertRaisesRegex(ValueError, "Received: image_size="):
             ClassPool.from_folder(self.folder.full_path, image_size=image_size)
 
     @parameterized.parameters(np.int64(3), np.uint8(3), ([3, 3],), (np.array([3, 3]),))
@@ -549,10 +634,11 @@ class FolderErrorsTest(parameterized.TestCase):
             ClassPool.from_folder(self.folder.full_path)
         self.assertLen(ClassPool.from_folder(self.folder.full_path, image_size=4).images_of("ant"), 2)
 
-    def test_a_number_of_channels_that_is_no_mode(self):
+    @parameterized.parameters(2, True, "3")
+    def test_a_number_of_channels_that_is_no_mode(self, channels):
         self._image("ant/0.png")
-        with self.assertRaisesRegex(ValueError, "channels to be 1 or 3. Received: channels=2"):
-            ClassPool.from_folder(self.folder.full_path, channels=2)
+        with self.assertRaisesRegex(ValueError, f"Received: channels={channels!r}"):
+            ClassPool.from_folder(self.folder.full_path, channels=channels)
 
 
 if __name__ == "__main__":

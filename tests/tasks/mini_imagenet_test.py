@@ -13,7 +13,7 @@ import tensorflow as tf
 from absl.testing import absltest, parameterized
 from PIL import Image
 
-from maml_tf.tasks import MiniImagenet, image_decoding, mini_imagenet
+from maml_tf.tasks import MiniImagenet, images, mini_imagenet
 
 DRAWN = pathlib.Path(__file__).parents[2] / "testdata" / "mini_imagenet"
 
@@ -130,7 +130,7 @@ class ReadingTest(SmallTreeTest):
 
     def test_more_images_than_are_decoded_at_once(self):
         self.write_tree(tree())
-        with mock.patch.multiple(image_decoding, _FILES_AT_ONCE=5, _FILES_A_THREAD=2):
+        with mock.patch.multiple(images, _FILES_AT_ONCE=5, _FILES_A_THREAD=2):
             self.assert_is_tree(self.load())
 
     def test_episodes_are_float32_in_0_to_1_and_not_turned(self):
@@ -266,7 +266,7 @@ class BadInputTest(SmallTreeTest):
 
     @parameterized.parameters(0, 28.0, "28")
     def test_an_image_size_that_is_none(self, image_size):
-        with self.assertRaisesRegex(ValueError, f"whole number of at least 1. Received: image_size={image_size!r}"):
+        with self.assertRaisesRegex(ValueError, f"Received: image_size={image_size!r}"):
             MiniImagenet(self.data_dir, image_size=image_size)
 
 
@@ -295,7 +295,8 @@ class RealMiniImagenetTest(SmallTreeTest):
             self.skipTest("needs the images: set MAML_TF_DATA to a folder with miniImagenet/ in it")
 
     def test_has_the_classes_of_the_split(self):
-        data = self.load(pathlib.Path(os.environ["MAML_TF_DATA"]) / "miniImagenet")
+        folder = pathlib.Path(os.environ["MAML_TF_DATA"]) / "miniImagenet"
+        data = self.load(min(folder.glob("*.tar"), default=folder))
         self.assertEqual([len(names) for names in data.splits.values()], [64, 16, 20])
         self.assertIn("n01532829", data.splits["train"])
         episode = data.pool("test").episode(0, 0, 5, 1, 15)

@@ -1,6 +1,7 @@
 """Tests of Omniglot on small archives made on the spot, and on the real ones where they are."""
 
 import collections
+import concurrent.futures
 import hashlib
 import io
 import os
@@ -17,8 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from maml_tf.tasks import Omniglot
-from maml_tf.tasks.omniglot import official_split, random_order
-from maml_tf.tasks.omniglot_archive import Archive
+from maml_tf.tasks.omniglot import Archive, official_split, random_order
 
 BACKGROUND, EVALUATION = "images_background", "images_evaluation"
 ALPHABET = pathlib.Path(__file__).parents[2] / "testdata" / "alphabet"
@@ -339,12 +339,30 @@ class DownloadTest(SmallArchiveTest):
         gone = [archive._replace(url="file:///no/such/file.zip") for archive in archives]
         self.assertLen(Omniglot(archives=gone, **options).characters, 10)
 
-    def test_a_download_that_fails_names_the_archive_and_the_way_out(self):
-        archives = self.archives(md5="0" * 32)
-        message = f"images_background.zip with MD5 {'0' * 32}.*Received: .*by other means and pass its folder"
+    @parameterized.parameters(("md5", "0" * 32), ("url", "file:///no/such/file.zip"))
+    def test_a_download_that_fails_names_the_archive_and_the_way_out(self, field, value):
+        archives = [archive._replace(**{field: value}) for archive in self.archives()]
+        message = f"{archives[0].url} with MD5 {archives[0].md5}.*Received: .*by other means and pass its folder"
         with self.assertRaisesRegex(OSError, message):
             Omniglot(archives=archives, cache_dir=self.cache_dir)
         self.assertEmpty(list(self.cache_dir.iterdir()))
+
+    def test_a_file_that_is_not_the_one_is_downloaded_again(self):
+        archives = self.archives()
+        (self.cache_dir / archives[0].file_name).write_bytes(b"half of it, from a program that was killed")
+        with self.assertLogs("absl", "WARNING") as logs:
+            Omniglot(archives=archives, split="alphabets", expected_drawings=3, cache_dir=self.cache_dir)
+        self.assertIn("images_background.zip is not the file expected", logs.output[0])
+
+    def test_two_at_once_do_not_disturb_each_other(self):
+        archives = self.archives()
+        options = {"split": "alphabets", "expected_drawings": 3, "cache_dir": self.cache_dir}
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            loaded = list(pool.map(lambda _: Omniglot(archives=archives, **options), range(4)))
+        for omniglot in loaded:
+            self.assert_equal_pools(omniglot.pool("test"), self.load().pool("test"))
+        names = [path.name for path in self.cache_dir.iterdir()]
+        self.assertCountEqual([name for name in names if not name.endswith(".npy")], [a.file_name for a in archives])
 
 
 class BadInputTest(SmallArchiveTest):
@@ -428,16 +446,25 @@ class BadInputTest(SmallArchiveTest):
         with zipfile.ZipFile(self.data_dir / f"{EVALUATION}.zip", "a") as archive:
             with self.assertWarnsRegex(UserWarning, "Duplicate name"):
                 archive.writestr(name, png())
-        with self.assertRaisesRegex(ValueError, f"every drawing once. Received: {name} twice"):
+        with self.assertRaisesRegex(ValueError, f"every file once. Received: {name} twice in .*zip"):
             self.load()
 
     @parameterized.parameters(0, 28.0, "28", True)
     def test_an_image_size_that_is_none(self, image_size):
-        with self.assertRaisesRegex(ValueError, f"whole number of at least 1. Received: image_size={image_size!r}"):
+        with self.assertRaisesRegex(ValueError, f"Received: image_size={image_size!r}"):
             self.load(image_size=image_size)
 
 
 class ShippedAlphabetTest(SmallArchiveTest):
+    def test_episodes_and_cached_files_stay_what_they_were_in_version_0_1_0(self):
+        omniglot = Omniglot(ALPHABET, split="alphabets", cache_dir=self.cache_dir)
+        self.assertEqual([path.name for path in self.cache_dir.iterdir()], ["a3e76731f53d681a-28.npy"])
+        episode = omniglot.pool("train").episode(7, 11, 5, 1, 2)
+        (inputs, query_y), *_ = omniglot.pool("test").episodes(3, 3, 2, 3, meta_batch_size=4, first=2).take(1)
+        for arrays, digest in ((episode, "be01f5d8c9af82cd"), ((*inputs, query_y), "b79d22d00606bb38")):
+            content = b"".join(np.asarray(array).tobytes() for array in arrays)
+            self.assertEqual(hashlib.sha256(content).hexdigest()[:16], digest)
+
     def test_a_drawing_is_nearest_to_its_own_character(self):
         omniglot = Omniglot(ALPHABET, split="alphabets", cache_dir=self.cache_dir)
         self.assertEqual([len(omniglot.splits[part]) for part in omniglot.splits], [10, 5, 5])

@@ -1,13 +1,14 @@
-"""Classes divided into parts to train on, to choose on and to test on: what every image data set here is."""
+"""Train, validation and test splits of classes."""
 
 from __future__ import annotations
 
 import collections
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from maml_tf.tasks.class_pool import ClassPool
-from maml_tf.tasks.drawn_images import Transform
+if TYPE_CHECKING:
+    from maml_tf.tasks.class_pool import ClassPool
 
 PARTS = ("train", "validation", "test")
 
@@ -16,7 +17,7 @@ class SplitClasses:
     """A pool of classes, each of them in at most one part of a split.
 
     Args:
-        classes: All classes; the parts turn and transform their images as it does.
+        classes: The pool of all classes; those of the parts turn and transform images as this one does.
         splits: From "train", "validation", "test", or any names, to names of classes.
 
     Attributes:
@@ -39,7 +40,9 @@ class SplitClasses:
         self._classes = classes
         check_split(self.splits, classes.class_names)
 
-    def pool(self, *parts: str, rotations: bool | None = None, transform: Transform | None = None) -> ClassPool:
+    def pool(
+        self, *parts: str, rotations: bool | None = None, transform: Callable[[Any], Any] | None = None
+    ) -> ClassPool:
         """Returns the classes of one or more parts of the split as a pool to draw episodes from.
 
         Args:

@@ -1,10 +1,10 @@
-"""Tests of the images of an episode: their turns and their range."""
+"""Tests of the images of an episode: turns and range. tests/tasks/class_pool_test.py has the laws of the draw."""
 
 import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
-from maml_tf.tasks.drawn_images import check_square, rotate_quarter_turns, unit_range
+from maml_tf.tasks.episode_draw import check_square, rotate_quarter_turns, unit_range
 
 
 class RotateQuarterTurnsTest(parameterized.TestCase):

@@ -1,0 +1,352 @@
+"""Decodes image files into arrays, keeps the arrays, and reads folders of images, one for each class."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import hashlib
+import io
+import itertools
+import os
+import pathlib
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+from absl import logging
+from PIL import Image
+
+from maml_tf.checks import whole_number
+from maml_tf.tasks.archives import list_files, read_files
+
+# What Pillow may open, and the names of such files; it would open many more, some with the help of other programs.
+FORMATS = {
+    "BMP": (".bmp",), "GIF": (".gif",), "JPEG": (".jfif", ".jpe", ".jpeg", ".jpg"), "PNG": (".png",),
+    "PPM": (".pbm", ".pgm", ".pnm", ".ppm"), "TIFF": (".tif", ".tiff"), "WEBP": (".webp",),
+}  # fmt: skip
+IMAGE_SUFFIXES = tuple(itertools.chain(*FORMATS.values()))
+# An image of more is not decoded: a file of 100 kilobytes may hold gigabytes.
+MAX_PIXELS = 1 << 26
+MAX_SIDE = 1 << 13
+_MODES = {1: "L", 3: "RGB"}
+_FILES_AT_ONCE = 1024
+_BYTES_AT_ONCE = 1 << 26
+_FILES_A_THREAD = 64
+_SECONDS_BETWEEN_LINES = 5.0
+_SECONDS_TO_WRITE = 24 * 3600
+
+
+def is_image(name: str) -> bool:
+    """Tells whether a file is named like an image, by `IMAGE_SUFFIXES`."""
+    return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def check_image_size(image_size: int) -> int:
+    """Returns the side of square images as an `int`, or raises a ValueError if it is none."""
+    return whole_number("image_size", image_size, 1, MAX_SIDE)
+
+
+def decode_image(
+    content: bytes,
+    name: str,
+    size: tuple[int, int] | None,
+    channels: int,
+    *,
+    own_size: tuple[int, int] | None = None,
+    formats: Collection[str] = tuple(FORMATS),
+) -> np.ndarray:
+    """Decodes an image; what is transparent in it becomes white.
+
+    Args:
+        content: The file's.
+        name: The file's, for errors.
+        size: Height and width to resize to with a Lanczos filter; None keeps the image's own.
+        channels: 1 for grey, 3 for RGB.
+        own_size: Height and width that it must have in the file; None takes any.
+        formats: Those of `FORMATS` that the file may have, whatever its name.
+
+    Returns:
+        uint8 [height, width, channels].
+
+    Raises:
+        ValueError: If the file can't be decoded, or its image is of another size than it must be, has more than
+            `MAX_PIXELS`, or more than 8 bits a channel.
+    """
+    mode = _MODES[_check_channels(channels)]
+    with _naming_the_image(name):
+        image = Image.open(io.BytesIO(content), formats=list(formats))
+    width, height = image.size
+    if own_size is not None and (height, width) != own_size:
+        raise ValueError(
+            f"Expected images of {own_size[1]} x {own_size[0]} pixels. Received: {width} x {height} in {name}"
+        )
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"Expected images of at most {MAX_PIXELS} pixels. Received: {width} x {height} in {name}")
+    # Pillow would cut 16 bits and floats off at 255.
+    if image.mode.startswith("I") or image.mode == "F":
+        raise ValueError(
+            f"Expected images of 8 bits a channel. Received: {name} of Pillow's mode {image.mode}; scale and "
+            "convert it, or pass arrays"
+        )
+    with _naming_the_image(name):
+        if image.has_transparency_data:
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+        # Pillow resizes a 1-bit image without a filter, whatever it is asked for: convert it first.
+        image = image.convert(mode)
+    if size is not None and image.size != (size[1], size[0]):
+        image = image.resize((size[1], size[0]), Image.Resampling.LANCZOS)
+    return np.asarray(image).reshape(image.size[1], image.size[0], channels)
+
+
+def decode_files(
+    path: str | os.PathLike,
+    places: Mapping[str, int],
+    images: np.ndarray,
+    decode: Callable[[bytes, str], np.ndarray],
+) -> None:
+    """Decodes files of a folder or an archive into an array, on every core, and logs the progress.
+
+    Args:
+        path: A folder or an archive.
+        places: From the name of a file in it to where its image goes in `images`.
+        images: [images, ...], written to.
+        decode: Maps a file's content and name to its image.
+
+    Raises:
+        ValueError: If the archive or an image is broken.
+    """
+
+    def put(file: tuple[str, bytes]) -> None:
+        name, content = file
+        images[places[name]] = decode(content, name)
+
+    began = told = time.monotonic()
+    for done in map_files(put, path, places.keys()):
+        now = time.monotonic()
+        if now - told >= _SECONDS_BETWEEN_LINES:
+            told, speed = now, done / (now - began)
+            logging.info(
+                "decoded %d of %d images, %.0f a second, %.0f s left",
+                done, len(places), speed, (len(places) - done) / speed,
+            )  # fmt: skip
+
+
+def map_files(
+    function: Callable[[tuple[str, bytes]], None], path: str | os.PathLike, names: Collection[str]
+) -> Iterator[int]:
+    """Calls a function with the name and content of each file, in threads, and yields how many are done, now and then.
+
+    Args:
+        function: Of a pair; Pillow decodes without Python's lock, so that threads serve.
+        path: A folder or an archive, which one thread alone reads.
+        names: Names of files in it.
+
+    Yields:
+        The number of files done. About `_BYTES_AT_ONCE` of content are held in memory.
+    """
+
+    def call(some: Sequence[tuple[str, bytes]]) -> None:
+        for file in some:
+            function(file)
+
+    def call_all() -> None:
+        parts = (some[i : i + _FILES_A_THREAD] for i in range(0, len(some), _FILES_A_THREAD))
+        list(pool.map(call, parts))
+
+    done = size = 0
+    some: list[tuple[str, bytes]] = []
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for file in read_files(path, names):
+            some.append(file)
+            size += len(file[1])
+            if len(some) == _FILES_AT_ONCE or size > _BYTES_AT_ONCE:
+                call_all()
+                done += len(some)
+                yield done
+                some, size = [], 0
+        call_all()
+        yield done + len(some)
+
+
+def default_cache_dir(name: str) -> pathlib.Path:
+    """Returns `maml_tf/<name>` in Keras' folder, `$KERAS_HOME` or `~/.keras`: the folder for a data set's files."""
+    return pathlib.Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "maml_tf" / name
+
+
+def fingerprint(lines: Iterable[str]) -> str:
+    """Returns 16 hexadecimal digits that change when one of the lines does.
+
+    Example:
+    >>> from maml_tf.tasks.images import fingerprint
+    >>> fingerprint(["a.png 17", "28"])
+    '39d9ffd6b6235e0a'
+    """
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def decoded_once(
+    cache_file: str | os.PathLike, shape: tuple[int, ...], decode: Callable[[], np.ndarray], *, mapped: bool = False
+) -> np.ndarray:
+    """Returns what `decode` does, from the file if it was decoded before.
+
+    A file that can't be read, or holds something else, is replaced; without one that can't be written, images are
+    decoded at every start. Both are logged.
+
+    Args:
+        cache_file: Where the array is kept, as `.npy`; its name must change when the images do.
+        shape: The array's.
+        decode: Returns the images, uint8 of that shape.
+        mapped: Whether to map the file into memory instead of reading it: for arrays that take long to read.
+
+    Returns:
+        uint8. Writing to it leaves the file as it is.
+    """
+    cache_file = pathlib.Path(cache_file)
+    images = _load(cache_file, shape, mapped)
+    if images is not None:
+        return images
+    images = decode()
+    try:
+        _keep(cache_file, images)
+    except OSError as error:
+        logging.warning(
+            "The decoded images can't be kept in %s (%s); decoding at every start.", cache_file.parent, error
+        )
+        return images
+    # A mapped file takes the array's place: the system reads its pages, and drops them, as it needs.
+    kept = _load(cache_file, shape, mapped) if mapped else None
+    return images if kept is None else kept
+
+
+def read_class_folders(
+    path: str | os.PathLike, image_size: int | tuple[int, int] | None = None, channels: int = 3
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reads `<class>/<image>` of a folder or an archive, classes and images in the order of their names.
+
+    Args:
+        path: A folder, or a `.zip` or `.tar`, with one folder a class, directly or within one folder. Hidden files
+            and files that aren't images are passed over.
+        image_size: Height and width to resize to with a Lanczos filter; one number for a square. None keeps
+            the images' own size, which must then be the same in all.
+        channels: 1 for grey, 3 for RGB.
+
+    Returns:
+        Images, uint8 [images, height, width, channels], and the class name of each, [images].
+
+    Raises:
+        FileNotFoundError: If there is nothing, or no image in a folder of its class.
+        ValueError: If a class is empty, an image lies deeper than in the folder of its class, the archive is broken, an
+            image can't be decoded, sizes differ, or `image_size` or `channels` are out of range.
+    """
+    path = pathlib.Path(path).expanduser()
+    channels, size = _check_channels(channels), None if image_size is None else _height_and_width(image_size)
+    names = _class_images(path)
+    _, content = next(read_files(path, names[:1]))
+    shape = decode_image(content, names[0], size, channels).shape
+
+    def decode(content: bytes, name: str) -> np.ndarray:
+        image = decode_image(content, name, size, channels)
+        if image.shape != shape:
+            raise ValueError(
+                "Expected images of one size, or image_size to resize to. "
+                f"Received: {image.shape} in {name}, {shape} in {names[0]}"
+            )
+        return image
+
+    images = np.empty([len(names), *shape], np.uint8)
+    decode_files(path, {name: place for place, name in enumerate(names)}, images, decode)
+    return images, np.array([name.split("/")[-2] for name in names])
+
+
+@contextlib.contextmanager
+def _naming_the_image(name: str) -> Iterator[None]:
+    try:
+        yield
+    # Of a broken file Pillow raises whatever its reader met: SyntaxError, struct.error, IndexError and others.
+    except Exception as error:
+        raise ValueError(f"Expected an image file. Received: {name}, which can't be decoded: {error}") from error
+
+
+def _check_channels(channels: int) -> int:
+    if channels not in _MODES or isinstance(channels, bool):
+        raise ValueError(f"Expected channels to be 1 or 3. Received: channels={channels!r}")
+    return int(channels)
+
+
+def _load(cache_file: pathlib.Path, shape: tuple[int, ...], mapped: bool) -> np.ndarray | None:
+    try:
+        images = np.load(cache_file, mmap_mode="c" if mapped else None)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, EOFError) as error:
+        logging.warning("%s can't be read (%s); decoding again.", cache_file, error)
+        return None
+    if images.shape == shape and images.dtype == np.uint8:
+        return images
+    logging.warning("%s holds something else than was kept there; decoding again.", cache_file)
+    return None
+
+
+def _keep(cache_file: pathlib.Path, images: np.ndarray) -> None:
+    folder = cache_file.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in folder.glob("*.part"):
+        if time.time() - part.stat().st_mtime > _SECONDS_TO_WRITE:
+            part.unlink(missing_ok=True)  # Of a process that was killed.
+    # Whoever reads the cache at the same time finds the whole file or none, whoever else writes it too.
+    unfinished = folder / f"{cache_file.stem}-{uuid.uuid4().hex}.part"
+    try:
+        with open(unfinished, "wb") as file:
+            np.save(file, images)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, cache_file)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+def _class_images(path: pathlib.Path) -> list[str]:
+    """Returns the names of the images, sorted; a class is the folder that an image is in."""
+    if not path.exists():
+        raise FileNotFoundError(f"Expected a folder or archive with one folder of images a class. Received: {path}")
+    listed = [file.name for file in list_files(path, folders=True)]
+    files = [name for name in listed if not name.endswith("/")]
+    images = sorted(name for name in files if is_image(name))
+    if len(images) < len(files):
+        logging.info(
+            "%s: %d files that are not named like images (%s) are passed over",
+            path, len(files) - len(images), ", ".join(IMAGE_SUFFIXES),
+        )  # fmt: skip
+    around = ""  # The folder around the classes.
+    tops = {name.partition("/")[0] for name in images if "/" in name}
+    if len(tops) == 1 and not any(name.count("/") == 1 for name in images):
+        around = f"{tops.pop()}/"
+    depth = around.count("/") + 1
+    names = [name for name in images if name.count("/") == depth]
+    if not names:
+        raise FileNotFoundError(
+            f"Expected a folder or archive with one folder of images ({', '.join(IMAGE_SUFFIXES)}) a class. "
+            f"Received: {path} without one, of {len(files)} files"
+        )
+    if deeper := [name for name in images if name.count("/") > depth]:
+        raise ValueError(
+            "Expected images in the folder of their class and no deeper. "
+            f"Received: {len(deeper)} deeper ones, the first {deeper[0]} in {path}"
+        )
+    if len(names) < len(images):
+        logging.info("%s: %d images in no folder of a class are passed over", path, len(images) - len(names))
+    classes = {name.split("/")[-2] for name in names}
+    folders = {name.split("/")[depth - 1] for name in listed if name.startswith(around) and name.count("/") >= depth}
+    if empty := sorted(folders - classes):
+        raise ValueError(f"Expected at least one image in every class. Received: none in {path / around / empty[0]}")
+    return names
+
+
+def _height_and_width(image_size: int | Sequence[int]) -> tuple[int, int]:
+    sizes = (image_size, image_size) if np.ndim(image_size) == 0 else tuple(image_size)
+    if len(sizes) != 2:
+        raise ValueError(f"Expected image_size to be a number or two of them. Received: image_size={image_size!r}")
+    height, width = (check_image_size(size) for size in sizes)
+    return height, width
