@@ -21,7 +21,9 @@ import maml_tf
 from maml_tf.configuration import Configuration, differences, from_dict
 from maml_tf.training.files import read_json, write_atomically
 
-RESULTS = "results.json"
+# Files that a training leaves in its directory: the last one is in a folder of the method.
+RESULTS, CONFIG, WEIGHTS = "results.json", "config.json", "best.weights.h5"
+TRAINING_RECORD, POLICY = "training.json", "policy.keras"
 
 
 @dataclasses.dataclass(frozen=True)

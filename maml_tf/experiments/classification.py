@@ -16,8 +16,6 @@ from maml_tf import results
 from maml_tf.experiments.classification_baselines import build_classifier, evaluate_baselines
 from maml_tf.experiments.classification_config import SUMMARIES, TEST, TRAINING, VALIDATION, ClassificationConfig
 from maml_tf.experiments.classification_files import (
-    TRAINING_RECORD,
-    WEIGHTS,
     check_weights,
     load_config,
     load_learner,
@@ -25,14 +23,14 @@ from maml_tf.experiments.classification_files import (
     write_config,
     write_weights,
 )
-from maml_tf.experiments.classification_learner import build_evaluator, build_learner, compile_model
 from maml_tf.experiments.classification_record import TrainingRecord
 from maml_tf.experiments.classification_summaries import ClassificationSummaries
 from maml_tf.experiments.image_data import evaluation_episodes, open_data, training_episodes, training_images
 from maml_tf.experiments.logdir import open_logdir
+from maml_tf.few_shot.learner import build_evaluator, build_learner, task_loss
 from maml_tf.meta_learner import MAML
 from maml_tf.plotting import learning_curves, save, training_curves
-from maml_tf.results import Row
+from maml_tf.results import TRAINING_RECORD, WEIGHTS, Row
 from maml_tf.training import (
     AdaptationValidation,
     AtomicCheckpoint,
@@ -197,6 +195,27 @@ def evaluate(
     figure = learning_curves(rows, metric="accuracy", log_scale=False, percent=True)
     save(figure, directory / "accuracy.png")
     return rows
+
+
+def compile_model(model: keras.Model, config: ClassificationConfig) -> None:
+    """Compiles a learner, or a baseline's classifier, for training.
+
+    Args:
+        model: The model.
+        config: The experiment's configuration.
+    """
+    # A learner has its loss already.
+    loss = {} if isinstance(model, MAML) else {"loss": task_loss(), "jit_compile": False}
+    rate = config.meta_learning_rate
+    if config.meta_learning_rate_decay == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(rate, config.iterations)
+    model.compile(
+        keras.optimizers.Adam(rate, clipvalue=config.mean_gradient_clip),
+        metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
+        steps_per_execution=config.steps_per_call,
+        **loss,
+    )
+    model.optimizer.build(model.trainable_variables)
 
 
 class _BestFile(keras.callbacks.Callback):

@@ -13,8 +13,8 @@ from maml_tf.baselines import classifier, feature_model, nearest_neighbour, tune
 from maml_tf.core.task_values import Evaluation
 from maml_tf.evaluation import accuracy
 from maml_tf.experiments.classification_config import ClassificationConfig
-from maml_tf.experiments.classification_learner import ADAPTED, build_evaluator, task_loss
 from maml_tf.experiments.image_data import turned_classes
+from maml_tf.few_shot.learner import ADAPTED, build_evaluator, task_loss
 from maml_tf.meta_learner import MAML
 from maml_tf.tasks.datasets import SplitClasses
 

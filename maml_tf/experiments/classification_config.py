@@ -5,21 +5,19 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from maml_tf.configuration import Configuration, check_multiple, nearest_divisor, setting
+from maml_tf.configuration import check_multiple, nearest_divisor, setting
+from maml_tf.few_shot.config import LearnerConfig
 
 TRAINING, VALIDATION, TEST, SUMMARIES = range(4)
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassificationConfig(Configuration):
+class ClassificationConfig(LearnerConfig):
     """What an experiment of few-shot image classification depends on.
 
     Intervals that are not given follow the number of iterations: they are 500, 100 and 1 where these divide it.
     """
 
-    dataset: str = setting(
-        "omniglot", "Data set whose classes the tasks are made of.", choices=("omniglot", "mini_imagenet")
-    )
     data_dir: str | None = setting(None, "Folder of the data set.", role="runtime")
     cache_dir: str | None = setting(
         None, "Folder of decoded images, by default one under Keras' own folder.", role="runtime"
@@ -31,7 +29,6 @@ class ClassificationConfig(Configuration):
     )
     seed: int = setting(1, "Seed of weights and episodes.", role="evaluation")
     iterations: int = setting(60_000, "Training iterations. (The paper: 60,000.)", minimum=1, role="length")
-    ways: int = setting(5, "Classes N of a task.", minimum=1)
     shots: int = setting(1, "Support examples K of a class.", minimum=1)
     queries: int = setting(
         1,
@@ -49,32 +46,6 @@ class ClassificationConfig(Configuration):
         choices=("maml", "pretrained", "random"),
     )
     batch_size: int = setting(64, "Images of an iteration of --method=pretrained.", minimum=1)
-    inner_steps: int = setting(1, "Inner steps in training.", minimum=1)
-    evaluation_steps: int = setting(3, "Inner steps in validation and test.", minimum=1, role="evaluation")
-    loss_scale: str = setting(
-        "mean",
-        "Loss that inner_learning_rate and gradient_clip are meant for. mean: the mean cross-entropy over a task's "
-        "examples. original: the loss of the original implementation and of the paper's step sizes; its inner loss "
-        "is N times the mean, its outer loss N * queries / K times. The conversion is exact, and losses are reported "
-        "as means in either case. An inner_learning_rate of 0.4 with 5 ways, 0.1 with 20 ways and 0.01 with 5 ways "
-        "on original is 2.0, 2.0 and 0.05 on mean.",
-        choices=("mean", "original"),
-    )
-    inner_learning_rate: float = setting(
-        0.4, "Inner step size alpha, on loss_scale; with learned step sizes the initial one.", positive=True
-    )
-    step_sizes: str = setting(
-        "fixed",
-        "Fixed inner step size, or one learned for every weight (Meta-SGD), layer, or layer_and_step.",
-        choices=("fixed", "weight", "layer", "layer_and_step"),
-    )
-    adapted: str = setting(
-        "everything",
-        "Weights that inner steps change. everything: all (MAML). weights: all but the offsets of batch normalization, "
-        "as the original. head: the output layer (ANIL). context: the free parameters at the input (Appendix C.2).",
-        choices=("everything", "weights", "head", "context"),
-    )
-    context: int = setting(0, "Number of free parameters joined to the input as channels, at each position.", minimum=0)
     meta_learning_rate: float = setting(1e-3, "Learning rate of Adam, the outer optimizer.", positive=True)
     meta_learning_rate_decay: str = setting(
         "none",
@@ -95,30 +66,6 @@ class ClassificationConfig(Configuration):
         "alone.)",
         positive=True,
     )
-    first_order: bool = setting(False, "Whether to drop second derivatives.")
-    network: str = setting(
-        "conv",
-        "conv: 4 convolutional modules, strided on Omniglot, with pooling on mini-ImageNet. dense: 256, 128, 64 and 64 "
-        "units.",
-        choices=("conv", "dense"),
-    )
-    filters: int = setting(
-        64, "Filters of each convolution. (The paper: 64 on Omniglot, 32 on mini-ImageNet.)", minimum=1
-    )
-    head: str = setting(
-        "zeros",
-        "Initial weights of the output layer. (The original: normal, N(0, 1), on Omniglot, glorot_uniform on "
-        "mini-ImageNet.)",
-        choices=("zeros", "glorot_uniform", "normal"),
-    )
-    batch_statistics: str = setting(
-        "transductive",
-        "Statistics of batch normalization for a query at meta-test. transductive: of the query examples, as the "
-        "original. support: of the task's support examples alone. running: moving averages of training, kept only by "
-        "a training with running. Inner steps use the support set's, the query passes of training the query set's.",
-        choices=("transductive", "support", "running"),
-        role="evaluation",
-    )
     iterations_per_epoch: int = setting(
         None, "Iterations between lines of TensorBoard. By default about 100.", minimum=1
     )
@@ -132,12 +79,6 @@ class ClassificationConfig(Configuration):
     steps_per_call: int = setting(
         1, "Iterations of one call from Python, unrolled into one graph.", minimum=1, role="runtime"
     )
-    parallel_tasks: int | None = setting(
-        None,
-        "Tasks held in memory at once, by default as many as is fastest. The gradient stays the same.",
-        minimum=1,
-        role="runtime",
-    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -149,8 +90,6 @@ class ClassificationConfig(Configuration):
         check_multiple(self, "iterations", "validate_every")
         check_multiple(self, "validate_every", "iterations_per_epoch")
         check_multiple(self, "iterations_per_epoch", "steps_per_call")
-        if self.adapted == "context" and not self.context:
-            raise ValueError("Expected context >= 1 with adapted='context'. Received: context=0")
         if self.initial_weights and self.method != "maml":
             raise ValueError(
                 f"Expected no initial_weights with method={self.method!r}: a learner's are not a classifier's. "
@@ -171,21 +110,11 @@ class ClassificationConfig(Configuration):
         return f"{name}_first_order" if self.first_order else name
 
     @property
-    def mean_step_size(self) -> float:
-        """The inner step size on the mean cross-entropy."""
-        return self.inner_learning_rate * (self.ways if self.loss_scale == "original" else 1)
-
-    @property
     def mean_gradient_clip(self) -> float | None:
         """The bound of the outer gradient's elements on the mean cross-entropy."""
         if self.gradient_clip is None or self.loss_scale == "mean":
             return self.gradient_clip
         return self.gradient_clip * self.shots / (self.ways * self.queries)
-
-    @property
-    def support_statistics(self) -> bool:
-        """Whether batch normalization in the test uses the support examples' statistics."""
-        return self.batch_statistics == "support"
 
     def stream(self, purpose: int) -> int:
         """Gives the seed of a stream of tasks.

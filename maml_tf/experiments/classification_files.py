@@ -12,12 +12,10 @@ import keras
 
 from maml_tf.configuration import differences, from_dict, to_dict
 from maml_tf.experiments.classification_config import ClassificationConfig
-from maml_tf.experiments.classification_learner import build_learner
+from maml_tf.few_shot.learner import build_learner, learner_with_weights
 from maml_tf.meta_learner import MAML
-from maml_tf.results import file_digest
-from maml_tf.training import load_weights, read_json, save_atomically, writable_directory, write_atomically
-
-CONFIG, WEIGHTS, TRAINING_RECORD = "config.json", "best.weights.h5", "training.json"
+from maml_tf.results import CONFIG, WEIGHTS, file_digest
+from maml_tf.training import read_json, save_atomically, writable_directory, write_atomically
 
 
 def check_weights(directory: pathlib.Path, config: ClassificationConfig, resume: bool) -> None:
@@ -137,35 +135,3 @@ def load_learner(logdir: str | os.PathLike[str], config: ClassificationConfig) -
     if not path.exists():
         raise FileNotFoundError(f"Expected a training that reached its first validation. Received: no {path}")
     return learner_with_weights(path, load_config(logdir), config)
-
-
-def learner_with_weights(
-    path: str | os.PathLike[str], trained: ClassificationConfig, config: ClassificationConfig
-) -> MAML:
-    """Builds a configuration's learner with weights that were trained under another.
-
-    Args:
-        path: File of weights.
-        trained: The configuration under which they were trained.
-        config: The learner's; they may differ in what an evaluation may change.
-
-    Returns:
-        The learner.
-
-    Raises:
-        ValueError: If the weights are another configuration's, or moving averages are wanted that were not kept.
-    """
-    learner = build_learner(config)
-    if config.batch_statistics == trained.batch_statistics:
-        load_weights(learner, path)
-        return learner
-    if config.batch_statistics == "running":
-        raise ValueError(
-            "Expected a training with batch_statistics='running', which keeps moving averages. "
-            f"Received: one with {trained.batch_statistics!r}"
-        )
-    source = build_learner(trained)
-    load_weights(source, path)
-    for variable, value in zip(learner.trainable_weights, source.trainable_weights, strict=True):
-        variable.assign(value)
-    return learner

@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from maml_tf.experiments.classification_files import TRAINING_RECORD
+from maml_tf.results import TRAINING_RECORD
 from maml_tf.training import BestWeights, TimedParts, read_json, write_atomically
 
 

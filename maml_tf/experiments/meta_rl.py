@@ -15,8 +15,8 @@ from maml_tf.experiments.meta_rl_evaluation import evaluate, tune_step_size
 from maml_tf.experiments.meta_rl_figures import write_figures
 from maml_tf.experiments.meta_rl_training import train
 from maml_tf.experiments.meta_rl_videos import write_videos
-from maml_tf.experiments.trained_policy import POLICY, TrainedPolicy
-from maml_tf.results import RESULTS, MethodResults, Row, file_digest
+from maml_tf.experiments.trained_policy import TrainedPolicy
+from maml_tf.results import POLICY, RESULTS, MethodResults, Row, file_digest
 from maml_tf.rl.policy import PurePolicy
 from maml_tf.training import recorded_seconds, save_atomically, writable_directory
 

@@ -9,11 +9,9 @@ import pathlib
 from maml_tf.configuration import from_dict
 from maml_tf.experiments.meta_rl_config import MetaRLConfig
 from maml_tf.experiments.meta_rl_methods import build_environment, build_policy
-from maml_tf.results import RESULTS
+from maml_tf.results import POLICY, RESULTS
 from maml_tf.rl.policy import GaussianPolicy
 from maml_tf.training import load_weights, read_json
-
-POLICY = "policy.keras"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.resources
 import os
 import pathlib
@@ -10,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from maml_tf.configuration import from_dict
-from maml_tf.experiments.classification_config import ClassificationConfig
-from maml_tf.experiments.classification_files import learner_with_weights
+from maml_tf.configuration import from_dict, settings
+from maml_tf.few_shot.config import LearnerConfig
+from maml_tf.few_shot.learner import learner_with_weights
 from maml_tf.meta_learner import MAML
 from maml_tf.training import read_json
 
@@ -104,9 +105,10 @@ def load(
                 f"Expected no batch_statistics of a policy, {name!r}. Received: batch_statistics={batch_statistics!r}"
             )
         return _trained_policy(content, weights_path(name, folder)).load()
-    trained = from_dict(ClassificationConfig, content["config"])
+    fields = settings(LearnerConfig)
+    trained = from_dict(LearnerConfig, {name: value for name, value in content["config"].items() if name in fields})
     changed = {} if batch_statistics is None else {"batch_statistics": batch_statistics}
-    config = trained.for_evaluation(changed)
+    config = dataclasses.replace(trained, **changed)
     learner = learner_with_weights(weights_path(name, folder), trained, config)
     learner.inner_steps = config.evaluation_steps
     return learner

@@ -1,4 +1,4 @@
-"""Makes an entry of the library from a finished training, and the other way round."""
+"""Makes an entry of the library from a finished training, and a training's files from an entry."""
 
 from __future__ import annotations
 
@@ -7,46 +7,28 @@ import json
 import os
 import pathlib
 import re
-import tempfile
+import zipfile
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import h5py
 
-from maml_tf.configuration import to_dict
-from maml_tf.experiments.classification_files import (
-    CONFIG,
-    TRAINING_RECORD,
-    WEIGHTS,
-    load_config,
-)
-from maml_tf.pretrained.library import CARD_SUFFIX, WEIGHTS_SUFFIX, card, package_folder, weights_path
-from maml_tf.results import RESULTS, file_digest
+from maml_tf.pretrained.library import CARD_SUFFIX, card, package_folder, weights_path
+from maml_tf.results import CONFIG, POLICY, RESULTS, TRAINING_RECORD, WEIGHTS, file_digest
 from maml_tf.training import read_json, writable_directory, write_atomically
-
-if TYPE_CHECKING:
-    from maml_tf.experiments.trained_policy import TrainedPolicy
 
 MAX_BYTES = 1_000_000
 _DATA_LICENSES = {
     "omniglot": "Omniglot, Copyright (c) 2015 Brenden Lake, MIT licence",
     "mini_imagenet": "mini-ImageNet, classes and images of ImageNet: for non-commercial research and education alone",
 }
-_PACKING = {"compression": "gzip", "compression_opts": 9, "shuffle": True}
-# A smaller array would need more room for where its parts are than compression spares.
-_LARGE_BYTES = 1 << 16
 _SIMULATED = "none: learned in simulation"
-# Where the data and other trainings were is nobody's business.
+_PACKING = {"compression": "gzip", "compression_opts": 9, "shuffle": True}
+# Compressing a smaller array saves less than the index of its chunks takes.
+_LARGE_BYTES = 1 << 16
+# A card does not tell where the data and other trainings were.
 _PLACES = ("data_dir", "cache_dir")
 _ORIGIN = "initial_weights"
-
-
-class _Trained(NamedTuple):
-    """What of a training becomes an entry."""
-
-    weights: bytes
-    training: Any
-    data_license: str
 
 
 def publish(
@@ -56,73 +38,65 @@ def publish(
     results: Sequence[str | os.PathLike[str]] = (),
     method: str = "maml",
 ) -> pathlib.Path:
-    """Adds the best weights of a training to the library, with a card.
+    """Adds the best weights of a training to the library, with a card, and returns the card's path.
 
     Args:
         logdir: Directory of a training that was evaluated, with results.json.
-        name: Of the entry: lower-case letters, digits and underscores.
-        folder: Where the entries are, by default in the package.
-        results: Further files results.json of the same weights, such as those under other batch statistics; a file
-            given twice counts once.
-        method: Of reinforcement learning, whose directory holds a policy for each method: whose policy.
-
-    Returns:
-        The card's path.
+        name: The entry's name: lower-case letters, digits and underscores.
+        folder: Folder of the entries, by default the package's.
+        results: Further results.json of the same weights, such as those under other batch statistics. A file given
+            twice counts once.
+        method: In reinforcement learning, the method whose policy is published.
 
     Raises:
         FileNotFoundError: If there is no training, or no evaluation of it.
-        ValueError: If the name has other characters, the results are of other weights, or these are over 1 MB.
-        ImportError: If it is a policy, and the extra `rl` is not installed.
+        ValueError: If the name has other characters, the results are of other weights, or the weights exceed 1 MB.
     """
     if not re.fullmatch(r"[a-z0-9_]+", name):
         raise ValueError(f"Expected a name of lower-case letters, digits and underscores. Received: {name!r}")
     logdir = pathlib.Path(logdir).expanduser()
-    _require(logdir / RESULTS)
-    given = (logdir / RESULTS, *(pathlib.Path(path).expanduser() for path in results))
-    paths = list({path.resolve(): path for path in given}.values())
-    measured = [read_json(path) for path in paths]
-    config = measured[0]["config"]
-    of_policy = "environment" in config
-    if of_policy and not any(row["method"] == method for row in measured[0]["rows"]):
+    paths = [logdir / RESULTS, *(pathlib.Path(path).expanduser() for path in results)]
+    _require(paths[0])
+    measured = {path: read_json(path) for path in {path.resolve(): path for path in paths}.values()}
+    main = measured[paths[0]]
+    of_policy = "environment" in main["config"]
+    weights = logdir / method / POLICY if of_policy else logdir / WEIGHTS
+    rows = {path: [row for row in one["rows"] if not of_policy or row["method"] == method]
+            for path, one in measured.items()}  # fmt: skip
+    if not rows[paths[0]]:
         raise ValueError(f"Expected results of the method {method!r}. Received: none of it in {str(paths[0])!r}")
-    policy = _trained_policy(logdir, method) if of_policy else None
-    weights = policy.weights if policy else logdir / WEIGHTS
-    _check_measured(weights, dict(zip(paths, measured, strict=True)), method if of_policy else None)
-    if not of_policy:
-        # An evaluation's own may have other batch statistics, with which the weights would not load.
-        config = to_dict(load_config(logdir))
-    trained = _policy(policy, measured[0]) if policy else _weights(logdir, config)
-    if len(trained.weights) > MAX_BYTES:
-        raise ValueError(f"Expected weights of at most {MAX_BYTES:,} bytes. Received: {len(trained.weights):,}")
-    content: dict[str, Any] = {
+    _check_measured(weights, measured, method if of_policy else None)
+    packed = _compressed(weights)
+    if len(packed) > MAX_BYTES:
+        raise ValueError(f"Expected weights of at most {MAX_BYTES:,} bytes. Received: {len(packed):,}")
+    if of_policy:
+        config, data_license = main["config"], _SIMULATED
+        training = {"method": method, "seconds": main["training_seconds"].get(method)}
+    else:
+        # The training's: an evaluation may have had other batch statistics, with which the weights would not load.
+        config, record = read_json(logdir / CONFIG), logdir / TRAINING_RECORD
+        training = read_json(record) if record.exists() else None
+        data_license = _DATA_LICENSES[config["dataset"]]
+    content = {
         "name": name,
         "config": _without_places(config),
-        "training": trained.training,
-        "results": [
-            {
-                "protocol": one.get("protocol"),
-                "rows": [row for row in one["rows"] if not of_policy or row["method"] == method],
-            }
-            for one in measured
-        ],
-        "versions": measured[0]["versions"],
-        "data_license": trained.data_license,
+        "training": training,
+        "results": [{"protocol": one.get("protocol"), "rows": rows[path]} for path, one in measured.items()],
+        "versions": main["versions"],
+        "data_license": data_license,
     }
     folder = writable_directory(package_folder() if folder is None else folder)
-    write_atomically(weights_path(name, folder), trained.weights)
+    write_atomically(weights_path(name, folder), packed)
     return write_atomically(folder / f"{name}{CARD_SUFFIX}", json.dumps(content, indent=1) + "\n")
 
 
 def unpack(name: str, logdir: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> pathlib.Path:
-    """Writes an entry's weights as its training left them, to be evaluated again.
+    """Writes an entry's files as its training left them, for bin/evaluate.py, and returns their directory.
 
     Args:
-        name: Of an entry that learned from images.
-        logdir: Directory for the files, created if need be.
-        folder: Where the entries are, by default in the package.
-
-    Returns:
-        The directory, for `maml_tf.experiments.classification.evaluate` or bin/evaluate.py.
+        name: An entry that learned from images.
+        logdir: Directory for the files; created if it does not exist.
+        folder: Folder of the entries, by default the package's.
 
     Raises:
         ValueError: If there is no such entry, it is a policy, or the directory holds other weights.
@@ -144,23 +118,25 @@ def unpack(name: str, logdir: str | os.PathLike[str], folder: str | os.PathLike[
 
 
 def _without_places(config: dict[str, Any]) -> dict[str, Any]:
-    """Leaves out where the data were, and of an absolute path to initial weights all but its training's name."""
+    """Drops the folders of the data, and all of an absolute path to initial weights but the name of its training."""
     kept = {key: value for key, value in config.items() if key not in _PLACES}
     if kept.get(_ORIGIN) and pathlib.Path(kept[_ORIGIN]).expanduser().is_absolute():
         kept[_ORIGIN] = pathlib.PurePath(*pathlib.PurePath(kept[_ORIGIN]).parts[-2:]).as_posix()
     return kept
 
 
-def _check_measured(
-    weights: pathlib.Path, measured: dict[pathlib.Path, dict[str, Any]], method: str | None = None
-) -> None:
-    """Checks that results are of the weights; those of policies have a digest for each method."""
+def _check_measured(weights: pathlib.Path, measured: dict[pathlib.Path, dict[str, Any]], method: str | None) -> None:
+    """Checks that results belong to the weights, by a digest for each method where they are policies."""
     _require(weights)
-    digests = {path: one.get("weights_sha256") for path, one in measured.items()}
-    if method is not None:
-        digests = {path: found.get(method) if isinstance(found, dict) else None for path, found in digests.items()}
     digest = file_digest(weights)
-    others = [str(path) for path, received in digests.items() if received != digest]
+    expected = digest if method is None else {method: digest}
+    others = []
+    for path, one in measured.items():
+        received = one.get("weights_sha256")
+        if method is not None and isinstance(received, dict):
+            received = {method: received.get(method)}
+        if received != expected:
+            others.append(str(path))
     if others:
         raise ValueError(
             f"Expected results of the weights {str(weights)!r}; evaluate them again. "
@@ -168,36 +144,23 @@ def _check_measured(
         )
 
 
-def _weights(logdir: pathlib.Path, config: dict[str, Any]) -> _Trained:
-    record = logdir / TRAINING_RECORD
-    training = read_json(record) if record.exists() else None
-    return _Trained(_compressed(logdir / WEIGHTS), training, _DATA_LICENSES[config["dataset"]])
-
-
-def _policy(trained: TrainedPolicy, results: dict[str, Any]) -> _Trained:
-    policy = trained.load()
-    # The weights alone: what describes a whole model changes from one version of Keras to the next.
-    with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder, f"policy{WEIGHTS_SUFFIX}")
-        policy.save_weights(path)
-        weights = _compressed(path)
-    training = {"method": trained.method, "seconds": results["training_seconds"].get(trained.method)}
-    return _Trained(weights, training, _SIMULATED)
-
-
-def _trained_policy(logdir: pathlib.Path, method: str) -> TrainedPolicy:
-    # Imported here because it needs the extra rl.
-    from maml_tf.experiments.trained_policy import TrainedPolicy
-
-    return TrainedPolicy.of_training(logdir, method)
-
-
 def _compressed(path: pathlib.Path) -> bytes:
-    """Reads a file of weights and compresses its large arrays without loss; Keras reads it like any other."""
-    if not h5py.is_hdf5(path):
-        raise ValueError(f"Expected weights in a file of HDF5. Received: {path}")
-    file = io.BytesIO()
-    with h5py.File(path, "r") as weights, h5py.File(file, "w") as copy:
+    """Reads the weights of a .weights.h5 or .keras file and compresses large arrays; Keras reads the result."""
+    try:
+        if path.suffix == ".keras":
+            # The weights alone: the description of a whole model changes from one version of Keras to the next.
+            with zipfile.ZipFile(path) as model:
+                file = io.BytesIO(model.read("model.weights.h5"))
+        else:
+            file = io.BytesIO(path.read_bytes())
+        return _repacked(file)
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(f"Expected a file of Keras weights. Received: {str(path)!r}: {error}") from error
+
+
+def _repacked(file: io.BytesIO) -> bytes:
+    packed = io.BytesIO()
+    with h5py.File(file, "r") as weights, h5py.File(packed, "w") as copy:
 
         def add(name, item):
             if isinstance(item, h5py.Group):
@@ -209,7 +172,7 @@ def _compressed(path: pathlib.Path) -> bytes:
 
         copy.attrs.update(weights.attrs)
         weights.visititems(add)
-    return file.getvalue()
+    return packed.getvalue()
 
 
 def _require(path: pathlib.Path) -> None:

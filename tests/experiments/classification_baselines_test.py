@@ -12,7 +12,7 @@ from maml_tf.evaluation import Evaluator, accuracy
 from maml_tf.experiments import classification_baselines
 from maml_tf.experiments.classification_baselines import build_classifier, evaluate_baselines
 from maml_tf.experiments.classification_config import ClassificationConfig
-from maml_tf.experiments.classification_learner import build_learner, task_loss
+from maml_tf.few_shot.learner import build_learner, task_loss
 from maml_tf.meta_learner import MAML
 
 CONFIG = ClassificationConfig(method="pretrained", network="dense", ways=2, shots=4, evaluation_steps=2, adapted="head")

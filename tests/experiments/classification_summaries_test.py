@@ -10,8 +10,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from maml_tf.experiments import classification_summaries
 from maml_tf.experiments.classification_config import ClassificationConfig
-from maml_tf.experiments.classification_learner import build_learner
 from maml_tf.experiments.classification_summaries import ClassificationSummaries
+from maml_tf.few_shot.learner import build_learner
 from tests.support.keras_warnings import ignore_array_copy
 
 

@@ -14,9 +14,10 @@ from absl.testing import absltest
 
 from maml_tf.experiments import classification, classification_baselines, classification_files, image_data
 from maml_tf.experiments.classification_config import ClassificationConfig
-from maml_tf.experiments.classification_learner import build_learner
+from maml_tf.few_shot.learner import build_learner
 from maml_tf.results import read_rows
 from maml_tf.tasks import Omniglot
+from maml_tf.training import load_weights
 from tests.support.keras_warnings import ignore_array_copy
 from tests.support.source_tree import PROJECT
 
@@ -270,7 +271,7 @@ class ClassificationTest(absltest.TestCase):
             config = classification_files.load_config("~/random")
             self.assertEqual(config.method, "random")
             learner = classification_files.load_learner("~/random", config)
-            classification_files.load_weights(learner, "~/random/best.weights.h5")
+            load_weights(learner, "~/random/best.weights.h5")
             with mock.patch.object(classification_baselines, "STEP_SIZES", (0.1,)):
                 classification.evaluate("~/random")
         self.assertTrue((self.folder / "random" / "results.json").exists())

@@ -15,7 +15,7 @@ from maml_tf import configuration as config
 from maml_tf import pretrained
 from maml_tf.experiments.classification_config import ClassificationConfig
 from maml_tf.experiments.classification_files import load_config, load_learner, weights_digest, write_untrained
-from maml_tf.experiments.classification_learner import build_learner
+from maml_tf.few_shot.learner import build_learner
 from maml_tf.pretrained.library import package_folder
 from tests.support.keras_warnings import ignore_array_copy
 
@@ -175,7 +175,7 @@ class PretrainedTest(absltest.TestCase):
             self.publish()
         (self.logdir / "best.weights.h5").write_bytes(b"half a file")
         self.results["weights_sha256"] = weights_digest(self.logdir)
-        with self.assertRaisesRegex(ValueError, "Expected weights in a file of HDF5. Received: .*best.weights.h5"):
+        with self.assertRaisesRegex(ValueError, "Expected a file of Keras weights. Received: .*best.weights.h5"):
             self.publish()
 
     def test_an_unknown_entry_is_an_error(self):

@@ -23,6 +23,7 @@ FLOORS = (
         "maml_tf.baselines",
         "maml_tf.evaluation",
         "maml_tf.export",
+        "maml_tf.few_shot",
         "maml_tf.plotting",
         "maml_tf.results",
         "maml_tf.training",

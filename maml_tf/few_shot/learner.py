@@ -1,16 +1,19 @@
-"""The learner of a classification experiment, composed as its configuration says."""
+"""Builds and loads the learner that a configuration describes."""
 
 from __future__ import annotations
+
+import os
 
 import keras
 
 from maml_tf.core import selection
 from maml_tf.core.learned_step_sizes import LearnedStepSizes
 from maml_tf.evaluation import Evaluator, accuracy
-from maml_tf.experiments.classification_config import ClassificationConfig
+from maml_tf.few_shot.config import LearnerConfig
 from maml_tf.layers import ContextVector
 from maml_tf.meta_learner import MAML
 from maml_tf.models import mini_imagenet_conv, omniglot_conv, omniglot_dense
+from maml_tf.training import load_weights
 
 IMAGE_SHAPES = {"omniglot": (28, 28, 1), "mini_imagenet": (84, 84, 3)}
 _BATCH_STATISTICS = {"transductive": "always", "support": "support", "running": "training"}
@@ -26,11 +29,11 @@ _NETWORKS = {
 }
 
 
-def build_network(config: ClassificationConfig) -> keras.Model:
+def build_network(config: LearnerConfig) -> keras.Model:
     """Builds the network.
 
     Args:
-        config: The experiment's configuration.
+        config: The configuration.
 
     Returns:
         A built model from images [batch, height, width, channels] to logits [batch, ways].
@@ -58,11 +61,11 @@ def build_network(config: ClassificationConfig) -> keras.Model:
     return keras.Sequential([keras.Input((*positions, channels)), context, network], name=f"context_{network.name}")
 
 
-def build_learner(config: ClassificationConfig) -> MAML:
+def build_learner(config: LearnerConfig) -> MAML:
     """Builds the network and its learner, not compiled.
 
     Args:
-        config: The experiment's configuration.
+        config: The configuration.
 
     Returns:
         A learner of tasks with images [tasks, examples, height, width, channels] and labels [tasks, examples].
@@ -90,12 +93,12 @@ def task_loss() -> keras.losses.Loss:
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
-def build_evaluator(learner: MAML, config: ClassificationConfig) -> Evaluator:
+def build_evaluator(learner: MAML, config: LearnerConfig) -> Evaluator:
     """Builds what measures a learner's accuracy, with the batch statistics that the configuration says.
 
     Args:
         learner: From `build_learner`.
-        config: The experiment's configuration.
+        config: The configuration.
 
     Returns:
         An evaluator of the metric "accuracy".
@@ -103,22 +106,31 @@ def build_evaluator(learner: MAML, config: ClassificationConfig) -> Evaluator:
     return Evaluator(learner, {"accuracy": accuracy}, support_statistics=config.support_statistics)
 
 
-def compile_model(model: keras.Model, config: ClassificationConfig) -> None:
-    """Compiles a learner, or a baseline's classifier, for training.
+def learner_with_weights(path: str | os.PathLike[str], trained: LearnerConfig, config: LearnerConfig) -> MAML:
+    """Builds a configuration's learner with weights that were trained under another.
 
     Args:
-        model: The model.
-        config: The experiment's configuration.
+        path: File of weights.
+        trained: The configuration under which they were trained.
+        config: The learner's; they may differ in what an evaluation may change.
+
+    Returns:
+        The learner.
+
+    Raises:
+        ValueError: If the weights are another configuration's, or moving averages are wanted that were not kept.
     """
-    # A learner has its loss already.
-    loss = {} if isinstance(model, MAML) else {"loss": task_loss(), "jit_compile": False}
-    rate = config.meta_learning_rate
-    if config.meta_learning_rate_decay == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(rate, config.iterations)
-    model.compile(
-        keras.optimizers.Adam(rate, clipvalue=config.mean_gradient_clip),
-        metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
-        steps_per_execution=config.steps_per_call,
-        **loss,
-    )
-    model.optimizer.build(model.trainable_variables)
+    learner = build_learner(config)
+    if config.batch_statistics == trained.batch_statistics:
+        load_weights(learner, path)
+        return learner
+    if config.batch_statistics == "running":
+        raise ValueError(
+            "Expected a training with batch_statistics='running', which keeps moving averages. "
+            f"Received: one with {trained.batch_statistics!r}"
+        )
+    source = build_learner(trained)
+    load_weights(source, path)
+    for variable, value in zip(learner.trainable_weights, source.trainable_weights, strict=True):
+        variable.assign(value)
+    return learner

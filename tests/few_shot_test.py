@@ -1,10 +1,11 @@
-"""Tests of maml_tf.experiments.classification_learner."""
+"""Tests of maml_tf.few_shot."""
 
 import numpy as np
 from absl.testing import absltest, parameterized
 
+from maml_tf.experiments.classification import compile_model
 from maml_tf.experiments.classification_config import ClassificationConfig
-from maml_tf.experiments.classification_learner import build_evaluator, build_learner, compile_model, task_loss
+from maml_tf.few_shot.learner import build_evaluator, build_learner, task_loss
 
 
 def small(**fields):

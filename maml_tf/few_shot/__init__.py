@@ -1,0 +1,1 @@
+"""Learners for few-shot image classification, as a configuration describes them."""

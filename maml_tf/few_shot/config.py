@@ -1,0 +1,91 @@
+"""The configuration of a learner for few-shot classification: all that its weights need to be used again."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from maml_tf.configuration import Configuration, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class LearnerConfig(Configuration):
+    """What a learner for few-shot image classification is composed of.
+
+    A training's configuration has more fields, and so has the card of `maml_tf.pretrained`; these make the learner.
+    """
+
+    dataset: str = setting(
+        "omniglot", "Data set whose classes the tasks are made of.", choices=("omniglot", "mini_imagenet")
+    )
+    ways: int = setting(5, "Classes N of a task.", minimum=1)
+    inner_steps: int = setting(1, "Inner steps in training.", minimum=1)
+    evaluation_steps: int = setting(3, "Inner steps in validation and test.", minimum=1, role="evaluation")
+    loss_scale: str = setting(
+        "mean",
+        "Loss that inner_learning_rate and gradient_clip are meant for. mean: the mean cross-entropy over a task's "
+        "examples. original: the loss of the original implementation and of the paper's step sizes; its inner loss "
+        "is N times the mean, its outer loss N * queries / K times. The conversion is exact, and losses are reported "
+        "as means in either case. An inner_learning_rate of 0.4 with 5 ways, 0.1 with 20 ways and 0.01 with 5 ways "
+        "on original is 2.0, 2.0 and 0.05 on mean.",
+        choices=("mean", "original"),
+    )
+    inner_learning_rate: float = setting(
+        0.4, "Inner step size alpha, on loss_scale; with learned step sizes the initial one.", positive=True
+    )
+    step_sizes: str = setting(
+        "fixed",
+        "Fixed inner step size, or one learned for every weight (Meta-SGD), layer, or layer_and_step.",
+        choices=("fixed", "weight", "layer", "layer_and_step"),
+    )
+    adapted: str = setting(
+        "everything",
+        "Weights that inner steps change. everything: all (MAML). weights: all but the offsets of batch normalization, "
+        "as the original. head: the output layer (ANIL). context: the free parameters at the input (Appendix C.2).",
+        choices=("everything", "weights", "head", "context"),
+    )
+    context: int = setting(0, "Number of free parameters joined to the input as channels, at each position.", minimum=0)
+    first_order: bool = setting(False, "Whether to drop second derivatives.")
+    network: str = setting(
+        "conv",
+        "conv: 4 convolutional modules, strided on Omniglot, with pooling on mini-ImageNet. dense: 256, 128, 64 and 64 "
+        "units.",
+        choices=("conv", "dense"),
+    )
+    filters: int = setting(
+        64, "Filters of each convolution. (The paper: 64 on Omniglot, 32 on mini-ImageNet.)", minimum=1
+    )
+    head: str = setting(
+        "zeros",
+        "Initial weights of the output layer. (The original: normal, N(0, 1), on Omniglot, glorot_uniform on "
+        "mini-ImageNet.)",
+        choices=("zeros", "glorot_uniform", "normal"),
+    )
+    batch_statistics: str = setting(
+        "transductive",
+        "Statistics of batch normalization for a query at meta-test. transductive: of the query examples, as the "
+        "original. support: of the task's support examples alone. running: moving averages of training, kept only by "
+        "a training with running. Inner steps use the support set's, the query passes of training the query set's.",
+        choices=("transductive", "support", "running"),
+        role="evaluation",
+    )
+    parallel_tasks: int | None = setting(
+        None,
+        "Tasks held in memory at once, by default as many as is fastest. The gradient stays the same.",
+        minimum=1,
+        role="runtime",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.adapted == "context" and not self.context:
+            raise ValueError("Expected context >= 1 with adapted='context'. Received: context=0")
+
+    @property
+    def mean_step_size(self) -> float:
+        """The inner step size on the mean cross-entropy."""
+        return self.inner_learning_rate * (self.ways if self.loss_scale == "original" else 1)
+
+    @property
+    def support_statistics(self) -> bool:
+        """Whether batch normalization in the test uses the support examples' statistics."""
+        return self.batch_statistics == "support"
