@@ -33,7 +33,7 @@ setup(
         # tf-agents 0.19 needs pygame 2.1.3, which has no wheel for Python 3.12 or later: there the extra
         # installs nothing, and maml_tf.rl says so.
         "rl": [
-            "gymnasium[mujoco]>=1.0; python_version < '3.12'",
+            "gymnasium[mujoco]>=1.1; python_version < '3.12'",
             "imageio[ffmpeg]>=2.34; python_version < '3.12'",
             "mujoco>=3.17; python_version < '3.12'",  # The first with mujoco.batch.
             "tensorflow-probability>=0.23; python_version < '3.12'",

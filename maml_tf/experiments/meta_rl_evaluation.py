@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -12,7 +13,7 @@ from maml_tf.experiments import meta_rl_config as streams
 from maml_tf.experiments.meta_rl_config import MetaRLConfig
 from maml_tf.experiments.meta_rl_methods import build_adaptation, build_environment, build_sampler
 from maml_tf.rl.adaptation import Params
-from maml_tf.rl.environments import NonFiniteActionsError
+from maml_tf.rl.environments import NonFiniteActionsError, environments
 from maml_tf.rl.meta_policy import Phase, Sampler
 from maml_tf.rl.policy import PurePolicy
 from maml_tf.rl.rollouts import mean_returns
@@ -33,7 +34,7 @@ def evaluate(method: str, config: MetaRLConfig, policy: PurePolicy, step_sizes: 
     Returns:
         Metric "return", the mean over a task's rollouts.
     """
-    tasks = test_tasks(method, config)
+    tasks = test_tasks(config)
     steps = 0 if method == "oracle" else config.evaluation_steps
     phases = adapted_phases(method, config, policy, tasks, step_sizes, steps, config.stream(streams.TEST))
     return Evaluation({"return": np.stack([mean_returns(phase.rollouts) for phase in phases])})
@@ -124,7 +125,7 @@ def adapted_phases(
     method: str,
     config: MetaRLConfig,
     policy: PurePolicy,
-    tasks: np.ndarray,
+    tasks: Sequence[Any],
     step_sizes: Sequence[float],
     steps: int,
     seed: int,
@@ -135,7 +136,7 @@ def adapted_phases(
         method: One of `METHODS`.
         config: The experiment's configuration.
         policy: The initial policy.
-        tasks: [tasks, task size].
+        tasks: The tasks.
         step_sizes: Of each gradient step.
         steps: Number of gradient steps.
         seed: Of initial states and actions.
@@ -152,7 +153,7 @@ def adapted_params(
     method: str,
     config: MetaRLConfig,
     policy: PurePolicy,
-    tasks: np.ndarray,
+    tasks: Sequence[Any],
     step_sizes: Sequence[float],
     steps: int,
     seed: int,
@@ -163,7 +164,7 @@ def adapted_params(
         method: One of `METHODS`.
         config: The experiment's configuration.
         policy: The initial policy.
-        tasks: [tasks, task size].
+        tasks: The tasks.
         step_sizes: Of each gradient step.
         steps: Number of gradient steps, at least 1.
         seed: Of initial states and actions.
@@ -176,17 +177,9 @@ def adapted_params(
     return path[-1]
 
 
-def test_tasks(method: str, config: MetaRLConfig) -> np.ndarray:
-    """Draws the test tasks, those that the paper's authors used.
-
-    Args:
-        method: One of `METHODS`.
-        config: The experiment's configuration.
-
-    Returns:
-        [tasks, task size].
-    """
-    return build_environment(method, config, 1).distribution.original_test_tasks(config.test_tasks, config.test_seed)
+def test_tasks(config: MetaRLConfig) -> Sequence[Any]:
+    """Draws the test tasks, in the paper's environments those that its authors used."""
+    return environments[config.environment].test_tasks(config.test_tasks, config.test_seed)
 
 
 def _sampler(method: str, config: MetaRLConfig, policy: PurePolicy, tasks: int, step_sizes: Sequence[float]) -> Sampler:

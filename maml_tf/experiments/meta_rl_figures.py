@@ -10,11 +10,11 @@ import numpy as np
 
 from maml_tf import plotting
 from maml_tf.experiments import meta_rl_config as streams
-from maml_tf.experiments.meta_rl_config import NAVIGATION, MetaRLConfig
+from maml_tf.experiments.meta_rl_config import MetaRLConfig
 from maml_tf.experiments.meta_rl_evaluation import adapted_phases, test_tasks
-from maml_tf.experiments.paper_returns import paper_returns
 from maml_tf.plotting import Trajectories, learning_curves, trajectories
 from maml_tf.results import Row
+from maml_tf.rl.environments import environments
 from maml_tf.rl.policy import PurePolicy
 
 _ROLLOUTS_SHOWN = 6
@@ -39,24 +39,25 @@ def write_figures(
         The files: the returns over gradient steps beside the paper's, and in 2D navigation paths before and after
         the first step.
     """
+    spec = environments[config.environment]
     figures: dict[str, Any] = {
         "returns": learning_curves(
             rows,
             metric="return",
             log_scale=False,
             shots_label="{shots} rollouts a step",
-            published=paper_returns(config.environment, config.evaluation_rollouts),
+            published=spec.paper_returns(config.evaluation_rollouts),
         )
     }
     shown = [method for method in ("maml", "pretrained") if method in policies]
-    if config.environment in NAVIGATION and shown:
+    if spec.goals_in_plane and shown:
         figures["trajectories"] = trajectories({method: _paths(method, config, *policies[method]) for method in shown})
     return plotting.write_figures(figures, logdir)
 
 
 def _paths(method: str, config: MetaRLConfig, policy: PurePolicy, step_sizes: Sequence[float]) -> list[Trajectories]:
     """Lets a policy adapt by one step to some test tasks, goals in different directions."""
-    tasks = test_tasks(method, config)
+    tasks = test_tasks(config)
     order = np.argsort(np.arctan2(tasks[:, 1], tasks[:, 0]))
     chosen = tasks[order[np.linspace(0, len(tasks), min(_TASKS_SHOWN, len(tasks)), endpoint=False, dtype=int)]]
     phases = adapted_phases(method, config, policy, chosen, step_sizes, 1, config.stream(streams.FIGURES))

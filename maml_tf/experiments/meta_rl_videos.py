@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -15,7 +15,7 @@ from maml_tf.experiments import meta_rl_config as streams
 from maml_tf.experiments.meta_rl_config import MetaRLConfig
 from maml_tf.experiments.meta_rl_evaluation import adapted_params, test_tasks
 from maml_tf.experiments.meta_rl_methods import build_environment
-from maml_tf.rl.environments import TaskEnvironment
+from maml_tf.rl.environments import DrawableEnvironment, TaskDistribution, TaskEnvironment
 from maml_tf.rl.policy import PurePolicy
 from maml_tf.rl.video import film, write_video
 from maml_tf.training import writable_directory
@@ -37,8 +37,8 @@ def write_videos(
     """Films a method's policy in two test tasks, before its first gradient step (left) and after it (right).
 
     The policy takes the mean of its actions, without noise. The tasks are those with the least and the greatest
-    first number: the slowest and the fastest, backwards and forwards. Where the machine cannot draw, nothing is
-    written and a warning says what to install.
+    first number: the slowest and the fastest, backwards and forwards. Nothing is written where the environment is no
+    `DrawableEnvironment`, or the machine cannot draw, of which a warning says what to install.
 
     Args:
         method: One of `METHODS`; an "oracle" does not adapt.
@@ -51,20 +51,21 @@ def write_videos(
     Returns:
         The files.
     """
-    tasks = test_tasks(method, config)
-    order = np.argsort(tasks[:, 0], kind="stable")
-    tasks = tasks[[order[0], order[-1]]]
+    environment = build_environment(method, config, 1)
+    if not isinstance(environment, DrawableEnvironment):
+        logging.info("%s: no video: %s is no DrawableEnvironment", method, config.environment)
+        return []
+    tasks, names = _outermost(environment.distribution, test_tasks(config))
     initial = policy.parameters()
     phases = [[initial] * len(tasks)]
     if method != "oracle":
         adapted = adapted_params(method, config, policy, tasks, step_sizes, 1, config.stream(streams.FIGURES))
         phases.append([{name: value[number] for name, value in adapted.items()} for number in range(len(tasks))])
-    environment = build_environment(method, config, 1)
     every, speed = _pace(environment)
     mean = tf.function(lambda params, observations: policy(params, observations).mean, autograph=False)
     files = []
-    for number, task in enumerate(tasks):
-        environment.set_tasks(task[np.newaxis])
+    for number, (task, name) in enumerate(zip(tasks, names, strict=True)):
+        environment.set_tasks([task])
         try:
             films = []
             for of_phase in phases:
@@ -73,8 +74,8 @@ def write_videos(
         except RuntimeError as error:
             logging.warning("%s: no video: %s", method, error)
             return []
-        name = f"{method}_task_{'_'.join(f'{value:.2f}' for value in task)}.{ending}"
-        files.append(write_video(writable_directory(directory) / name, side_by_side(films), speed))
+        path = writable_directory(directory) / f"{method}_task_{name}.{ending}"
+        files.append(write_video(path, side_by_side(films), speed))
     return files
 
 
@@ -94,6 +95,15 @@ def side_by_side(films: Sequence[np.ndarray]) -> np.ndarray:
         gap = np.full([length, pictures.shape[1], _GAP, 3], 255, np.uint8)
         columns += [gap, np.concatenate([pictures, rest])]
     return np.concatenate(columns[1:], axis=2)
+
+
+def _outermost(distribution: TaskDistribution, tasks: Sequence[Any]) -> tuple[list[Any], list[str]]:
+    """Returns the tasks with the least and the greatest first number, and their names; the first and last objects."""
+    features = distribution.features(tasks)
+    order = np.argsort(features[:, 0], kind="stable") if distribution.size else np.arange(len(tasks))
+    chosen = [int(order[0]), int(order[-1])]
+    names = ["_".join(f"{value:.2f}" for value in features[number]) or str(number) for number in chosen]
+    return [tasks[number] for number in chosen], names
 
 
 def _pace(environment: TaskEnvironment) -> tuple[int, float]:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import tensorflow as tf
-import tensorflow_probability as tfp
-from tf_agents.environments import py_environment
-from tf_agents.policies import tf_policy
-from tf_agents.specs import tensor_spec
-from tf_agents.trajectories import policy_step
-from tf_agents.trajectories import time_step as ts
 
 from maml_tf.core.clone import clone
 from maml_tf.core.functional import unique_names
+from maml_tf.rl.agents import policy_step, py_environment, tensor_spec, tf_policy, tfp
+from maml_tf.rl.agents import time_step as ts
 from maml_tf.rl.policy import GaussianPolicy
 
 

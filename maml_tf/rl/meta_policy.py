@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -87,13 +87,13 @@ class Sampler:
         self._actor = Actor(adaptation.policy)
 
     def adapt(
-        self, params: Params, tasks: np.ndarray, steps: int, seed: tuple[int, ...], *, first_step: int = 0
+        self, params: Params, tasks: Sequence[Any], steps: int, seed: tuple[int, ...], *, first_step: int = 0
     ) -> tuple[list[Phase], list[Params]]:
         """Acts and adapts in turn, and acts with the last parameters.
 
         Args:
             params: The initial parameters.
-            tasks: [tasks, task size].
+            tasks: The tasks.
             steps: Inner steps.
             seed: Of the initial states and of the actions.
             first_step: Number of the first inner step, which chooses its step size.
@@ -111,12 +111,12 @@ class Sampler:
             phases.append(self._phase(self._collect(acting, (*seed, step))))
         return phases, path
 
-    def pool(self, params: Params, tasks: np.ndarray, blocks: int, seed: tuple[int, ...]) -> Phase:
+    def pool(self, params: Params, tasks: Sequence[Any], blocks: int, seed: tuple[int, ...]) -> Phase:
         """Acts in many tasks with the same parameters, and takes all rollouts as one task's.
 
         Args:
             params: The parameters.
-            tasks: [tasks, task size].
+            tasks: The tasks.
             blocks: Parts to cut the experience into.
             seed: Of the initial states and of the actions.
 

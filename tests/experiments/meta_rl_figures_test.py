@@ -14,8 +14,8 @@ from maml_tf.experiments.meta_rl_config import FIGURES, MetaRLConfig
 from maml_tf.experiments.meta_rl_evaluation import adapted_phases
 from maml_tf.experiments.meta_rl_evaluation import test_tasks as tasks_of_the_paper
 from maml_tf.experiments.meta_rl_methods import build_environment, build_policy
-from maml_tf.experiments.paper_returns import paper_returns
 from maml_tf.results import Row
+from maml_tf.rl.environments import environments
 from maml_tf.rl.policy import PurePolicy
 
 
@@ -41,12 +41,12 @@ class WriteFiguresTest(absltest.TestCase):
             policies = {"pretrained": (policy, (2.0,)), "random": (policy, (1.0,))}
             files = meta_rl_figures.write_figures(config, rows, policies, folder)
         self.assertEqual([file.name for file in files], ["returns.png", "trajectories.png"])
-        np.testing.assert_equal(curves.call_args.kwargs["published"], paper_returns("point_navigation", 2))
+        np.testing.assert_equal(curves.call_args.kwargs["published"], environments["point_navigation"].paper_returns(2))
         [(label, paths)] = drawn.call_args.args[0].items()
         self.assertEqual(label, "pretrained")
         goals = np.stack([of_goal.goal for of_goal in paths])
         self.assertLen(np.unique(goals, axis=0), 3)
-        self.assertTrue(np.isin(goals, tasks_of_the_paper("pretrained", config)).all())
+        self.assertTrue(np.isin(goals, tasks_of_the_paper(config)).all())
         phases = adapted_phases("pretrained", config, policy, goals, (2.0,), 1, config.stream(FIGURES))
         for number, of_goal in enumerate(paths):
             for phase, shown in zip(phases, (of_goal.before, of_goal.after), strict=True):

@@ -37,7 +37,7 @@ class WriteVideosTest(parameterized.TestCase):
         config = MetaRLConfig(**SMALL)
         with mock.patch.object(meta_rl_videos, "_NAVIGATION_STEPS_PER_FRAME", 50):
             files = meta_rl_videos.write_videos(method, config, policy_of(method, config), (0.1,), self.directory)
-        goals = tasks_of_the_paper(method, config)
+        goals = tasks_of_the_paper(config)
         outermost = goals[[goals[:, 0].argmin(), goals[:, 0].argmax()]]
         self.assertEqual(
             [file.name for file in files], [f"{method}_task_{x:.2f}_{y:.2f}.gif" for x, y in outermost.tolist()]

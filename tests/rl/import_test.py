@@ -49,7 +49,7 @@ class ImportTest(parameterized.TestCase):
     def test_says_what_to_install(self, version, more):
         done = run(
             "import collections, maml_tf, sys\nfor name in ('tf_agents', 'tf_keras'): sys.modules[name] = None\n"
-            f"sys.version_info = collections.namedtuple('Version', 'major minor')(*{version})\nimport maml_tf.rl"
+            f"sys.version_info = collections.namedtuple('Version', 'major minor')(*{version})\nimport maml_tf.rl.agents"
         )
         self.assertRegex(
             last_line(done),
@@ -57,18 +57,17 @@ class ImportTest(parameterized.TestCase):
             rf"pip install '\.\[rl\]'{more}\. Received: Python 3\.{version[1]} without tf-agents, tf_keras$",
         )
 
-    def test_without_the_extra_it_is_no_attribute_and_says_what_to_install(self):
+    def test_without_the_extra_environments_are_listed_and_making_one_says_what_to_install(self):
         without = "import maml_tf, sys\nsys.modules['tf_agents'] = None\n"
-        done = run(f"{without}print(hasattr(maml_tf, 'rl'))\nmaml_tf.rl.policy")
-        self.assertEqual(done.stdout, "False\n", done.stderr)
-        self.assertStartsWith(last_line(done), "AttributeError: Expected the extra rl of maml_tf to be installed: in ")
-        done = run(f"{without}from maml_tf import rl")
+        done = run(f"{without}from maml_tf.rl import environments\nprint(*environments.environments)")
+        self.assertStartsWith(done.stdout, "point_navigation ", done.stderr)
+        done = run(f"{without}from maml_tf.rl.environments import PointNavigation")
         self.assertStartsWith(last_line(done), "ImportError: Expected the extra rl of maml_tf to be installed: in ")
 
     def test_says_so_where_tf_agents_was_half_imported_without_the_flag(self):
         done = run(
             "import warnings\nwarnings.simplefilter('ignore')\ntry:\n    import tf_agents\n"
-            "except AttributeError:\n    pass\nimport maml_tf.rl"
+            "except AttributeError:\n    pass\nimport maml_tf.rl.agents"
         )
         self.assertStartsWith(last_line(done), "ImportError: Expected tf.keras to be Keras 2 for tf-agents: import ")
 

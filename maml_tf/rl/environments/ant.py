@@ -6,6 +6,7 @@ import numpy as np
 
 from maml_tf.rl.environments.locomotion import Locomotion
 from maml_tf.rl.environments.physics import Simulations, gymnasium_model
+from maml_tf.rl.environments.task_distribution import ANT_VELOCITIES
 
 # x, y, z, the rotation as a quaternion, then hip and ankle of each leg, radians.
 _PAPER_START = (0.0, 0.0, 0.55, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, -1.0, 0.0, -1.0, 0.0, 1.0)
@@ -38,7 +39,7 @@ class Ant(Locomotion):
     ((4, 125), 0.02)
     """
 
-    _FASTEST = 3.0
+    _VELOCITIES = ANT_VELOCITIES
     _OBSERVATION_SIZE = 125
 
     def _build(self, count: int, paper: bool, threads: int) -> tuple[Simulations, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Checks of what environments are given: actions, tasks, and what a subclass computes."""
+"""Checks of what environments are given: actions, and what a subclass computes."""
 
 from __future__ import annotations
 
@@ -35,30 +35,6 @@ def checked_actions(actions: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
             f"{np.flatnonzero(~np.isfinite(actions).all(axis=1))[:5]}"
         )
     return actions
-
-
-def checked_tasks(tasks: np.ndarray, size: int, simulations: int) -> np.ndarray:
-    """Checks the tasks of all simulations.
-
-    Args:
-        tasks: [tasks, size], or what converts to it.
-        size: Numbers that make a task.
-        simulations: How many there are.
-
-    Returns:
-        A copy, float32.
-
-    Raises:
-        ValueError: If the shape is another, a number is not finite, or the tasks do not divide the simulations.
-    """
-    tasks = np.array(tasks, np.float32)
-    if tasks.ndim != 2 or tasks.shape[1] != size or not np.all(np.isfinite(tasks)):
-        raise ValueError(f"Expected finite tasks of shape [tasks, {size}]. Received: tasks={tasks.tolist()}")
-    if not len(tasks) or simulations % len(tasks):
-        raise ValueError(
-            f"Expected as many tasks as divide the number of simulations, {simulations}. Received: {len(tasks)} tasks"
-        )
-    return tasks
 
 
 def require_shape(name: str, values: np.ndarray, shape: tuple[int, ...]) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 
 from maml_tf.rl.environments.locomotion import Locomotion
 from maml_tf.rl.environments.physics import Simulations, gymnasium_model
+from maml_tf.rl.environments.task_distribution import HALF_CHEETAH_VELOCITIES
 
 
 class HalfCheetah(Locomotion):
@@ -31,7 +32,7 @@ class HalfCheetah(Locomotion):
     ((4, 20), 0.01)
     """
 
-    _FASTEST = 2.0
+    _VELOCITIES = HALF_CHEETAH_VELOCITIES
     _OBSERVATION_SIZE = 20
 
     def _build(self, count: int, paper: bool, threads: int) -> tuple[Simulations, np.ndarray]:

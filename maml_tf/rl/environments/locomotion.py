@@ -10,7 +10,7 @@ import numpy as np
 from maml_tf.rl.environments.drawable import DrawableEnvironment
 from maml_tf.rl.environments.physics import Simulations
 from maml_tf.rl.environments.rendering import draw_states
-from maml_tf.rl.environments.task_distribution import DirectionTasks, UniformTasks
+from maml_tf.rl.environments.task_distribution import DIRECTIONS, UniformTasks
 
 TASKS = ("velocity", "direction")
 PHYSICS = ("paper", "gymnasium")
@@ -43,8 +43,8 @@ class Locomotion(DrawableEnvironment):
         initial_qpos: Positions that the body starts at, but for noise, [positions].
     """
 
-    # Greatest v*, metres a second, and numbers in an observation without the task.
-    _FASTEST: ClassVar[float]
+    _VELOCITIES: ClassVar[UniformTasks]
+    # Numbers in an observation without the task.
     _OBSERVATION_SIZE: ClassVar[int]
 
     def __init__(
@@ -65,7 +65,7 @@ class Locomotion(DrawableEnvironment):
         self.simulations, self.initial_qpos = self._build(batch_size, physics == "paper", threads)
         super().__init__(
             batch_size,
-            UniformTasks([0.0], [self._FASTEST]) if task == "velocity" else DirectionTasks(),
+            self._VELOCITIES if task == "velocity" else DIRECTIONS,
             observation_size=self._OBSERVATION_SIZE,
             action_size=self.simulations.model.nu,
             horizon=horizon,

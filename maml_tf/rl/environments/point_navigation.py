@@ -7,12 +7,12 @@ from typing import Literal
 import numpy as np
 
 from maml_tf.rl.environments.drawable import DrawableEnvironment
-from maml_tf.rl.environments.task_distribution import UniformTasks
+from maml_tf.rl.environments.task_distribution import GOALS
 
 LARGEST_MOVE = 0.1
 GOAL_RADIUS = 0.01
 REWARDS = ("distance", "squared")
-GOALS = ("disc", "square")
+GOAL_REGIONS = ("disc", "square")
 
 
 class PointNavigation(DrawableEnvironment):
@@ -66,13 +66,13 @@ class PointNavigation(DrawableEnvironment):
         seed: int = 0,
         task_in_observation: bool = False,
     ):
-        for name, value, choices in (("reward", reward, REWARDS), ("goal", goal, GOALS)):
+        for name, value, choices in (("reward", reward, REWARDS), ("goal", goal, GOAL_REGIONS)):
             if value not in choices:
                 raise ValueError(f"Expected {name} to be one of {choices}. Received: {name}={value!r}")
         self.reward, self.goal = reward, goal
         super().__init__(
             batch_size,
-            UniformTasks([-0.5, -0.5], [0.5, 0.5]),
+            GOALS,
             observation_size=2,
             action_size=2,
             horizon=horizon,

@@ -1,15 +1,59 @@
-"""Distributions of reinforcement-learning tasks, a task being a short vector of numbers."""
+"""Distributions of reinforcement-learning tasks: any objects, or vectors of numbers."""
 
 from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 
 class TaskDistribution(abc.ABC):
-    """Tasks as a function of uniform random numbers.
+    """A distribution of tasks, each any object; several tasks are a list, or an array with a leading axis.
+
+    A distribution of objects defines `sample` alone. One whose tasks can be described to an oracle also sets `size`
+    and defines `features`.
+
+    Attributes:
+        size: Numbers that describe a task in an observation; 0 where none do.
+
+    Example:
+    >>> import numpy as np
+    >>> from maml_tf.rl.environments import TaskDistribution
+    >>> class Mazes(TaskDistribution):
+    ...     def sample(self, n, seed):
+    ...         random = np.random.default_rng(seed)
+    ...         return [{"walls": random.integers(9, size=4).tolist()} for _ in range(n)]
+    >>> len(Mazes().sample(3, seed=1))
+    3
+    """
+
+    size: int = 0
+
+    @abc.abstractmethod
+    def sample(self, n: int, seed: int | Sequence[int]) -> Sequence[Any]:
+        """Draws tasks, a pure function of its arguments.
+
+        Args:
+            n: How many.
+            seed: Non-negative integer, or several: (seed of the run, iteration), for example.
+
+        Returns:
+            `n` tasks.
+        """
+
+    def checked(self, tasks: Sequence[Any]) -> Sequence[Any]:
+        """Returns a copy of tasks that a user gave, and raises a ValueError where one is no task."""
+        return np.array(tasks) if isinstance(tasks, np.ndarray) else list(tasks)
+
+    def features(self, tasks: Sequence[Any]) -> np.ndarray:
+        """Returns the numbers that describe tasks to an oracle, float32 [tasks, size]."""
+        return np.zeros((len(tasks), 0), np.float32)
+
+
+class VectorTasks(TaskDistribution):
+    """Tasks that are vectors of numbers, float32 [tasks, size], as a function of uniform random numbers.
 
     Args:
         size: Numbers that make a task.
@@ -20,21 +64,14 @@ class TaskDistribution(abc.ABC):
 
     @abc.abstractmethod
     def from_unit(self, unit: np.ndarray) -> np.ndarray:
-        """Maps uniform random numbers to tasks.
-
-        Args:
-            unit: [tasks, size] in [0, 1).
-
-        Returns:
-            Tasks, [tasks, size].
-        """
+        """Maps uniform random numbers in [0, 1), [tasks, size], to tasks, [tasks, size]."""
 
     def sample(self, n: int, seed: int | Sequence[int]) -> np.ndarray:
-        """Draws tasks, a pure function of its arguments: the first tasks of a larger draw are the same.
+        """Draws tasks; the first tasks of a larger draw with the same seed are the same.
 
         Args:
             n: How many.
-            seed: Non-negative integer, or several: (seed of the run, iteration), for example.
+            seed: Non-negative integer, or several.
 
         Returns:
             Tasks, float32 [n, size].
@@ -42,30 +79,23 @@ class TaskDistribution(abc.ABC):
         Raises:
             ValueError: If `n` is not positive.
         """
-        return self._tasks(n, np.random.default_rng(seed).random)
-
-    def original_test_tasks(self, n: int = 40, seed: int = 1) -> np.ndarray:
-        """Returns the tasks that the paper's authors evaluated on: the draws of NumPy's `RandomState(seed)`.
-
-        Args:
-            n: How many; 40 in the paper's figures.
-            seed: 1 in the paper's figures, 2 for the ant that walks in two directions.
-
-        Returns:
-            Tasks, float32 [n, size].
-
-        Raises:
-            ValueError: If `n` is not positive.
-        """
-        return self._tasks(n, np.random.RandomState(seed).random_sample)
-
-    def _tasks(self, n: int, uniform) -> np.ndarray:
         if n < 1:
             raise ValueError(f"Expected n to be at least 1. Received: n={n}")
-        return self.from_unit(uniform((n, self.size))).astype(np.float32)
+        return self.from_unit(np.random.default_rng(seed).random((n, self.size))).astype(np.float32)
+
+    def checked(self, tasks: np.ndarray) -> np.ndarray:
+        """Returns a copy of tasks, float32 [tasks, size]; raises a ValueError for another shape, NaN or infinity."""
+        tasks = np.array(tasks, np.float32)
+        if tasks.ndim != 2 or tasks.shape[1] != self.size or not np.all(np.isfinite(tasks)):
+            raise ValueError(f"Expected finite tasks of shape [tasks, {self.size}]. Received: tasks={tasks.tolist()}")
+        return tasks
+
+    def features(self, tasks: np.ndarray) -> np.ndarray:
+        """Returns the tasks themselves."""
+        return np.asarray(tasks, np.float32)
 
 
-class UniformTasks(TaskDistribution):
+class UniformTasks(VectorTasks):
     """Tasks uniform in a box.
 
     Example:
@@ -88,7 +118,7 @@ class UniformTasks(TaskDistribution):
         return self.low + (self.high - self.low) * unit
 
 
-class DirectionTasks(TaskDistribution):
+class DirectionTasks(VectorTasks):
     """Forwards (+1) and backwards (-1) with equal probability.
 
     Example:
@@ -102,3 +132,11 @@ class DirectionTasks(TaskDistribution):
 
     def from_unit(self, unit: np.ndarray) -> np.ndarray:
         return np.where(unit < 0.5, -1.0, 1.0)
+
+
+# The paper's distributions.
+GOALS = UniformTasks([-0.5, -0.5], [0.5, 0.5])
+# Metres a second.
+HALF_CHEETAH_VELOCITIES = UniformTasks([0.0], [2.0])
+ANT_VELOCITIES = UniformTasks([0.0], [3.0])
+DIRECTIONS = DirectionTasks()

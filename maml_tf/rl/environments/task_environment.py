@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from tf_agents.environments import py_environment
-from tf_agents.specs import array_spec
-from tf_agents.trajectories import time_step as ts
 
-from maml_tf.rl.environments.checks import checked_actions, checked_tasks, require_shape, within_physics
+from maml_tf.rl.agents import array_spec, py_environment
+from maml_tf.rl.agents import time_step as ts
+from maml_tf.rl.environments.checks import checked_actions, require_shape, within_physics
 from maml_tf.rl.environments.task_distribution import TaskDistribution
 
 
@@ -30,8 +30,9 @@ class TaskEnvironment(py_environment.PyEnvironment):
     or is beyond 1e10: it is then done with reward 0, put back into an initial state so that observations stay
     finite, and counted.
 
-    A subclass defines `_start`, `_advance` and `_observe`, where `_task_of_simulation` holds each simulation's task,
-    [B, task_size], and `_random` draws initial states.
+    A subclass defines `_start`, `_advance` and `_observe`, where `_task_of_simulation` holds each simulation's task, B
+    of them, and `_random` draws initial states. One that cuts episodes off before the horizon, which is no end of the
+    task, sets `_truncated`, bool [B], in `_advance`.
 
     Args:
         batch_size: B, the number of simulations.
@@ -40,7 +41,8 @@ class TaskEnvironment(py_environment.PyEnvironment):
         action_size: Numbers in an action.
         horizon: Steps after which a simulation is done.
         seed: Seed of the initial states.
-        task_in_observation: Whether the task's numbers follow the observation's: what an oracle is told.
+        task_in_observation: Whether the numbers that describe the task, `distribution.features`, follow the
+            observation's: what an oracle is told.
 
     Attributes:
         distribution: The tasks' distribution.
@@ -63,6 +65,11 @@ class TaskEnvironment(py_environment.PyEnvironment):
         if batch_size < 1 or horizon < 1:
             received = f"batch_size={batch_size}, horizon={horizon}"
             raise ValueError(f"Expected batch_size and horizon to be at least 1. Received: {received}")
+        if task_in_observation and not distribution.size:
+            raise ValueError(
+                "Expected tasks that numbers describe, for task_in_observation: set `size` and define `features` of "
+                f"the task distribution. Received: {type(distribution).__name__} of size 0"
+            )
         self.distribution = distribution
         self.horizon = horizon
         self.task_in_observation = task_in_observation
@@ -73,7 +80,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
         self._action_spec = array_spec.BoundedArraySpec((action_size,), np.float32, -1.0, 1.0, "action")
         self._elapsed = np.zeros(batch_size, np.int64)
         self._done = np.ones(batch_size, bool)
-        self._terminated = np.zeros(batch_size, bool)
+        self._terminated, self._truncated = np.zeros((2, batch_size), bool)
         super().__init__()
         self.seed(seed)
         self.set_tasks(self.sample_tasks(batch_size, seed))
@@ -89,13 +96,8 @@ class TaskEnvironment(py_environment.PyEnvironment):
         return self._batch_size
 
     @property
-    def task_size(self) -> int:
-        """Numbers that make a task."""
-        return self.distribution.size
-
-    @property
-    def tasks(self) -> np.ndarray:
-        """The tasks set, float32 [n, task_size]."""
+    def tasks(self) -> Sequence[Any]:
+        """The tasks set, n of them: a copy."""
         return self._tasks.copy()
 
     def observation_spec(self) -> array_spec.ArraySpec:
@@ -122,30 +124,33 @@ class TaskEnvironment(py_environment.PyEnvironment):
         """
         self._random = np.random.default_rng(seed)
 
-    def sample_tasks(self, n: int, seed: int | Sequence[int]) -> np.ndarray:
-        """Draws tasks from the distribution, a pure function of its arguments.
-
-        Args:
-            n: How many.
-            seed: Non-negative integer, or several.
-
-        Returns:
-            Tasks, float32 [n, task_size].
-        """
+    def sample_tasks(self, n: int, seed: int | Sequence[int]) -> Sequence[Any]:
+        """Draws `n` tasks from the distribution, a pure function of its arguments."""
         return self.distribution.sample(n, seed)
 
-    def set_tasks(self, tasks: np.ndarray) -> None:
+    def set_tasks(self, tasks: Sequence[Any]) -> None:
         """Gives the simulations their tasks; all of them must then be reset.
 
         Args:
-            tasks: [n, task_size], n a divisor of the number of simulations.
+            tasks: n tasks, a divisor of the number of simulations: a list, or an array [n, ...].
 
         Raises:
-            ValueError: If the shape is another, n does not divide B, or a number is not finite.
+            ValueError: If they are no tasks of the distribution, or n does not divide B.
         """
-        tasks = checked_tasks(tasks, self.task_size, self.batch_size)
+        tasks = self.distribution.checked(tasks)
+        if not len(tasks) or self.batch_size % len(tasks):
+            raise ValueError(
+                f"Expected as many tasks as divide the number of simulations, {self.batch_size}. "
+                f"Received: {len(tasks)} tasks"
+            )
         self._tasks = tasks
-        self._task_of_simulation = np.repeat(tasks, self.batch_size // len(tasks), axis=0)
+        each = self.batch_size // len(tasks)
+        if isinstance(tasks, np.ndarray):
+            self._task_of_simulation = np.repeat(tasks, each, axis=0)
+        else:
+            self._task_of_simulation = [task for task in tasks for _ in range(each)]
+        if self.task_in_observation:
+            self._told = np.repeat(self.distribution.features(tasks), each, axis=0)
         self._started = False
         self._current_time_step = None
 
@@ -176,8 +181,8 @@ class TaskEnvironment(py_environment.PyEnvironment):
             )
         self._start(simulations)
         self._started = True
-        for of_simulation, value in ((self._elapsed, 0), (self._done, False), (self._terminated, False)):
-            of_simulation[simulations] = value
+        for of_simulation in (self._elapsed, self._done, self._terminated, self._truncated):
+            of_simulation[simulations] = 0
         return self._observation(self._observe())
 
     def step_batch(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -212,7 +217,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
         rewards = np.where(running & sound, rewards, 0.0).astype(np.float32)
         self._elapsed += running
         self._terminated |= (running & ended) | diverged
-        self._done |= self._terminated | (self._elapsed >= self.horizon)
+        self._done |= self._terminated | self._truncated | (self._elapsed >= self.horizon)
         return self._observation(observations), rewards, self._done.copy()
 
     def _reset(self) -> ts.TimeStep:
@@ -230,7 +235,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
 
     def _observation(self, observations: np.ndarray) -> np.ndarray:
         if self.task_in_observation:
-            observations = np.concatenate([observations, self._task_of_simulation], axis=1)
+            observations = np.concatenate([observations, self._told], axis=1)
         require_shape("observations", observations, (self.batch_size, *self._observation_spec.shape))
         # Always a copy: an observation must not change when the simulations go on.
         return np.array(observations, np.float32)

@@ -61,10 +61,6 @@ class HalfCheetahTest(parameterized.TestCase):
         tasks = HalfCheetah(1).sample_tasks(2000, seed=0)
         np.testing.assert_allclose([tasks.min(), tasks.max()], [0.0, 2.0], atol=0.01)
 
-    def test_original_test_tasks(self):
-        tasks = HalfCheetah(1).distribution.original_test_tasks()
-        np.testing.assert_array_equal(tasks[:, 0], np.random.RandomState(1).uniform(0, 2, 40).astype(np.float32))
-
 
 if __name__ == "__main__":
     absltest.main()

@@ -8,14 +8,14 @@ from tests.support import with_rl  # noqa: F401
 # isort: split
 from tf_agents.environments import utils
 
-from maml_tf.rl.environments import PointNavigation
+from maml_tf.rl.environments import PointNavigation, environments
 
 
 class PointNavigationTest(parameterized.TestCase):
     def test_sizes(self):
         environment = PointNavigation(2)
         self.assertEqual((environment.observation_spec().shape, environment.action_spec().shape), ((2,), (2,)))
-        self.assertEqual((environment.horizon, environment.task_size), (100, 2))
+        self.assertEqual((environment.horizon, environment.distribution.size), (100, 2))
         self.assertEqual(PointNavigation(2, task_in_observation=True).observation_spec().shape, (4,))
 
     def test_goals_fill_the_square(self):
@@ -68,7 +68,7 @@ class PointNavigationTest(parameterized.TestCase):
 
     def test_the_return_of_standing_still_is_that_of_the_paper_before_adaptation(self):
         environment = PointNavigation(40)
-        environment.set_tasks(environment.distribution.original_test_tasks())
+        environment.set_tasks(environments["point_navigation"].test_tasks(40, 1))
         environment.reset_batch()
         returns = sum(environment.step_batch(np.zeros([40, 2]))[1] for _ in range(100))
         # -40.4 +- 4.2 in the paper's Figure 4, of a policy that has learned to wait for the first gradient step.

@@ -28,12 +28,6 @@ class UniformTasksTest(parameterized.TestCase):
         seeds = (1, 2, (1, 7), (7, 1), (1, 8))
         self.assertLen({tasks.sample(5, seed).tobytes() for seed in seeds}, len(seeds))
 
-    def test_original_test_tasks_are_those_of_numpys_random_state(self):
-        tasks = UniformTasks([-0.5, -0.5], [0.5, 0.5]).original_test_tasks()
-        expected = np.random.RandomState(1).uniform(-0.5, 0.5, (40, 2)).astype(np.float32)
-        np.testing.assert_array_equal(tasks, expected)
-        np.testing.assert_allclose(tasks[0], [-0.08297799, 0.22032449], rtol=1e-6)
-
     @parameterized.named_parameters(
         ("order", [1.0], [0.0]), ("sizes", [0.0], [1.0, 1.0]), ("scalars", 0.0, 1.0), ("nan", [np.nan], [1.0])
     )
@@ -42,9 +36,8 @@ class UniformTasksTest(parameterized.TestCase):
             UniformTasks(low, high)
 
     def test_refuses_no_tasks(self):
-        for draw in (UniformTasks([0.0], [1.0]).sample, UniformTasks([0.0], [1.0]).original_test_tasks):
-            with self.assertRaisesRegex(ValueError, "Expected n to be at least 1. Received: n=0"):
-                draw(0, 1)
+        with self.assertRaisesRegex(ValueError, "Received: n=0"):
+            UniformTasks([0.0], [1.0]).sample(0, 1)
 
 
 class DirectionTasksTest(absltest.TestCase):
@@ -53,12 +46,6 @@ class DirectionTasksTest(absltest.TestCase):
         self.assertEqual((tasks.shape, tasks.dtype), ((20_000, 1), np.float32))
         self.assertEqual(set(tasks.ravel().tolist()), {-1.0, 1.0})
         self.assertAlmostEqual(tasks.mean(), 0.0, delta=5 / np.sqrt(len(tasks)))
-
-    def test_original_test_tasks_are_the_halves_of_a_uniform_range(self):
-        for seed in (1, 2):
-            unit = np.random.RandomState(seed).uniform(0.0, 3.0, 40)
-            expected = np.where(unit < 1.5, -1.0, 1.0)
-            np.testing.assert_array_equal(DirectionTasks().original_test_tasks(40, seed)[:, 0], expected)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,40 @@
+"""tf-agents, imported in one place, which says what to install or to set where that fails."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import warnings
+
+_NEEDED = {"tf_agents": "tf-agents", "tensorflow_probability": "tensorflow-probability", "tf_keras": "tf_keras"}
+_missing = [name for module, name in _NEEDED.items() if importlib.util.find_spec(module) is None]
+if _missing:
+    _remedy = "in the project's folder, run: pip install '.[rl]'"
+    if sys.version_info >= (3, 12):
+        _remedy += ". It installs on Python 3.10 and 3.11 alone, as tf-agents' dependency pygame 2.1.3 does"
+    raise ImportError(
+        f"Expected the extra rl of maml_tf to be installed: {_remedy}. Received: Python {sys.version_info.major}."
+        f"{sys.version_info.minor} without {', '.join(_missing)}"
+    )
+
+if importlib.util.find_spec("gym_notices"):
+    # tf-agents imports gym, which prints the notice of its own end that it finds here. maml_tf does not use gym.
+    importlib.import_module("gym_notices.notices").notices.clear()
+
+try:
+    with warnings.catch_warnings():
+        # Deprecations inside tf-agents' dependencies, such as distutils.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import tensorflow_probability as tfp
+        from tf_agents.environments import py_environment
+        from tf_agents.policies import tf_policy
+        from tf_agents.specs import array_spec, tensor_spec
+        from tf_agents.trajectories import policy_step, time_step
+except AttributeError as error:
+    raise ImportError(
+        "Expected tf.keras to be Keras 2 for tf-agents: import maml_tf.rl before the first use of tf_agents, "
+        "tensorflow_probability or tf.keras, or set the environment variable TF_USE_LEGACY_KERAS=1 from the start. "
+        f"Received: {error}"
+    ) from error
+
+__all__ = ["array_spec", "policy_step", "py_environment", "tensor_spec", "tf_policy", "tfp", "time_step"]

@@ -1,0 +1,165 @@
+"""Vector environments of gymnasium, as batches of simulations of several tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode
+
+from maml_tf.rl.environments.task_distribution import TaskDistribution
+from maml_tf.rl.environments.task_environment import TaskEnvironment
+
+SetTasks = Callable[[gymnasium.vector.VectorEnv, Sequence[Any]], None]
+
+
+class GymnasiumEnvironment(TaskEnvironment):
+    """A gymnasium vector environment with continuous actions, whose sub-environments are the simulations.
+
+    Actions in [-1, 1] are mapped to the bounds of the action space. Observations and actions of any shape are
+    flattened. A simulation is done when its sub-environment terminates or truncates, or at the horizon; until it is
+    reset its observation stays that of the last step, whatever the sub-environment does meanwhile: all modes of
+    autoreset give the same rollouts. A truncation is not an end of the task: in tf-agents' interface the discount
+    stays 1.
+
+    Resets of some simulations, which `budget` and tf-agents' interface need, are `reset(options={"reset_mask": mask})`
+    of gymnasium 1.1 and later. They raise a ValueError where the vector environment ignores the mask.
+
+    Args:
+        vector: The vector environment, of as many sub-environments as there are simulations.
+        distribution: The tasks' distribution.
+        set_tasks: `set_tasks(vector, tasks)` gives each sub-environment its task; or the name of a method or an
+            attribute of the sub-environments, such as "set_task", which takes one task.
+        horizon: Steps after which a simulation is done.
+        seed: Seed of the initial states and the first tasks.
+        task_in_observation: Whether the numbers that describe the task follow the observation's.
+
+    Raises:
+        TypeError: If `vector` is not a vector environment.
+        ValueError: If actions or observations are not in a `Box`, the actions' bounds are not finite, or the
+            vector environment does not say its mode of autoreset.
+    """
+
+    def __init__(
+        self,
+        vector: gymnasium.vector.VectorEnv,
+        distribution: TaskDistribution,
+        set_tasks: SetTasks | str,
+        *,
+        horizon: int,
+        seed: int = 0,
+        task_in_observation: bool = False,
+    ):
+        if not isinstance(vector, gymnasium.vector.VectorEnv):
+            raise TypeError(
+                "Expected a gymnasium.vector.VectorEnv, as gymnasium.make_vec returns. "
+                f"Received: {type(vector).__name__}"
+            )
+        self.vector = vector
+        self._set_tasks = set_tasks
+        self._autoreset = _autoreset_mode(vector)
+        self._actions = _box("actions", vector.single_action_space)
+        if not self._actions.is_bounded():
+            raise ValueError(
+                "Expected actions with finite bounds; gymnasium.wrappers.RescaleAction and ClipAction set them. "
+                f"Received: {self._actions}"
+            )
+        observations = _box("observations", vector.single_observation_space)
+        size = int(np.prod(observations.shape))
+        self._last = np.zeros((vector.num_envs, size))
+        # What the vector environment returned last, which may be of the episode after.
+        self._returned = self._last
+        self._ended = np.zeros(vector.num_envs, bool)
+        super().__init__(
+            vector.num_envs,
+            distribution,
+            observation_size=size,
+            action_size=int(np.prod(self._actions.shape)),
+            horizon=horizon,
+            seed=seed,
+            task_in_observation=task_in_observation,
+        )
+
+    def set_tasks(self, tasks: Sequence[Any]) -> None:
+        super().set_tasks(tasks)
+        if callable(self._set_tasks):
+            self._set_tasks(self.vector, self._task_of_simulation)
+        else:
+            _set_by_name(self.vector, self._set_tasks, self._task_of_simulation)
+
+    def close(self) -> None:
+        """Closes the vector environment."""
+        self.vector.close()
+
+    def _start(self, simulations: np.ndarray) -> None:
+        self._reset_vector(simulations)
+        self._last[simulations] = self._returned[simulations]
+
+    def _advance(self, actions: np.ndarray, running: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self._autoreset is AutoresetMode.DISABLED and np.any(self._ended):
+            self._reset_vector(self._ended)  # Not running, but a step takes all.
+        low, high = self._actions.low.reshape(-1), self._actions.high.reshape(-1)
+        scaled = np.clip(low + (actions + 1.0) / 2.0 * (high - low), low, high).astype(self._actions.dtype)
+        observations, rewards, terminated, truncated, info = self.vector.step(
+            scaled.reshape(self.batch_size, *self._actions.shape)
+        )
+        self._returned = self._flat(observations)
+        self._ended = terminated | truncated
+        last = self._returned.copy()
+        if self._autoreset is AutoresetMode.SAME_STEP:
+            for simulation in np.flatnonzero(self._ended):
+                last[simulation] = np.reshape(info["final_obs"][simulation], -1)
+        self._last[running] = last[running]
+        self._truncated |= running & truncated & ~terminated
+        return np.asarray(rewards, np.float64), np.asarray(terminated, bool)
+
+    def _observe(self) -> np.ndarray:
+        return self._last
+
+    def _reset_vector(self, simulations: np.ndarray) -> None:
+        everything = np.all(simulations)
+        options = None if everything else {"reset_mask": simulations.copy()}
+        observations, _ = self.vector.reset(seed=int(self._random.integers(2**31)), options=options)
+        observations = self._flat(observations)
+        if not everything and not np.array_equal(
+            observations[~simulations], self._returned[~simulations], equal_nan=True
+        ):
+            raise ValueError(
+                "Expected a vector environment that resets the sub-environments of options['reset_mask'] alone, as "
+                f"gymnasium's SyncVectorEnv and AsyncVectorEnv do. Received: {type(self.vector.unwrapped).__name__}, "
+                "which reset others"
+            )
+        self._returned = observations
+        self._ended = self._ended & ~simulations
+
+    def _flat(self, observations: np.ndarray) -> np.ndarray:
+        # A copy: some vector environments return the same array again and again.
+        return np.array(observations, np.float64).reshape(self.batch_size, -1)
+
+
+def _autoreset_mode(vector: gymnasium.vector.VectorEnv) -> AutoresetMode:
+    # The metadata are shared by all vector environments of one class, so that another's mode may stand there.
+    mode = getattr(vector.unwrapped, "autoreset_mode", None) or vector.metadata.get("autoreset_mode")
+    if not isinstance(mode, AutoresetMode):
+        raise ValueError(
+            f"Expected metadata['autoreset_mode'] to be one of {[str(mode) for mode in AutoresetMode]}. Received: "
+            f"{mode!r} of {type(vector.unwrapped).__name__}"
+        )
+    return mode
+
+
+def _box(name: str, space: gymnasium.Space) -> gymnasium.spaces.Box:
+    if not isinstance(space, gymnasium.spaces.Box) or not np.issubdtype(space.dtype, np.floating):
+        raise ValueError(f"Expected {name} that are numbers in a gymnasium.spaces.Box of floats. Received: {space}")
+    return space
+
+
+def _set_by_name(vector: gymnasium.vector.VectorEnv, name: str, tasks: Sequence[Any]) -> None:
+    sub_environments = getattr(vector.unwrapped, "envs", ())
+    if sub_environments and callable(sub_environments[0].get_wrapper_attr(name)):
+        for sub_environment, task in zip(sub_environments, tasks, strict=True):
+            sub_environment.get_wrapper_attr(name)(task)
+    else:
+        vector.set_attr(name, list(tasks))
