@@ -17,9 +17,10 @@ if _missing:
         f"{sys.version_info.minor} without {', '.join(_missing)}"
     )
 
-if importlib.util.find_spec("gym_notices"):
-    # tf-agents imports gym, which prints the notice of its own end that it finds here. maml_tf does not use gym.
-    importlib.import_module("gym_notices.notices").notices.clear()
+# tf-agents imports gym, which prints the notice of its own end that it finds here. maml_tf does not use gym.
+_notices = "gym_notices"
+if importlib.util.find_spec(_notices):
+    importlib.import_module(f"{_notices}.notices").notices.clear()
 
 try:
     with warnings.catch_warnings():
