@@ -1,14 +1,17 @@
-"""Importing maml_tf costs nothing beyond TensorFlow and Keras and leaves no trace outside the package."""
+"""Importing maml_tf costs nothing, TensorFlow neither, and leaves no trace outside the package."""
 
+import ast
+import importlib
 import json
+import pathlib
 import subprocess
 import sys
 
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 
 import maml_tf
 from tests.support.build_file import setup_arguments
-from tests.support.source_tree import PROJECT
+from tests.support.source_tree import PROJECT, SourceTree
 
 _OBSERVE = """
 import json, os, sys
@@ -25,22 +28,40 @@ print(json.dumps([before, state()]))
 
 # Packages that only some experiments need; `import maml_tf` must work, and be quick, without them.
 OPTIONAL = ("PIL", "gymnasium", "matplotlib", "mujoco", "tensorboard", "tensorflow_probability", "tf_agents")
+LIGHT = (
+    "maml_tf",
+    "maml_tf.configuration",
+    "maml_tf.experiments.classification_presets",
+    "maml_tf.experiments.meta_rl_config",
+    "maml_tf.experiments.sinusoid_config",
+    "maml_tf.methods",
+    "maml_tf.registry",
+)
+
+
+def run(code):
+    return subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False)
+
+
+def lazy_packages():
+    """The packages whose `__init__` imports their names at first use, each with its names by module."""
+    for source in SourceTree().under("maml_tf"):
+        if not source.path.endswith("__init__.py"):
+            continue
+        for node in source.tree.body:
+            if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+                yield source.module, {part.module: [name.name for name in part.names] for part in node.body}
 
 
 class ImportTest(absltest.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        done = subprocess.run(
-            [sys.executable, "-c", _OBSERVE], cwd=PROJECT, capture_output=True, text=True, check=False
-        )
+        done = run(_OBSERVE)
         if done.returncode:
             raise RuntimeError(f"`import maml_tf` failed:\n{done.stderr}")
         cls.before, cls.after = json.loads(done.stdout.splitlines()[-1])
         cls.loaded = set(cls.after["modules"]) - set(cls.before["modules"])
-
-    def test_loads_the_package(self):
-        self.assertIn("maml_tf.core.adaptation", self.loaded)
 
     def test_loads_no_optional_package(self):
         for package in OPTIONAL:
@@ -53,8 +74,7 @@ class ImportTest(absltest.TestCase):
 
     def test_its_parts_are_attributes(self):
         """In a process of its own, for other tests import them."""
-        code = "import maml_tf; maml_tf.tasks.ClassPool, maml_tf.layers.GroupNormalization, maml_tf.pretrained.load"
-        done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False)
+        done = run("import maml_tf; maml_tf.tasks.ClassPool, maml_tf.layers.GroupNormalization, maml_tf.pretrained.load")
         self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_what_is_not_there_is_an_attribute_error(self):
@@ -66,6 +86,38 @@ class ImportTest(absltest.TestCase):
 
     def test_leaves_the_environment_alone(self):
         self.assertEqual(self.after["environment"], self.before["environment"])
+
+
+class LazyTest(parameterized.TestCase):
+    def test_configurations_and_registries_need_no_tensorflow(self):
+        done = run(f"import sys, {', '.join(LIGHT)}; print(*sorted({{name.split('.')[0] for name in sys.modules}}))")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertNoCommonElements(done.stdout.split(), ["tensorflow", "keras", "numpy"])
+
+    @parameterized.named_parameters(*((package.replace(".", "_"), package, names) for package, names in lazy_packages()))
+    def test_every_name_is_what_its_module_defines(self, name, exports):
+        package = importlib.import_module(name)
+        names = [name for of_module in exports.values() for name in of_module]
+        self.assertCountEqual(package.__all__, names)
+        self.assertContainsSubset(names, dir(package))
+        for module, of_module in exports.items():
+            for name in of_module:
+                self.assertIs(getattr(package, name), getattr(importlib.import_module(module), name))
+
+    @parameterized.parameters(
+        "import maml_tf, keras",
+        "import keras, maml_tf",
+        "import keras; from maml_tf.tasks import Omniglot",
+        "from maml_tf.models import mlp; import keras",
+        "import maml_tf; maml_tf.SGD; import keras",
+        "from maml_tf.core.adaptation import adapt; from maml_tf import SGD; import keras",
+    )
+    def test_keras_loads_a_learner_once_the_package_is_imported(self, imports):
+        path = pathlib.Path(self.create_tempdir().full_path, "learner.keras")
+        learner = maml_tf.MAML(maml_tf.models.omniglot_conv(5), "sparse_categorical_crossentropy", 0.1)
+        learner.save(path)
+        done = run(f"{imports}; print(type(keras.saving.load_model({str(path)!r})).__name__)")
+        self.assertEqual(done.stdout.split()[-1:], ["MAML"], done.stderr)
 
 
 class VersionTest(absltest.TestCase):
