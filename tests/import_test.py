@@ -11,6 +11,7 @@ from absl.testing import absltest, parameterized
 
 import maml_tf
 from tests.support.build_file import setup_arguments
+from tests.support.keras_warnings import ignore_array_copy
 from tests.support.source_tree import PROJECT, SourceTree
 
 _OBSERVE = """
@@ -74,7 +75,9 @@ class ImportTest(absltest.TestCase):
 
     def test_its_parts_are_attributes(self):
         """In a process of its own, for other tests import them."""
-        done = run("import maml_tf; maml_tf.tasks.ClassPool, maml_tf.layers.GroupNormalization, maml_tf.pretrained.load")
+        done = run(
+            "import maml_tf; maml_tf.tasks.ClassPool, maml_tf.layers.GroupNormalization, maml_tf.pretrained.load"
+        )
         self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_what_is_not_there_is_an_attribute_error(self):
@@ -94,7 +97,7 @@ class LazyTest(parameterized.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertNoCommonElements(done.stdout.split(), ["tensorflow", "keras", "numpy"])
 
-    @parameterized.named_parameters(*((package.replace(".", "_"), package, names) for package, names in lazy_packages()))
+    @parameterized.named_parameters(*((name.replace(".", "_"), name, exports) for name, exports in lazy_packages()))
     def test_every_name_is_what_its_module_defines(self, name, exports):
         package = importlib.import_module(name)
         names = [name for of_module in exports.values() for name in of_module]
@@ -107,14 +110,13 @@ class LazyTest(parameterized.TestCase):
     @parameterized.parameters(
         "import maml_tf, keras",
         "import keras, maml_tf",
-        "import keras; from maml_tf.tasks import Omniglot",
         "from maml_tf.models import mlp; import keras",
-        "import maml_tf; maml_tf.SGD; import keras",
         "from maml_tf.core.adaptation import adapt; from maml_tf import SGD; import keras",
     )
     def test_keras_loads_a_learner_once_the_package_is_imported(self, imports):
         path = pathlib.Path(self.create_tempdir().full_path, "learner.keras")
         learner = maml_tf.MAML(maml_tf.models.omniglot_conv(5), "sparse_categorical_crossentropy", 0.1)
+        ignore_array_copy()
         learner.save(path)
         done = run(f"{imports}; print(type(keras.saving.load_model({str(path)!r})).__name__)")
         self.assertEqual(done.stdout.split()[-1:], ["MAML"], done.stderr)
