@@ -16,8 +16,9 @@ gc.disable()
 from absl import app, flags
 
 from maml_tf.configuration import define_flags, given, settings
-from maml_tf.experiments import binary, sinusoid
-from maml_tf.experiments.sinusoid_config import SinusoidConfig
+from maml_tf.experiments import binary
+from maml_tf.experiments.sinusoid import evaluate
+from maml_tf.experiments.sinusoid.config import SinusoidConfig
 
 _SETTINGS = list(settings(SinusoidConfig).values())
 
@@ -27,8 +28,8 @@ define_flags(flags, _SETTINGS)
 
 def experiment(values: Mapping[str, Any]) -> str:
     """Trains and evaluates."""
-    rows = sinusoid.run(SinusoidConfig(**given(values, _SETTINGS)), values["logdir"], values["resume"])
-    return f"{sinusoid.table(rows)}\n\nWritten to {values['logdir']}"
+    rows = evaluate.run(SinusoidConfig(**given(values, _SETTINGS)), values["logdir"], values["resume"])
+    return f"{evaluate.table(rows)}\n\nWritten to {values['logdir']}"
 
 
 if __name__ == "__main__":

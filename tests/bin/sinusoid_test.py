@@ -14,7 +14,7 @@ import tensorflow as tf
 from absl.testing import absltest
 
 from maml_tf.experiments.logdir import open_logdir
-from maml_tf.experiments.sinusoid_config import METHODS, SinusoidConfig
+from maml_tf.experiments.sinusoid.config import METHODS, SinusoidConfig
 from tests.support import binary
 
 ITERATIONS = 400

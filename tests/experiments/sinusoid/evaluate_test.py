@@ -1,4 +1,4 @@
-"""Tests of maml_tf.experiments.sinusoid."""
+"""Tests of maml_tf.experiments.sinusoid.evaluate."""
 
 import dataclasses
 import json
@@ -10,9 +10,12 @@ import keras
 import numpy as np
 from absl.testing import absltest
 
+from maml_tf import results
 from maml_tf.evaluation import evaluate
-from maml_tf.experiments import results, sinusoid, sinusoid_config, sinusoid_methods
-from maml_tf.experiments.sinusoid_config import SinusoidConfig
+from maml_tf.experiments.sinusoid import config as sinusoid_config
+from maml_tf.experiments.sinusoid import evaluate as sinusoid
+from maml_tf.experiments.sinusoid import train as sinusoid_methods
+from maml_tf.experiments.sinusoid.config import SinusoidConfig
 from maml_tf.meta_learner import MAML
 from maml_tf.results import Row
 from maml_tf.tasks.sinusoid import Sinusoids, with_task_input

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 
 from maml_tf import plotting
-from maml_tf.experiments import sinusoid_config as streams
-from maml_tf.experiments.sinusoid_config import SinusoidConfig
+from maml_tf.experiments.sinusoid import config as streams
+from maml_tf.experiments.sinusoid.config import SinusoidConfig
 from maml_tf.meta_learner import MAML
 from maml_tf.plotting import SinusoidFit, learning_curves, sinusoid_fits
 from maml_tf.results import Row

@@ -11,11 +11,11 @@ from absl import logging
 from maml_tf import results
 from maml_tf.baselines import tune_step_size
 from maml_tf.evaluation import evaluate
-from maml_tf.experiments import sinusoid_config as streams
 from maml_tf.experiments.logdir import open_logdir
-from maml_tf.experiments.sinusoid_config import DIVERGENCE, SinusoidConfig
-from maml_tf.experiments.sinusoid_figures import write_figures
-from maml_tf.experiments.sinusoid_methods import train, validation_episodes
+from maml_tf.experiments.sinusoid import config as streams
+from maml_tf.experiments.sinusoid.config import DIVERGENCE, SinusoidConfig
+from maml_tf.experiments.sinusoid.figures import write_figures
+from maml_tf.experiments.sinusoid.train import train, validation_episodes
 from maml_tf.meta_learner import MAML
 from maml_tf.results import RESULTS, MethodResults, Row
 from maml_tf.tasks.sinusoid import Sinusoids, with_task_input

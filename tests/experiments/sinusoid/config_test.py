@@ -1,12 +1,12 @@
-"""Tests of maml_tf.experiments.sinusoid_config."""
+"""Tests of maml_tf.experiments.sinusoid.config."""
 
 import dataclasses
 import itertools
 
 from absl.testing import absltest, parameterized
 
-from maml_tf.experiments import sinusoid_config
-from maml_tf.experiments.sinusoid_config import METHODS, SinusoidConfig
+from maml_tf.experiments.sinusoid import config
+from maml_tf.experiments.sinusoid.config import METHODS, SinusoidConfig
 
 
 class SinusoidConfigTest(parameterized.TestCase):
@@ -57,7 +57,7 @@ class SinusoidConfigTest(parameterized.TestCase):
 
     def test_no_two_streams_share_a_seed(self):
         names = ("TRAINING", "VALIDATION", "TEST", "FIGURES", "NETWORKS")
-        purposes = [getattr(sinusoid_config, name) for name in names]
+        purposes = [getattr(config, name) for name in names]
         streams = [SinusoidConfig(seed=seed).stream(p) for seed, p in itertools.product(range(20), purposes)]
         self.assertLen(set(streams), 20 * len(names))
 

@@ -1,4 +1,4 @@
-"""Tests of maml_tf.experiments.sinusoid_methods."""
+"""Tests of maml_tf.experiments.sinusoid.train."""
 
 import dataclasses
 import pathlib
@@ -11,8 +11,9 @@ from absl.testing import absltest, parameterized
 
 from maml_tf.core.task_values import Evaluation
 from maml_tf.evaluation import evaluate
-from maml_tf.experiments import sinusoid_config, sinusoid_methods
-from maml_tf.experiments.sinusoid_config import SinusoidConfig
+from maml_tf.experiments.sinusoid import config as sinusoid_config
+from maml_tf.experiments.sinusoid import train as sinusoid_methods
+from maml_tf.experiments.sinusoid.config import SinusoidConfig
 from maml_tf.meta_learner import MAML
 from maml_tf.tasks.sinusoid import Sinusoids
 from tests.support.keras_warnings import ignore_array_copy

@@ -1,4 +1,4 @@
-"""Tests of maml_tf.experiments.sinusoid_figures."""
+"""Tests of maml_tf.experiments.sinusoid.figures."""
 
 import pathlib
 from unittest import mock
@@ -7,9 +7,9 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import absltest
 
-from maml_tf.experiments import sinusoid_figures
-from maml_tf.experiments.sinusoid_config import SinusoidConfig
-from maml_tf.experiments.sinusoid_methods import build_network
+from maml_tf.experiments.sinusoid import figures as sinusoid_figures
+from maml_tf.experiments.sinusoid.config import SinusoidConfig
+from maml_tf.experiments.sinusoid.train import build_network
 from maml_tf.plotting import style
 from maml_tf.results import Row
 from tests.support import binary

@@ -13,8 +13,8 @@ from absl import logging
 
 from maml_tf.baselines import AnchoredRegression, ParameterAveraging
 from maml_tf.evaluation import Evaluator
-from maml_tf.experiments import sinusoid_config as streams
-from maml_tf.experiments.sinusoid_config import DIVERGENCE, SinusoidConfig
+from maml_tf.experiments.sinusoid import config as streams
+from maml_tf.experiments.sinusoid.config import DIVERGENCE, SinusoidConfig
 from maml_tf.meta_learner import MAML
 from maml_tf.models import mlp
 from maml_tf.tasks.sinusoid import Sinusoids, pooled, with_task_input
