@@ -184,22 +184,18 @@ class IdentityTest(parameterized.TestCase):
         {"checkpoint_seconds": 0.0},
     )
     def test_what_the_training_does_not_depend_on_is_not_in_it(self, **fields):
-        identity = sinusoid_methods._identity("maml", replaced(**fields))
-        self.assertEqual(identity, sinusoid_methods._identity("maml", SMALL))
+        identity = replaced(**fields).identity(method="maml")
+        self.assertEqual(identity, SMALL.identity(method="maml"))
 
     def test_everything_else_is(self):
         left_out = {"methods", "evaluation_shots", "test_tasks", "grid_points", "checkpoint_seconds"}
         fields = {field.name for field in dataclasses.fields(SinusoidConfig)}
-        self.assertEqual(set(sinusoid_methods._identity("maml", SMALL)), fields - left_out | {"method"})
+        self.assertEqual(set(SMALL.identity(method="maml")), fields - left_out | {"method"})
         for change in ({"seed": 2}, {"hidden": (9,)}, {"inner_learning_rate": 0.02}, {"first_order": True}):
-            self.assertNotEqual(
-                sinusoid_methods._identity("maml", replaced(**change)), sinusoid_methods._identity("maml", SMALL)
-            )
+            self.assertNotEqual(replaced(**change).identity(method="maml"), SMALL.identity(method="maml"))
 
     def test_methods_differ(self):
-        self.assertNotEqual(
-            sinusoid_methods._identity("maml", SMALL), sinusoid_methods._identity("maml_first_order", SMALL)
-        )
+        self.assertNotEqual(SMALL.identity(method="maml"), SMALL.identity(method="maml_first_order"))
 
 
 class LearningTest(absltest.TestCase):
