@@ -22,7 +22,6 @@ gc.disable()
 
 from absl import app, flags
 
-from maml_tf import pretrained
 from maml_tf.configuration import define_flags, given, settings
 from maml_tf.experiments import binary, meta_rl
 from maml_tf.experiments.meta_rl_config import METHODS, MetaRLConfig
@@ -47,7 +46,7 @@ def experiment(values: Mapping[str, Any]) -> str:
     """Evaluates."""
     checkpoint, name = values["checkpoint"], values["pretrained"]
     if name:
-        trained = pretrained.trained_policy(name)
+        trained = TrainedPolicy.of_entry(name)
     else:
         trained = TrainedPolicy.of_training(checkpoint, values["method"] or "maml")
     config = trained.config.for_evaluation(given(values, _SETTINGS))

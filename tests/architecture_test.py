@@ -19,7 +19,7 @@ VIOLATIONS = (
         "import_from_above_inside_a_function",
         architecture.floors,
         {"maml_tf/core/a.py": "def f():\n    import maml_tf.rl.b\n", "maml_tf/rl/b.py": ""},
-        ["maml_tf/core/a.py:2: on floor 0, imports maml_tf.rl.b from floor 3"],
+        ["maml_tf/core/a.py:2: on floor 0, imports maml_tf.rl.b from floor 2"],
     ),
     (
         "relative_import_from_above",
@@ -57,7 +57,7 @@ VIOLATIONS = (
         architecture.floors,
         {"maml_tf/rl/a.py": "import bin.b\n", "bin/b.py": "", "bin/c.py": "from bin import b\n"},
         [
-            "maml_tf/rl/a.py:1: on floor 3, imports bin.b from floor 4",
+            "maml_tf/rl/a.py:1: on floor 2, imports bin.b from floor 4",
             "bin/c.py:1: imports bin.b; nothing imports a binary",
         ],
     ),

@@ -5,18 +5,15 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import keras
-
 from maml_tf.core.selection import everything, matching
 from maml_tf.experiments import meta_rl_config as streams
-from maml_tf.experiments.meta_rl_config import MetaRLConfig, make_environment
-from maml_tf.layers import ContextVector
-from maml_tf.models import mlp
+from maml_tf.experiments.meta_rl_config import MetaRLConfig
+from maml_tf.rl import method_policies
 from maml_tf.rl.adaptation import PolicyAdaptation, thinned
 from maml_tf.rl.environments import DrawableEnvironment, TaskEnvironment
 from maml_tf.rl.meta_policy import Estimation, MetaPolicyIteration, Sampler
 from maml_tf.rl.objectives import ClippedSurrogate, likelihood_ratio, reinforce
-from maml_tf.rl.policy import GaussianPolicy, PurePolicy, gaussian_mlp_policy
+from maml_tf.rl.policy import GaussianPolicy, PurePolicy
 from maml_tf.rl.trust_region import TrustRegion
 
 _INNER = {"reinforce": reinforce, "likelihood_ratio": likelihood_ratio}
@@ -24,39 +21,13 @@ _OUTER = {"likelihood_ratio": likelihood_ratio, "clipped": ClippedSurrogate()}
 
 
 def build_environment(method: str, config: MetaRLConfig, simulations: int) -> DrawableEnvironment:
-    """Builds the environment that a method acts in.
-
-    Args:
-        method: One of `METHODS`.
-        config: The experiment's configuration.
-        simulations: How many run at once.
-
-    Returns:
-        The configuration's environment; for "oracle" its observations hold the task.
-    """
-    return make_environment(config.environment, simulations, task_in_observation=method == "oracle")
+    """Makes the environment that a method acts in; see `maml_tf.rl.method_policies`."""
+    return method_policies.build_environment(method, config.environment, simulations)
 
 
 def build_policy(method: str, config: MetaRLConfig, environment: TaskEnvironment) -> GaussianPolicy:
-    """Builds a method's policy with random weights.
-
-    Args:
-        method: One of `METHODS`.
-        config: The experiment's configuration.
-        environment: Whose observations and actions it is for.
-
-    Returns:
-        The paper's policy; for "context_vector" with as many free parameters at its input as an observation has
-        numbers.
-    """
-    observation, action = environment.observation_spec().shape[0], environment.action_spec().shape[0]
-    hidden = (config.hidden, config.hidden)
-    if method != "context_vector":
-        return gaussian_mlp_policy(observation, action, hidden)
-    inputs = keras.Input((observation,))
-    joined = ContextVector(observation, name="context_vector")(inputs)
-    outputs = mlp((2 * observation,), hidden, action, name="network")(joined)
-    return GaussianPolicy(keras.Model(inputs, outputs, name="context_network"), name="policy")
+    """Builds a method's policy with random weights; see `maml_tf.rl.method_policies`."""
+    return method_policies.build_policy(method, environment, config.hidden)
 
 
 def build_adaptation(method: str, config: MetaRLConfig, policy: PurePolicy, step_sizes: Any) -> PolicyAdaptation:

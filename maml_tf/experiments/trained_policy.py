@@ -6,6 +6,7 @@ import dataclasses
 import os
 import pathlib
 
+from maml_tf import pretrained
 from maml_tf.configuration import from_dict
 from maml_tf.experiments.meta_rl_config import MetaRLConfig
 from maml_tf.experiments.meta_rl_methods import build_environment, build_policy
@@ -24,8 +25,8 @@ class TrainedPolicy:
         weights: File of its weights before adaptation: what `save` or `save_weights` wrote.
 
     Example:
-    >>> from maml_tf import pretrained
-    >>> trained = pretrained.trained_policy("point_navigation")
+    >>> from maml_tf.experiments.trained_policy import TrainedPolicy
+    >>> trained = TrainedPolicy.of_entry("point_navigation")
     >>> trained.method, trained.config.environment, trained.load().count_params()
     ('maml', 'point_navigation', 10604)
     """
@@ -57,6 +58,25 @@ class TrainedPolicy:
         if "environment" not in content.get("config", {}):
             raise ValueError(f"Expected results of meta-reinforcement learning. Received: others in {str(results)!r}")
         return cls(method, from_dict(MetaRLConfig, content["config"]), logdir / method / POLICY)
+
+    @classmethod
+    def of_entry(cls, name: str, folder: str | os.PathLike[str] | None = None) -> TrainedPolicy:
+        """Finds a policy of `maml_tf.pretrained`.
+
+        Args:
+            name: One of `maml_tf.pretrained.available()`.
+            folder: Folder of the entries, by default the package's.
+
+        Raises:
+            ValueError: If there is no such entry, or it learned from images.
+        """
+        card = pretrained.card(name, folder)
+        if "environment" not in card["config"]:
+            raise ValueError(
+                f"Expected an entry of reinforcement learning. Received: {name!r}, of images: bin/evaluate.py"
+            )
+        config = from_dict(MetaRLConfig, card["config"])
+        return cls(card["training"]["method"], config, pretrained.weights_path(name, folder))
 
     def load(self) -> GaussianPolicy:
         """Builds the policy and reads its weights.

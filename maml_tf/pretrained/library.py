@@ -1,4 +1,4 @@
-"""The library of meta-learned weights: of each entry the weights and a card that says what it is."""
+"""The library of meta-learned weights: each entry has weights and a card with configuration, results and licence."""
 
 from __future__ import annotations
 
@@ -15,57 +15,35 @@ from maml_tf.configuration import from_dict, settings
 from maml_tf.few_shot.config import LearnerConfig
 from maml_tf.few_shot.learner import learner_with_weights
 from maml_tf.meta_learner import MAML
-from maml_tf.training import read_json
+from maml_tf.training import load_weights, read_json
 
 if TYPE_CHECKING:
-    from maml_tf.experiments.trained_policy import TrainedPolicy
+    from maml_tf.rl.policy import GaussianPolicy
 
 CARD_SUFFIX, WEIGHTS_SUFFIX = ".json", ".weights.h5"
 
 
 def package_folder() -> pathlib.Path:
-    """Returns the folder of the entries that come with the package.
-
-    Returns:
-        Its path; it need not exist.
-    """
+    """Returns the folder of the package's entries, which need not exist."""
     return pathlib.Path(str(importlib.resources.files("maml_tf.pretrained"))) / "weights"
 
 
 def weights_path(name: str, folder: str | os.PathLike[str] | None = None) -> pathlib.Path:
-    """Says where an entry's weights are.
-
-    Args:
-        name: Of the entry.
-        folder: Where the entries are, by default in the package.
-
-    Returns:
-        The path of the file, which need not exist.
-    """
+    """Returns the path of an entry's weights, which need not exist."""
     return _folder(folder) / f"{name}{WEIGHTS_SUFFIX}"
 
 
 def available(folder: str | os.PathLike[str] | None = None) -> list[str]:
-    """Lists the entries.
-
-    Args:
-        folder: Where they are, by default in the package.
-
-    Returns:
-        Their names, sorted.
-    """
+    """Lists the names of the entries in a folder, by default the package's, in alphabetical order."""
     return sorted(path.name.removesuffix(CARD_SUFFIX) for path in _folder(folder).glob(f"*{CARD_SUFFIX}"))
 
 
 def card(name: str, folder: str | os.PathLike[str] | None = None) -> dict[str, Any]:
-    """Reads what an entry is.
+    """Reads an entry's card: configuration, training, results with their protocols, licence of the training data.
 
     Args:
         name: One of `available()`.
-        folder: Where the entries are, by default in the package.
-
-    Returns:
-        Its configuration, training, results with their protocols, and the licence of the data that it learned from.
+        folder: Folder of the entries, by default the package's.
 
     Raises:
         ValueError: If there is no such entry.
@@ -78,21 +56,22 @@ def card(name: str, folder: str | os.PathLike[str] | None = None) -> dict[str, A
 def load(
     name: str, folder: str | os.PathLike[str] | None = None, *, batch_statistics: str | None = None
 ) -> MAML | keras.Model:
-    """Loads an entry, ready to adapt: nothing is downloaded.
+    """Loads an entry, ready to adapt. Nothing is downloaded.
 
-    A learner of images takes as many inner steps as the results on the card were measured with. Images are those of
-    `maml_tf.tasks`: float32 in [0, 1], Omniglot's [28, 28, 1] with ink 1, mini-ImageNet's [84, 84, 3].
+    Images are those of `maml_tf.tasks`: float32 in [0, 1], Omniglot's [28, 28, 1] with ink 1, mini-ImageNet's
+    [84, 84, 3].
 
     Args:
         name: One of `available()`.
-        folder: Where the entries are, by default in the package.
-        batch_statistics: By what the networks of images normalize what they predict: "transductive", by all of the
-            examples of the call together; "support", by what they last saw in training mode, so that what an example
-            is predicted to be does not depend on the others. None for those of its training: the first in the package.
+        folder: Folder of the entries, by default the package's.
+        batch_statistics: Statistics of batch normalization in a prediction. "transductive": of all examples of the
+            call. "support": of the last batch in training mode, so that the prediction of an example does not depend on
+            the others. None for the training's: "transductive" in all entries of the package.
 
     Returns:
-        The learner, not compiled: `learner.adapt(support_x, support_y)` returns the network adapted to a task. Of
-        reinforcement learning the policy before adaptation, a `maml_tf.rl.policy.GaussianPolicy`.
+        Of images the learner, not compiled, with as many inner steps as the results on the card:
+        `learner.adapt(support_x, support_y)` returns the network adapted to a task. Of reinforcement learning the
+        policy before adaptation, a `maml_tf.rl.policy.GaussianPolicy`.
 
     Raises:
         ValueError: If there is no such entry, or it does not have such batch statistics.
@@ -104,7 +83,7 @@ def load(
             raise ValueError(
                 f"Expected no batch_statistics of a policy, {name!r}. Received: batch_statistics={batch_statistics!r}"
             )
-        return _trained_policy(content, weights_path(name, folder)).load()
+        return _load_policy(content, weights_path(name, folder))
     fields = settings(LearnerConfig)
     trained = from_dict(LearnerConfig, {name: value for name, value in content["config"].items() if name in fields})
     changed = {} if batch_statistics is None else {"batch_statistics": batch_statistics}
@@ -114,34 +93,14 @@ def load(
     return learner
 
 
-def trained_policy(name: str, folder: str | os.PathLike[str] | None = None) -> TrainedPolicy:
-    """Finds an entry of reinforcement learning, to be evaluated again.
+def _load_policy(content: Mapping[str, Any], weights: pathlib.Path) -> GaussianPolicy:
+    # Imported here because it needs the extra rl.
+    from maml_tf.rl.method_policies import build_environment, build_policy
 
-    Args:
-        name: One of `available()`, a policy.
-        folder: Where the entries are, by default in the package.
-
-    Returns:
-        The policy: its method, its training's configuration and its file, for
-        `maml_tf.experiments.meta_rl.evaluate_again`.
-
-    Raises:
-        ValueError: If there is no such entry, or it learned from images.
-        ImportError: If the extra `rl` is not installed.
-    """
-    content = card(name, folder)
-    if "environment" not in content["config"]:
-        raise ValueError(f"Expected an entry of reinforcement learning. Received: {name!r}, of images: bin/evaluate.py")
-    return _trained_policy(content, weights_path(name, folder))
-
-
-def _trained_policy(card_of_policy: Mapping[str, Any], weights: pathlib.Path) -> TrainedPolicy:
-    # Imported here because they need the extra rl.
-    from maml_tf.experiments.meta_rl_config import MetaRLConfig
-    from maml_tf.experiments.trained_policy import TrainedPolicy
-
-    config = from_dict(MetaRLConfig, card_of_policy["config"])
-    return TrainedPolicy(card_of_policy["training"]["method"], config, weights)
+    method, config = content["training"]["method"], content["config"]
+    policy = build_policy(method, build_environment(method, config["environment"], 1), config["hidden"])
+    load_weights(policy, weights)
+    return policy
 
 
 def _folder(folder: str | os.PathLike[str] | None) -> pathlib.Path:

@@ -83,7 +83,7 @@ class OfThePackageTest(absltest.TestCase):
         for row, of_card in zip(results["rows"], expected, strict=True):
             # Processors round otherwise, by 1e-7 here; then one of 1,600 rollouts may end a step earlier or later.
             self.assertAlmostEqual(row["mean"], of_card["mean"], delta=0.005)
-        digest = file_digest(pretrained.trained_policy(name).weights)
+        digest = file_digest(pretrained.weights_path(name))
         self.assertEqual(results["weights_sha256"], {"maml": digest})
 
     def test_weights_of_images_are_refused(self):

@@ -10,6 +10,7 @@ from tests.support import with_rl  # noqa: F401
 
 # isort: split
 from maml_tf import pretrained
+from maml_tf.experiments.trained_policy import TrainedPolicy
 from maml_tf.results import file_digest
 from maml_tf.rl.policy import GaussianPolicy, gaussian_mlp_policy
 from tests.support.keras_warnings import ignore_array_copy
@@ -41,7 +42,7 @@ class PolicyTest(absltest.TestCase):
         self.assertIsInstance(loaded, GaussianPolicy)
         for value, expected in zip(loaded.get_weights(), policy.get_weights(), strict=True):
             np.testing.assert_array_equal(value, expected)
-        found = pretrained.trained_policy("navigation", folder / "entries")
+        found = TrainedPolicy.of_entry("navigation", folder / "entries")
         self.assertEqual((found.method, found.config.seed, found.config.hidden), ("oracle", 2, 5))
         self.assertEqual(found.weights, folder / "entries" / "navigation.weights.h5")
         card = pretrained.card("navigation", folder / "entries")
@@ -57,7 +58,7 @@ class PolicyTest(absltest.TestCase):
         with self.assertRaisesRegex(
             ValueError, "Expected an entry of reinforcement learning. Received: 'omniglot_5way"
         ):
-            pretrained.trained_policy("omniglot_5way_1shot")
+            TrainedPolicy.of_entry("omniglot_5way_1shot")
 
 
 if __name__ == "__main__":

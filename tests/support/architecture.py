@@ -25,10 +25,12 @@ FLOORS = (
         "maml_tf.export",
         "maml_tf.few_shot",
         "maml_tf.plotting",
+        "maml_tf.pretrained",
         "maml_tf.results",
+        "maml_tf.rl",
         "maml_tf.training",
     ),
-    ("maml_tf.experiments", "maml_tf.pretrained", "maml_tf.rl"),
+    ("maml_tf.experiments",),
     ("bin",),
 )
 FLOOR_OF_THE_PACKAGE = 2
