@@ -1,41 +1,32 @@
 """Measures a trained policy on the test tasks again, as the evaluation that followed its training does.
 
 The settings are those of the training: without further flags the returns that it reported come out again. With
---pretrained instead of --checkpoint they are those of a policy that comes with the package. Writes results.json, the
+--pretrained instead of --logdir they are those of a policy that comes with the package. Writes results.json, the
 figures, and videos of two tasks before and after a gradient step.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import gc
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-# TensorFlow reads it when it is imported.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-# Until binary.run: a fifth of the time of the imports is the collector's.
-gc.disable()
-
 from absl import app, flags
 
 from maml_tf.configuration import define_flags, given, settings
-from maml_tf.experiments import binary, meta_rl
+from maml_tf.experiments import binary
 from maml_tf.experiments.meta_rl_config import METHODS, MetaRLConfig
-from maml_tf.experiments.trained_policy import TrainedPolicy
 
 _SETTINGS = [
     field for name, field in settings(MetaRLConfig).items() if field.for_evaluation and name != "checkpoint_seconds"
 ]
 
-flags.DEFINE_string("checkpoint", None, "Directory of the training: the --logdir of the binary that trained.")
-flags.DEFINE_enum("method", None, METHODS, "Whose policy of it, by default that of maml.")
-flags.DEFINE_string("pretrained", None, "Instead of it, a policy of the package: a name of pretrained.available().")
+flags.DEFINE_string("logdir", None, "Directory of the training: the --logdir of the binary that trained.")
+flags.DEFINE_enum("method", None, METHODS, "Method whose policy is measured, by default maml.")
+flags.DEFINE_string("pretrained", None, "Policy of the package instead of --logdir: a name of pretrained.available().")
 flags.DEFINE_string(
-    "output", None, "Directory for all that is written, by default evaluation in --checkpoint, or runs/<--pretrained>."
+    "output", None, "Directory for all that is written, by default evaluation in --logdir, or runs/<--pretrained>."
 )
 flags.DEFINE_enum("videos", "gif", ["gif", "mp4", "none"], "Format of the videos of two tasks before and after a step.")
 binary.define_task_a_thread(flags)
@@ -44,18 +35,19 @@ define_flags(flags, _SETTINGS, "By default the training's.")
 
 def experiment(values: Mapping[str, Any]) -> str:
     """Evaluates."""
-    checkpoint, name = values["checkpoint"], values["pretrained"]
-    if name:
-        trained = TrainedPolicy.of_entry(name)
-    else:
-        trained = TrainedPolicy.of_training(checkpoint, values["method"] or "maml")
+    from maml_tf.experiments import meta_rl
+    from maml_tf.experiments.trained_policy import TrainedPolicy
+
+    logdir, name = values["logdir"], values["pretrained"]
+    method = values["method"] or "maml"
+    trained = TrainedPolicy.of_entry(name) if name else TrainedPolicy.of_training(logdir, method)
     config = trained.config.for_evaluation(given(values, _SETTINGS))
-    output = values["output"] or (f"runs/{name}" if name else str(pathlib.Path(checkpoint, "evaluation")))
+    output = values["output"] or (f"runs/{name}" if name else str(pathlib.Path(logdir, "evaluation")))
     rows = meta_rl.evaluate_again(dataclasses.replace(trained, config=config), output, values["videos"])
     return binary.report(rows, output)
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_mutual_exclusive(["checkpoint", "pretrained"], required=True)
+    flags.mark_flags_as_mutual_exclusive(["logdir", "pretrained"], required=True)
     flags.mark_flags_as_mutual_exclusive(["method", "pretrained"])
     binary.run(app, flags, experiment)

@@ -7,21 +7,13 @@ videos, the policies and TensorBoard's events.
 
 from __future__ import annotations
 
-import gc
-import os
 from collections.abc import Mapping
 from typing import Any
-
-# TensorFlow reads it when it is imported.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-# Until binary.run: a fifth of the time of the imports is the collector's.
-gc.disable()
 
 from absl import app, flags
 
 from maml_tf.configuration import define_flags, given, settings
-from maml_tf.experiments import binary, meta_rl
+from maml_tf.experiments import binary
 from maml_tf.experiments.meta_rl_config import METHODS, MetaRLConfig, preset, preset_fields
 
 _SETTINGS = [field for name, field in settings(MetaRLConfig).items() if name != "environment"]
@@ -37,6 +29,8 @@ define_flags(
 
 def experiment(values: Mapping[str, Any]) -> str:
     """Trains and evaluates."""
+    from maml_tf.experiments import meta_rl
+
     config = preset(f"half_cheetah_{values['task']}", **given(values, _SETTINGS))
     logdir = values["logdir"] or f"runs/{config.environment}"
     rows = meta_rl.run(config, values["method"], logdir, values["resume"], values["videos"])

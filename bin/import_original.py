@@ -1,32 +1,22 @@
 """Reads a TensorFlow 1 checkpoint of the original implementation into a directory that bin/evaluate.py takes.
 
     python bin/import_original.py --checkpoint=model59999 --dataset=mini_imagenet --preset=5way_1shot_paper
-    python bin/evaluate.py --checkpoint=runs/original --data_dir=<data>
+    python bin/evaluate.py --logdir=runs/original --data_dir=<data>
 
 The preset says what network it is and how it adapts: those that end in _paper are the original's.
 """
 
 from __future__ import annotations
 
-import gc
-import os
 from collections.abc import Mapping
 from typing import Any
-
-# TensorFlow reads it when it is imported.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-# Until binary.run: a fifth of the time of the imports is the collector's.
-gc.disable()
 
 from absl import app, flags
 
 from maml_tf.configuration import define_flags, given, settings
 from maml_tf.experiments import binary
 from maml_tf.experiments.classification_config import ClassificationConfig
-from maml_tf.experiments.classification_files import write_untrained
 from maml_tf.experiments.classification_presets import make_config, preset_fields
-from maml_tf.experiments.original_checkpoint import assign_original, read_original
 
 _SETTINGS = [field for name, field in settings(ClassificationConfig).items() if name != "dataset"]
 
@@ -39,6 +29,9 @@ define_flags(flags, _SETTINGS, "By default the preset's.", preset_fields("omnigl
 
 def experiment(values: Mapping[str, Any]) -> str:
     """Imports."""
+    from maml_tf.experiments.classification_files import write_untrained
+    from maml_tf.experiments.original_checkpoint import assign_original, read_original
+
     config = make_config(values["dataset"], values["preset"], **given(values, _SETTINGS))
     weights = read_original(values["checkpoint"])
     write_untrained(values["logdir"], config, lambda network: assign_original(network, weights))

@@ -7,18 +7,8 @@ the settings that learned fastest here, or with _paper added to its name, with t
 
 from __future__ import annotations
 
-import gc
-import os
 from collections.abc import Mapping
 from typing import Any
-
-# TensorFlow reads them when it is imported. oneDNN's convolutions win on maps of this size on every processor;
-# TensorFlow turns them on by itself only where there is AVX-512.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-
-# Until binary.run: a fifth of the time of the imports is the collector's.
-gc.disable()
 
 from absl import app, flags
 
@@ -33,5 +23,10 @@ def experiment(values: Mapping[str, Any]) -> str:
     return classification_binary.run(values, _DATASET, _OPTIONS)
 
 
+def environment(values: Mapping[str, Any]) -> dict[str, str]:
+    """oneDNN's convolutions win on maps of this size, and TensorFlow has them on by itself only with AVX-512."""
+    return {"TF_ENABLE_ONEDNN_OPTS": "1"}
+
+
 if __name__ == "__main__":
-    binary.run(app, flags, experiment)
+    binary.run(app, flags, experiment, environment)

@@ -7,16 +7,8 @@ the settings that learned fastest here, or with _paper added to its name, with t
 
 from __future__ import annotations
 
-import gc
-import os
 from collections.abc import Mapping
 from typing import Any
-
-# TensorFlow reads it when it is imported.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-# Until binary.run: a fifth of the time of the imports is the collector's.
-gc.disable()
 
 from absl import app, flags
 

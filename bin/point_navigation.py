@@ -8,21 +8,13 @@ otherwise: --inner_learning_rate=0.5 --products=finite_differences --budget --go
 
 from __future__ import annotations
 
-import gc
-import os
 from collections.abc import Mapping
 from typing import Any
-
-# TensorFlow reads it when it is imported.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-# Until binary.run: a fifth of the time of the imports is the collector's.
-gc.disable()
 
 from absl import app, flags
 
 from maml_tf.configuration import define_flags, given, settings
-from maml_tf.experiments import binary, meta_rl
+from maml_tf.experiments import binary
 from maml_tf.experiments.meta_rl_config import METHODS, NAVIGATION, MetaRLConfig, preset, preset_fields
 
 _SETTINGS = [field for name, field in settings(MetaRLConfig).items() if name != "environment"]
@@ -42,6 +34,8 @@ define_flags(flags, _SETTINGS, "By default the paper's.", preset_fields("point_n
 
 def experiment(values: Mapping[str, Any]) -> str:
     """Trains and evaluates."""
+    from maml_tf.experiments import meta_rl
+
     variant = {name: values[name] for name in ("reward", "goal")}
     if variant not in NAVIGATION.values():
         raise ValueError(

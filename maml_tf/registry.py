@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import pathlib
+import sys
 from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
@@ -74,3 +78,22 @@ class Registry(Generic[Entry]):
     def items(self) -> tuple[tuple[str, Entry], ...]:
         """Lists the names with their entries."""
         return tuple(self._entries.items())
+
+
+def import_file(path: str | os.PathLike[str]) -> None:
+    """Imports a Python file by its path, such as one of a user's own that registers entries.
+
+    Args:
+        path: The file. A second call for the same file does nothing.
+
+    Raises:
+        ValueError: If there is no such file.
+    """
+    path = pathlib.Path(path).expanduser().resolve()
+    spec = importlib.util.spec_from_file_location(f"registered_{path.stem}", path)
+    if spec is None or not path.is_file():
+        raise ValueError(f"Expected a Python file that registers entries. Received: {str(path)!r}")
+    known = sys.modules.get(spec.name)
+    if known is None or known.__file__ != str(path):
+        sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[spec.name])

@@ -34,7 +34,7 @@ LIGHT = (
     "maml_tf.configuration",
     "maml_tf.experiments.classification_presets",
     "maml_tf.experiments.meta_rl_config",
-    "maml_tf.experiments.sinusoid_config",
+    "maml_tf.experiments.sinusoid.config",
     "maml_tf.methods",
     "maml_tf.registry",
 )

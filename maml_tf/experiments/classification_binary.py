@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from maml_tf.configuration import Setting, define_flags, given, settings
-from maml_tf.experiments import binary, classification
+from maml_tf.experiments import binary
 from maml_tf.experiments.classification_config import ClassificationConfig
-from maml_tf.experiments.classification_files import load_config
 from maml_tf.experiments.classification_presets import make_config, preset_fields, presets
 
 _PRESET = "5way_1shot"
@@ -55,6 +54,9 @@ def run(values: Mapping[str, Any], dataset: str, chosen: Sequence[Setting]) -> s
         FileNotFoundError: If the data, or the training to evaluate, are not there.
         ValueError: If the flags, the directory or the data do not fit.
     """
+    from maml_tf.experiments import classification
+    from maml_tf.experiments.classification_files import load_config
+
     changes, logdir = given(values, chosen), values["logdir"]
     if values["mode"] == "train":
         classification.train(make_config(dataset, values["preset"] or _PRESET, **changes), logdir, values["resume"])

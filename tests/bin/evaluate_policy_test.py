@@ -31,11 +31,11 @@ class OfATrainingTest(absltest.TestCase):
             raise RuntimeError(trained.stderr)
         cls.before = json.loads((cls.run_ / "results.json").read_text())
         cls.again = [
-            binary.run("evaluate_policy", f"--checkpoint={cls.run_}", f"--method={method}", "--videos=none")
+            binary.run("evaluate_policy", f"--logdir={cls.run_}", f"--method={method}", "--videos=none")
             for method in METHODS
         ]
         cls.changed = binary.run(
-            "evaluate_policy", f"--checkpoint={cls.run_}", f"--output={cls.other}",
+            "evaluate_policy", f"--logdir={cls.run_}", f"--output={cls.other}",
             "--test_tasks=3", "--evaluation_steps=1", "--later_learning_rate=0.2",
         )  # fmt: skip
 
@@ -60,13 +60,13 @@ class OfATrainingTest(absltest.TestCase):
         self.assertLen(list((self.other / "videos").glob("maml_task_*.gif")), 2)
 
     def test_the_results_of_the_training_are_not_written_over(self):
-        finished = binary.run("evaluate_policy", f"--checkpoint={self.run_}", f"--output={self.run_}")
+        finished = binary.run("evaluate_policy", f"--logdir={self.run_}", f"--output={self.run_}")
         self.assertEqual(finished.code, 1)
         self.assertLen(finished.errors, 1)
         self.assertStartsWith(finished.errors[0], "Error: Expected an output directory that is not a training's.")
 
     def test_a_method_that_was_not_trained_is_named(self):
-        finished = binary.run("evaluate_policy", f"--checkpoint={self.run_}", "--method=random")
+        finished = binary.run("evaluate_policy", f"--logdir={self.run_}", "--method=random")
         self.assertEqual(finished.code, 1)
         self.assertRegex(finished.errors[0], "Expected a file of weights. Received: .*random/policy.keras")
 
@@ -92,10 +92,10 @@ class OfThePackageTest(absltest.TestCase):
         self.assertRegex(finished.errors[0], "Expected an entry of reinforcement learning. .*bin/evaluate.py")
 
     def test_either_a_checkpoint_or_a_policy_of_the_package_is_required(self):
-        for arguments in ((), ("--checkpoint=a", "--pretrained=point_navigation")):
+        for arguments in ((), ("--logdir=a", "--pretrained=point_navigation")):
             finished = binary.run("evaluate_policy", *arguments)
             self.assertNotEqual(finished.code, 0)
-            self.assertIn("(checkpoint, pretrained)", finished.stdout + finished.stderr)
+            self.assertIn("(logdir, pretrained)", finished.stdout + finished.stderr)
 
     def test_the_method_of_a_policy_of_the_package_is_not_chosen(self):
         finished = binary.run("evaluate_policy", "--pretrained=point_navigation", "--method=oracle")

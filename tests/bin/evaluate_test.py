@@ -1,11 +1,9 @@
 """Tests of bin/evaluate.py, run as a process on a training of the small alphabet in testdata."""
 
-import gc
 import json
 import os
 import pathlib
 import runpy
-import sys
 import tempfile
 from unittest import mock
 
@@ -32,10 +30,10 @@ class EvaluateTest(absltest.TestCase):
             classification.evaluate(folder / "run")
             before = json.loads((folder / "run" / "results.json").read_text())
             again = binary.run(
-                "evaluate", f"--checkpoint={folder / 'run'}", f"--output={folder / 'again'}", "--notask_a_thread"
+                "evaluate", f"--logdir={folder / 'run'}", f"--output={folder / 'again'}", "--notask_a_thread"
             )
             other = binary.run(
-                "evaluate", f"--checkpoint={folder / 'run'}", f"--output={folder / 'other'}",
+                "evaluate", f"--logdir={folder / 'run'}", f"--output={folder / 'other'}",
                 "--evaluation_queries=4", "--test_tasks=7", "--evaluation_steps=1",
             )  # fmt: skip
             for finished in (again, other):
@@ -67,17 +65,18 @@ class EvaluateTest(absltest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             pathlib.Path(folder, "config.json").write_text('{"dataset": "mini_imagenet"}')
             self.enter_context(mock.patch.dict(os.environ, {"HOME": folder}))
-            os.environ.pop("TF_ENABLE_ONEDNN_OPTS", None)
-            self.enter_context(mock.patch.object(sys, "argv", ["evaluate.py", "--checkpoint=~"]))
-            self.addCleanup(gc.enable)
-            runpy.run_path(str(PROJECT / "bin" / "evaluate.py"), run_name="evaluate")
-            self.assertEqual(os.environ.get("TF_ENABLE_ONEDNN_OPTS"), "1")
+            environment = runpy.run_path(str(PROJECT / "bin" / "evaluate.py"), run_name="evaluate")["environment"]
+            flags = {"TF_ENABLE_ONEDNN_OPTS": "1"}
+            self.assertEqual(environment({"logdir": "~", "pretrained": None}), flags)
+            self.assertEqual(environment({"logdir": None, "pretrained": "mini_imagenet_5way_1shot"}), flags)
+            self.assertEqual(environment({"logdir": None, "pretrained": "omniglot_5way_1shot"}), {})
+            self.assertEqual(environment({"logdir": f"{folder}/none", "pretrained": None}), {})
 
     def test_either_a_checkpoint_or_weights_of_the_package_are_required(self):
-        for arguments in ((), ("--checkpoint=a", "--pretrained=omniglot_5way_1shot")):
+        for arguments in ((), ("--logdir=a", "--pretrained=omniglot_5way_1shot")):
             finished = binary.run("evaluate", *arguments)
             self.assertNotEqual(finished.code, 0)
-            self.assertIn("(checkpoint, pretrained)", finished.stdout + finished.stderr)
+            self.assertIn("(logdir, pretrained)", finished.stdout + finished.stderr)
         unknown = binary.run("evaluate", "--pretrained=omniglot")
         self.assertEqual(unknown.code, 1)
         self.assertStartsWith(unknown.errors[0], "Error: Expected one of [")
@@ -86,7 +85,7 @@ class EvaluateTest(absltest.TestCase):
 
     def test_a_directory_without_a_training_is_one_clear_error(self):
         with tempfile.TemporaryDirectory() as folder:
-            finished = binary.run("evaluate", f"--checkpoint={folder}")
+            finished = binary.run("evaluate", f"--logdir={folder}")
         self.assertEqual(finished.code, 1)
         self.assertEqual(
             finished.errors,

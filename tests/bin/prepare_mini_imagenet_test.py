@@ -36,7 +36,7 @@ class PrepareTest(absltest.TestCase):
 
     def test_makes_what_mini_imagenet_reads_and_goes_on(self):
         output = self.folder / "mini"
-        finished = binary.run("prepare_mini_imagenet", *self.flags, f"--output_dir={output}")
+        finished = binary.run("prepare_mini_imagenet", *self.flags, f"--output={output}")
         self.assertEqual(finished.code, 0, finished.stderr)
         self.assertEqual(finished.stdout, f"Wrote 64 images to {output}\n")
         with self.assertLogs("absl", "WARNING"):
@@ -47,11 +47,11 @@ class PrepareTest(absltest.TestCase):
         for path in (output / "test" / "n00000011").iterdir():
             path.unlink()
         (output / "test" / "n00000011").rmdir()
-        finished = binary.run("prepare_mini_imagenet", *self.flags, f"--output_dir={output}")
+        finished = binary.run("prepare_mini_imagenet", *self.flags, f"--output={output}")
         self.assertEqual(finished.stdout, f"Wrote 4 images to {output}\n")
 
     def test_what_is_missing_is_one_clear_error(self):
-        flags = [f"--imagenet_dir={self.folder}/nowhere", self.flags[1], f"--output_dir={self.folder}/none"]
+        flags = [f"--imagenet_dir={self.folder}/nowhere", self.flags[1], f"--output={self.folder}/none"]
         finished = binary.run("prepare_mini_imagenet", *flags)
         self.assertEqual(finished.code, 1)
         [error] = finished.errors
@@ -61,7 +61,7 @@ class PrepareTest(absltest.TestCase):
     def test_a_missing_flag_is_named(self):
         finished = binary.run("prepare_mini_imagenet", *self.flags)
         self.assertNotEqual(finished.code, 0)
-        self.assertIn("--output_dir", finished.stderr + finished.stdout)
+        self.assertIn("--output", finished.stderr + finished.stdout)
 
 
 if __name__ == "__main__":

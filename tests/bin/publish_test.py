@@ -29,7 +29,7 @@ class PublishTest(absltest.TestCase):
             (folder / "run" / "results.json").write_text(json.dumps(results))
             (folder / "other.json").write_text(json.dumps({**results, "protocol": {"tasks": 7}}))
             finished = binary.run(
-                "publish", f"--checkpoint={folder / 'run'}", "--name=tiny", f"--folder={folder / 'entries'}",
+                "publish", f"--logdir={folder / 'run'}", "--name=tiny", f"--output={folder / 'entries'}",
                 f"--results={folder / 'other.json'}",
             )  # fmt: skip
             self.assertEqual(finished.code, 0, finished.stderr)

@@ -16,27 +16,29 @@ from maml_tf.experiments import binary
 from maml_tf.results import Row
 
 
+class Values(absl_flags.FlagValues):
+    """Flags' values of a binary's own; as with absl's, --help ends the process with 1."""
+
+    def __call__(self, arguments, known_only=False):
+        if "--help" in arguments:
+            raise SystemExit(1)
+        return super().__call__(arguments, known_only)
+
+
 class Usage:
     """A binary in this process: its flags are its own, and its absl.app runs it without ending the process."""
 
     def __init__(self, experiment):
         self.experiment = experiment
-        self.values = absl_flags.FlagValues()
-        module = mock.Mock(wraps=absl_flags)
-        for name in ("DEFINE_bool", "DEFINE_string"):
+        values = Values()
+        self.flags = types.SimpleNamespace(FLAGS=values, Error=absl_flags.Error, disclaim_key_flags=lambda: None)
+        for name in ("DEFINE_bool", "DEFINE_multi_string", "DEFINE_string"):
             define = getattr(absl_flags, name)
-            setattr(module, name, lambda *given, define=define: define(*given, flag_values=self.values))
-        binary.define_training_flags(module, "runs", "Directory.")
+            setattr(self.flags, name, lambda *given, define=define: define(*given, flag_values=values))
+        binary.define_training_flags(self.flags, "runs", "Directory.")
 
     def run(self, *arguments):
         """Returns the exit code, or the message that stands for it, and what went to stdout."""
-        help_flag = mock.Mock(side_effect=SystemExit(1))
-
-        def parse(given):
-            return help_flag() if "--help" in given else self.values(given)
-
-        parse.flag_values_dict = self.values.flag_values_dict
-        flags = types.SimpleNamespace(FLAGS=parse, Error=absl_flags.Error)
         app = types.SimpleNamespace(
             UsageError=absl_app.UsageError,
             run=lambda main, flags_parser: main(flags_parser(["binary", *arguments])),
@@ -48,7 +50,7 @@ class Usage:
             mock.patch.object(tf.config.threading, "set_inter_op_parallelism_threads"),
         ):
             try:
-                binary.run(app, flags, self.experiment)
+                binary.run(app, self.flags, self.experiment)
             except SystemExit as stopped:
                 code = stopped.code
         self.intra_op = intra.call_args
