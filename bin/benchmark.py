@@ -135,7 +135,7 @@ def measure(workload: str, first_order: bool) -> dict[str, object]:
 
 def measure_sampling(workload: str) -> dict[str, object]:
     """Times rollouts with the policy in the loop, and the physics engine alone."""
-    from maml_tf.rl.sampling_speed import sampling_speed
+    from maml_tf.experiments.meta_rl.speed import sampling_speed
 
     values = flags.FLAGS
     # How long ants stand depends on the policy.
@@ -146,7 +146,7 @@ def measure_sampling(workload: str) -> dict[str, object]:
 
 def measure_iteration(workload: str) -> dict[str, object]:
     """Times whole meta-iterations of MAML with TRPO, and their parts."""
-    from maml_tf.experiments.meta_rl_speed import iteration_speed
+    from maml_tf.experiments.meta_rl.speed import iteration_speed
 
     values = flags.FLAGS
     speeds = iteration_speed(

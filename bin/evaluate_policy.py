@@ -16,34 +16,35 @@ from absl import app, flags
 
 from maml_tf.configuration import define_flags, given, settings
 from maml_tf.experiments import binary
-from maml_tf.experiments.meta_rl_config import METHODS, MetaRLConfig
+from maml_tf.experiments.meta_rl.binary import VIDEOS
+from maml_tf.experiments.meta_rl.config import MetaRLConfig
 
 _SETTINGS = [
     field for name, field in settings(MetaRLConfig).items() if field.for_evaluation and name != "checkpoint_seconds"
 ]
 
 flags.DEFINE_string("logdir", None, "Directory of the training: the --logdir of the binary that trained.")
-flags.DEFINE_enum("method", None, METHODS, "Method whose policy is measured, by default maml.")
+flags.DEFINE_string("method", None, "Method whose policy is measured, by default maml.")
 flags.DEFINE_string("pretrained", None, "Policy of the package instead of --logdir: a name of pretrained.available().")
 flags.DEFINE_string(
     "output", None, "Directory for all that is written, by default evaluation in --logdir, or runs/<--pretrained>."
 )
-flags.DEFINE_enum("videos", "gif", ["gif", "mp4", "none"], "Format of the videos of two tasks before and after a step.")
+flags.DEFINE_enum("videos", "gif", VIDEOS, "Format of the videos of two tasks before and after a step.")
 binary.define_task_a_thread(flags)
 define_flags(flags, _SETTINGS, "By default the training's.")
 
 
 def experiment(values: Mapping[str, Any]) -> str:
     """Evaluates."""
-    from maml_tf.experiments import meta_rl
-    from maml_tf.experiments.trained_policy import TrainedPolicy
+    from maml_tf.experiments.meta_rl.evaluate import TrainedPolicy
+    from maml_tf.experiments.meta_rl.run import evaluate_again
 
     logdir, name = values["logdir"], values["pretrained"]
     method = values["method"] or "maml"
     trained = TrainedPolicy.of_entry(name) if name else TrainedPolicy.of_training(logdir, method)
     config = trained.config.for_evaluation(given(values, _SETTINGS))
     output = values["output"] or (f"runs/{name}" if name else str(pathlib.Path(logdir, "evaluation")))
-    rows = meta_rl.evaluate_again(dataclasses.replace(trained, config=config), output, values["videos"])
+    rows = evaluate_again(dataclasses.replace(trained, config=config), output, values["videos"])
     return binary.report(rows, output)
 
 

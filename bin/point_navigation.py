@@ -13,14 +13,15 @@ from typing import Any
 
 from absl import app, flags
 
-from maml_tf.configuration import define_flags, given, settings
 from maml_tf.experiments import binary
-from maml_tf.experiments.meta_rl_config import METHODS, NAVIGATION, MetaRLConfig, preset, preset_fields
+from maml_tf.experiments.meta_rl.binary import define_meta_rl_flags, run
 
-_SETTINGS = [field for name, field in settings(MetaRLConfig).items() if name != "environment"]
-
-binary.define_training_flags(flags, "runs/point_navigation", "Directory for all that is written.")
-flags.DEFINE_list("method", ["maml"], f"Methods to train and evaluate: all, or of {', '.join(METHODS)}.")
+_VARIANTS = {
+    ("distance", "disc"): "point_navigation",
+    ("squared", "disc"): "point_navigation_squared",
+    ("distance", "square"): "point_navigation_square_goal",
+}
+_SETTINGS = define_meta_rl_flags(flags, _VARIANTS.values(), videos="none")
 flags.DEFINE_enum(
     "reward", "distance", ["distance", "squared"],
     "Negative distance to the goal, as in the code that made Figure 4, or its square, as in the paper's text.",
@@ -29,23 +30,17 @@ flags.DEFINE_enum(
     "goal", "disc", ["disc", "square"],
     "An episode ends within 0.01 of the goal, as in the paper's text, or where each coordinate is, as in its code.",
 )  # fmt: skip
-define_flags(flags, _SETTINGS, "By default the paper's.", preset_fields("point_navigation"))
 
 
 def experiment(values: Mapping[str, Any]) -> str:
     """Trains and evaluates."""
-    from maml_tf.experiments import meta_rl
-
-    variant = {name: values[name] for name in ("reward", "goal")}
-    if variant not in NAVIGATION.values():
+    variant = values["reward"], values["goal"]
+    if variant not in _VARIANTS:
         raise ValueError(
             "Expected --reward=squared or --goal=square alone: the one is the paper's text, the other its code. "
             "Received: both"
         )
-    [environment] = [name for name, of_name in NAVIGATION.items() if of_name == variant]
-    config = preset(environment, **given(values, _SETTINGS))
-    rows = meta_rl.run(config, values["method"], values["logdir"], values["resume"])
-    return binary.report(rows, values["logdir"])
+    return run(values, _VARIANTS[variant], _SETTINGS)
 
 
 if __name__ == "__main__":

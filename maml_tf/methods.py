@@ -92,7 +92,10 @@ for _name, _method in {
     ),
     "meta_sgd": Method("Meta-SGD", {"classification": {"step_sizes": "weight"}}, style=LineStyle("blue", "-", "h")),
     "context_vector": Method(
-        "context vector", {"classification": _CONTEXT, "meta_rl": {}}, style=LineStyle("vermilion", "-", "d")
+        "context vector",
+        {"classification": _CONTEXT, "meta_rl": {}},
+        {"meta_rl": "maml_tf.rl.methods:context_vector"},
+        style=LineStyle("vermilion", "-", "d"),
     ),
     "context_vector_first_order": Method(
         "context vector, first order",
@@ -100,14 +103,23 @@ for _name, _method in {
         style=LineStyle("vermilion", "--", "p"),
     ),
     "pretrained": Method(
-        "pretrained", {"sinusoid": {}, "classification": {}, "meta_rl": {}}, style=LineStyle("orange", "-.", "s")
+        "pretrained",
+        {"sinusoid": {}, "classification": {}, "meta_rl": {}},
+        {"meta_rl": "maml_tf.rl.methods:pretrained"},
+        style=LineStyle("orange", "-.", "s"),
     ),
     "random": Method(
         "random weights",
         {"sinusoid": {}, "classification": {}, "meta_rl": {}},
+        {"meta_rl": "maml_tf.rl.methods:random"},
         style=LineStyle("purple", (0, (5, 1, 1, 1, 1, 1)), "P"),
     ),
-    "oracle": Method("oracle", {"sinusoid": {}, "meta_rl": {}}, style=LineStyle("grey", ":", "v")),
+    "oracle": Method(
+        "oracle",
+        {"sinusoid": {}, "meta_rl": {}},
+        {"meta_rl": "maml_tf.rl.methods:oracle"},
+        style=LineStyle("grey", ":", "v"),
+    ),
     "multi_task": Method("multi-task, no reg", {"sinusoid": {}}, style=LineStyle("vermilion", (0, (4, 2)), "^")),
     "multi_task_l2": Method("multi-task, l2", {"sinusoid": {}}, style=LineStyle("sky", "-.", ">")),
     "multi_task_mean": Method("multi-task, reg to mean", {"sinusoid": {}}, style=LineStyle("black", ":", "*")),

@@ -7,18 +7,15 @@ import importlib.resources
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 
-from maml_tf.configuration import from_dict, settings
+from maml_tf.configuration import Config, from_dict, settings
 from maml_tf.few_shot.config import LearnerConfig
 from maml_tf.few_shot.learner import learner_with_weights
 from maml_tf.meta_learner import MAML
-from maml_tf.training import load_weights, read_json
-
-if TYPE_CHECKING:
-    from maml_tf.rl.policy import GaussianPolicy
+from maml_tf.training import read_json
 
 CARD_SUFFIX, WEIGHTS_SUFFIX = ".json", ".weights.h5"
 
@@ -83,9 +80,13 @@ def load(
             raise ValueError(
                 f"Expected no batch_statistics of a policy, {name!r}. Received: batch_statistics={batch_statistics!r}"
             )
-        return _load_policy(content, weights_path(name, folder))
-    fields = settings(LearnerConfig)
-    trained = from_dict(LearnerConfig, {name: value for name, value in content["config"].items() if name in fields})
+        # Imported here because they need the extra rl.
+        from maml_tf.rl.config import PolicyConfig
+        from maml_tf.rl.methods import load_policy
+
+        config = _own_fields(PolicyConfig, content["config"])
+        return load_policy(content["training"]["method"], config, weights_path(name, folder))
+    trained = _own_fields(LearnerConfig, content["config"])
     changed = {} if batch_statistics is None else {"batch_statistics": batch_statistics}
     config = dataclasses.replace(trained, **changed)
     learner = learner_with_weights(weights_path(name, folder), trained, config)
@@ -93,14 +94,8 @@ def load(
     return learner
 
 
-def _load_policy(content: Mapping[str, Any], weights: pathlib.Path) -> GaussianPolicy:
-    # Imported here because it needs the extra rl.
-    from maml_tf.rl.method_policies import build_environment, build_policy
-
-    method, config = content["training"]["method"], content["config"]
-    policy = build_policy(method, build_environment(method, config["environment"], 1), config["hidden"])
-    load_weights(policy, weights)
-    return policy
+def _own_fields(config_class: type[Config], values: Mapping[str, Any]) -> Config:
+    return from_dict(config_class, {name: value for name, value in values.items() if name in settings(config_class)})
 
 
 def _folder(folder: str | os.PathLike[str] | None) -> pathlib.Path:

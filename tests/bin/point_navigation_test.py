@@ -10,9 +10,10 @@ from absl.testing import absltest
 from tests.support import binary, with_rl  # noqa: F401
 
 # isort: split
-from maml_tf.experiments.meta_rl_config import METHODS
+from maml_tf.methods import names
 from maml_tf.results import file_digest
 
+METHODS = names("meta_rl")
 SETTINGS = (
     "--meta_batch_size=3",
     "--rollouts=4",

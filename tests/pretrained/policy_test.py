@@ -10,7 +10,7 @@ from tests.support import with_rl  # noqa: F401
 
 # isort: split
 from maml_tf import pretrained
-from maml_tf.experiments.trained_policy import TrainedPolicy
+from maml_tf.experiments.meta_rl.evaluate import TrainedPolicy
 from maml_tf.results import file_digest
 from maml_tf.rl.policy import GaussianPolicy, gaussian_mlp_policy
 from tests.support.keras_warnings import ignore_array_copy

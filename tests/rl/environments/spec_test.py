@@ -6,6 +6,9 @@ import sys
 import numpy as np
 from absl.testing import absltest, parameterized
 
+from tests.support import with_rl  # noqa: F401
+
+# isort: split
 from maml_tf.methods import names
 from maml_tf.rl.environments import EnvironmentSpec, TaskDistribution, environments
 from tests.support.source_tree import PROJECT
@@ -62,6 +65,29 @@ class TestTasksTest(parameterized.TestCase):
     def test_of_directions_are_the_halves_of_a_uniform_range(self, name, seed):
         expected = np.where(np.random.RandomState(seed).uniform(0.0, 3.0, 40) < 1.5, -1.0, 1.0)
         np.testing.assert_array_equal(environments[name].test_tasks(40, seed)[:, 0], expected)
+
+
+class PaperTest(parameterized.TestCase):
+    @parameterized.parameters(
+        ("point_navigation", 2, 2), ("point_navigation_squared", 2, 2), ("point_navigation_square_goal", 2, 2),
+        ("half_cheetah_velocity", 20, 1), ("half_cheetah_direction", 20, 1), ("ant_velocity", 125, 1),
+        ("ant_direction", 125, 1),
+    )  # fmt: skip
+    def test_environments_have_the_size_of_the_specification(self, name, observation, task):
+        environment = environments[name].make(2)
+        self.assertEqual(environment.observation_spec().shape, (observation,))
+        self.assertEqual(environments[name].tasks.size, task)
+        if hasattr(environment, "task"):
+            self.assertEndsWith(name, f"_{environment.task}")
+
+    @parameterized.parameters(
+        ("point_navigation", "distance", "disc"),
+        ("point_navigation_squared", "squared", "disc"),
+        ("point_navigation_square_goal", "distance", "square"),
+    )
+    def test_the_reward_and_the_goal_of_navigation(self, name, reward, goal):
+        environment = environments[name].make(1)
+        self.assertEqual((environment.reward, environment.goal), (reward, goal))
 
 
 class PaperReturnsTest(parameterized.TestCase):

@@ -1,4 +1,4 @@
-"""Tests of maml_tf.experiments.trained_policy."""
+"""Tests of maml_tf.experiments.meta_rl.evaluate."""
 
 import json
 import pathlib
@@ -10,8 +10,8 @@ from tests.support import with_rl  # noqa: F401
 
 # isort: split
 from maml_tf import configuration as config_module
-from maml_tf.experiments.meta_rl_config import MetaRLConfig
-from maml_tf.experiments.trained_policy import TrainedPolicy
+from maml_tf.experiments.meta_rl.config import MetaRLConfig
+from maml_tf.experiments.meta_rl.evaluate import TrainedPolicy
 from maml_tf.rl.policy import gaussian_mlp_policy
 from tests.support.keras_warnings import ignore_array_copy
 

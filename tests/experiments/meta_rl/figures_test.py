@@ -1,4 +1,4 @@
-"""Tests of maml_tf.experiments.meta_rl_figures: which paths and which of the paper's returns are drawn."""
+"""Tests of maml_tf.experiments.meta_rl.figures: which paths and which of the paper's returns are drawn."""
 
 import pathlib
 from unittest import mock
@@ -9,13 +9,13 @@ from absl.testing import absltest
 from tests.support import with_rl  # noqa: F401
 
 # isort: split
-from maml_tf.experiments import meta_rl_figures
-from maml_tf.experiments.meta_rl_config import FIGURES, MetaRLConfig
-from maml_tf.experiments.meta_rl_evaluation import adapted_phases
-from maml_tf.experiments.meta_rl_evaluation import test_tasks as tasks_of_the_paper
-from maml_tf.experiments.meta_rl_methods import build_environment, build_policy
+from maml_tf.experiments.meta_rl import figures
+from maml_tf.experiments.meta_rl.config import FIGURES, MetaRLConfig
+from maml_tf.experiments.meta_rl.evaluate import adapted_phases
+from maml_tf.experiments.meta_rl.evaluate import test_tasks as tasks_of_the_paper
 from maml_tf.results import Row
 from maml_tf.rl.environments import environments
+from maml_tf.rl.methods import build_environment, build_policy
 from maml_tf.rl.policy import PurePolicy
 
 
@@ -34,12 +34,12 @@ class WriteFiguresTest(absltest.TestCase):
         rows = [Row("pretrained", 2, step, "return", -9.0, 1.0, 0.1, 5) for step in range(2)]
         folder = pathlib.Path(self.create_tempdir().full_path)
         with (
-            mock.patch.object(meta_rl_figures, "adapted_phases", shortened),
-            mock.patch.object(meta_rl_figures, "trajectories", wraps=meta_rl_figures.trajectories) as drawn,
-            mock.patch.object(meta_rl_figures, "learning_curves", wraps=meta_rl_figures.learning_curves) as curves,
+            mock.patch.object(figures, "adapted_phases", shortened),
+            mock.patch.object(figures, "trajectories", wraps=figures.trajectories) as drawn,
+            mock.patch.object(figures, "learning_curves", wraps=figures.learning_curves) as curves,
         ):
             policies = {"pretrained": (policy, (2.0,)), "random": (policy, (1.0,))}
-            files = meta_rl_figures.write_figures(config, rows, policies, folder)
+            files = figures.write_figures(config, rows, policies, folder)
         self.assertEqual([file.name for file in files], ["returns.png", "trajectories.png"])
         np.testing.assert_equal(curves.call_args.kwargs["published"], environments["point_navigation"].paper_returns(2))
         [(label, paths)] = drawn.call_args.args[0].items()

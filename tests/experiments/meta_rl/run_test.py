@@ -12,8 +12,9 @@ from tests.support import with_rl  # noqa: F401
 
 # isort: split
 from maml_tf.core.task_values import Evaluation
-from maml_tf.experiments import meta_rl
-from maml_tf.experiments.meta_rl_config import METHODS, MetaRLConfig
+from maml_tf.experiments.meta_rl import run as meta_rl
+from maml_tf.experiments.meta_rl.config import MetaRLConfig
+from maml_tf.methods import names
 from maml_tf.rl.policy import gaussian_mlp_policy
 from tests.support.keras_warnings import ignore_array_copy
 
@@ -38,7 +39,7 @@ class MethodsOfARunTest(parameterized.TestCase):
         with mock.patch.object(meta_rl, "open_logdir", side_effect=InterruptedError) as opened:
             with self.assertRaises(InterruptedError):
                 meta_rl.run(CONFIG, ["oracle", "all", "oracle"], self.directory)
-        self.assertEqual(opened.call_args.args[1], [f"{method}/checkpoints" for method in METHODS])
+        self.assertEqual(opened.call_args.args[1], [f"{method}/checkpoints" for method in names("meta_rl")])
 
     def test_the_baselines_without_a_step_size_of_their_own_are_tuned_if_asked_for(self):
         ignore_array_copy()

@@ -4,12 +4,10 @@ import dataclasses
 
 from absl.testing import absltest, parameterized
 
-from tests.support import with_rl  # noqa: F401
-
-# isort: split
 from maml_tf.configuration import from_dict, to_dict
-from maml_tf.experiments import meta_rl_config
-from maml_tf.experiments.meta_rl_config import ENVIRONMENTS, METHODS, MetaRLConfig, make_environment, preset
+from maml_tf.experiments.meta_rl import config as config_module
+from maml_tf.experiments.meta_rl.config import MetaRLConfig, preset
+from maml_tf.rl.environments import environments
 
 
 class MetaRLConfigTest(parameterized.TestCase):
@@ -57,7 +55,7 @@ class MetaRLConfigTest(parameterized.TestCase):
         self.assertNotEqual(first, MetaRLConfig(seed=2).identity(method="maml"))
         self.assertNotEqual(first, MetaRLConfig(curvature_stride=2).identity(method="maml"))
 
-    @parameterized.parameters(*ENVIRONMENTS)
+    @parameterized.parameters(*environments)
     def test_presets_are_the_papers(self, environment):
         config = preset(environment, seed=5)
         self.assertEqual(config.environment, environment)
@@ -70,40 +68,13 @@ class MetaRLConfigTest(parameterized.TestCase):
         self.assertEqual(config.max_divergence, 0.02 if environment == "half_cheetah_direction" else 0.01)
         self.assertEqual(from_dict(MetaRLConfig, to_dict(config)), config)
 
-    def test_methods(self):
-        self.assertEqual(METHODS, ("maml", "pretrained", "random", "oracle", "context_vector"))
-
-
-class MakeEnvironmentTest(parameterized.TestCase):
-    @parameterized.parameters(
-        ("point_navigation", 2, 2), ("point_navigation_squared", 2, 2), ("point_navigation_square_goal", 2, 2),
-        ("half_cheetah_velocity", 20, 1), ("half_cheetah_direction", 20, 1), ("ant_velocity", 125, 1),
-        ("ant_direction", 125, 1),
-    )  # fmt: skip
-    def test_has_the_size_of_the_specification(self, name, observation, task):
-        environment = make_environment(name, 2)
-        self.assertEqual(environment.observation_spec().shape, (observation,))
-        if hasattr(environment, "task"):
-            self.assertEndsWith(name, f"_{environment.task}")
-        oracle = make_environment(name, 2, task_in_observation=True)
-        self.assertEqual(oracle.observation_spec().shape, (observation + task,))
-
-    @parameterized.parameters(
-        ("point_navigation", "distance", "disc"),
-        ("point_navigation_squared", "squared", "disc"),
-        ("point_navigation_square_goal", "distance", "square"),
-    )
-    def test_the_reward_and_the_goal_of_navigation(self, name, reward, goal):
-        environment = make_environment(name, 1)
-        self.assertEqual((environment.reward, environment.goal), (reward, goal))
-
-    def test_an_unknown_name_is_refused(self):
-        with self.assertRaisesRegex(ValueError, "Received: 'walker'"):
-            make_environment("walker", 1)
-
     def test_purposes(self):
-        purposes = (meta_rl_config.TRAINING, meta_rl_config.TUNING, meta_rl_config.TEST, meta_rl_config.FIGURES)
+        purposes = (config_module.TRAINING, config_module.TUNING, config_module.TEST, config_module.FIGURES)
         self.assertLen(set(purposes), 4)
+
+    def test_an_unknown_environment_has_no_preset(self):
+        with self.assertRaisesRegex(ValueError, "Received: 'walker'"):
+            preset("walker")
 
 
 if __name__ == "__main__":

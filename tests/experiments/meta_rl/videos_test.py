@@ -1,4 +1,4 @@
-"""Tests of maml_tf.experiments.meta_rl_videos."""
+"""Tests of maml_tf.experiments.meta_rl.videos."""
 
 import os
 import pathlib
@@ -13,11 +13,12 @@ from tests.support import with_rl  # noqa: F401
 # isort: split
 import imageio.v3 as imageio
 
-from maml_tf.experiments import meta_rl_videos
-from maml_tf.experiments.meta_rl_config import FIGURES, MetaRLConfig, make_environment
-from maml_tf.experiments.meta_rl_evaluation import adapted_params
-from maml_tf.experiments.meta_rl_evaluation import test_tasks as tasks_of_the_paper
-from maml_tf.experiments.meta_rl_methods import build_environment, build_policy
+from maml_tf.experiments.meta_rl import videos
+from maml_tf.experiments.meta_rl.config import FIGURES, MetaRLConfig
+from maml_tf.experiments.meta_rl.evaluate import adapted_params
+from maml_tf.experiments.meta_rl.evaluate import test_tasks as tasks_of_the_paper
+from maml_tf.rl.environments import environments
+from maml_tf.rl.methods import build_environment, build_policy
 from maml_tf.rl.policy import PurePolicy
 
 SMALL = {"hidden": 8, "evaluation_rollouts": 2, "test_tasks": 4}
@@ -35,8 +36,8 @@ class WriteVideosTest(parameterized.TestCase):
     @parameterized.parameters(("maml", 644), ("oracle", 320))
     def test_films_two_tasks_before_and_after(self, method, width):
         config = MetaRLConfig(**SMALL)
-        with mock.patch.object(meta_rl_videos, "_NAVIGATION_STEPS_PER_FRAME", 50):
-            files = meta_rl_videos.write_videos(method, config, policy_of(method, config), (0.1,), self.directory)
+        with mock.patch.object(videos, "_NAVIGATION_STEPS_PER_FRAME", 50):
+            files = videos.write_videos(method, config, policy_of(method, config), (0.1,), self.directory)
         goals = tasks_of_the_paper(config)
         outermost = goals[[goals[:, 0].argmin(), goals[:, 0].argmax()]]
         self.assertEqual(
@@ -55,9 +56,9 @@ class WriteVideosTest(parameterized.TestCase):
             starts.add(environment._random.random())
             return np.full([1, 8, 8, 3], len(shown), np.uint8)
 
-        side_by_side = mock.patch.object(meta_rl_videos, "side_by_side", wraps=meta_rl_videos.side_by_side)
-        with mock.patch.object(meta_rl_videos, "film", film), side_by_side as joined:
-            meta_rl_videos.write_videos("maml", config, policy, (5.0,), self.directory)
+        side_by_side = mock.patch.object(videos, "side_by_side", wraps=videos.side_by_side)
+        with mock.patch.object(videos, "film", film), side_by_side as joined:
+            videos.write_videos("maml", config, policy, (5.0,), self.directory)
         self.assertEqual(
             [[film[0, 0, 0, 0] for film in call.args[0]] for call in joined.call_args_list], [[1, 2], [3, 4]]
         )
@@ -75,7 +76,7 @@ class WriteVideosTest(parameterized.TestCase):
         config = MetaRLConfig("half_cheetah_direction", **SMALL)
         policy = policy_of("oracle", config)
         with mock.patch.dict(os.environ, MUJOCO_GL="nonsense"), self.assertLogs(level="WARNING") as logs:
-            files = meta_rl_videos.write_videos("oracle", config, policy, (0.1,), self.directory)
+            files = videos.write_videos("oracle", config, policy, (0.1,), self.directory)
         self.assertEqual(files, [])
         self.assertIn("oracle: no video: Expected EGL or OSMesa", logs.output[0])
 
@@ -84,7 +85,7 @@ class SideBySideTest(absltest.TestCase):
     def test_the_shorter_film_stands_still_at_its_end(self):
         short, long = np.full([2, 4, 6, 3], 10, np.uint8), np.full([3, 4, 6, 3], 20, np.uint8)
         short[1] = 15
-        joined = meta_rl_videos.side_by_side([short, long])
+        joined = videos.side_by_side([short, long])
         self.assertEqual(joined.shape, (3, 4, 16, 3))
         self.assertEqual(joined[:, 0, 0, 0].tolist(), [10, 15, 15])
         self.assertEqual(joined[:, 0, -1, 0].tolist(), [20, 20, 20])
@@ -92,7 +93,7 @@ class SideBySideTest(absltest.TestCase):
 
     def test_locomotion_is_shown_in_real_time(self):
         for name, expected in (("half_cheetah_velocity", (4, 25.0)), ("ant_velocity", (2, 25.0))):
-            every, speed = meta_rl_videos._pace(make_environment(name, 1))
+            every, speed = videos._pace(environments[name].make(1))
             self.assertEqual((every, round(speed, 6)), expected)
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from maml_tf import plotting
-from maml_tf.experiments import meta_rl_config as streams
-from maml_tf.experiments.meta_rl_config import MetaRLConfig
-from maml_tf.experiments.meta_rl_evaluation import adapted_phases, test_tasks
+from maml_tf.experiments.meta_rl import config as streams
+from maml_tf.experiments.meta_rl.config import MetaRLConfig
+from maml_tf.experiments.meta_rl.evaluate import adapted_phases, test_tasks
 from maml_tf.plotting import Trajectories, learning_curves, trajectories
 from maml_tf.results import Row
 from maml_tf.rl.environments import environments

@@ -14,13 +14,16 @@ from tests.support import with_rl  # noqa: F401
 
 # isort: split
 from maml_tf.core.selection import everything
-from maml_tf.experiments import meta_rl_evaluation, meta_rl_methods, meta_rl_training
-from maml_tf.experiments.meta_rl_config import TEST, TRAINING, TUNING, MetaRLConfig
-from maml_tf.experiments.meta_rl_evaluation import CANDIDATES, Validation, adapted_phases, evaluate, tune_step_size
-from maml_tf.experiments.meta_rl_methods import build_adaptation, build_environment, build_iteration, build_policy
-from maml_tf.experiments.meta_rl_training import train
+from maml_tf.experiments.meta_rl import evaluate as evaluation_module
+from maml_tf.experiments.meta_rl import methods as methods_module
+from maml_tf.experiments.meta_rl import train as train_module
+from maml_tf.experiments.meta_rl.config import TEST, TRAINING, TUNING, MetaRLConfig
+from maml_tf.experiments.meta_rl.evaluate import CANDIDATES, Validation, adapted_phases, evaluate, tune_step_size
+from maml_tf.experiments.meta_rl.methods import build_adaptation, build_iteration
+from maml_tf.experiments.meta_rl.train import train
 from maml_tf.rl.adaptation import PolicyAdaptation
 from maml_tf.rl.meta_policy import Estimation, Sampler
+from maml_tf.rl.methods import build_environment, build_policy
 from maml_tf.rl.objectives import ClippedSurrogate, likelihood_ratio
 from maml_tf.rl.policy import PurePolicy
 from maml_tf.rl.rollouts import mean_returns
@@ -55,7 +58,7 @@ class MethodsTest(parameterized.TestCase):
             damping=0.1, products="finite_differences", curvature_stride=2, discount=0.9, gae_lambda=0.8, budget=True,
         )  # fmt: skip
         with (
-            mock.patch.object(meta_rl_methods, "PolicyAdaptation", wraps=PolicyAdaptation) as adaptation,
+            mock.patch.object(methods_module, "PolicyAdaptation", wraps=PolicyAdaptation) as adaptation,
             mock.patch.object(PolicyAdaptation, "problem") as problem,
         ):
             iteration = build_iteration("maml", config, environment, policy)
@@ -108,8 +111,8 @@ class TrainTest(absltest.TestCase):
         step = mock.Mock(side_effect=lambda params, number: (params, {"return": -float(number)}))
         validation = mock.Mock(side_effect=[1.0, 3.0, 2.0])
         with (
-            mock.patch.object(meta_rl_training, "build_iteration", return_value=step),
-            mock.patch.object(meta_rl_training, "Validation", return_value=validation),
+            mock.patch.object(train_module, "build_iteration", return_value=step),
+            mock.patch.object(train_module, "Validation", return_value=validation),
         ):
             train("maml", config, self.folder, False)
         events = EventAccumulator(str(self.folder / "train"), size_guidance={"tensors": 0}).Reload()
@@ -125,8 +128,8 @@ class TrainTest(absltest.TestCase):
         step = mock.Mock(side_effect=lambda params, number: ({k: v + 1.0 for k, v in params.items()}, {}))
         validation = mock.Mock(side_effect=[1.0, 3.0, 2.0])  # After 2, 4 and 5 iterations.
         with (
-            mock.patch.object(meta_rl_training, "build_iteration", return_value=step),
-            mock.patch.object(meta_rl_training, "Validation", return_value=validation),
+            mock.patch.object(train_module, "build_iteration", return_value=step),
+            mock.patch.object(train_module, "Validation", return_value=validation),
         ):
             policy = train("maml", config, self.folder, False)
         self.assertEqual(validation.call_count, 3)
@@ -139,7 +142,7 @@ class TrainTest(absltest.TestCase):
             write(path := self.folder / name)
             config = MetaRLConfig(**{**SMALL, "iterations": 1}, initial_weights=str(path))
             step = mock.Mock(side_effect=lambda params, number: (params, {}))
-            with mock.patch.object(meta_rl_training, "build_iteration", return_value=step):
+            with mock.patch.object(train_module, "build_iteration", return_value=step):
                 trained = train("maml", config, self.folder / name.split(".")[0], False)
             self.assertEqual(step.call_args.args[1], 0)
             for value, expected in zip(trained.policy.get_weights(), policy.policy.get_weights(), strict=True):
@@ -170,8 +173,8 @@ class TrainTest(absltest.TestCase):
         config = MetaRLConfig(**{**SMALL, "iterations": 1})
         step, validation = mock.Mock(side_effect=lambda params, _: (params, {})), mock.Mock(return_value=-np.inf)
         with (
-            mock.patch.object(meta_rl_training, "build_iteration", return_value=step),
-            mock.patch.object(meta_rl_training, "Validation", return_value=validation),
+            mock.patch.object(train_module, "build_iteration", return_value=step),
+            mock.patch.object(train_module, "Validation", return_value=validation),
             self.assertRaisesRegex(ValueError, "maml policy that does not diverge.*none in 1 meta-iterations"),
         ):
             train("maml", config, self.folder, False)
@@ -197,7 +200,7 @@ class ValidationTest(parameterized.TestCase):
         value = validation(policy.parameters())
         self.assertEqual(value, validation(policy.parameters()))
         self.assertLess(value, 0)
-        with mock.patch.object(meta_rl_evaluation, "mean_returns", side_effect=returns):
+        with mock.patch.object(evaluation_module, "mean_returns", side_effect=returns):
             self.assertEqual(validation(policy.parameters()), expected)
 
     def test_a_diverged_policy_is_the_worst(self):
@@ -220,9 +223,9 @@ class EvaluateTest(absltest.TestCase):
     def test_tests_and_validations_each_have_tasks_and_seeds_of_their_own(self):
         config, _, policy = parts("maml", test_seed=7, seed=3)
         self.enter_context(mock.patch.object(Sampler, "adapt", autospec=True, side_effect=Sampler.adapt))
-        self.enter_context(mock.patch.object(meta_rl_evaluation, "build_adaptation", wraps=build_adaptation))
+        self.enter_context(mock.patch.object(evaluation_module, "build_adaptation", wraps=build_adaptation))
         evaluate("maml", config, policy, (0.7, 0.2))
-        self.assertEqual(meta_rl_evaluation.build_adaptation.call_args.args[-1], (0.7, 0.2))
+        self.assertEqual(evaluation_module.build_adaptation.call_args.args[-1], (0.7, 0.2))
         _, _, tasks, steps, seed = Sampler.adapt.call_args.args
         goals = np.random.RandomState(7).uniform(-0.5, 0.5, (2, 2)).astype(np.float32)
         np.testing.assert_array_equal(tasks, goals)
@@ -236,7 +239,7 @@ class EvaluateTest(absltest.TestCase):
     def test_the_step_size_chosen_is_the_one_with_the_best_mean_return_over_the_gradient_steps(self):
         config, _, policy = parts("random", later_learning_rate=0.3)
         candidates = (5.0, 0.01, 1.0)
-        with mock.patch.object(meta_rl_evaluation, "CANDIDATES", candidates):
+        with mock.patch.object(evaluation_module, "CANDIDATES", candidates):
             tuned = tune_step_size("random", config, policy)
         seed = config.stream(TUNING)
         tasks = build_environment("random", config, 1).sample_tasks(2, (seed, 2))
@@ -251,8 +254,8 @@ class EvaluateTest(absltest.TestCase):
         config, _, policy = parts("random")  # Of two steps.
         returns = [[-10.0, np.nan], [-5.0], [-90.0], [-1.0]]
         with (
-            mock.patch.object(meta_rl_evaluation, "CANDIDATES", (0.1, 0.2)),
-            mock.patch.object(meta_rl_evaluation, "mean_returns", side_effect=returns),
+            mock.patch.object(evaluation_module, "CANDIDATES", (0.1, 0.2)),
+            mock.patch.object(evaluation_module, "mean_returns", side_effect=returns),
         ):
             self.assertEqual(tune_step_size("random", config, policy), 0.1)
 
@@ -270,19 +273,19 @@ class EvaluateTest(absltest.TestCase):
 
     def test_the_first_step_size_is_tuned_for_the_later_ones_given(self):
         config, _, policy = parts("random", later_learning_rate=0.3)
-        with mock.patch.object(meta_rl_evaluation, "build_adaptation", wraps=build_adaptation) as built:
+        with mock.patch.object(evaluation_module, "build_adaptation", wraps=build_adaptation) as built:
             tune_step_size("random", config, policy)
         schedule = built.call_args.args[-1]
         self.assertEqual(schedule, tuple(size for candidate in CANDIDATES for size in (candidate, 0.3)))
 
     def test_a_step_size_with_which_the_policy_diverges_is_not_chosen(self):
         config, _, policy = parts("random")
-        with mock.patch.object(meta_rl_evaluation, "CANDIDATES", (1e-3, 1e30)):
+        with mock.patch.object(evaluation_module, "CANDIDATES", (1e-3, 1e30)):
             self.assertEqual(tune_step_size("random", config, policy), 1e-3)
 
     def test_no_step_size_is_chosen_where_the_policy_diverges_with_all(self):
         config, _, policy = parts("random")
-        with mock.patch.object(meta_rl_evaluation, "CANDIDATES", (1e29, 1e30)):
+        with mock.patch.object(evaluation_module, "CANDIDATES", (1e29, 1e30)):
             with self.assertRaisesRegex(ValueError, "of .1e.29, 1e.30. with which the random policy .* Received: none"):
                 tune_step_size("random", config, policy)
 

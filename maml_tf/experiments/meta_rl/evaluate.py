@@ -2,31 +2,110 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from absl import logging
 
+from maml_tf import pretrained
+from maml_tf.configuration import from_dict
 from maml_tf.core.task_values import Evaluation
-from maml_tf.experiments import meta_rl_config as streams
-from maml_tf.experiments.meta_rl_config import MetaRLConfig
-from maml_tf.experiments.meta_rl_methods import build_adaptation, build_environment, build_sampler
+from maml_tf.experiments.meta_rl import config as streams
+from maml_tf.experiments.meta_rl.config import MetaRLConfig
+from maml_tf.experiments.meta_rl.methods import build_adaptation, build_sampler, settled
+from maml_tf.results import POLICY, RESULTS
 from maml_tf.rl.adaptation import Params
 from maml_tf.rl.environments import NonFiniteActionsError, environments
 from maml_tf.rl.meta_policy import Phase, Sampler
-from maml_tf.rl.policy import PurePolicy
+from maml_tf.rl.methods import build_environment, composition, load_policy
+from maml_tf.rl.policy import GaussianPolicy, PurePolicy
 from maml_tf.rl.rollouts import mean_returns
+from maml_tf.training import read_json
 
 # First step sizes that the baselines choose from.
 CANDIDATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedPolicy:
+    """What there is to know of a policy that was trained.
+
+    Attributes:
+        method: A name of `maml_tf.methods`.
+        config: The training's configuration.
+        weights: File of its weights before adaptation: what `save` or `save_weights` wrote.
+
+    Example:
+    >>> from maml_tf.experiments.meta_rl.evaluate import TrainedPolicy
+    >>> trained = TrainedPolicy.of_entry("point_navigation")
+    >>> trained.method, trained.config.environment, trained.load().count_params()
+    ('maml', 'point_navigation', 10604)
+    """
+
+    method: str
+    config: MetaRLConfig
+    weights: pathlib.Path
+
+    @classmethod
+    def of_training(cls, logdir: str | os.PathLike[str], method: str) -> TrainedPolicy:
+        """Finds the policy that a training kept.
+
+        Args:
+            logdir: Directory of a training that was evaluated, with results.json.
+            method: Whose policy.
+
+        Returns:
+            The policy; whether its file is there, `load` finds out.
+
+        Raises:
+            FileNotFoundError: If there is no evaluated training.
+            ValueError: If its results are not those of meta-reinforcement learning.
+        """
+        logdir = pathlib.Path(logdir).expanduser()
+        results = logdir / RESULTS
+        if not results.is_file():
+            raise FileNotFoundError(f"Expected a training that was evaluated. Received: no {str(results)!r}")
+        content = read_json(results)
+        if "environment" not in content.get("config", {}):
+            raise ValueError(f"Expected results of meta-reinforcement learning. Received: others in {str(results)!r}")
+        return cls(method, from_dict(MetaRLConfig, content["config"]), logdir / method / POLICY)
+
+    @classmethod
+    def of_entry(cls, name: str, folder: str | os.PathLike[str] | None = None) -> TrainedPolicy:
+        """Finds a policy of the library `maml_tf.pretrained`.
+
+        Args:
+            name: One of `pretrained.available()`.
+            folder: Where the entries are, by default in the package.
+
+        Returns:
+            The policy.
+
+        Raises:
+            ValueError: If there is no such entry, or it learned from images.
+        """
+        content = pretrained.card(name, folder)
+        if "environment" not in content["config"]:
+            raise ValueError(
+                f"Expected an entry of reinforcement learning. Received: {name!r}, of images: bin/evaluate.py"
+            )
+        config = from_dict(MetaRLConfig, content["config"])
+        return cls(content["training"]["method"], config, pretrained.weights_path(name, folder))
+
+    def load(self) -> GaussianPolicy:
+        """Builds the policy and reads its weights before adaptation; see `load_policy`."""
+        return load_policy(self.method, self.config, self.weights)
 
 
 def evaluate(method: str, config: MetaRLConfig, policy: PurePolicy, step_sizes: Sequence[float]) -> Evaluation:
     """Measures a policy on the test tasks, those that the paper's authors used.
 
     Args:
-        method: One of `METHODS`; an "oracle", which is told the task, takes no step.
+        method: A name of `maml_tf.methods`; an oracle, which is told the task, takes no step.
         config: The experiment's configuration.
         policy: The initial policy.
         step_sizes: Of each gradient step; the last one serves all later steps.
@@ -35,7 +114,7 @@ def evaluate(method: str, config: MetaRLConfig, policy: PurePolicy, step_sizes: 
         Metric "return", the mean over a task's rollouts.
     """
     tasks = test_tasks(config)
-    steps = 0 if method == "oracle" else config.evaluation_steps
+    steps = config.evaluation_steps if composition(method, config).adapts else 0
     phases = adapted_phases(method, config, policy, tasks, step_sizes, steps, config.stream(streams.TEST))
     return Evaluation({"return": np.stack([mean_returns(phase.rollouts) for phase in phases])})
 
@@ -44,15 +123,14 @@ class Validation:
     """Measures parameters on tasks that are neither trained nor tested on, the same ones with the same noise each time.
 
     Args:
-        method: One of `METHODS`.
+        method: A name of `maml_tf.methods`.
         config: The experiment's configuration.
         policy: The policy.
     """
 
     def __init__(self, method: str, config: MetaRLConfig, policy: PurePolicy):
-        adapts = method not in ("pretrained", "oracle")
         self._method, self._step_sizes = method, config.step_sizes()
-        self._steps = config.evaluation_steps if adapts else 0
+        self._steps = config.evaluation_steps if composition(method, config).adapts_in_training else 0
         self._sampler = _sampler(method, config, policy, config.tuning_tasks, self._step_sizes)
         self._seed = config.stream(streams.TUNING)
         self._tasks = self._sampler.environment.sample_tasks(config.tuning_tasks, (self._seed, config.tuning_tasks))
@@ -88,7 +166,7 @@ def tune_step_size(method: str, config: MetaRLConfig, policy: PurePolicy) -> flo
     diverges is not chosen. One that the configuration gives is not tuned.
 
     Args:
-        method: One of `METHODS`.
+        method: A name of `maml_tf.methods`.
         config: The experiment's configuration.
         policy: The initial policy.
 
@@ -133,7 +211,7 @@ def adapted_phases(
     """Lets a policy adapt to tasks.
 
     Args:
-        method: One of `METHODS`.
+        method: A name of `maml_tf.methods`.
         config: The experiment's configuration.
         policy: The initial policy.
         tasks: The tasks.
@@ -161,7 +239,7 @@ def adapted_params(
     """Adapts a policy's parameters to tasks.
 
     Args:
-        method: One of `METHODS`.
+        method: A name of `maml_tf.methods`.
         config: The experiment's configuration.
         policy: The initial policy.
         tasks: The tasks.
@@ -183,6 +261,7 @@ def test_tasks(config: MetaRLConfig) -> Sequence[Any]:
 
 
 def _sampler(method: str, config: MetaRLConfig, policy: PurePolicy, tasks: int, step_sizes: Sequence[float]) -> Sampler:
+    config = settled(method, config)
     environment = build_environment(method, config, tasks * config.evaluation_rollouts)
     return build_sampler(config, environment, build_adaptation(method, config, policy, tuple(step_sizes)))
 

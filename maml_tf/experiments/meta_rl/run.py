@@ -10,13 +10,15 @@ from typing import Any, Literal
 from absl import logging
 
 from maml_tf.experiments.logdir import open_logdir
-from maml_tf.experiments.meta_rl_config import METHODS, MetaRLConfig
-from maml_tf.experiments.meta_rl_evaluation import evaluate, tune_step_size
-from maml_tf.experiments.meta_rl_figures import write_figures
-from maml_tf.experiments.meta_rl_training import train
-from maml_tf.experiments.meta_rl_videos import write_videos
-from maml_tf.experiments.trained_policy import TrainedPolicy
+from maml_tf.experiments.meta_rl.config import MetaRLConfig
+from maml_tf.experiments.meta_rl.evaluate import TrainedPolicy, evaluate, tune_step_size
+from maml_tf.experiments.meta_rl.figures import write_figures
+from maml_tf.experiments.meta_rl.methods import settled
+from maml_tf.experiments.meta_rl.train import train
+from maml_tf.experiments.meta_rl.videos import write_videos
+from maml_tf.methods import names
 from maml_tf.results import POLICY, RESULTS, MethodResults, Row, file_digest
+from maml_tf.rl.methods import composition
 from maml_tf.rl.policy import PurePolicy
 from maml_tf.training import recorded_seconds, save_atomically, writable_directory
 
@@ -32,7 +34,7 @@ def run(
 
     Args:
         config: The experiment's configuration.
-        methods: Of `maml_tf.experiments.meta_rl_config.METHODS`, or "all" for all of them.
+        methods: Of `maml_tf.methods.names("meta_rl")`, or "all" for all of them.
         logdir: Directory for all that is written, created if need be.
         resume: Whether to go on from the checkpoints in it.
         videos: Format of videos of two tasks before and after a step, or none.
@@ -43,34 +45,34 @@ def run(
 
     Raises:
         FileNotFoundError: If there is no file of initial weights.
-        ValueError: If a method is unknown, "random" is to have initial weights or they do not fit a method's policy,
+        ValueError: If a method is unknown, random weights are to be initial weights or these do not fit a policy,
             the directory cannot be written, or it holds checkpoints or results of another configuration, or
             checkpoints of any without `resume`.
     """
-    unknown = [method for method in methods if method not in (*METHODS, "all")]
-    if unknown or not methods:
-        raise ValueError(f"Expected methods of {METHODS}, or all. Received: {tuple(methods)}")
-    if "all" in methods:
-        methods = METHODS
-    methods = tuple(dict.fromkeys(methods))
-    if config.initial_weights and "random" in methods:
-        raise ValueError(
-            "Expected no initial_weights with the method random. "
-            f"Received: initial_weights={config.initial_weights!r}, methods {methods}"
-        )
-    if config.initial_weights and not resume:
-        # Now, not when the turn of a method comes whose policy they do not fit.
-        for method in methods:
-            TrainedPolicy(method, config, pathlib.Path(config.initial_weights)).load()
-    with open_logdir(logdir, [f"{method}/checkpoints" for method in methods], resume) as directory:
-        measured = MethodResults(directory / RESULTS, config.environment, config, methods, resume)
+    known = names("meta_rl")
+    if not methods or not {*methods} <= {*known, "all"}:
+        raise ValueError(f"Expected methods of {known}, or all. Received: {tuple(methods)}")
+    configs = {method: settled(method, config) for method in (known if "all" in methods else methods)}
+    if config.initial_weights:
+        random = [method for method, its_config in configs.items() if not composition(method, its_config).trained]
+        if random:
+            raise ValueError(
+                f"Expected no initial_weights with the method {random[0]}. "
+                f"Received: initial_weights={config.initial_weights!r}, methods {tuple(configs)}"
+            )
+        if not resume:
+            # Now, not when the turn of a method comes whose policy they do not fit.
+            for method, its_config in configs.items():
+                TrainedPolicy(method, its_config, pathlib.Path(config.initial_weights)).load()
+    with open_logdir(logdir, [f"{method}/checkpoints" for method in configs], resume) as directory:
+        measured = MethodResults(directory / RESULTS, config.environment, config, tuple(configs), resume)
         policies = {}
-        for method in methods:
+        for method, its_config in configs.items():
             logging.info("%s: training", method)
-            policy = train(method, config, writable_directory(directory / method), resume)
+            policy = train(method, its_config, writable_directory(directory / method), resume)
             path = save_atomically(directory / method / POLICY, policy.policy.save)
             seconds = recorded_seconds(directory / method)
-            step_sizes = _measure(TrainedPolicy(method, config, path), policy, measured, training_seconds=seconds)
+            step_sizes = _measure(TrainedPolicy(method, its_config, path), policy, measured, training_seconds=seconds)
             policies[method] = (policy, step_sizes)
         _draw(config, measured.rows, policies, directory, videos)
         return measured.rows
@@ -109,8 +111,8 @@ def evaluate_again(
 
 def _measure(trained: TrainedPolicy, policy: PurePolicy, measured: MethodResults, **values: Any) -> tuple[float, float]:
     """Adds a policy's returns on the test tasks to the results, and returns the step sizes that it took."""
-    method, config = trained.method, trained.config
-    tuned = config.tune_step_size and method in ("pretrained", "random")
+    method, config = trained.method, settled(trained.method, trained.config)
+    tuned = config.tune_step_size and composition(method, config).tunes_step_size
     step_sizes = config.step_sizes(tune_step_size(method, config, policy) if tuned else None)
     logging.info("%s: evaluating on %d test tasks, step sizes %s", method, config.test_tasks, step_sizes)
     rows = [

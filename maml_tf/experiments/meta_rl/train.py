@@ -9,9 +9,10 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from maml_tf.experiments.meta_rl_config import MetaRLConfig
-from maml_tf.experiments.meta_rl_evaluation import Validation
-from maml_tf.experiments.meta_rl_methods import build_environment, build_iteration, build_policy
+from maml_tf.experiments.meta_rl.config import MetaRLConfig
+from maml_tf.experiments.meta_rl.evaluate import Validation
+from maml_tf.experiments.meta_rl.methods import build_iteration
+from maml_tf.rl.methods import build_environment, build_policy, composition
 from maml_tf.rl.policy import PurePolicy
 from maml_tf.training import AtomicCheckpoint, BestWeights, Progress, WallTime, load_weights
 
@@ -26,7 +27,7 @@ def train(method: str, config: MetaRLConfig, directory: pathlib.Path, resume: bo
     at the end. The returns of the meta-iterations themselves differ by the tasks drawn more than by the model.
 
     Args:
-        method: One of `maml_tf.experiments.meta_rl_config.METHODS`.
+        method: A name of `maml_tf.methods`.
         config: The experiment's configuration.
         directory: For checkpoints, the wall time and TensorBoard's events.
         resume: Whether to go on from the checkpoints in the directory.
@@ -42,7 +43,7 @@ def train(method: str, config: MetaRLConfig, directory: pathlib.Path, resume: bo
     keras.utils.set_random_seed(config.seed)
     environment = build_environment(method, config, config.meta_batch_size * config.rollouts)
     policy = PurePolicy(build_policy(method, config, environment))
-    if method == "random":
+    if not composition(method, config).trained:
         return policy
     iteration = build_iteration(method, config, environment, policy)
     validation = Validation(method, config, policy)

@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from maml_tf.configuration import Configuration, setting
+from maml_tf.configuration import setting
+from maml_tf.rl.config import PolicyConfig
+from maml_tf.rl.environments import environments
 
-if TYPE_CHECKING:
-    from maml_tf.rl.environments import DrawableEnvironment
-
-METHODS = ("maml", "pretrained", "random", "oracle", "context_vector")
-# The second has the reward of the paper's text, the third the goal of its code.
-NAVIGATION = {
-    "point_navigation": {"reward": "distance", "goal": "disc"},
-    "point_navigation_squared": {"reward": "squared", "goal": "disc"},
-    "point_navigation_square_goal": {"reward": "distance", "goal": "square"},
-}
-ENVIRONMENTS = (
-    *NAVIGATION, "half_cheetah_velocity", "half_cheetah_direction", "ant_velocity", "ant_direction",
-)  # fmt: skip
 # Kept apart, so that no training task is ever a tuning or a test task.
 TRAINING, TUNING, TEST, FIGURES = range(4)
 
 
 @dataclasses.dataclass(frozen=True)
-class MetaRLConfig(Configuration):
+class MetaRLConfig(PolicyConfig):
     """What an experiment of meta-reinforcement learning depends on; see `preset` for an environment's own settings.
 
     `maml_tf.configuration.settings` lists the fields.
     """
 
-    environment: str = setting("point_navigation", "Environment whose tasks are learned.", choices=ENVIRONMENTS)
     seed: int = setting(1, "Seed of weights, tasks, initial states and actions.", minimum=0, role="evaluation")
     iterations: int = setting(100, "Meta-iterations of training.", minimum=1, role="length")
     meta_batch_size: int = setting(20, "Tasks of a meta-iteration.", minimum=1)
@@ -74,7 +62,6 @@ class MetaRLConfig(Configuration):
     )
     discount: float = setting(0.99, "Discount of later rewards.", minimum=0, maximum=1)
     gae_lambda: float = setting(1.0, "Lambda of generalised advantage estimation.", minimum=0, maximum=1)
-    hidden: int = setting(100, "Units of each of the policy's two hidden layers.", minimum=1)
     initial_weights: str | None = setting(
         None,
         "File of weights to start from instead of random ones: policy.keras of another training, or a policy's "
@@ -143,40 +130,28 @@ class MetaRLConfig(Configuration):
         return first, first / 2 if self.later_learning_rate is None else self.later_learning_rate
 
 
-_LOCOMOTION = {"meta_batch_size": 40, "evaluation_rollouts": 20}
-_PRESETS: dict[str, dict[str, Any]] = {
-    **{environment: {} for environment in NAVIGATION},
-    "half_cheetah_velocity": {**_LOCOMOTION, "iterations": 475},
-    "half_cheetah_direction": {**_LOCOMOTION, "iterations": 100, "max_divergence": 0.02},
-    "ant_velocity": {**_LOCOMOTION, "iterations": 375},
-    "ant_direction": {
-        **_LOCOMOTION, "iterations": 575, "rollouts": 40, "evaluation_rollouts": 40, "test_seed": 2,
-    },
-}  # fmt: skip
-
-
-def preset_fields(*environments: str) -> set[str]:
+def preset_fields(*names: str) -> set[str]:
     """Lists what the presets of environments set.
 
     Args:
-        *environments: Of `ENVIRONMENTS`.
+        *names: Of `environments`.
 
     Returns:
         Names of fields of the configuration; the others have its own defaults.
 
     Example:
-    >>> from maml_tf.experiments.meta_rl_config import preset_fields
+    >>> from maml_tf.experiments.meta_rl.config import preset_fields
     >>> sorted(preset_fields("half_cheetah_velocity"))
     ['evaluation_rollouts', 'iterations', 'meta_batch_size']
     """
-    return set().union(*(_PRESETS[environment] for environment in environments))
+    return set().union(*(environments[name].preset for name in names))
 
 
 def preset(environment: str, **changes: Any) -> MetaRLConfig:
-    """Makes a configuration with the settings of the paper for an environment.
+    """Makes a configuration with an environment's own settings, the paper's where it has the environment.
 
     Args:
-        environment: One of `ENVIRONMENTS`.
+        environment: One of `environments`.
         **changes: Fields that differ.
 
     Returns:
@@ -186,37 +161,8 @@ def preset(environment: str, **changes: Any) -> MetaRLConfig:
         ValueError: If the environment is unknown, or a value is out of range.
 
     Example:
-    >>> from maml_tf.experiments.meta_rl_config import preset
+    >>> from maml_tf.experiments.meta_rl.config import preset
     >>> preset("half_cheetah_velocity").meta_batch_size
     40
     """
-    return MetaRLConfig(environment, **{**_PRESETS.get(environment, {}), **changes})
-
-
-def make_environment(name: str, batch_size: int, *, task_in_observation: bool = False) -> DrawableEnvironment:
-    """Makes an environment.
-
-    Args:
-        name: One of `ENVIRONMENTS`.
-        batch_size: Number of simulations.
-        task_in_observation: Whether the observation holds the task.
-
-    Returns:
-        The environment.
-
-    Raises:
-        ValueError: If the name is unknown.
-    """
-    if name not in ENVIRONMENTS:
-        raise ValueError(f"Expected one of {ENVIRONMENTS}. Received: {name!r}")
-    from maml_tf.rl.environments import PointNavigation
-
-    if name in NAVIGATION:
-        return PointNavigation(batch_size, **NAVIGATION[name], task_in_observation=task_in_observation)
-    # These need MuJoCo, which 2D navigation does without.
-    from maml_tf.rl.environments.ant import Ant
-    from maml_tf.rl.environments.half_cheetah import HalfCheetah
-
-    body, _, task = name.rpartition("_")
-    kind = {"half_cheetah": HalfCheetah, "ant": Ant}[body]
-    return kind(batch_size, task, task_in_observation=task_in_observation)
+    return MetaRLConfig(environment, **{**environments[environment].preset, **changes})

@@ -11,11 +11,11 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from maml_tf.experiments import meta_rl_config as streams
-from maml_tf.experiments.meta_rl_config import MetaRLConfig
-from maml_tf.experiments.meta_rl_evaluation import adapted_params, test_tasks
-from maml_tf.experiments.meta_rl_methods import build_environment
+from maml_tf.experiments.meta_rl import config as streams
+from maml_tf.experiments.meta_rl.config import MetaRLConfig
+from maml_tf.experiments.meta_rl.evaluate import adapted_params, test_tasks
 from maml_tf.rl.environments import DrawableEnvironment, TaskDistribution, TaskEnvironment
+from maml_tf.rl.methods import build_environment, composition
 from maml_tf.rl.policy import PurePolicy
 from maml_tf.rl.video import film, write_video
 from maml_tf.training import writable_directory
@@ -41,7 +41,7 @@ def write_videos(
     `DrawableEnvironment`, or the machine cannot draw, of which a warning says what to install.
 
     Args:
-        method: One of `METHODS`; an "oracle" does not adapt.
+        method: A name of `maml_tf.methods`.
         config: The experiment's configuration.
         policy: The initial policy.
         step_sizes: Of each gradient step.
@@ -58,7 +58,7 @@ def write_videos(
     tasks, names = _outermost(environment.distribution, test_tasks(config))
     initial = policy.parameters()
     phases = [[initial] * len(tasks)]
-    if method != "oracle":
+    if composition(method, config).adapts:
         adapted = adapted_params(method, config, policy, tasks, step_sizes, 1, config.stream(streams.FIGURES))
         phases.append([{name: value[number] for name, value in adapted.items()} for number in range(len(tasks))])
     every, speed = _pace(environment)

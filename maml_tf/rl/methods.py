@@ -1,0 +1,113 @@
+"""In what the methods of meta-reinforcement learning differ, and the policies that they begin with."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+
+import keras
+
+from maml_tf.core.selection import Selection, everything, matching
+from maml_tf.layers import ContextVector
+from maml_tf.methods import methods
+from maml_tf.models import mlp
+from maml_tf.rl.config import PolicyConfig
+from maml_tf.rl.environments import TaskEnvironment, environments
+from maml_tf.rl.policy import GaussianPolicy, gaussian_mlp_policy
+from maml_tf.training import load_weights
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicyMethod:
+    """What a method does otherwise than MAML; `build["meta_rl"]` of a `maml_tf.methods.Method` returns one.
+
+    Attributes:
+        trained: Whether there is a training at all.
+        adapts_in_training: Whether the training goes through inner steps. Otherwise it optimises one policy on
+            rollouts of many tasks.
+        adapts: Whether the policy takes gradient steps on test tasks.
+        knows_task: Whether observations hold the task.
+        tunes_step_size: Whether the evaluation may choose the step size.
+        adapted: The parameters that gradient steps on a task change.
+        policy: `policy(observation_size, action_size, hidden)` builds the policy, `hidden` a tuple of layer sizes.
+    """
+
+    trained: bool = True
+    adapts_in_training: bool = True
+    adapts: bool = True
+    knows_task: bool = False
+    tunes_step_size: bool = False
+    adapted: Selection = everything
+    policy: Callable[[int, int, tuple[int, ...]], GaussianPolicy] = gaussian_mlp_policy
+
+
+def pretrained(config: PolicyConfig) -> PolicyMethod:
+    """One policy trained on all tasks."""
+    return PolicyMethod(adapts_in_training=False, tunes_step_size=True)
+
+
+def random(config: PolicyConfig) -> PolicyMethod:
+    """A policy with random weights."""
+    return PolicyMethod(trained=False, tunes_step_size=True)
+
+
+def oracle(config: PolicyConfig) -> PolicyMethod:
+    """One policy trained on all tasks that is told the task."""
+    return PolicyMethod(adapts_in_training=False, adapts=False, knows_task=True)
+
+
+def context_vector(config: PolicyConfig) -> PolicyMethod:
+    """MAML whose inner steps change only free parameters at the policy's input."""
+    return PolicyMethod(adapted=matching("context_vector"), policy=context_vector_policy)
+
+
+def context_vector_policy(observation: int, action: int, hidden: tuple[int, ...]) -> GaussianPolicy:
+    """Builds a policy with as many free parameters at its input as an observation has numbers."""
+    inputs = keras.Input((observation,))
+    joined = ContextVector(observation, name="context_vector")(inputs)
+    outputs = mlp((2 * observation,), hidden, action, name="network")(joined)
+    return GaussianPolicy(keras.Model(inputs, outputs, name="context_network"), name="policy")
+
+
+def composition(method: str, config: PolicyConfig) -> PolicyMethod:
+    """Returns what a method does otherwise than MAML: nothing where it has no builder of its own.
+
+    Args:
+        method: A name of `maml_tf.methods`.
+        config: The configuration that the builder is called with.
+    """
+    build = methods[method].builder("meta_rl")
+    return PolicyMethod() if build is None else build(config)
+
+
+def build_environment(method: str, config: PolicyConfig, simulations: int) -> TaskEnvironment:
+    """Builds the environment that a method acts in, `simulations` of them at once."""
+    knows_task = composition(method, config).knows_task
+    return environments[config.environment].make(simulations, task_in_observation=knows_task)
+
+
+def build_policy(method: str, config: PolicyConfig, environment: TaskEnvironment) -> GaussianPolicy:
+    """Builds a method's policy with random weights, for the observations and actions of an environment."""
+    observation, action = environment.observation_spec().shape[0], environment.action_spec().shape[0]
+    return composition(method, config).policy(observation, action, (config.hidden, config.hidden))
+
+
+def load_policy(method: str, config: PolicyConfig, weights: str | os.PathLike[str]) -> GaussianPolicy:
+    """Builds a method's policy and reads its weights before adaptation.
+
+    Args:
+        method: A name of `maml_tf.methods`.
+        config: What the policy is made of.
+        weights: File that `save` or `save_weights` of the policy wrote.
+
+    Returns:
+        The policy.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it holds weights of another policy.
+    """
+    policy = build_policy(method, config, build_environment(method, config, 1))
+    load_weights(policy, weights)
+    return policy
