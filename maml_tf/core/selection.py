@@ -18,26 +18,13 @@ _register = keras.saving.register_keras_serializable(package="maml_tf")
 
 @_register
 def everything(model: keras.Model) -> list[str]:
-    """Selects every trainable variable: MAML.
-
-    Args:
-        model: A built model.
-
-    Returns:
-        The names of its trainable variables.
-    """
+    """Selects every trainable variable of a built model: MAML."""
     return unique_names(model)
 
 
 @_register
 def head(model: keras.Model) -> list[str]:
     """Selects the last layer that has trainable variables, with all layers inside it: ANIL (almost no inner loop).
-
-    Args:
-        model: A built model.
-
-    Returns:
-        The names of that layer's trainable variables.
 
     Raises:
         ValueError: If no layer has any.
@@ -60,7 +47,7 @@ class matching:
         pattern: Regular expression, searched for anywhere in the path, such as "head|norm4".
 
     Raises:
-        ValueError: If it is no regular expression.
+        ValueError: If `pattern` is not a regular expression.
 
     Example:
     >>> import keras
@@ -74,18 +61,12 @@ class matching:
     def __init__(self, pattern: str):
         try:
             re.compile(pattern)
-        except re.error as error:
+        except (TypeError, re.error) as error:
             raise ValueError(f"Expected a regular expression. Received: {pattern!r}: {error}") from error
         self.pattern = pattern
 
     def __call__(self, model: keras.Model) -> list[str]:
-        """Applies the pattern.
-
-        Args:
-            model: A built model.
-
-        Returns:
-            The names of the trainable variables that match.
+        """Lists the names of the trainable variables that match.
 
         Raises:
             ValueError: If none does.
@@ -103,14 +84,7 @@ class matching:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> matching:
-        """Makes a selection from `get_config`'s result.
-
-        Args:
-            config: The constructor's arguments.
-
-        Returns:
-            A selection.
-        """
+        """Makes a selection from `get_config`'s result."""
         return cls(**config)
 
 

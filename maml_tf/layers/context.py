@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from maml_tf.checks import flag, whole_number
+
 
 @keras.saving.register_keras_serializable(package="maml_tf")
 class ContextVector(keras.layers.Layer):
@@ -17,14 +19,13 @@ class ContextVector(keras.layers.Layer):
 
     Args:
         size: Number of parameters; for images of channels, the same at every position.
-        per_position: Whether images get parameters of their own at every position, [height, width, size]. Batch
-            normalization with the statistics of the batch takes a channel that is the same everywhere out
-            again, but for the borders that padding makes.
-        initializer: Of the parameters.
+        per_position: Whether images get parameters at every position, [height, width, size]. Batch normalization by
+            the batch's statistics removes a channel that is the same everywhere, except at padded borders.
+        initializer: Initializer of the parameters.
         **kwargs: Keras' other arguments.
 
     Raises:
-        ValueError: If `size` is not positive.
+        ValueError: If `size` is not a positive whole number.
 
     Example:
     >>> import tensorflow as tf
@@ -39,10 +40,8 @@ class ContextVector(keras.layers.Layer):
         self, size: int, per_position: bool = False, initializer: str | keras.Initializer = "zeros", **kwargs: Any
     ):
         super().__init__(**kwargs)
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ValueError(f"Expected size to be a positive integer. Received: size={size!r}")
-        self.size = size
-        self.per_position = bool(per_position)
+        self.size = whole_number("size", size, minimum=1)
+        self.per_position = flag("per_position", per_position)
         self.initializer = keras.initializers.get(initializer)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -53,14 +52,7 @@ class ContextVector(keras.layers.Layer):
         self.context = self.add_weight(name="context", shape=shape, initializer=self.initializer)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Joins the parameters to the inputs.
-
-        Args:
-            inputs: [batch, features] or [batch, ..., channels].
-
-        Returns:
-            The inputs with `size` features more.
-        """
+        """Joins the parameters to inputs [batch, features] or [batch, ..., channels]."""
         shape = tf.concat([tf.shape(inputs)[:-1], [self.size]], axis=0)
         context = tf.broadcast_to(self.context, shape)
         return tf.concat([inputs, context], axis=-1)

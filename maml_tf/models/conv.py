@@ -7,14 +7,14 @@ from typing import Any
 
 import keras
 
+from maml_tf.checks import flag, whole_number
 from maml_tf.layers import NormalizedReLU
 from maml_tf.models.parts import (
     BATCH_STATISTICS,
     NORMALIZATIONS,
     Initializer,
     check_choice,
-    check_counts,
-    check_input_shape,
+    check_sizes,
     fresh,
     make_head,
     make_input,
@@ -39,7 +39,7 @@ def conv_net(
     normalization: str | None = "batch",
     batch_statistics: str = "always",
     use_bias: bool = False,
-    dtype: str | keras.DTypePolicy = "float32",
+    dtype: str | keras.DTypePolicy | None = None,
     name: str = "conv_net",
 ) -> keras.Model:
     """Builds a stack of blocks of 3x3 convolution, normalization and activation under a linear layer.
@@ -47,14 +47,14 @@ def conv_net(
     Args:
         input_shape: Height, width and channels of an image.
         ways: Number of classes.
-        filters: Of every convolution.
+        filters: Number of filters of every convolution.
         blocks: Number of blocks; each halves height and width.
         downsampling: "stride" for convolutions with stride 2 (halves are rounded up), "pool" for 2x2 maximum
             pooling after the activation (halves are rounded down).
         readout: "mean" over the last feature map's positions, or "flatten".
-        activation: Of every block.
-        kernel_initializer: Of the convolutions' kernels.
-        head_initializer: Of the output layer's kernel. The choice matters most for the first inner step,
+        activation: Activation of every block.
+        kernel_initializer: Initializer of the convolutions' kernels.
+        head_initializer: Initializer of the output layer's kernel. The choice matters most for the first inner step,
             which reaches the convolutions through this kernel.
         normalization: Between convolution and activation: None, "batch" (no gamma) or "layer".
         batch_statistics: "always" as in the paper's code (evaluation is transductive), "training" for moving averages
@@ -63,13 +63,13 @@ def conv_net(
         use_bias: Whether convolutions have biases. Batch normalization subtracts a bias again: its gradient
             is exactly zero and it only costs time. Set it for `normalization=None`, or for the original's
             variables.
-        dtype: Data type or policy of the layers. Logits have the weights' data type.
+        dtype: Data type or policy of the layers; None for Keras' default policy. Logits have the weights' data type.
         name: The model's name.
 
     Returns:
         A built model from [batch, height, width, channels] to logits [batch, ways]; layers conv1, norm1,
-        activation1, (pool1,) conv2, ..., mean or flatten, head. The paper's blocks need no activation and pooling
-        beside norm1, ...: there it is a `maml_tf.layers.NormalizedReLU`.
+        activation1, (pool1,) conv2, ..., mean or flatten, head. In the paper's blocks norm1, ... are
+        `maml_tf.layers.NormalizedReLU`, which activates and pools too.
 
     Raises:
         ValueError: If an argument is out of range or the image is too small for so many blocks.
@@ -81,8 +81,9 @@ def conv_net(
 
     Source: Section 5.2, after Vinyals et al., Matching Networks, 2016.
     """
-    input_shape = check_input_shape(input_shape, rank=3)
-    check_counts(input_shape=input_shape, ways=ways, filters=filters, blocks=blocks)
+    input_shape = check_sizes("input_shape", input_shape, rank=3)
+    ways, filters = whole_number("ways", ways, minimum=1), whole_number("filters", filters, minimum=1)
+    blocks, use_bias = whole_number("blocks", blocks, minimum=1), flag("use_bias", use_bias)
     check_choice("downsampling", downsampling, _DOWNSAMPLING)
     check_choice("readout", readout, _READOUTS)
     check_choice("normalization", normalization, NORMALIZATIONS)
@@ -90,7 +91,7 @@ def conv_net(
     pool = downsampling == "pool"
     if pool and min(input_shape[:2]) < 2**blocks:
         raise ValueError(
-            f"{blocks} blocks with pooling need images of at least {2**blocks} x {2**blocks}. "
+            f"Expected images of at least {2**blocks} x {2**blocks} for {blocks} blocks with pooling. "
             f"Received: input_shape={input_shape}"
         )
     policy = keras.dtype_policies.get(dtype)
@@ -129,7 +130,7 @@ def omniglot_conv(ways: int = 5, **options: Any) -> keras.Model:
 
     Args:
         ways: Number of classes.
-        **options: Of `conv_net`. The original's output layer is `head_initializer=RandomNormal(stddev=1.0)`.
+        **options: Arguments of `conv_net`. The original's output layer is `head_initializer=RandomNormal(stddev=1.0)`.
 
     Returns:
         A built model from [batch, 28, 28, 1] to logits [batch, ways].
@@ -152,7 +153,7 @@ def mini_imagenet_conv(ways: int = 5, **options: Any) -> keras.Model:
 
     Args:
         ways: Number of classes.
-        **options: Of `conv_net`.
+        **options: Arguments of `conv_net`.
 
     Returns:
         A built model from [batch, 84, 84, 3] to logits [batch, ways].

@@ -7,13 +7,12 @@ from typing import Any
 
 import keras
 
+from maml_tf.checks import flag, whole_number
 from maml_tf.models.parts import (
     BATCH_STATISTICS,
     NORMALIZATIONS,
     Initializer,
     check_choice,
-    check_counts,
-    check_input_shape,
     check_sizes,
     fresh,
     make_head,
@@ -34,7 +33,7 @@ def mlp(
     batch_statistics: str = "always",
     use_bias: bool = True,
     output_activation: str | None = None,
-    dtype: str | keras.DTypePolicy = "float32",
+    dtype: str | keras.DTypePolicy | None = None,
     name: str = "mlp",
 ) -> keras.Model:
     """Builds a fully connected network; by default the paper's for sinusoid regression.
@@ -45,18 +44,18 @@ def mlp(
 
     Args:
         input_shape: Shape of one input; more than one axis is flattened.
-        hidden: Units of the hidden layers; may be empty.
+        hidden: Units of each hidden layer; may be empty.
         outputs: Units of the output layer.
-        activation: After each hidden layer.
-        kernel_initializer: Of the hidden layers' kernels.
-        head_initializer: Of the output layer's kernel; by default `kernel_initializer`.
+        activation: Activation after each hidden layer.
+        kernel_initializer: Initializer of the hidden layers' kernels.
+        head_initializer: Initializer of the output layer's kernel; by default `kernel_initializer`.
         normalization: Before each activation: None, "batch" (no gamma) or "layer".
         batch_statistics: "always" or "training", see `maml_tf.layers.BatchNormalization`, or "support", see
             `conv_net`.
         use_bias: Whether the hidden layers have biases. Batch normalization subtracts a bias again, so
             under it they only cost time.
-        output_activation: After the output layer; None for linear outputs.
-        dtype: Data type or policy of the layers. Outputs have the weights' data type.
+        output_activation: Activation of the outputs; None for linear outputs.
+        dtype: Data type or policy of the layers; None for Keras' default policy. Outputs have the weights' data type.
         name: The model's name.
 
     Returns:
@@ -73,9 +72,8 @@ def mlp(
 
     Source: Section 5.1 and Appendix A.1.
     """
-    input_shape = check_input_shape(input_shape)
-    check_sizes(hidden=hidden)
-    check_counts(input_shape=input_shape, outputs=outputs)
+    input_shape, hidden = check_sizes("input_shape", input_shape), check_sizes("hidden", hidden)
+    outputs, use_bias = whole_number("outputs", outputs, minimum=1), flag("use_bias", use_bias)
     check_choice("normalization", normalization, NORMALIZATIONS)
     check_choice("batch_statistics", batch_statistics, BATCH_STATISTICS)
     policy = keras.dtype_policies.get(dtype)
@@ -106,7 +104,7 @@ def omniglot_dense(ways: int = 5, **options: Any) -> keras.Model:
 
     Args:
         ways: Number of classes.
-        **options: Of `mlp`. The default has no biases in the hidden layers: the original's have no effect
+        **options: Arguments of `mlp`. The default has no biases in the hidden layers: the original's have no effect
             on its outputs, because batch normalization subtracts them again, and a gradient of exactly zero.
 
     Returns:
@@ -122,7 +120,7 @@ def omniglot_dense(ways: int = 5, **options: Any) -> keras.Model:
 
     Source: Section 5.2 and Appendix A.1.
     """
-    check_counts(ways=ways)
+    ways = whole_number("ways", ways, minimum=1)
     defaults = {"normalization": "batch", "use_bias": False, "name": "omniglot_dense"}
     shape = {"input_shape": (28, 28, 1), "hidden": (256, 128, 64, 64), "outputs": ways}
     return mlp(**{**shape, **defaults, **options})

@@ -1,4 +1,4 @@
-"""What the model builders share: argument checks and the block after a linear layer."""
+"""Shared by the model builders: argument checks, and the layers after a linear layer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import keras
 
+from maml_tf.checks import whole_number
 from maml_tf.layers import BatchNormalization, LayerNormalization
 
 NORMALIZATIONS = (None, "batch", "layer")
@@ -13,95 +14,27 @@ BATCH_STATISTICS = ("training", "always", "support")
 Initializer = str | keras.Initializer
 
 
-def check_counts(**counts: int | Sequence[int]) -> None:
-    """Checks that each argument is a positive integer or a sequence of them.
-
-    Args:
-        **counts: The arguments, by name.
-
-    Raises:
-        ValueError: If one is not.
-    """
-    for name, value in counts.items():
-        numbers = list(value) if isinstance(value, (list, tuple)) else [value]
-        if not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in numbers):
-            raise ValueError(f"{name} must hold positive integers only. Received: {name}={value!r}")
-
-
-def check_sizes(**sizes: Sequence[int]) -> None:
-    """Checks that each argument is a sequence of positive integers.
-
-    Args:
-        **sizes: The arguments, by name.
-
-    Raises:
-        ValueError: If one is not.
-    """
-    for name, value in sizes.items():
-        if not isinstance(value, (list, tuple)):
-            raise ValueError(f"Expected {name} to be a tuple of layer sizes. Received: {name}={value!r}")
-    check_counts(**sizes)
+def check_sizes(name: str, sizes: Sequence[int], rank: int | None = None) -> tuple[int, ...]:
+    """Checks a tuple or list of positive whole numbers, `rank` of them if that is given."""
+    if not isinstance(sizes, (list, tuple)) or rank not in (None, len(sizes)):
+        count = "" if rank is None else f"{rank} "
+        raise ValueError(f"Expected {name} to be a tuple of {count}sizes. Received: {name}={sizes!r}")
+    return tuple(whole_number(f"{name}[{index}]", size, minimum=1) for index, size in enumerate(sizes))
 
 
 def check_choice(name: str, value: str | None, choices: Sequence[str | None]) -> None:
-    """Checks that a value is one of the choices.
-
-    Args:
-        name: Name of the argument.
-        value: Its value.
-        choices: What it may be.
-
-    Raises:
-        ValueError: If it is none of them.
-    """
+    """Raises a ValueError unless the value is one of the choices."""
     if value not in choices:
-        raise ValueError(f"{name} must be one of {tuple(choices)}. Received: {name}={value!r}")
-
-
-def check_input_shape(input_shape: Sequence[int | None], rank: int | None = None) -> tuple[int | None, ...]:
-    """Checks a shape without the batch axis.
-
-    Args:
-        input_shape: The shape.
-        rank: Its number of axes, or None for any.
-
-    Returns:
-        The shape, a tuple.
-
-    Raises:
-        ValueError: If it is not a sequence of that many lengths.
-    """
-    if not isinstance(input_shape, (list, tuple)) or (rank is not None and len(input_shape) != rank):
-        lengths = "any" if rank is None else rank
-        raise ValueError(
-            f"input_shape must be a tuple of {lengths} lengths, without the batch axis. "
-            f"Received: input_shape={input_shape!r}"
-        )
-    return tuple(input_shape)
+        raise ValueError(f"Expected {name} to be one of {tuple(choices)}. Received: {name}={value!r}")
 
 
 def fresh(initializer: Initializer) -> Initializer:
-    """Copies an initializer: one object would give all kernels of a shape the same numbers.
-
-    Args:
-        initializer: A Keras initializer or its name.
-
-    Returns:
-        One that no other layer has.
-    """
+    """Copies an initializer: one object would give all kernels of a shape the same numbers."""
     return initializer.clone() if isinstance(initializer, keras.Initializer) else initializer
 
 
 def make_input(input_shape: Sequence[int | None], dtype: keras.DTypePolicy) -> keras.KerasTensor:
-    """Makes a model's input in the dtype of the weights: layers cast it to their compute dtype themselves.
-
-    Args:
-        input_shape: Shape of an example.
-        dtype: Policy of the layers.
-
-    Returns:
-        A symbolic tensor.
-    """
+    """Makes a model's input in the dtype of the weights: layers cast it to their compute dtype themselves."""
     return keras.Input(tuple(input_shape), dtype=dtype.variable_dtype, name="input")
 
 
@@ -114,20 +47,17 @@ def normalized_activation(
     batch_statistics: str,
     dtype: keras.DTypePolicy,
 ) -> keras.KerasTensor:
-    """Normalization, if wanted, and the activation, named after the block's number.
+    """Applies the normalization, if any, and the activation.
 
     Args:
         x: Output of a linear layer or a convolution.
-        number: The block's, from 1: the layers are called norm1 and activation1.
+        number: Number of the block, from 1: the layers are called norm1 and activation1.
         activation: Name of the activation, or a callable.
         normalization: None, "batch" (without gamma, as in the paper's code) or "layer" (over all but the
             batch axis).
         batch_statistics: Of `maml_tf.layers.BatchNormalization`, or "support": in inference, the statistics of the
             last batch in training, which in adaptation is the support set.
         dtype: Policy of the layers.
-
-    Returns:
-        A tensor of `x`'s shape.
     """
     if normalization == "batch":
         # Moving averages without momentum are the last batch's.
@@ -147,18 +77,7 @@ def make_head(
     dtype: keras.DTypePolicy,
     activation: str | None = None,
 ) -> keras.KerasTensor:
-    """Applies the output layer, called head, in the dtype of the weights: logits keep their precision.
-
-    Args:
-        x: Features, [batch, features].
-        outputs: Number of outputs.
-        initializer: Of the kernel.
-        dtype: Policy of the layers.
-        activation: Of the outputs, or None.
-
-    Returns:
-        A symbolic tensor [batch, outputs].
-    """
+    """Applies the output layer, called head, in the dtype of the weights: logits keep their precision."""
     head = keras.layers.Dense(
         outputs,
         activation=activation,

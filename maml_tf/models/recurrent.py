@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import keras
 
-from maml_tf.models.parts import Initializer, check_counts, check_input_shape, check_sizes, fresh, make_head, make_input
+from maml_tf.checks import whole_number
+from maml_tf.models.parts import Initializer, check_sizes, fresh, make_head, make_input
 
 
 def gru_regressor(
@@ -15,17 +16,17 @@ def gru_regressor(
     outputs: int = 1,
     *,
     head_initializer: Initializer = "glorot_uniform",
-    dtype: str | keras.DTypePolicy = "float32",
+    dtype: str | keras.DTypePolicy | None = None,
     name: str = "gru_regressor",
 ) -> keras.Model:
     """Builds gated recurrent layers with one linear output for a whole sequence.
 
     Args:
         input_shape: Time steps and features of a sequence; None for sequences of any length.
-        units: Of the recurrent layers.
+        units: Units of each recurrent layer.
         outputs: Units of the output layer, which reads the last time step.
-        head_initializer: Of the output layer's kernel.
-        dtype: Data type or policy of the layers. Outputs have the weights' data type.
+        head_initializer: Initializer of the output layer's kernel.
+        dtype: Data type or policy of the layers; None for Keras' default policy. Outputs have the weights' data type.
         name: The model's name.
 
     Returns:
@@ -39,16 +40,16 @@ def gru_regressor(
     >>> gru_regressor((None, 2), units=(8,)).output_shape
     (None, 1)
     """
-    input_shape = check_input_shape(input_shape, rank=2)
+    if not isinstance(input_shape, (list, tuple)) or len(input_shape) != 2:
+        raise ValueError(f"Expected input_shape to be (time steps, features). Received: input_shape={input_shape!r}")
     time, features = input_shape
-    check_sizes(units=units)
-    check_counts(features=features, outputs=outputs)
-    if time is not None:
-        check_counts(time=time)
+    features, outputs = whole_number("features", features, minimum=1), whole_number("outputs", outputs, minimum=1)
+    time = None if time is None else whole_number("time", time, minimum=1)
+    units = check_sizes("units", units)
     if not units:
-        raise ValueError(f"units must name at least one recurrent layer. Received: units={units!r}")
+        raise ValueError(f"Expected units of at least one recurrent layer. Received: units={units!r}")
     policy = keras.dtype_policies.get(dtype)
-    inputs = x = make_input(input_shape, policy)
+    inputs = x = make_input((time, features), policy)
     for number, size in enumerate(units, start=1):
         # cuDNN's recurrent kernels have no second derivative.
         layer = keras.layers.GRU(

@@ -66,6 +66,8 @@ class SelectionTest(absltest.TestCase):
     def test_bad_pattern(self):
         with self.assertRaisesRegex(ValueError, r"Expected a regular expression. Received: '\('"):
             matching("(")
+        with self.assertRaisesRegex(ValueError, "Received: 1.5"):
+            matching(1.5)
 
     def test_survives_serialization(self):
         for selection in (everything, head):

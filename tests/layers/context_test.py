@@ -56,7 +56,7 @@ class ContextVectorTest(parameterized.TestCase):
 
     @parameterized.parameters(0, -1, True, 2.0)
     def test_a_size_that_is_none_is_an_error(self, size):
-        with self.assertRaisesRegex(ValueError, f"Expected size to be a positive integer. Received: size={size}"):
+        with self.assertRaisesRegex(ValueError, f"Received: size={size}"):
             ContextVector(size)
 
     def test_positions_must_be_known(self):

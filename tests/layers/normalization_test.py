@@ -10,9 +10,7 @@ import tensorflow as tf
 from absl.testing import absltest, parameterized
 from hypothesis import strategies
 
-from maml_tf.layers import BatchNormalization, GroupNormalization, LayerNormalization
-from maml_tf.layers.normalization import batch as batch_module
-from maml_tf.layers.normalization import closed_form
+from maml_tf.layers import BatchNormalization, GroupNormalization, LayerNormalization, closed_form
 
 PAIRS = (
     ("batch_2d", BatchNormalization, {}, (6, 4)),
@@ -207,7 +205,7 @@ class ClosedFormTest(parameterized.TestCase):
         self.assertIs(closed_form.suits(tf.TensorSpec((5, 900, 3)), 2), False)
         self.assertIs(closed_form.suits(tf.TensorSpec((5, 9, 9, 3, 9)), 3), False)
 
-    @parameterized.product(scale=(True, False), center=(True, False), batch_statistics=batch_module._STATISTICS)
+    @parameterized.product(scale=(True, False), center=(True, False), batch_statistics=("training", "always"))
     def test_layer_equals_keras_on_large_images(self, scale, center, batch_statistics):
         shape = (3, 27, 26, 4)
         options = {"scale": scale, "center": center, "epsilon": 0.1}
@@ -275,14 +273,14 @@ class SerialisationTest(parameterized.TestCase):
 
 class ArgumentsTest(parameterized.TestCase):
     @parameterized.parameters(
-        ({"batch_statistics": "never"}, "batch_statistics must be one of .* Received: 'never'"),
-        ({"synchronized": True}, "synchronized is not supported.* Received: synchronized=True"),
-        ({"renorm": True}, "renorm is not supported.* Received: renorm=True"),
-        ({"axis": [1, 2]}, r"axis must be an integer. Received: axis=\[1, 2\]"),
-        ({"axis": True}, "axis must be an integer. Received: axis=True"),
-        ({"momentum": 1.5}, "momentum must lie between 0 and 1. Received: momentum=1.5"),
-        ({"momentum": -0.5}, "momentum must lie between 0 and 1. Received: momentum=-0.5"),
-        ({"epsilon": 0.0}, "epsilon must be positive. Received: epsilon=0.0"),
+        ({"batch_statistics": "never"}, "Received: batch_statistics='never'"),
+        ({"synchronized": True}, "Received: synchronized=True"),
+        ({"renorm": True}, "Received: renorm=True"),
+        ({"axis": [1, 2]}, r"Received: axis=\[1, 2\]"),
+        ({"axis": True}, "Received: axis=True"),
+        ({"momentum": 1.5}, "Received: momentum=1.5"),
+        ({"momentum": -0.5}, "Received: momentum=-0.5"),
+        ({"epsilon": 0.0}, "Received: epsilon=0.0"),
     )
     def test_batch(self, options, message):
         with self.assertRaisesRegex(ValueError, message):
@@ -293,6 +291,9 @@ class ArgumentsTest(parameterized.TestCase):
         (LayerNormalization, {"rms_scaling": True}, "Received: rms_scaling=True"),
         (GroupNormalization, {"epsilon": float("nan")}, "Received: epsilon=nan"),
         (GroupNormalization, {"groups": 0}, "Received: groups=0"),
+        (GroupNormalization, {"groups": 1.5}, "Received: groups=1.5"),
+        (LayerNormalization, {"axis": "2"}, "Received: axis='2'"),
+        (LayerNormalization, {"center": "no"}, "Received: center='no'"),
     )
     def test_others(self, layer_class, options, message):
         with self.assertRaisesRegex(ValueError, message):
@@ -303,13 +304,13 @@ class ArgumentsTest(parameterized.TestCase):
             BatchNormalization,
             {"axis": 2},
             (3, 4),
-            r"must exist .* shape \(3, 4\). Received: axis=2",
+            r"to exist .* shape \(3, 4\). Received: axis=2",
         ),
-        (BatchNormalization, {}, (3, None), r"must have a known length. Received: input shape \(3, None\)"),
+        (BatchNormalization, {}, (3, None), r"to have a known length. Received: input shape \(3, None\)"),
         (LayerNormalization, {"axis": -3}, (3, 4), "distinct axes .* Received: axis=-3"),
         (LayerNormalization, {"axis": [1, -1]}, (3, 4), r"distinct axes .* Received: axis=\[1, -1\]"),
         (LayerNormalization, {"axis": []}, (3, 4), r"distinct axes .* Received: axis=\[\]"),
-        (LayerNormalization, {}, (3, None), r"must have known lengths. Received: input shape \(3, None\)"),
+        (LayerNormalization, {}, (3, None), r"to have known lengths. Received: input shape \(3, None\)"),
         (GroupNormalization, {"groups": 1, "axis": 0}, (3, 4), "not be the first. Received: axis=0"),
         (GroupNormalization, {"groups": 1, "axis": 5}, (3, 4), "not be the first. Received: axis=5"),
         (GroupNormalization, {"groups": 3}, (3, 4), "must be a multiple"),
@@ -318,7 +319,7 @@ class ArgumentsTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, message):
             layer_class(**options).build(shape)
 
-    @parameterized.parameters(*batch_module._STATISTICS)
+    @parameterized.parameters("training", "always")
     def test_another_number_of_channels_than_the_layer_was_built_for(self, batch_statistics):
         layer = BatchNormalization(batch_statistics=batch_statistics)
         layer.build((4, 1))
@@ -326,7 +327,7 @@ class ArgumentsTest(parameterized.TestCase):
             layer(tf.ones([4, 3]))
 
     def test_mask_of_a_wrong_rank(self):
-        with self.assertRaisesRegex(ValueError, r"mask must have .* Received: mask of shape \(3, 4\)"):
+        with self.assertRaisesRegex(ValueError, r"Received: mask of shape \(3, 4\)"):
             BatchNormalization()(tf.ones([3, 4]), mask=tf.ones([3, 4], tf.bool))
 
 

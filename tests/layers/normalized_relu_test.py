@@ -59,7 +59,7 @@ class NormalizedReLUTest(parameterized.TestCase):
     @parameterized.named_parameters(
         ("settled", lambda: NormalizedReLU(scale=True), r"Received: \['scale'\]"),
         ("settled_axis", lambda: NormalizedReLU(axis=1), r"Received: \['axis'\]"),
-        ("epsilon", lambda: NormalizedReLU(epsilon=0.0), "epsilon must be positive"),
+        ("epsilon", lambda: NormalizedReLU(epsilon=0.0), "Received: epsilon=0.0"),
         ("rows_to_pool", lambda: NormalizedReLU(pool=True)(np.ones((4, 3))), "Expected feature maps"),
         ("too_small", lambda: NormalizedReLU(pool=True)(np.ones((4, 1, 3, 3))), "of at least 2 x 2 to pool"),
         ("too_narrow", lambda: NormalizedReLU(pool=True)(np.ones((4, 3, 1, 3))), "of at least 2 x 2 to pool"),

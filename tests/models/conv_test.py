@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
-from maml_tf.models import conv_net, mini_imagenet_conv, omniglot_conv
+from maml_tf.models import conv_net, gru_regressor, mini_imagenet_conv, mlp, omniglot_conv
 
 
 def block_names(parts):
@@ -92,6 +92,27 @@ class ConvNetTest(parameterized.TestCase):
         self.assertEqual(model.get_layer("norm1").output.dtype, "bfloat16")
         self.assertEqual(model.output.dtype, "float32")
 
+    @parameterized.parameters(
+        (lambda: conv_net((8, 8, 1), blocks=1, normalization="layer"),),
+        (lambda: mlp((8,), (3,)),),
+        (lambda: gru_regressor((2, 8)),),
+    )
+    def test_the_default_data_type_is_keras_own(self, build):
+        before = keras.config.dtype_policy()
+        try:
+            keras.config.set_dtype_policy("mixed_bfloat16")
+            model = build()
+            self.assertEqual({layer.compute_dtype for layer in model.layers[1:-1]}, {"bfloat16"})
+            self.assertEqual(model.output.dtype, "float32")
+            keras.config.set_dtype_policy("float64")
+            self.assertEqual({weight.dtype for weight in build().weights}, {"float64"})
+        finally:
+            keras.config.set_dtype_policy(before)
+        self.assertEqual({weight.dtype for weight in build().weights}, {"float32"})
+
+    def test_numpy_integers_are_whole_numbers(self):
+        self.assertEqual(conv_net((np.int64(8), 8, 1), ways=np.int32(3), blocks=1).output_shape, (None, 3))
+
     def test_same_seed_same_weights(self):
         weights = []
         for seed in (1, 1, 2):
@@ -102,15 +123,17 @@ class ConvNetTest(parameterized.TestCase):
         self.assertGreater(np.abs(weights[0][0] - weights[2][0]).max(), 0)
 
     @parameterized.parameters(
-        ({"input_shape": (8, 8)}, r"tuple of 3 lengths.* Received: input_shape=\(8, 8\)"),
-        ({"input_shape": (8, None, 1)}, r"Received: input_shape=\(8, None, 1\)"),
+        ({"input_shape": (8, 8)}, r"tuple of 3 sizes.* Received: input_shape=\(8, 8\)"),
+        ({"input_shape": (8, None, 1)}, r"Received: input_shape\[1\]=None"),
         ({"ways": 0}, "Received: ways=0"),
         ({"filters": -1}, "Received: filters=-1"),
         ({"blocks": 1.5}, "Received: blocks=1.5"),
-        ({"downsampling": "crop"}, "downsampling must be one of .* Received: downsampling='crop'"),
-        ({"readout": "max"}, "readout must be one of .* Received: readout='max'"),
-        ({"normalization": "group"}, "normalization must be one of .* Received: normalization='group'"),
-        ({"batch_statistics": "no"}, "batch_statistics must be one of .* Received: .*'no'"),
+        ({"ways": "5"}, "Received: ways='5'"),
+        ({"use_bias": "no"}, "Received: use_bias='no'"),
+        ({"downsampling": "crop"}, "downsampling to be one of .* Received: downsampling='crop'"),
+        ({"readout": "max"}, "readout to be one of .* Received: readout='max'"),
+        ({"normalization": "group"}, "normalization to be one of .* Received: normalization='group'"),
+        ({"batch_statistics": "no"}, "batch_statistics to be one of .* Received: .*'no'"),
         ({"downsampling": "pool"}, r"at least 16 x 16. Received: input_shape=\(8, 8, 1\)"),
     )
     def test_bad_arguments(self, options, message):

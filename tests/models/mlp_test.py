@@ -76,17 +76,17 @@ class MlpTest(parameterized.TestCase):
 
     @parameterized.parameters(
         ({"input_shape": 3}, "Received: input_shape=3"),
-        ({"input_shape": (0,)}, r"Received: input_shape=\(0,\)"),
-        ({"hidden": 40}, "Expected hidden to be a tuple of layer sizes. Received: hidden=40"),
-        ({"hidden": (40, -1)}, r"positive integers only. Received: hidden=\(40, -1\)"),
+        ({"input_shape": (0,)}, r"Received: input_shape\[0\]=0"),
+        ({"hidden": 40}, "Expected hidden to be a tuple of sizes. Received: hidden=40"),
+        ({"hidden": (40, -1)}, r"Received: hidden\[1\]=-1"),
         ({"outputs": 0}, "Received: outputs=0"),
         ({"outputs": True}, "Received: outputs=True"),
-        ({"normalization": "group"}, "normalization must be one of .* Received: normalization='group'"),
+        ({"normalization": "group"}, "normalization to be one of .* Received: normalization='group'"),
         (
             {"normalization": "batch", "batch_statistics": "never"},
-            "batch_statistics must be one of .* Received: .*'never'",
+            "batch_statistics to be one of .* Received: .*'never'",
         ),
-        ({"batch_statistics": "never"}, "batch_statistics must be one of .* Received: .*'never'"),
+        ({"batch_statistics": "never"}, "batch_statistics to be one of .* Received: .*'never'"),
     )
     def test_bad_arguments(self, options, message):
         with self.assertRaisesRegex(ValueError, message):

@@ -39,12 +39,12 @@ class GruRegressorTest(parameterized.TestCase):
         np.testing.assert_array_equal(model(np.ones((2, 5, 2))), 0)
 
     @parameterized.parameters(
-        ({"input_shape": (2,)}, r"tuple of 2 lengths.* Received: input_shape=\(2,\)"),
+        ({"input_shape": (2,)}, r"Received: input_shape=\(2,\)"),
         ({"input_shape": (5, None)}, "Received: features=None"),
         ({"input_shape": (0, 2)}, "Received: time=0"),
-        ({"units": 40}, "Expected units to be a tuple of layer sizes. Received: units=40"),
+        ({"units": 40}, "Expected units to be a tuple of sizes. Received: units=40"),
         ({"units": ()}, r"at least one recurrent layer. Received: units=\(\)"),
-        ({"units": (8, 0)}, r"Received: units=\(8, 0\)"),
+        ({"units": (8, 0)}, r"Received: units\[1\]=0"),
         ({"outputs": 0}, "Received: outputs=0"),
     )
     def test_bad_arguments(self, options, message):

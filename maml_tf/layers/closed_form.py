@@ -80,7 +80,7 @@ def normalize(x: tf.Tensor, beta: tf.Tensor, epsilon: float, *, relu: bool = Fal
 
     Example:
     >>> import tensorflow as tf
-    >>> from maml_tf.layers.normalization.closed_form import normalize
+    >>> from maml_tf.layers.closed_form import normalize
     >>> x = tf.reshape([1.0, 1.0, 1.0, 5.0], [1, 2, 2, 1])
     >>> round(float(tf.squeeze(normalize(x, tf.zeros([1]), 1e-3, relu=True, pool=True))), 2)
     1.73
