@@ -18,9 +18,7 @@ from maml_tf.configuration import define_flags, given, settings
 from maml_tf.experiments import binary
 from maml_tf.experiments.classification_config import ClassificationConfig
 
-_SETTINGS = [
-    field for name, field in settings(ClassificationConfig).items() if field.for_evaluation and name != "steps_per_call"
-]
+_SETTINGS = [field for field in settings(ClassificationConfig).values() if field.for_evaluation]
 
 flags.DEFINE_string("logdir", None, "Directory of the training: the --logdir of the binary that trained.")
 flags.DEFINE_string("pretrained", None, "Weights of the package instead of --logdir: a name of pretrained.available().")

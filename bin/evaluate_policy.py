@@ -19,9 +19,7 @@ from maml_tf.experiments import binary
 from maml_tf.experiments.meta_rl.binary import VIDEOS
 from maml_tf.experiments.meta_rl.config import MetaRLConfig
 
-_SETTINGS = [
-    field for name, field in settings(MetaRLConfig).items() if field.for_evaluation and name != "checkpoint_seconds"
-]
+_SETTINGS = [field for field in settings(MetaRLConfig).values() if field.for_evaluation]
 
 flags.DEFINE_string("logdir", None, "Directory of the training: the --logdir of the binary that trained.")
 flags.DEFINE_string("method", None, "Method whose policy is measured, by default maml.")

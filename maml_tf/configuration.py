@@ -27,6 +27,7 @@ _ROLES = {
     "evaluation": (False, True, True),
     "test": (True, True, True),
     "runtime": (True, True, False),
+    "process": (True, False, False),
 }
 
 
@@ -54,7 +55,8 @@ def setting(
         choices: The allowed strings, such as a `Registry`, or a function that returns them: what is registered later
             counts.
         role: "training": fixed once a training began. "length": a resume may change it. "evaluation": an evaluation
-            may change it. "test": both may. "runtime": both may, and no result depends on it.
+            may change it. "test": both may. "runtime": both may, and no result depends on it. "process": a resume may
+            change it, an evaluation has no use for it, and no result depends on it.
         since: The version that brought the field. Older checkpoints do not hold it, so `identity` leaves it out at
             its default.
         was: The field's earlier name in stored files.

@@ -22,6 +22,7 @@ class Config(Configuration):
     rate: float = setting(0.1, "A rate.", positive=True)
     share: float | None = setting(None, "A share.", minimum=0, maximum=1, since="0.2.0")
     folder: str | None = setting(None, "A folder.", role="runtime")
+    seconds: float = setting(1.0, "Seconds.", role="process")
     fast: bool = setting(False, "Whether to hurry.", role="evaluation")
     kind: str = setting("one", "Which kind.", choices=KINDS, role="test")
     iterations: int = setting(10, "Iterations.", role="length")
@@ -82,7 +83,7 @@ class ConfigurationTest(parameterized.TestCase):
         self.assertEqual(Late("later").kind, "later")
 
     def test_json_and_back_is_the_same(self):
-        config = Config(7, 0.5, 0.5, "a", True, "one", 3, (8, 9))
+        config = Config(7, 0.5, 0.5, "a", 2.0, True, "one", 3, (8, 9))
         self.assertEqual(from_dict(Config, json.loads(json.dumps(to_dict(config)))), config)
 
     def test_a_stored_name_from_before_is_the_field(self):
@@ -98,13 +99,13 @@ class ConfigurationTest(parameterized.TestCase):
         self.assertEqual(Config(share=0.5).identity(method="maml"), expected | {"share": 0.5})
 
     def test_results_depend_on_all_but_the_runtime(self):
-        self.assertEqual(Config(folder="a").results_identity(), Config().results_identity())
+        self.assertEqual(Config(folder="a", seconds=2.0).results_identity(), Config().results_identity())
         self.assertNotEqual(Config(iterations=7).results_identity(), Config().results_identity())
 
     def test_an_evaluation_changes_its_own_fields_alone(self):
         self.assertEqual(Config().for_evaluation({"fast": True, "folder": "a"}), Config(fast=True, folder="a"))
-        with self.assertRaisesRegex(ValueError, r"Received: \['iterations', 'ways'\]"):
-            Config().for_evaluation({"ways": 3, "iterations": 3, "fast": True})
+        with self.assertRaisesRegex(ValueError, r"Received: \['iterations', 'seconds', 'ways'\]"):
+            Config().for_evaluation({"ways": 3, "iterations": 3, "seconds": 3.0, "fast": True})
 
     def test_a_field_that_no_setting_made_is_an_error(self):
         with self.assertRaisesRegex(TypeError, "ways of Plain"):

@@ -33,7 +33,7 @@ LIGHT = (
     "maml_tf",
     "maml_tf.configuration",
     "maml_tf.experiments.classification_presets",
-    "maml_tf.experiments.meta_rl_config",
+    "maml_tf.experiments.meta_rl.config",
     "maml_tf.experiments.sinusoid.config",
     "maml_tf.methods",
     "maml_tf.registry",

@@ -77,7 +77,7 @@ class ClassificationConfig(LearnerConfig):
     validation_tasks: int = setting(200, "Tasks of a validation, the same each time.", minimum=1)
     test_tasks: int = setting(600, "Tasks of the test. (The paper: 600.)", minimum=1, role="test")
     steps_per_call: int = setting(
-        1, "Iterations of one call from Python, unrolled into one graph.", minimum=1, role="runtime"
+        1, "Iterations of one call from Python, unrolled into one graph.", minimum=1, role="process"
     )
 
     def __post_init__(self) -> None:

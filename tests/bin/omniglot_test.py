@@ -134,7 +134,7 @@ class CommandLineTest(absltest.TestCase):
         listed = {flag.removeprefix("--").removeprefix("[no]") for flag in listed}
         fields = {field.name for field in dataclasses.fields(ClassificationConfig)} - {"dataset"}
         self.assertContainsSubset(fields | {"logdir", "mode", "preset", "resume", "task_a_thread"}, listed)
-        self.assertIn("0.01 with 5 ways on original are 2.0, 2.0 and 0.05 on mean", " ".join(finished.stdout.split()))
+        self.assertIn("0.01 with 5 ways on original is 2.0, 2.0 and 0.05 on mean", " ".join(finished.stdout.split()))
 
     def test_a_folder_that_is_not_there_is_one_clear_error(self):
         with tempfile.TemporaryDirectory() as folder:

@@ -8,13 +8,12 @@ from typing import Any
 from maml_tf.configuration import Setting, define_flags, given, settings
 from maml_tf.experiments import binary
 from maml_tf.experiments.meta_rl.config import MetaRLConfig, preset, preset_fields
-from maml_tf.methods import names
 
 VIDEOS = ("gif", "mp4", "none")
 
 
 def define_meta_rl_flags(flags: Any, environments: Collection[str], videos: str = "gif") -> list[Setting]:
-    """Defines the flags of a training: method, videos, those of every training, and the configuration's.
+    """Defines the flags of a training: videos, those of every training, and the configuration's.
 
     Args:
         flags: The module `absl.flags` of the binary that defines them, or what else has its functions.
@@ -29,7 +28,6 @@ def define_meta_rl_flags(flags: Any, environments: Collection[str], videos: str 
     binary.define_training_flags(
         flags, None, "Directory for all that is written. By default runs/ and the environment's name."
     )
-    flags.DEFINE_list("method", ["maml"], f"Methods to train and evaluate: all, or of {', '.join(names('meta_rl'))}.")
     flags.DEFINE_enum("videos", videos, VIDEOS, "Format of the videos of two tasks before and after a gradient step.")
     define_flags(flags, chosen, "By default the paper's.", preset_fields(*environments))
     return chosen
@@ -50,4 +48,4 @@ def run(values: Mapping[str, Any], environment: str, chosen: Collection[Setting]
 
     config = preset(environment, **given(values, chosen))
     logdir = values["logdir"] or f"runs/{config.environment}"
-    return binary.report(experiment.run(config, values["method"], logdir, values["resume"], values["videos"]), logdir)
+    return binary.report(experiment.run(config, config.methods, logdir, values["resume"], values["videos"]), logdir)

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from maml_tf.configuration import setting
+from maml_tf.methods import names
 from maml_tf.rl.config import PolicyConfig
 from maml_tf.rl.environments import environments
 
@@ -102,7 +103,14 @@ class MetaRLConfig(PolicyConfig):
         40, "Tasks that choose the best weights and the baselines' step sizes.", minimum=1, role="evaluation"
     )
     checkpoint_seconds: float = setting(
-        30.0, "Least seconds between two checkpoints; the end of a training is always saved.", minimum=0, role="runtime"
+        30.0, "Least seconds between two checkpoints; the end of a training is always saved.", minimum=0, role="process"
+    )
+    methods: tuple[str, ...] = setting(
+        ("maml",),
+        "Methods to train and evaluate, or all.",
+        choices=lambda: (*names("meta_rl"), "all"),
+        role="process",
+        flag="method",
     )
 
     def stream(self, purpose: int) -> int:

@@ -25,7 +25,7 @@ class SinusoidConfig(Configuration):
         ("maml",),
         "Methods to train and evaluate, or all.",
         choices=lambda: (*names("sinusoid"), "all"),
-        role="runtime",
+        role="process",
         flag="method",
     )
     seed: int = setting(1, "Seed of weights and tasks.")
@@ -53,7 +53,7 @@ class SinusoidConfig(Configuration):
         None, "Training iterations between validations and checkpoints. By default about 1000.", minimum=1
     )
     checkpoint_seconds: float = setting(
-        10.0, "Least seconds between two checkpoints; the end of a training is always saved.", minimum=0, role="runtime"
+        10.0, "Least seconds between two checkpoints; the end of a training is always saved.", minimum=0, role="process"
     )
     multi_task_networks: int = setting(500, "Networks, each of one task, of the multi-task baselines.", minimum=1)
     multi_task_iterations: int = setting(

@@ -44,7 +44,7 @@ class MetaRLConfigTest(parameterized.TestCase):
 
     def test_a_resume_may_train_longer_but_not_otherwise(self):
         first = MetaRLConfig().identity(method="maml")
-        may_change = {"iterations", "test_tasks", "test_seed", "checkpoint_seconds", "tune_step_size"}
+        may_change = {"iterations", "test_tasks", "test_seed", "checkpoint_seconds", "tune_step_size", "methods"}
         fields = {field.name for field in dataclasses.fields(MetaRLConfig)}
         # Where no initial weights are given, checkpoints are those of before there was the field.
         self.assertEqual(set(first), fields - may_change - {"initial_weights"} | {"method"})
