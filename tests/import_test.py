@@ -95,7 +95,7 @@ class LazyTest(parameterized.TestCase):
     def test_configurations_and_registries_need_no_tensorflow(self):
         done = run(f"import sys, {', '.join(LIGHT)}; print(*sorted({{name.split('.')[0] for name in sys.modules}}))")
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertNoCommonElements(done.stdout.split(), ["tensorflow", "keras", "numpy"])
+        self.assertNoCommonElements(done.stdout.split(), ["tensorflow", "keras"])
 
     @parameterized.named_parameters(*((name.replace(".", "_"), name, exports) for name, exports in lazy_packages()))
     def test_every_name_is_what_its_module_defines(self, name, exports):
