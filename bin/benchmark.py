@@ -22,7 +22,7 @@ import tensorflow as tf
 from absl import app, flags
 
 import maml_tf
-from maml_tf.core.meta_gradient import TASK_MAPS
+from maml_tf.core.over_tasks import TASK_MAPS
 from maml_tf.experiments import binary
 from maml_tf.models import mini_imagenet_conv, mlp, omniglot_conv
 from maml_tf.tasks import Sinusoids

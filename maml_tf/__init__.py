@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 from maml_tf import lazy
 
 if TYPE_CHECKING:
+    from maml_tf.algorithms import Algorithm
     from maml_tf.core.adaptation import Adaptation, adapt, inner_step
-    from maml_tf.core.learned_step_sizes import LearnedStepSizes
     from maml_tf.core.selection import everything, head, matching
     from maml_tf.core.task_values import Evaluation, StepSummary
-    from maml_tf.core.update_rules import SGD, Chain, ClipByGlobalNorm, ClipByValue, UpdateRule
+    from maml_tf.core.update_rules import SGD, Chain, ClipByGlobalNorm, ClipByValue, LearnedStepSizes, UpdateRule
     from maml_tf.diagnostics.second_order import check_second_order
     from maml_tf.evaluation import Evaluator, evaluate
-    from maml_tf.meta_learner import MAML
+    from maml_tf.learner import MAML, MetaLearner
 
 __version__ = "0.1.0"
 
@@ -20,12 +20,14 @@ __all__ = [
     "MAML",
     "SGD",
     "Adaptation",
+    "Algorithm",
     "Chain",
     "ClipByGlobalNorm",
     "ClipByValue",
     "Evaluation",
     "Evaluator",
     "LearnedStepSizes",
+    "MetaLearner",
     "StepSummary",
     "UpdateRule",
     "adapt",
@@ -41,19 +43,19 @@ __getattr__, __dir__ = lazy.exports(
     __name__,
     __all__,
     (
+        "maml_tf.algorithms",
         "maml_tf.core.adaptation",
-        "maml_tf.core.learned_step_sizes",
         "maml_tf.core.selection",
         "maml_tf.core.task_values",
         "maml_tf.core.update_rules",
         "maml_tf.diagnostics.second_order",
         "maml_tf.evaluation",
         "maml_tf.layers",
-        "maml_tf.meta_learner",
+        "maml_tf.learner",
     ),
-    ("baselines", "layers", "models", "plotting", "pretrained", "rl", "tasks", "training"),
+    ("algorithms", "baselines", "layers", "models", "plotting", "pretrained", "rl", "tasks", "training"),
 )
 lazy.import_with_keras(
-    ("maml_tf.layers", "maml_tf.meta_learner"),
-    unless_importing=("maml_tf.core", "maml_tf.evaluation", "maml_tf.layers", "maml_tf.meta_learner"),
+    ("maml_tf.layers", "maml_tf.learner"),
+    unless_importing=("maml_tf.algorithms", "maml_tf.core", "maml_tf.evaluation", "maml_tf.layers", "maml_tf.learner"),
 )

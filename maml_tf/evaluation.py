@@ -11,12 +11,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from maml_tf.algorithms import Learned
+from maml_tf.checks import flag, whole_number
 from maml_tf.core import episode_checks
-from maml_tf.core.adaptation import inner_step
-from maml_tf.core.meta_batch import numbered
-from maml_tf.core.meta_gradient import over_tasks
+from maml_tf.core.faults import error_of, first_fault
+from maml_tf.core.over_tasks import numbered
+from maml_tf.core.task_loss import wrong_label
 from maml_tf.core.task_values import Evaluation
-from maml_tf.meta_learner import MAML
+from maml_tf.learner import MetaLearner
 
 Metric = Callable[[Any, Any], tf.Tensor]
 
@@ -28,36 +30,33 @@ class Evaluator:
     their number, which may exceed the number trained with.
 
     Args:
-        learner: A `maml_tf.MAML`; its current weights are read at every call and stay as they are.
+        learner: A `maml_tf.MetaLearner`, such as `maml_tf.MAML`; its current weights are read at every call and stay as
+            they are.
         metrics: Functions `(query_y, outputs) -> scalar` of one task, by name; by default the learner's own loss
             as "loss".
         divergence: Value of a metric above which a task counts as diverged; it stays in the mean.
         jit_compile: Whether to compile with XLA.
-        support_statistics: Whether the support set passes through the adapted model once more, in training mode,
-            before the query set does in inference mode: for batch normalization by the support set's statistics.
 
     Raises:
-        TypeError: If the learner is none, or the metrics are no functions by name.
+        TypeError: If `learner` is not a MetaLearner, or `metrics` is not a dictionary of functions.
     """
 
     def __init__(
         self,
-        learner: MAML,
+        learner: MetaLearner,
         metrics: Mapping[str, Metric] | None = None,
         *,
         divergence: float = math.inf,
         jit_compile: bool = False,
-        support_statistics: bool = False,
     ):
-        if not isinstance(learner, MAML):
-            raise TypeError(f"Expected a maml_tf.MAML. Received: {learner!r}")
+        if not isinstance(learner, MetaLearner):
+            raise TypeError(f"Expected a maml_tf.MetaLearner, such as maml_tf.MAML. Received: {learner!r}")
         _check_metrics({} if metrics is None else metrics)
         self.learner = learner
-        self.support_statistics = support_statistics
         self.metrics = dict(metrics or {})
         self.divergence = divergence
         # As in Keras' own steps nothing is converted by AutoGraph; looking for what to convert takes seconds.
-        compiled = {"jit_compile": jit_compile, "reduce_retracing": True, "autograph": False}
+        compiled = {"jit_compile": flag("jit_compile", jit_compile), "reduce_retracing": True, "autograph": False}
         self._evaluate = tf.function(self._evaluate_tasks, **compiled)
 
     def __call__(self, episodes: Iterable[Any], steps: int | None = None) -> Evaluation:
@@ -71,64 +70,71 @@ class Evaluator:
             An `Evaluation`.
 
         Raises:
-            ValueError: If there is no episode, an episode does not fit together, or `steps` is negative.
+            ValueError: If there is no task, an episode does not fit together or to the model, or `steps` is not a whole
+                number of at least 0.
         """
-        steps = self.learner.inner_steps if steps is None else steps
-        if steps < 0:
-            raise ValueError(f"Expected steps >= 0. Received: steps={steps}")
-        batches = [self._evaluate(episode_checks.check_data(data), tf.constant(steps)) for data in episodes]
-        if not batches:
-            raise ValueError("Expected at least one meta-batch of episodes. Received: none")
+        steps = self.learner.inner_steps if steps is None else whole_number("steps", steps, minimum=0)
+        self.learner.check_before_step()
+        batches = []
+        for data in episodes:
+            measured, fault = self._evaluate(episode_checks.check_data(data), tf.constant(steps))
+            if error := error_of(fault.numpy()):
+                raise error
+            batches.append(measured)
+        if not any(next(iter(batch.values())).shape[1] for batch in batches):
+            raise ValueError(f"Expected episodes of at least one task. Received: {len(batches)} meta-batches without")
         values = {name: [np.asarray(batch[name], np.float64) for batch in batches] for name in batches[0]}
         return Evaluation(
             {name: np.concatenate(of_batches, axis=1) for name, of_batches in values.items()}, self.divergence
         )
 
     def _evaluate_tasks(self, data, steps):
-        """Returns the metrics [steps + 1, tasks, ...] by name."""
+        """Returns the metrics [steps + 1, tasks, ...] by name, and the first fault."""
         (support_x, support_y, query_x), query_y = data
         sets = (support_x, support_y), (query_x, query_y)
-        tasks, params = self.learner.tasks, self.learner.tasks.parameters()
+        learner, theta = self.learner, self.learner.meta_parameters()
+        algorithm, functions = learner.algorithm, learner.task_functions
+
+        def over_tasks(function, *tasks):
+            return learner.over_tasks(lambda task: function(*task), tasks)
 
         def begin(number, sets):
             # Under XLA tf.vectorized_map cannot return a tensor that was made outside.
-            learned = tf.nest.map_structure(tf.identity, (tasks.adapted(params), tasks.functional.state(number)))
-            return learned, self._measure(params, learned, sets)
+            learned = tf.nest.map_structure(tf.identity, algorithm.begin(functions, theta, number, sets[0]))
+            return learned, self._measure(theta, learned, sets)
 
         def advance(step, learned, sets):
-            (adapted, state), (support, _) = learned, sets
-            result = inner_step(tasks.objective(params), adapted, support, tasks.update_rule, step=step, state=state)
-            learned = result.params, result.state
-            return learned, self._measure(params, learned, sets)
+            learned = algorithm.advance(functions, theta, Learned(*learned), sets[0], step)
+            return learned, self._measure(theta, learned, sets)
 
-        def next_row(step, learned, rows):
-            learned, measured = self._over_tasks(functools.partial(advance, step), learned, sets)
-            return step + 1, learned, {name: row.write(step + 1, measured[name]) for name, row in rows.items()}
+        def next_row(step, learned, fault, rows):
+            learned, (measured, faults) = over_tasks(functools.partial(advance, step), learned, sets)
+            rows = {name: row.write(step + 1, measured[name]) for name, row in rows.items()}
+            return step + 1, learned, faults, rows
 
-        learned, measured = self._over_tasks(begin, *numbered(sets))
+        learned, (measured, faults) = over_tasks(begin, *numbered(sets))
         rows = {
             name: tf.TensorArray(value.dtype, steps + 1, element_shape=value.shape).write(0, value)
             for name, value in measured.items()
         }
-        start = (tf.constant(0), learned, rows)
-        *_, rows = tf.while_loop(lambda step, *_: step < steps, next_row, start, parallel_iterations=1)
-        return {name: row.stack() for name, row in rows.items()}
+        start = (tf.constant(0), learned, faults, rows)
+        *_, faults, rows = tf.while_loop(lambda step, *_: step < steps, next_row, start, parallel_iterations=1)
+        fault = first_fault(faults, sizes=episode_checks.size_faults(*data))
+        return {name: row.stack() for name, row in rows.items()}, fault
 
-    def _over_tasks(self, function, *tasks):
-        way = {"task_map": self.learner.task_map, "parallel_tasks": self.learner.parallel_tasks}
-        return over_tasks(lambda task: function(*task), tasks, **way)
-
-    def _measure(self, params, learned, sets):
-        (adapted, state), (support, (query_x, query_y)), tasks = learned, sets, self.learner.tasks
-        params = {**params, **adapted}
-        if self.support_statistics:
-            *_, state = tasks.loss(params, state, *support, training=True)
-        loss, outputs, _ = tasks.loss(params, state, query_x, query_y, training=False)
-        return {name: metric(query_y, outputs) for name, metric in self.metrics.items()} or {"loss": loss}
+    def _measure(self, theta, learned, sets):
+        """Returns a task's metrics by name and its faults, [2, 3]."""
+        (support, (query_x, query_y)), functions = sets, self.learner.task_functions
+        state = functions.settle({**theta.model, **learned.params}, learned.state, support)
+        learned = Learned(learned.params, state)
+        output = self.learner.algorithm.predict(functions, theta, learned, query_x, training=False)
+        query = functions.loss_of(output, query_y)
+        metrics = {name: metric(query_y, query.outputs) for name, metric in self.metrics.items()}
+        return metrics or {"loss": query.loss}, tf.stack([state.fault, query.fault])
 
 
 def evaluate(
-    learner: MAML,
+    learner: MetaLearner,
     episodes: Iterable[Any],
     steps: int | None = None,
     *,
@@ -139,7 +145,7 @@ def evaluate(
     """Adapts the learner to each task and measures it on the query set before and after every inner step.
 
     Args:
-        learner: A `maml_tf.MAML`; it stays as it is.
+        learner: A `maml_tf.MetaLearner`, such as `maml_tf.MAML`; it stays as it is.
         episodes: Meta-batches `((support_x, support_y, query_x), query_y)`, each with a leading task axis: a
             `tf.data.Dataset` or any finite iterable.
         steps: Number of inner steps, by default the learner's; it may exceed the number trained with.
@@ -152,8 +158,9 @@ def evaluate(
         An `Evaluation`.
 
     Raises:
-        TypeError: If the learner is none, or the metrics are no functions by name.
-        ValueError: If there is no episode, an episode does not fit together, or `steps` is negative.
+        TypeError: If `learner` is not a MetaLearner, or `metrics` is not a dictionary of functions.
+        ValueError: If there is no task, an episode does not fit together or to the model, or `steps` is not a whole
+            number of at least 0.
 
     Source: Finn, Abbeel and Levine (2017), Section 5: mean and 95 % confidence interval over test tasks.
 
@@ -188,16 +195,20 @@ def accuracy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         logits: [examples, ways].
 
     Returns:
-        A float32 scalar between 0 and 1.
+        A float32 scalar between 0 and 1; in a graph NaN where a label is not a whole number from 0 to `ways - 1`.
 
     Raises:
-        ValueError: If there is not one label for each example, as where targets are one-hot.
+        ValueError: If there is not one label for each example, as where targets are one-hot; eagerly, if a label is
+            out of range.
     """
     targets, logits = tf.convert_to_tensor(targets), tf.convert_to_tensor(logits)
     if None not in (labels := targets.shape.num_elements(), logits.shape[0]) and labels != logits.shape[0]:
         raise ValueError(
             f"Expected one integer label for each example. Received: targets {targets.shape}, logits {logits.shape}"
         )
+    fault = wrong_label(targets, tf.shape(logits)[-1])
+    if tf.executing_eagerly() and (error := error_of(first_fault(tf.stack([[tf.zeros_like(fault), fault]])).numpy())):
+        raise error
     targets = tf.cast(tf.reshape(targets, [-1]), tf.int64)
     correct = tf.equal(tf.argmax(logits, axis=-1), targets)
-    return tf.reduce_mean(tf.cast(correct, tf.float32))
+    return tf.where(fault[0] > 0, tf.constant(float("nan")), tf.reduce_mean(tf.cast(correct, tf.float32)))

@@ -6,7 +6,7 @@ import tensorflow as tf
 from absl.testing import absltest, parameterized
 
 import maml_tf
-from maml_tf.core.meta_gradient import over_tasks
+from maml_tf.core.over_tasks import over_tasks
 from maml_tf.evaluation import Evaluator, accuracy, evaluate
 from maml_tf.models import mlp
 from tests.conformance import registry

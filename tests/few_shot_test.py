@@ -67,20 +67,20 @@ class BuildLearnerTest(parameterized.TestCase):
     )
     def test_only_the_context_adapts_with_one(self, fields, shape):
         learner = build_learner(small(adapted="context", context=2, **fields))
-        [name] = learner.tasks.adapted_names
+        [name] = learner.task_functions.adapted_names
         self.assertIn("context", name)
         self.assertEqual(learner.model.input_shape, (None, *shape))
-        self.assertEqual(learner.tasks.parameters()[name].shape, (*shape[:2], 2))
+        self.assertEqual(learner.task_functions.parameters()[name].shape, (*shape[:2], 2))
 
     def test_the_offsets_of_batch_normalization_do_not_adapt_in_the_originals_way(self):
         learner = build_learner(small(adapted="weights"))
-        names = {"/".join(name.split("/")[-2:]) for name in learner.tasks.adapted_names}
+        names = {"/".join(name.split("/")[-2:]) for name in learner.task_functions.adapted_names}
         kernels = {f"{layer}/kernel" for layer in ("conv1", "conv2", "conv3", "conv4", "head")}
         self.assertEqual(names, {*kernels, "head/bias"})
 
     def test_only_the_head_adapts_in_anil(self):
         learner = build_learner(small(adapted="head"))
-        self.assertEqual([name.rpartition("/")[2] for name in learner.tasks.adapted_names], ["kernel", "bias"])
+        self.assertEqual([name.rpartition("/")[2] for name in learner.task_functions.adapted_names], ["kernel", "bias"])
 
     @parameterized.parameters(("weight", 10), ("layer", 9), ("layer_and_step", 9))
     def test_step_sizes_can_be_learned(self, granularity, count):
@@ -103,13 +103,9 @@ class BuildLearnerTest(parameterized.TestCase):
         values = evaluator([((support[None], labels[None], query[None]), labels[None])], 1).values
         for steps, [measured] in enumerate(values["logit"]):
             model = learner.adapt(support, labels, steps)
-            # The batch norm layers remember the last batch in training mode.
-            model(support, training=True)
             alone, together = model(query[2:3], training=False)[0, 1], model(query, training=False)[2, 1]
             np.testing.assert_allclose(alone, measured, rtol=1e-4)
             np.testing.assert_allclose(together, measured, rtol=1e-4)
-        for statistics in ("transductive", "running"):
-            self.assertFalse(build_evaluator(learner, small(batch_statistics=statistics)).support_statistics)
 
     def test_batch_statistics_are_those_of_the_batch_at_meta_test_too(self):
         images = np.random.default_rng(0).random((5, 28, 28, 1), np.float32)

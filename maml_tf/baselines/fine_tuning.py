@@ -11,7 +11,7 @@ from absl import logging
 
 from maml_tf.core.selection import Selection, everything
 from maml_tf.evaluation import Evaluator, Metric
-from maml_tf.meta_learner import MAML
+from maml_tf.learner import MAML
 
 STEP_SIZES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
 
@@ -25,7 +25,6 @@ def tune_step_size(
     *,
     adapted: Selection = everything,
     error: Metric | None = None,
-    support_statistics: bool = False,
 ) -> list[tuple[float, np.ndarray]]:
     """Chooses the step size with the least error on validation tasks, averaged over the steps from 1 to `steps`.
 
@@ -40,7 +39,6 @@ def tune_step_size(
         adapted: Which variables the steps change, as for `maml_tf.MAML`.
         error: Function `(query_y, outputs) -> scalar` of one task, such as the share of wrongly classified examples;
             the loss by default.
-        support_statistics: As for `maml_tf.evaluation.Evaluator`.
 
     Returns:
         For each set, the chosen step size and the mean error of every candidate, [step sizes].
@@ -67,7 +65,7 @@ def tune_step_size(
     for row, step_size in enumerate(step_sizes):
         learner = MAML(model, loss, step_size, first_order=True, adapted=adapted)
         for column, tasks in enumerate(episodes):
-            evaluation = Evaluator(learner, metrics, support_statistics=support_statistics)(tasks, steps)
+            evaluation = Evaluator(learner, metrics)(tasks, steps)
             (values,) = evaluation.values.values()
             with np.errstate(invalid="ignore", over="ignore"):
                 mean = values[1:].mean()

@@ -14,16 +14,12 @@ from maml_tf.core.functional import FunctionalModel
 from maml_tf.core.task_values import Evaluation
 
 
-def nearest_neighbour(
-    features: keras.Model, episodes: Iterable[Any], *, support_statistics: bool = False
-) -> Evaluation:
+def nearest_neighbour(features: keras.Model, episodes: Iterable[Any]) -> Evaluation:
     """Measures the accuracy of nearest neighbours, by the cosine of the angle between features.
 
     Args:
         features: A model from inputs [examples, ...] to features [examples, features].
         episodes: Meta-batches `((support_x, support_y, query_x), query_y)`, each with a leading task axis.
-        support_statistics: Whether batch normalization uses the support set's statistics for both sets: the support
-            set passes through the model in training mode first.
 
     Returns:
         An `Evaluation` of the metric "accuracy" at step 0.
@@ -48,7 +44,7 @@ def nearest_neighbour(
     def measure(task):
         (support_x, support_y, query_x), query_y = task
         params, state = model.parameters(), model.state()
-        if support_statistics:
+        if any(model.last_batch_statistics()):
             state = model(params, state, support_x, training=True).state
         support, query = (
             tf.linalg.l2_normalize(model(params, state, x, training=False).outputs, axis=-1)

@@ -41,12 +41,14 @@ class Adaptation(NamedTuple):
         path: The parameters before the first step and after each step: `len(batches) + 1` entries.
         losses: The loss before each step: `len(batches)` scalars.
         state: What the objective threaded through the steps (batch-norm statistics, dropout seeds), or None.
+        states: The state before the first step and after each step, beside `path`.
     """
 
     params: Params
     path: tuple[Params, ...]
     losses: tuple[tf.Tensor, ...]
     state: Any
+    states: tuple[Any, ...]
 
 
 def inner_step(
@@ -136,14 +138,15 @@ def adapt(
     >>> [float(params["w"][0]) for params in adaptation.path]
     [0.0, 0.5, 0.75]
     """
-    path, losses = [params], []
+    path, losses, states = [params], [], [state]
     for step, batch in enumerate(batches):
         params, loss, state = inner_step(
             objective, params, batch, update_rule, step=step, first_order=first_order, state=state
         )
         path.append(params)
         losses.append(loss)
-    return Adaptation(params, tuple(path), tuple(losses), state)
+        states.append(state)
+    return Adaptation(params, tuple(path), tuple(losses), state, tuple(states))
 
 
 def require_gradients(gradients: Params, kind: str, remedy: str) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from maml_tf.core.faults import EXAMPLES, TASKS, fault_of_set
+
 _FORM = "((support_x, support_y, query_x), query_y), each with a leading task axis"
 
 
@@ -27,7 +29,7 @@ def check_data(data: Any) -> Any:
     if data[1] is None:
         raise ValueError(f"Expected data of the form {_FORM}. Received: no query_y")
     inputs = check_inputs(data[0])
-    query_y = tf.nest.map_structure(tf.convert_to_tensor, data[1])
+    query_y = as_tensors(data[1])
     _check_examples("query", inputs[2], query_y, axis=1)
     return inputs, query_y
 
@@ -46,7 +48,7 @@ def check_inputs(inputs: Any) -> Any:
     """
     if not (isinstance(inputs, (tuple, list)) and len(inputs) == 3):
         raise ValueError(f"Expected inputs (support_x, support_y, query_x). Received: {_describe(inputs)}")
-    support_x, support_y, query_x = inputs = tf.nest.map_structure(tf.convert_to_tensor, tuple(inputs))
+    support_x, support_y, query_x = inputs = tuple(as_tensors(part) for part in inputs)
     _check_examples("support", support_x, support_y, axis=1)
     tasks = {leaf.shape[0] for leaf in tf.nest.flatten((support_x, support_y, query_x))} - {None}
     if len(tasks) > 1 or 0 in tasks:
@@ -70,9 +72,55 @@ def check_support(support_x: Any, support_y: Any) -> tuple[Any, Any]:
     Raises:
         ValueError: If it is empty or does not fit together.
     """
-    support = tf.nest.map_structure(tf.convert_to_tensor, (support_x, support_y))
+    support = as_tensors(support_x), as_tensors(support_y)
     _check_examples("support", *support, axis=0)
     return support
+
+
+def as_tensors(nest: Any) -> Any:
+    """Turns a nest of arrays into one of tensors; a list of plain numbers, or of such lists, is one array."""
+    if isinstance(nest, list) and all(isinstance(leaf, (int, float)) for leaf in tf.nest.flatten(nest)):
+        return tf.convert_to_tensor(nest)
+    if isinstance(nest, dict):
+        return {key: as_tensors(value) for key, value in nest.items()}
+    if isinstance(nest, (list, tuple)):
+        parts = [as_tensors(part) for part in nest]
+        return type(nest)(*parts) if hasattr(nest, "_fields") else type(nest)(parts)
+    return tf.nest.map_structure(tf.convert_to_tensor, nest)
+
+
+def size_faults(inputs: Any, query_y: Any = None) -> list[tf.Tensor]:
+    """Compares the sizes that are known only when a graph runs; those known before are checked by `check_data`.
+
+    Args:
+        inputs: `(support_x, support_y, query_x)`, tensors.
+        query_y: The query set's targets, or None.
+
+    Returns:
+        Faults as `maml_tf.core.faults.first_fault` takes them; none where every size is known.
+    """
+    support_x, support_y, query_x = inputs
+    every = tf.nest.flatten((support_x, support_y, query_x, [] if query_y is None else query_y))
+    sets = [tf.nest.flatten((support_x, support_y))]
+    if query_y is not None:
+        sets.append(tf.nest.flatten((query_x, query_y)))
+    compared = [(TASKS, 0, every), *((EXAMPLES, 1, leaves) for leaves in sets)]
+    faults = []
+    for kind, axis, (first, *others) in compared:
+        for other in others:
+            if first.shape.rank is None or other.shape.rank is None or None in (first.shape[axis], other.shape[axis]):
+                expected, received = tf.shape(first)[axis], tf.shape(other)[axis]
+                faults.append(fault_of_set(kind, expected != received, received, expected))
+    return faults
+
+
+def of_same_tasks(nest: Any) -> Any:
+    """Cuts tensors [tasks, ...] to the least number of tasks, lest a map fails before `size_faults` says why."""
+    leaves = tf.nest.flatten(nest)
+    if all(leaf.shape.rank is not None and leaf.shape[0] is not None for leaf in leaves):
+        return nest
+    tasks = tf.reduce_min(tf.stack([tf.shape(leaf)[0] for leaf in leaves]))
+    return tf.nest.map_structure(lambda leaf: leaf[:tasks], nest)
 
 
 def without_sample_weight(data: Any) -> Any:
@@ -95,6 +143,9 @@ def without_sample_weight(data: Any) -> Any:
 
 def _check_examples(kind: str, inputs: Any, targets: Any, axis: int) -> None:
     leaves = tf.nest.flatten((inputs, targets))
+    for leaf in leaves:
+        if leaf.dtype.is_complex:
+            raise ValueError(f"Expected {kind} inputs and targets of real numbers. Received: {leaf.dtype.name}")
     if any(leaf.shape.rank is not None and leaf.shape.rank <= axis for leaf in leaves):
         raise ValueError(
             f"Expected {kind} arrays with axes {'[tasks, examples, ...]' if axis else '[examples, ...]'}. "

@@ -108,6 +108,27 @@ class FunctionalModel:
             values.append(value)
         return values
 
+    def parts(self) -> tuple[int, ...]:
+        """Identifies the layers and the trainable variables there are now, to tell a change of the model."""
+        layers = layers_of(self.model)
+        return (*(id(layer) for layer in layers), *(id(variable) for variable in self.model.trainable_variables))
+
+    def last_batch_statistics(self) -> list[bool]:
+        """Tells which non-trainable variables hold the statistics of the last batch alone.
+
+        These are the moving averages of batch normalization with momentum 0.
+
+        Returns:
+            A flag for each variable, in the model's order.
+        """
+        kept = {
+            id(variable)
+            for layer in layers_of(self.model)
+            if isinstance(layer, keras.layers.BatchNormalization) and layer.momentum == 0 and layer.trainable
+            for variable in layer.non_trainable_variables
+        }
+        return [id(variable) in kept for variable in self.model.non_trainable_variables]
+
     def __call__(self, params: dict[str, tf.Tensor], state: Sequence[tf.Tensor], inputs: Any, training: bool):
         """Calls the model without changing it, its variables or its inputs: safe in threads.
 

@@ -1,18 +1,54 @@
-"""A Keras loss as the scalar loss of one task."""
+"""A Keras loss as the scalar loss of one task, which knows wrong targets."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from maml_tf.core.faults import LABEL, TARGETS, fault_of_set, first_of, no_fault
 from maml_tf.core.functional import total
 from maml_tf.core.keras_interface import mask_of
 
+# Keras' losses that compare targets with predictions element by element, and would broadcast one to the other.
+_ELEMENTWISE = (
+    "mean_squared_error", "mean_absolute_error", "mean_absolute_percentage_error", "mean_squared_logarithmic_error",
+    "cosine_similarity", "huber", "log_cosh", "hinge", "squared_hinge", "categorical_hinge", "kl_divergence", "poisson",
+    "binary_crossentropy", "binary_focal_crossentropy", "categorical_crossentropy", "categorical_focal_crossentropy",
+    "dice", "tversky",
+)  # fmt: skip
+_SPARSE = "sparse_categorical_crossentropy"
 
-def as_task_loss(loss: Any) -> Callable[[Any, Any], tf.Tensor]:
+
+class TaskLoss:
+    """A task's loss, a function `(y_true, y_pred) -> scalar`, that also finds targets which do not fit.
+
+    Args:
+        function: The loss.
+        fault: A function `(y_true, y_pred) -> float64 [3]`, see `maml_tf.core.faults`, or None where all that could be
+            wrong is known to be right.
+    """
+
+    def __init__(self, function: Callable[[Any, Any], tf.Tensor], fault: Callable[[Any, Any], tf.Tensor | None]):
+        self._function = function
+        self.fault = fault
+
+    def __call__(self, y_true: Any, y_pred: Any) -> tf.Tensor:
+        return self._function(y_true, y_pred)
+
+    def checked(self, y_true: Any, y_pred: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """Computes the loss, which is NaN where targets are at fault, and the fault, float64 [3]."""
+        fault = self.fault(y_true, y_pred)
+        loss = self(y_true, y_pred)
+        if fault is None:
+            return loss, no_fault()
+        return tf.where(fault[0] > 0, tf.constant(float("nan"), loss.dtype), loss), fault
+
+
+def as_task_loss(loss: Any) -> TaskLoss:
     """Makes a function `(y_true, y_pred) -> scalar` from whatever Keras accepts as a loss.
 
     The values of a task's examples are averaged, or summed where a Keras loss says reduction="sum", in the
@@ -39,16 +75,137 @@ def as_task_loss(loss: Any) -> Callable[[Any, Any], tf.Tensor]:
     if loss is None:
         raise ValueError("Expected a loss: a Keras loss name, a keras.losses.Loss or a function. Received: None")
     if isinstance(loss, (list, tuple, dict)):
-        return _SumOfLosses(_for_each(as_task_loss, loss))
+        several = _SumOfLosses(_for_each(as_task_loss, loss))
+        return TaskLoss(several, several.fault)
     resolved = keras.losses.get(loss)
     of_one = _of_keras(resolved) if isinstance(resolved, keras.losses.Loss) else _of_function(resolved)
+    sparse = _sparse_arguments(resolved)
+    if sparse is not None:
+        fault_of_one = functools.partial(_sparse_fault, **sparse)
+        of_one = _with_labels_in_range(of_one, **sparse)
+    else:
+        fault_of_one = _elementwise_fault if _name(resolved) in _ELEMENTWISE else lambda y_true, y_pred: None
 
     def of_each(y_true: Any, y_pred: Any) -> tf.Tensor:
         if isinstance(y_pred, (list, tuple, dict)):
-            return _SumOfLosses(_for_each(lambda _: of_each, y_pred))(y_true, y_pred)
+            return _SumOfLosses(_for_each(lambda _: loss_of_each, y_pred))(y_true, y_pred)
         return of_one(y_true, y_pred)
 
-    return of_each
+    def fault(y_true: Any, y_pred: Any) -> tf.Tensor | None:
+        if isinstance(y_pred, (list, tuple, dict)):
+            return _SumOfLosses(_for_each(lambda _: loss_of_each, y_pred)).fault(y_true, y_pred)
+        return fault_of_one(y_true, y_pred)
+
+    loss_of_each = TaskLoss(of_each, fault)
+    return loss_of_each
+
+
+def wrong_label(labels: tf.Tensor, classes: int | tf.Tensor, shown: tf.Tensor | None = None) -> tf.Tensor:
+    """Looks for a label that is not a whole number from 0 to `classes - 1`.
+
+    Args:
+        labels: Numbers of any shape.
+        classes: Number of classes.
+        shown: Boolean tensor of the labels' shape: false where a label does not count; None where all do.
+
+    Returns:
+        A fault, float64 [3]: the first such label, and the number of classes.
+    """
+    labels = tf.cast(labels, tf.float64)
+    classes = tf.cast(classes, tf.float64)
+    # Written so that NaN, which compares as false, is wrong.
+    wrong = ~((labels >= 0) & (labels < classes) & (labels == tf.floor(labels)))
+    if shown is not None:
+        wrong &= shown
+    # One more, right, so that there is a first one where there are no examples.
+    wrong = tf.concat([tf.reshape(wrong, [-1]), [False]], axis=0)
+    label = tf.gather(tf.concat([tf.reshape(labels, [-1]), [0.0]], axis=0), tf.argmax(tf.cast(wrong, tf.int8)))
+    return fault_of_set(LABEL, tf.reduce_any(wrong), label, classes)
+
+
+def _name(loss: Any) -> str:
+    """Returns the name of the function behind a loss of Keras' own; of others, which know for themselves, none."""
+    function = getattr(loss, "fn", loss)
+    if isinstance(function, functools.partial):
+        function = function.func
+    own = getattr(function, "__module__", "").startswith("keras.")
+    return getattr(function, "__name__", "") if own else ""
+
+
+def _sparse_arguments(loss: Any) -> dict[str, Any] | None:
+    """Returns what a loss with integer labels ignores and where its classes lie; None for another loss."""
+    if _name(loss) != _SPARSE:
+        return None
+    given = loss.get_config() if isinstance(loss, keras.losses.Loss) else getattr(loss, "keywords", {})
+    return {"ignore_class": given.get("ignore_class"), "axis": given.get("axis", -1)}
+
+
+def _with_labels_in_range(
+    loss: Callable[[Any, Any], tf.Tensor], ignore_class: int | None, axis: int
+) -> Callable[[Any, Any], tf.Tensor]:
+    """Gives the loss 0 for labels that are not a class, for which it has no finite gradient."""
+
+    def of_labels_in_range(y_true: Any, y_pred: tf.Tensor) -> tf.Tensor:
+        y_true = tf.convert_to_tensor(y_true)
+        classes = tf.cast(y_pred.shape[axis] or tf.shape(y_pred)[axis], y_true.dtype)
+        kept = (y_true >= 0) & (y_true < classes)
+        if ignore_class is not None:
+            kept |= y_true == tf.cast(ignore_class, y_true.dtype)
+        return loss(tf.where(kept, y_true, tf.zeros_like(y_true)), y_pred)
+
+    return of_labels_in_range
+
+
+def _sparse_fault(y_true: Any, y_pred: tf.Tensor, ignore_class: int | None, axis: int) -> tf.Tensor | None:
+    y_true = tf.convert_to_tensor(y_true)
+    if y_pred.shape.rank is None or y_true.shape.rank is None:
+        return None
+    if axis % y_pred.shape.rank != y_pred.shape.rank - 1:
+        shapes = None
+    else:
+        if y_true.shape.rank == y_pred.shape.rank and y_true.shape[-1] == 1:
+            y_true = tf.squeeze(y_true, axis=-1)
+        shapes = _shape_fault(y_true, y_pred, y_pred.shape.rank - 1)
+    shown = None if ignore_class is None else y_true != tf.cast(ignore_class, y_true.dtype)
+    mask = mask_of(y_pred)
+    if mask is not None and y_true.shape.rank == mask.shape.rank:
+        shown = mask if shown is None else shown & mask
+    classes = y_pred.shape[axis] or tf.shape(y_pred)[axis]
+    labels = wrong_label(y_true, classes, shown)
+    return labels if shapes is None else first_of(shapes, labels)
+
+
+def _elementwise_fault(y_true: Any, y_pred: tf.Tensor) -> tf.Tensor | None:
+    y_true = tf.convert_to_tensor(y_true)
+    if y_pred.shape.rank is None or y_true.shape.rank is None:
+        return None
+    # Keras takes [examples] and [examples, 1] for the same.
+    if y_true.shape.rank == y_pred.shape.rank + 1 and y_true.shape[-1] == 1:
+        y_true = tf.squeeze(y_true, axis=-1)
+    elif y_pred.shape.rank == y_true.shape.rank + 1 and y_pred.shape[-1] == 1:
+        y_pred = tf.squeeze(y_pred, axis=-1)
+    return _shape_fault(y_true, y_pred, y_pred.shape.rank)
+
+
+def _shape_fault(y_true: tf.Tensor, y_pred: tf.Tensor, axes: int) -> tf.Tensor | None:
+    """Compares the lengths of the first axes: now where they are known, else in the graph."""
+    given, expected = y_true.shape.as_list(), y_pred.shape.as_list()[:axes]
+    known = zip(given, expected, strict=False)
+    if len(given) != axes or any(None not in pair and pair[0] != pair[1] for pair in known):
+        raise ValueError(
+            f"Expected targets of shape {expected}, one for each of a task's predictions of shape "
+            f"{y_pred.shape.as_list()}. Received: targets of shape {given}"
+        )
+    faults = [
+        fault_of_set(TARGETS, tf.shape(y_true)[axis] != tf.shape(y_pred)[axis], *_lengths(y_true, y_pred, axis))
+        for axis in range(axes)
+        if None in (given[axis], expected[axis])
+    ]
+    return first_of(*faults) if faults else None
+
+
+def _lengths(y_true: tf.Tensor, y_pred: tf.Tensor, axis: int) -> tuple[tf.Tensor, tf.Tensor]:
+    return tf.shape(y_true)[axis], tf.shape(y_pred)[axis]
 
 
 def _of_keras(loss: keras.losses.Loss) -> Callable[[Any, Any], tf.Tensor]:
@@ -100,6 +257,14 @@ class _SumOfLosses:
                     f"Received: losses {_form(self.losses)} for {what} {_form(nest)}"
                 )
         return total([self.losses[key](y_true[key], y_pred[key]) for key in keys])
+
+    def fault(self, y_true: Any, y_pred: Any) -> tf.Tensor | None:
+        if not (self._fits(y_true) and self._fits(y_pred)):
+            return None  # The call says so.
+        keys = self.losses if isinstance(self.losses, dict) else range(len(self.losses))
+        found = [self.losses[key].fault(y_true[key], y_pred[key]) for key in keys]
+        found = [fault for fault in found if fault is not None]
+        return first_of(*found) if found else None
 
     def _fits(self, nest: Any) -> bool:
         if isinstance(self.losses, dict):

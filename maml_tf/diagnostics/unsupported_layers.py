@@ -58,15 +58,15 @@ def _unsupported_in(layer: keras.layers.Layer) -> Iterator[UnsupportedLayer]:
         yield from _unsupported_in(inner)
 
 
-def warn_of_unsupported_layers(model: keras.Model) -> None:
-    """Warns once, naming every layer known to break exact meta-gradients."""
+def warn_of_unsupported_layers(model: keras.Model, stacklevel: int = 2) -> None:
+    """Warns once, naming every layer known to break exact meta-gradients; `stacklevel` is that of `warnings.warn`."""
     unsupported = unsupported_layers(model)
     if unsupported:
         listed = "; ".join(f"{found.layer}: {found.reason}" for found in unsupported)
         warnings.warn(
             f"The exact meta-gradient will be wrong or unavailable through these layers: {listed}. See "
             "maml_tf.check_second_order.",
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
 
 

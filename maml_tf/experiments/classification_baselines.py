@@ -15,7 +15,7 @@ from maml_tf.evaluation import accuracy
 from maml_tf.experiments.classification_config import ClassificationConfig
 from maml_tf.experiments.image_data import turned_classes
 from maml_tf.few_shot.learner import ADAPTED, build_evaluator, task_loss
-from maml_tf.meta_learner import MAML
+from maml_tf.learner import MAML
 from maml_tf.tasks.datasets import SplitClasses
 
 STEP_SIZES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -53,16 +53,14 @@ def evaluate_baselines(
     # By accuracy, which the tables report: on Omniglot the loss chooses some that are right 3 to 6 % less often.
     [(step_size, errors)] = tune_step_size(
         network, task_loss(), [validation], config.evaluation_steps, STEP_SIZES,
-        adapted=adapted, error=_error_rate, support_statistics=config.support_statistics,
+        adapted=adapted, error=_error_rate,
     )  # fmt: skip
     tried = ", ".join(f"{1 - error:.3g} with {size:g}" for size, error in zip(STEP_SIZES, errors, strict=True))
     logging.info("step size %g; mean accuracies on validation tasks: %s", step_size, tried)
     tuned = MAML(network, task_loss(), step_size, first_order=True, adapted=adapted)
     evaluations = {config.label: build_evaluator(tuned, config)(episodes, config.evaluation_steps)}
     suffix = "" if config.method == "pretrained" else f"_{config.method}"
-    evaluations[f"nearest_neighbour{suffix}"] = nearest_neighbour(
-        feature_model(network), episodes, support_statistics=config.support_statistics
-    )
+    evaluations[f"nearest_neighbour{suffix}"] = nearest_neighbour(feature_model(network), episodes)
     return evaluations, {"loss_scale": "mean", "inner_learning_rate_on_the_mean": step_size}
 
 

@@ -13,7 +13,7 @@ import keras
 from maml_tf.configuration import differences, from_dict, to_dict
 from maml_tf.experiments.classification_config import ClassificationConfig
 from maml_tf.few_shot.learner import build_learner, learner_with_weights
-from maml_tf.meta_learner import MAML
+from maml_tf.learner import MAML
 from maml_tf.results import CONFIG, WEIGHTS, file_digest
 from maml_tf.training import read_json, save_atomically, writable_directory, write_atomically
 

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from maml_tf.evaluation import Evaluator
-from maml_tf.meta_learner import MAML
+from maml_tf.learner import MAML
 from maml_tf.plotting import episode_predictions, figure_to_image
 
 

@@ -84,8 +84,3 @@ class LearnerConfig(Configuration):
     def mean_step_size(self) -> float:
         """The inner step size on the mean cross-entropy."""
         return self.inner_learning_rate * (self.ways if self.loss_scale == "original" else 1)
-
-    @property
-    def support_statistics(self) -> bool:
-        """Whether batch normalization in the test uses the support examples' statistics."""
-        return self.batch_statistics == "support"

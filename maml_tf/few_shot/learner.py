@@ -7,11 +7,11 @@ import os
 import keras
 
 from maml_tf.core import selection
-from maml_tf.core.learned_step_sizes import LearnedStepSizes
+from maml_tf.core.update_rules import LearnedStepSizes
 from maml_tf.evaluation import Evaluator, accuracy
 from maml_tf.few_shot.config import LearnerConfig
 from maml_tf.layers import ContextVector
-from maml_tf.meta_learner import MAML
+from maml_tf.learner import MAML
 from maml_tf.models import mini_imagenet_conv, omniglot_conv, omniglot_dense
 from maml_tf.training import load_weights
 
@@ -103,7 +103,7 @@ def build_evaluator(learner: MAML, config: LearnerConfig) -> Evaluator:
     Returns:
         An evaluator of the metric "accuracy".
     """
-    return Evaluator(learner, {"accuracy": accuracy}, support_statistics=config.support_statistics)
+    return Evaluator(learner, {"accuracy": accuracy})
 
 
 def learner_with_weights(path: str | os.PathLike[str], trained: LearnerConfig, config: LearnerConfig) -> MAML:

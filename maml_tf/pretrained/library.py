@@ -14,7 +14,7 @@ import keras
 from maml_tf.configuration import Config, from_dict, settings
 from maml_tf.few_shot.config import LearnerConfig
 from maml_tf.few_shot.learner import learner_with_weights
-from maml_tf.meta_learner import MAML
+from maml_tf.learner import MAML
 from maml_tf.training import read_json
 
 CARD_SUFFIX, WEIGHTS_SUFFIX = ".json", ".weights.h5"

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from maml_tf.core.adaptation import adapt, inner_step
-from maml_tf.core.meta_gradient import over_tasks
+from maml_tf.core.over_tasks import over_tasks
 from maml_tf.core.selection import everything
 from maml_tf.core.update_rules import SGD
 from maml_tf.diagnostics.unsupported_layers import warn_of_unsupported_layers

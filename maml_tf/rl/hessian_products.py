@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from maml_tf.core.meta_gradient import meta_gradient
+from maml_tf.core.over_tasks import meta_gradient
 from maml_tf.rl.partial_evaluation import TwoStages
 
 Params = Any

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from maml_tf.core.meta_gradient import over_tasks
+from maml_tf.core.over_tasks import over_tasks
 from maml_tf.rl.environments import TaskEnvironment
 from maml_tf.rl.environments.checks import require_shape
 from maml_tf.rl.gaussian import Gaussian

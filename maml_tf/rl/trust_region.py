@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from maml_tf.core.meta_gradient import meta_gradient, over_tasks
+from maml_tf.core.over_tasks import meta_gradient, over_tasks
 from maml_tf.rl.conjugate_gradient import conjugate_gradient
 from maml_tf.rl.hessian_products import (
     FisherProducts,

@@ -8,10 +8,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from maml_tf.core.finite_losses import FiniteTraining
+from maml_tf.core.faults import FaultCheckedModel
 
 
-class InGraphTraining(FiniteTraining):
+class InGraphTraining(FaultCheckedModel):
     """Trains a compiled Keras model, running many of its train steps in one call.
 
     Where an iteration takes microseconds, starting it from Python and feeding it from a data set takes longer
@@ -102,9 +102,9 @@ class InGraphTraining(FiniteTraining):
     def metrics(self) -> list[keras.metrics.Metric]:
         return self.model.metrics
 
-    def require_finite_training(self) -> None:
-        if isinstance(self.model, FiniteTraining):
-            self.model.require_finite_training()
+    def require_no_fault(self, iteration: int | None = None) -> None:
+        if isinstance(self.model, FaultCheckedModel):
+            self.model.require_no_fault(iteration)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         return self.model(inputs, training=training)

@@ -30,19 +30,18 @@ class NearestNeighbourTest(absltest.TestCase):
         episodes = [((x, right, x), right), ((x, right, x), wrong)]
         np.testing.assert_array_equal(nearest_neighbour(model, episodes).values["accuracy"], [[1, 1, 0, 0]])
 
-    def test_with_support_statistics_both_sets_are_normalized_by_the_support_sets(self):
+    def test_layers_that_keep_the_last_batchs_statistics_normalize_both_sets_by_the_support_sets(self):
         rng = np.random.default_rng(1)
         support_x = rng.normal(5.0, 2.0, (3, 6, 2)).astype("f")
         query_x = rng.normal(3.0, 4.0, (3, 40, 2)).astype("f")
         support_y, query_y = rng.integers(0, 3, (3, 6)), rng.integers(0, 3, (3, 40))
         model = keras.Sequential([keras.Input((2,)), BatchNormalization(momentum=0.0, epsilon=1e-6)])
         episodes = [((support_x, support_y, query_x), query_y)]
-        measured = nearest_neighbour(model, episodes, support_statistics=True).values["accuracy"]
+        measured = nearest_neighbour(model, episodes).values["accuracy"]
         mean, deviation = support_x.mean(1, keepdims=True), support_x.std(1, keepdims=True)
         by_hand = ((support_x - mean) / deviation, support_y, (query_x - mean) / deviation)
         identity = keras.Sequential([keras.Input((2,)), keras.layers.Identity()])
         np.testing.assert_array_equal(measured, nearest_neighbour(identity, [(by_hand, query_y)]).values["accuracy"])
-        self.assertTrue(np.any(measured != nearest_neighbour(model, episodes).values["accuracy"]))
         # The model itself stays as it is.
         np.testing.assert_array_equal(model.layers[0].moving_mean, [0.0, 0.0])
 

@@ -5,7 +5,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 import maml_tf
-from maml_tf.core.meta_gradient import TASK_MAPS
+from maml_tf.core.over_tasks import TASK_MAPS
 
 _ALPHA = 0.15
 _TASKS, _SHOTS, _QUERIES, _FEATURES = 3, 6, 4, 3

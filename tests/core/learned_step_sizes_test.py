@@ -1,10 +1,10 @@
-"""Tests of maml_tf.core.learned_step_sizes."""
+"""Tests of maml_tf.core.update_rules."""
 
 import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
-from maml_tf.core.learned_step_sizes import LearnedStepSizes
+from maml_tf.core.update_rules import LearnedStepSizes
 from tests.support.rule_use import applied, built, parameters
 
 

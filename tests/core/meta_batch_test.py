@@ -1,10 +1,10 @@
-"""Tests of maml_tf.core.meta_batch."""
+"""Tests of maml_tf.core.over_tasks."""
 
 import numpy as np
 import tensorflow as tf
 from absl.testing import absltest
 
-from maml_tf.core.meta_batch import examples_of, merged_states, numbered
+from maml_tf.core.over_tasks import examples_of, merged_states, numbered
 
 
 class MetaBatchTest(absltest.TestCase):

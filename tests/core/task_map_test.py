@@ -1,11 +1,11 @@
-"""Tests of maml_tf.core.task_map."""
+"""Tests of maml_tf.core.over_tasks."""
 
 import keras
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
 from maml_tf import models
-from maml_tf.core.task_map import choose_jit_compile, choose_task_map
+from maml_tf.core.over_tasks import choose_jit_compile, choose_task_map
 from tests.support.small_learner import Subclassed
 
 

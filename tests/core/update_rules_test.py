@@ -7,12 +7,12 @@ from absl.testing import absltest, parameterized
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maml_tf.core.learned_step_sizes import LearnedStepSizes
 from maml_tf.core.update_rules import (
     SGD,
     Chain,
     ClipByGlobalNorm,
     ClipByValue,
+    LearnedStepSizes,
     UpdateRule,
     as_update_rule,
 )

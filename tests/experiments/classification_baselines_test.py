@@ -6,14 +6,14 @@ from unittest import mock
 import numpy as np
 from absl.testing import absltest
 
-from maml_tf.baselines import nearest_neighbour, tune_step_size
+from maml_tf.baselines import tune_step_size
 from maml_tf.core.selection import head
 from maml_tf.evaluation import Evaluator, accuracy
 from maml_tf.experiments import classification_baselines
 from maml_tf.experiments.classification_baselines import build_classifier, evaluate_baselines
 from maml_tf.experiments.classification_config import ClassificationConfig
 from maml_tf.few_shot.learner import build_learner, task_loss
-from maml_tf.meta_learner import MAML
+from maml_tf.learner import MAML
 
 CONFIG = ClassificationConfig(method="pretrained", network="dense", ways=2, shots=4, evaluation_steps=2, adapted="head")
 
@@ -51,25 +51,13 @@ class EvaluateBaselinesTest(absltest.TestCase):
             self.assertEqual(tuned.call_args.args[2], expected)
             error = tune.call_args.kwargs["error"]
             np.testing.assert_allclose(error([0, 1, 1, 1], [[2.0, 1.0], [0.0, 1.0], [3.0, 2.0], [0.0, 9.0]]), 0.25)
-            self.assertEqual(tune.call_args.kwargs, {"adapted": head, "error": error, "support_statistics": False})
+            self.assertEqual(tune.call_args.kwargs, {"adapted": head, "error": error})
             self.assertEqual(tuned.call_args.kwargs, {"first_order": True, "adapted": head})
             learner_of_test = MAML(learner.model, task_loss(), expected, first_order=True, adapted=head)
             measured = Evaluator(learner_of_test, {"accuracy": accuracy})(episodes(1 - turn), 2).values["accuracy"]
             np.testing.assert_allclose(evaluations["pretrained"].values["accuracy"], measured)
             # Each query is its own nearest neighbour.
             np.testing.assert_array_equal(evaluations["nearest_neighbour"].values["accuracy"], [[turn] * 3])
-
-    def test_the_step_size_and_the_neighbours_are_measured_under_the_batch_statistics_that_are_asked_for(self):
-        for batch_statistics in ("support", "transductive"):
-            config = dataclasses.replace(CONFIG, batch_statistics=batch_statistics)
-            with (
-                mock.patch.object(classification_baselines, "STEP_SIZES", (0.0, 0.01)),
-                mock.patch.object(classification_baselines, "tune_step_size", wraps=tune_step_size) as tune,
-                mock.patch.object(classification_baselines, "nearest_neighbour", wraps=nearest_neighbour) as neighbour,
-            ):
-                evaluate_baselines(build_learner(config), config, episodes(), episodes())
-            for measured in (tune, neighbour):
-                self.assertEqual(measured.call_args.kwargs["support_statistics"], batch_statistics == "support")
 
 
 if __name__ == "__main__":

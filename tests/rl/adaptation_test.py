@@ -12,7 +12,7 @@ from tests.support import with_rl  # noqa: F401
 
 # isort: split
 import maml_tf
-from maml_tf.core.meta_gradient import meta_gradient
+from maml_tf.core.over_tasks import meta_gradient
 from maml_tf.rl.adaptation import PolicyAdaptation, TaskExperience, thinned
 from maml_tf.rl.objectives import ClippedSurrogate, likelihood_ratio, reinforce
 from maml_tf.rl.policy import GaussianPolicy, PurePolicy

@@ -15,7 +15,6 @@ FLOORS = (
         "maml_tf.diagnostics",
         "maml_tf.layers",
         "maml_tf.learner",
-        "maml_tf.meta_learner",
         "maml_tf.models",
         "maml_tf.tasks",
     ),
@@ -52,7 +51,7 @@ RESERVED_IMPORTS = {
 # none of the three can serve.
 GRADIENT_MODULES = (
     "maml_tf.core.adaptation",
-    "maml_tf.core.meta_gradient",
+    "maml_tf.core.over_tasks",
     "maml_tf.diagnostics.second_order",
     # Forward mode and the shared primal pass of Fisher-vector products: no inner or outer gradient.
     "maml_tf.rl.hessian_products",

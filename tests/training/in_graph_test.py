@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
-from maml_tf.meta_learner import MAML
+from maml_tf.learner import MAML
 from maml_tf.tasks.sinusoid import Sinusoids, pooled
 from maml_tf.training.in_graph import InGraphTraining
 

@@ -6,7 +6,7 @@ from absl.testing import absltest, parameterized
 
 from maml_tf.core.task_values import Evaluation
 from maml_tf.evaluation import Evaluator
-from maml_tf.meta_learner import MAML
+from maml_tf.learner import MAML
 from maml_tf.tasks.sinusoid import Sinusoids
 from maml_tf.training.validation import AdaptationValidation
 

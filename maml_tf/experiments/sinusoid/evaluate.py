@@ -16,7 +16,7 @@ from maml_tf.experiments.sinusoid import config as streams
 from maml_tf.experiments.sinusoid.config import DIVERGENCE, SinusoidConfig
 from maml_tf.experiments.sinusoid.figures import write_figures
 from maml_tf.experiments.sinusoid.train import train, validation_episodes
-from maml_tf.meta_learner import MAML
+from maml_tf.learner import MAML
 from maml_tf.results import RESULTS, MethodResults, Row
 from maml_tf.tasks.sinusoid import Sinusoids, with_task_input
 from maml_tf.training import recorded_seconds, save_atomically, writable_directory

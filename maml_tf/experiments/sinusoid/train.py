@@ -15,7 +15,7 @@ from maml_tf.baselines import AnchoredRegression, ParameterAveraging
 from maml_tf.evaluation import Evaluator
 from maml_tf.experiments.sinusoid import config as streams
 from maml_tf.experiments.sinusoid.config import DIVERGENCE, SinusoidConfig
-from maml_tf.meta_learner import MAML
+from maml_tf.learner import MAML
 from maml_tf.models import mlp
 from maml_tf.tasks.sinusoid import Sinusoids, pooled, with_task_input
 from maml_tf.training import (

@@ -16,7 +16,7 @@ from maml_tf.experiments.sinusoid import config as sinusoid_config
 from maml_tf.experiments.sinusoid import evaluate as sinusoid
 from maml_tf.experiments.sinusoid import train as sinusoid_methods
 from maml_tf.experiments.sinusoid.config import SinusoidConfig
-from maml_tf.meta_learner import MAML
+from maml_tf.learner import MAML
 from maml_tf.results import Row
 from maml_tf.tasks.sinusoid import Sinusoids, with_task_input
 from tests.support.keras_warnings import ignore_array_copy

@@ -14,7 +14,7 @@ from maml_tf.evaluation import evaluate
 from maml_tf.experiments.sinusoid import config as sinusoid_config
 from maml_tf.experiments.sinusoid import train as sinusoid_methods
 from maml_tf.experiments.sinusoid.config import SinusoidConfig
-from maml_tf.meta_learner import MAML
+from maml_tf.learner import MAML
 from maml_tf.tasks.sinusoid import Sinusoids
 from tests.support.keras_warnings import ignore_array_copy
 

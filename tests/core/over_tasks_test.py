@@ -1,4 +1,4 @@
-"""Tests of maml_tf.core.meta_gradient."""
+"""Tests of maml_tf.core.over_tasks."""
 
 import os
 
@@ -7,7 +7,7 @@ import tensorflow as tf
 from absl.testing import absltest, parameterized
 
 from maml_tf.core.adaptation import adapt
-from maml_tf.core.meta_gradient import TASK_MAPS, meta_gradient, over_tasks
+from maml_tf.core.over_tasks import TASK_MAPS, meta_gradient, over_tasks
 from maml_tf.core.update_rules import SGD
 
 _WAYS = (("mapped", None), ("mapped", 1), ("mapped", 3), ("vectorized", None), ("vectorized", 2), ("unrolled", None))

@@ -1,4 +1,4 @@
-"""Tests of maml_tf.meta_learner: its arguments, gradients, kinds of model, and what it says of bad input.
+"""Tests of maml_tf.learner: its arguments, gradients, kinds of model, and what it says of bad input.
 
 How it lives as a Keras model, through fit, callbacks and saving, is tested in tests/conformance/keras_model_test.py.
 """
@@ -12,7 +12,7 @@ from absl.testing import absltest, parameterized
 
 import maml_tf
 from maml_tf import layers
-from maml_tf.core.finite_losses import NonFiniteLossError
+from maml_tf.core.faults import NonFiniteLossError
 from maml_tf.models import mlp
 from tests.support.small_learner import Subclassed, assert_same, draw, make_data
 
@@ -27,7 +27,7 @@ class MetaGradientsTest(parameterized.TestCase):
         learner = maml_tf.MAML(mlp((2,), (3,)), "mse", rule)
         _, gradients = learner.meta_gradients(make_data())
         self.assertEqual([g.shape for g in gradients], [v.shape for v in learner.trainable_variables])
-        self.assertEqual([v.path for v in learner.trainable_variables[:4]], learner.tasks.functional.names)
+        self.assertEqual([v.path for v in learner.trainable_variables[:4]], learner.task_functions.functional.names)
         self.assertLen(learner.trainable_variables, 6)
 
     def test_gradient_step_on_each_variable_lowers_the_loss(self):
@@ -88,7 +88,7 @@ class AdaptedVariablesTest(absltest.TestCase):
     def test_step_sizes_are_those_of_adapted_variables(self):
         learner = maml_tf.MAML(mlp((2,), (3,)), "mse", maml_tf.LearnedStepSizes(0.1), adapted=maml_tf.matching("bias"))
         self.assertLen(learner.update_rule.trainable_variables, 2)
-        self.assertLen(learner.tasks.adapted_names, 2)
+        self.assertLen(learner.task_functions.adapted_names, 2)
 
 
 class AdaptTest(parameterized.TestCase):
@@ -118,7 +118,7 @@ class AdaptTest(parameterized.TestCase):
 
     def test_bad_input(self):
         learner = maml_tf.MAML(mlp((2,), (3,)), "mse")
-        with self.assertRaisesRegex(ValueError, "Expected steps to be an integer of at least 0. Received: steps=-1"):
+        with self.assertRaisesRegex(ValueError, "steps=-1"):
             learner.adapt(draw(3, 2), draw(3, 1), steps=-1)
         with self.assertRaisesRegex(ValueError, "at least 1. Received: support_x"):
             learner.adapt(draw(0, 2), draw(0, 1))
@@ -265,9 +265,9 @@ class DropoutTest(absltest.TestCase):
         """With a rate of 0 only the mask tells the steps' losses apart."""
         learner = self.make_learner()
         (support_x, support_y, _), _ = make_data()
-        params, state = learner.tasks.parameters(), learner.tasks.functional.state()
+        params, state = learner.task_functions.parameters(), learner.task_functions.initial_state()
         adaptation = maml_tf.adapt(
-            learner.tasks.objective(params),
+            learner.task_functions.objective(params),
             params,
             [(support_x[0], support_y[0])] * 3,
             learner.update_rule,
@@ -328,7 +328,7 @@ class ArgumentsTest(parameterized.TestCase):
         ("rule", TypeError, "Expected inner_learning_rate to be a number.*Received: 'adam'",
          {"inner_learning_rate": "adam"}),
         ("optimizer", TypeError, "Expected inner_learning_rate", {"inner_learning_rate": keras.optimizers.SGD()}),
-        ("negative_rate", ValueError, "Expected step sizes of at least 0", {"inner_learning_rate": -0.1}),
+        ("negative_rate", ValueError, "learning_rate=-0.1", {"inner_learning_rate": -0.1}),
         ("no_steps", ValueError, "inner_steps to be .* at least 1. Received: inner_steps=0", {"inner_steps": 0}),
         ("negative_steps", ValueError, "Received: inner_steps=-2", {"inner_steps": -2}),
         ("pattern", ValueError, "Expected pattern 'conv'", {"adapted": maml_tf.matching("conv")}),
@@ -383,7 +383,7 @@ class ArgumentsTest(parameterized.TestCase):
         learner = maml_tf.MAML(mlp((2,), (3,)), "mse")
         learner.model.layers[-1].trainable = False
         x, y = np.ones([2, 4, 2], np.float32), np.ones([2, 4, 1], np.float32)
-        with self.assertRaisesRegex(ValueError, "make a new one after changing `trainable`. Received: a change of .*b"):
+        with self.assertRaisesRegex(ValueError, "changing `trainable`. Received: a change of .*b"):
             learner.meta_gradients(((x, y, x), y))
 
     def test_no_query_targets(self):
@@ -422,14 +422,14 @@ class NotFiniteTest(parameterized.TestCase):
     @parameterized.parameters("mapped", "vectorized", "unrolled")
     def test_names_task_and_step(self, task_map):
         learner = maml_tf.MAML(mlp((2,), (3,)), "mse", task_map=task_map)
-        with self.assertRaisesRegex(tf.errors.InvalidArgumentError, r"query loss \(1 here\): \[\[2, 0\], \[2, 1\]\]"):
+        with self.assertRaisesRegex(tf.errors.InvalidArgumentError, r"inner step\] \[2, 0\], .*\(1 here\)"):
             learner.meta_gradients(self.data_with_nan())
 
     def test_query_alone(self):
         inputs, query_y = make_data()
         query_y[0, 0] = np.inf
         learner = maml_tf.MAML(mlp((2,), (3,)), "mse", inner_steps=2)
-        with self.assertRaisesRegex(tf.errors.InvalidArgumentError, r"query loss \(2 here\): \[\[0, 2\]\]"):
+        with self.assertRaisesRegex(tf.errors.InvalidArgumentError, r"inner step\] \[0, 2\], .*\(2 here\)"):
             learner.meta_gradients((inputs, query_y))
 
     def assert_a_failed_fit_keeps_what_came_before(self, learner, message):
@@ -453,7 +453,7 @@ class NotFiniteTest(parameterized.TestCase):
         model = sequential(layers.BatchNormalization(), keras.layers.Dropout(0.1, seed=1), keras.layers.Dense(1))
         learner = maml_tf.MAML(model, "mse")
         learner.compile("adam", jit_compile=False, **options)
-        message = r"^Expected finite losses.*\[\[2,? 0\]\s*,?\s*\[2,? 1\]\]"
+        message = r"in iteration 1 at \[task, inner step\] \[2, 0\]"
         self.assert_a_failed_fit_keeps_what_came_before(learner, message)
 
     @parameterized.parameters(1, 2, 4)
@@ -461,16 +461,14 @@ class NotFiniteTest(parameterized.TestCase):
         learner = maml_tf.MAML(mlp((2,), (3,)), "mse")
         learner.compile("adam", steps_per_execution=steps_per_execution)
         self.assertTrue(learner.jit_compile)
-        message = r"in iteration 1 at \[task, inner step\] \[2, 0\], .*\(1 here\); 1 of 3 tasks"
+        message = r"in iteration 1 at \[task, inner step\] \[2, 0\], .*\(1 here\); tasks with such a loss: 1"
         self.assert_a_failed_fit_keeps_what_came_before(learner, message)
 
-    @parameterized.parameters(
-        (True, r"in iteration 0 at \[task, inner step\] \[2, 0\]"), (False, r"^Expected finite losses.*\[\[?2")
-    )
-    def test_in_train_on_batch_the_metrics_forget_it(self, jit_compile, message):
+    @parameterized.parameters(True, False)
+    def test_in_train_on_batch_the_metrics_forget_it(self, jit_compile):
         learner = maml_tf.MAML(mlp((2,), (3,)), "mse")
         learner.compile("adam", jit_compile=jit_compile, metrics=["mse"])
-        with self.assertRaisesRegex(NonFiniteLossError, message):
+        with self.assertRaisesRegex(NonFiniteLossError, r"in iteration 0 at \[task, inner step\] \[2, 0\]"):
             learner.train_on_batch(*self.data_with_nan())
         self.assertTrue(np.isfinite(float(learner.get_metrics_result()["loss"])))
         self.assertTrue(np.all(np.isfinite(learner.train_on_batch(*make_data()))))

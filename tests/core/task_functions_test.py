@@ -1,14 +1,13 @@
-"""Tests of maml_tf.core.supervised_tasks."""
+"""Tests of maml_tf.core.task_functions."""
 
 import keras
 import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
-from maml_tf.core.learned_step_sizes import LearnedStepSizes
 from maml_tf.core.selection import everything, head
-from maml_tf.core.supervised_tasks import SupervisedTasks
-from maml_tf.core.update_rules import SGD
+from maml_tf.core.task_functions import TaskFunctions
+from maml_tf.core.update_rules import SGD, LearnedStepSizes
 from tests.support.small_learner import draw
 
 
@@ -20,13 +19,13 @@ def line(weight=2.0, bias=0.5, **options):
 
 
 def make_tasks(model=None, rule=None, selection=everything):
-    return SupervisedTasks(model or line(), "mse", rule or SGD(0.1), selection)
+    return TaskFunctions(model or line(), "mse", rule or SGD(0.1), selection)
 
 
 X, Y = np.array([[1.0], [3.0]], "float32"), np.array([[0.0], [5.0]], "float32")
 
 
-class SupervisedTasksTest(parameterized.TestCase):
+class TaskFunctionsTest(parameterized.TestCase):
     def test_the_loss_is_that_of_targets_and_outputs(self):
         tasks = make_tasks()
         params = {**tasks.parameters(), "net/line/bias": tf.constant([1.5])}

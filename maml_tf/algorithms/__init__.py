@@ -1,0 +1,7 @@
+"""Meta-learning algorithms: one file each, found by name in `algorithms`."""
+
+from maml_tf.algorithms.algorithm import Algorithm, Learned, MetaParameters, Outcome, Task
+from maml_tf.algorithms.maml import ModelAgnostic
+from maml_tf.algorithms.registry import algorithms
+
+__all__ = ["Algorithm", "Learned", "MetaParameters", "ModelAgnostic", "Outcome", "Task", "algorithms"]

@@ -1,0 +1,165 @@
+"""What a meta-learning algorithm is: pure functions of one task, which a subclass replaces where it differs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from maml_tf.core import adaptation
+from maml_tf.core.functional import ModelOutput
+from maml_tf.core.keras_interface import masks_of
+from maml_tf.core.over_tasks import task_gradient
+from maml_tf.core.task_functions import TaskFunctions, TaskState
+
+
+class MetaParameters(NamedTuple):
+    """What is meta-learned.
+
+    Attributes:
+        model: A tensor for every trainable variable's path, theta.
+        rule: The values of the update rule's meta-learned variables, such as step sizes.
+    """
+
+    model: dict[str, tf.Tensor]
+    rule: list[tf.Tensor]
+
+
+class Task(NamedTuple):
+    """One task of a meta-batch.
+
+    Attributes:
+        number: Its number, which random seeds depend on; None for a task alone.
+        support: `(support_x, support_y)`, each [support examples, ...].
+        query: `(query_x, query_y)`, each [query examples, ...].
+    """
+
+    number: tf.Tensor | None
+    support: Any
+    query: Any
+
+
+class Learned(NamedTuple):
+    """What a task has learned after some inner steps.
+
+    Attributes:
+        params: The parameters that adapt, by path.
+        state: What the steps thread through.
+    """
+
+    params: dict[str, tf.Tensor]
+    state: TaskState
+
+
+class Outcome(NamedTuple):
+    """What a task contributes beside its outer loss.
+
+    Attributes:
+        outputs: The model's outputs on the query set.
+        masks: The outputs' masks.
+        losses: [steps + 1]: the losses that must be finite, the last one being the outer loss.
+        state: The new values of the model's non-trainable variables.
+        faults: float64 [2, 3], of the support and the query set's targets.
+    """
+
+    outputs: Any
+    masks: Any
+    losses: tf.Tensor
+    state: list[tf.Tensor]
+    faults: tf.Tensor
+
+
+class Algorithm:
+    """A meta-learning algorithm; as it stands, exact MAML.
+
+    The learner maps `gradient` over the tasks of a meta-batch and applies the mean; evaluation calls `begin`,
+    `advance` and `predict`. A subclass replaces what differs, and nothing else of the package changes. `functions` are
+    the model's pure functions, `theta` the meta-parameters, `steps` the number of inner steps, `iteration` the number
+    of the training iteration, an integer tensor.
+
+    Example:
+    >>> import maml_tf
+    >>> class Plain(maml_tf.Algorithm):  # No adaptation in training: the query loss of theta.
+    ...     def loss(self, functions, theta, task, steps, iteration):
+    ...         return super().loss(functions, theta, task, 0, iteration)
+    """
+
+    #: Whether to stop the gradient through the inner gradients.
+    first_order = False
+
+    def begin(self, functions: TaskFunctions, theta: MetaParameters, number: Any, support: Any) -> Learned:
+        """Returns what a task starts from: theta's parameters that adapt."""
+        return Learned(functions.adapted(theta.model), functions.initial_state(number))
+
+    def objective(self, functions: TaskFunctions, theta: MetaParameters, support: Any) -> Callable[..., Any]:
+        """Returns the inner objective `(params, support, step, state) -> (loss, state)`: the support loss."""
+        return functions.objective(theta.model)
+
+    def adapt(self, functions: TaskFunctions, theta: MetaParameters, number: Any, support: Any, steps: int):
+        """Adapts to one task, `theta_{i+1} = theta_i - alpha * grad L(theta_i)`, Section 2.2.
+
+        Returns:
+            `maml_tf.core.adaptation.Adaptation` of the parameters that adapt, with losses and states of every step.
+        """
+        start = self.begin(functions, theta, number, support)
+        with functions.rule_bound(theta.rule):
+            return adaptation.adapt(
+                self.objective(functions, theta, support),
+                start.params,
+                [support] * steps,
+                functions.update_rule,
+                first_order=self.first_order,
+                state=start.state,
+            )
+
+    def advance(
+        self, functions: TaskFunctions, theta: MetaParameters, learned: Learned, support: Any, step: Any
+    ) -> Learned:
+        """Takes one inner step, of which nothing is kept for an outer gradient."""
+        with functions.rule_bound(theta.rule):
+            result = adaptation.inner_step(
+                self.objective(functions, theta, support),
+                learned.params,
+                support,
+                functions.update_rule,
+                step=step,
+                state=learned.state,
+            )
+        return Learned(result.params, result.state)
+
+    def predict(
+        self, functions: TaskFunctions, theta: MetaParameters, learned: Learned, query_x: Any, training: bool
+    ) -> ModelOutput:
+        """Calls the adapted model on [query examples, ...]; `training` is Keras' flag."""
+        return functions.functional({**theta.model, **learned.params}, learned.state.model, query_x, training)
+
+    def loss(
+        self, functions: TaskFunctions, theta: MetaParameters, task: Task, steps: int, iteration: tf.Tensor
+    ) -> tuple[tf.Tensor, Outcome]:
+        """Returns the outer loss, the query loss after adaptation (Equation 1), and what goes with it."""
+        adapted = self.adapt(functions, theta, task.number, task.support, steps)
+        query_x, query_y = task.query
+        output = self.predict(functions, theta, Learned(adapted.params, adapted.state), query_x, training=True)
+        query = functions.loss_of(output, query_y)
+        return query.loss, Outcome(
+            query.outputs,
+            masks_of(query.outputs),
+            tf.stack([*adapted.losses, query.loss]),
+            query.state,
+            tf.stack([adapted.state.fault, query.fault]),
+        )
+
+    def gradient(
+        self, functions: TaskFunctions, theta: MetaParameters, task: Task, steps: int, iteration: tf.Tensor
+    ) -> tuple[tf.Tensor, MetaParameters, Outcome]:
+        """Returns the outer loss, its gradient with the structure of `theta`, and what goes with it."""
+        return task_gradient(lambda theta, task: self.loss(functions, theta, task, steps, iteration), theta, task)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments, by which a learner is saved."""
+        return {}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Algorithm:
+        return cls(**config)

@@ -1,0 +1,342 @@
+"""Faults that only a graph can see: losses that are not finite, labels out of range, sizes that do not fit.
+
+A graph under XLA drops assertions, and an assertion's message is lost in TensorFlow's stack. So a fault is a small
+tensor: found inside compiled code, carried out of it, and raised by Python as one clear error.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+# The kinds of fault, 0 being none.
+NOT_FINITE, LABEL, TARGETS, TASKS, EXAMPLES = range(1, 6)
+SETS = ("support", "query")
+
+
+class NonFiniteLossError(tf.errors.InvalidArgumentError, ValueError):
+    """A loss is NaN or infinite.
+
+    Args:
+        message: What was expected and received.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(None, None, message)
+
+
+class EpisodeError(ValueError):
+    """Episodes whose values or sizes do not fit together or to the model."""
+
+
+def no_fault() -> tf.Tensor:
+    """Returns the fault of a set of examples with nothing wrong: float64 [3]."""
+    return tf.zeros([3], tf.float64)
+
+
+def fault_of_set(kind: int, where: tf.Tensor, received: tf.Tensor, expected: tf.Tensor | int) -> tf.Tensor:
+    """Makes the fault of a set of examples, such as a task's support set.
+
+    Args:
+        kind: `LABEL` or `TARGETS`.
+        where: Whether it is at fault, a boolean scalar.
+        received: The number at fault, a scalar.
+        expected: The number of classes, or the size expected.
+
+    Returns:
+        float64 [3]: the kind, received, expected; zeros where nothing is at fault.
+    """
+    values = [tf.constant(kind, tf.float64), tf.cast(received, tf.float64), tf.cast(expected, tf.float64)]
+    return tf.where(where, tf.stack(values), no_fault())
+
+
+def first_of(*faults: tf.Tensor) -> tf.Tensor:
+    """Returns the first fault that is one, of tensors of one shape [numbers]."""
+    found = faults[-1]
+    for fault in reversed(faults[:-1]):
+        found = tf.where(fault[0] > 0, fault, found)
+    return found
+
+
+def first_fault(sets: tf.Tensor, losses: tf.Tensor | None = None, sizes: Sequence[tf.Tensor] = ()) -> tf.Tensor:
+    """Finds the first fault of a meta-batch; one of sizes comes before one of labels, and that before a loss.
+
+    Args:
+        sets: float64 [tasks, 2, 3], each task's fault of its support and its query set.
+        losses: [tasks, steps + 1]: the loss before each inner step, then the query loss; None where a task may
+            diverge.
+        sizes: Faults float64 [3] of the meta-batch's sizes.
+
+    Returns:
+        float64 [6]: the kind, the task, the set or the inner step, received, expected, the number of tasks at fault.
+    """
+    zero = tf.zeros([], tf.float64)
+    found = []
+    for fault in sizes:
+        found.append(tf.stack([fault[0], zero, zero, fault[1], fault[2], zero]))
+    # One more row, of no fault, so that there is a row to find.
+    flat = tf.concat([tf.reshape(sets, [-1, 3]), no_fault()[tf.newaxis]], axis=0)
+    row = tf.argmax(tf.cast(flat[:, 0] > 0, tf.int8))
+    fault = flat[row]
+    of_set = [fault[0], tf.cast(row // 2, tf.float64), tf.cast(row % 2, tf.float64), fault[1], fault[2], zero]
+    found.append(tf.stack(of_set))
+    if losses is not None:
+        wrong = ~tf.math.is_finite(losses)
+        steps = tf.shape(losses, tf.int64)[1]
+        first = tf.argmax(tf.cast(tf.concat([tf.reshape(wrong, [-1]), [True]], axis=0), tf.int8))
+        tasks = tf.reduce_sum(tf.cast(tf.reduce_any(wrong, axis=1), tf.float64))
+        kind = tf.where(tasks > 0, tf.constant(NOT_FINITE, tf.float64), zero)
+        numbers = [first // steps, first % steps, tf.zeros_like(steps), steps - 1]
+        found.append(tf.stack([kind, *(tf.cast(number, tf.float64) for number in numbers), tasks]))
+    return first_of(*found)
+
+
+def on_all_replicas(fault: tf.Tensor) -> tf.Tensor:
+    """Returns the first fault of all replicas, the same on each of them."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return fault
+    faults = context.all_gather(fault[tf.newaxis], axis=0)
+    return first_of(*tf.unstack(faults, num=context.num_replicas_in_sync))
+
+
+def error_of(fault: np.ndarray, iteration: int | None = None) -> Exception | None:
+    """Puts a fault into words.
+
+    Args:
+        fault: What `first_fault` returned, outside of the graph.
+        iteration: Number of the training iteration that met it, or None.
+
+    Returns:
+        The error to raise, or None where there is no fault.
+    """
+    kind, task, place, received, expected, tasks = (float(number) for number in fault)
+    where = "" if iteration is None else f" in iteration {iteration}"
+    if kind == NOT_FINITE:
+        return NonFiniteLossError(
+            f"Expected finite losses. Received: a loss that is NaN or infinite{where} at [task, inner step] "
+            f"[{int(task)}, {int(place)}], the last step being the query loss ({int(expected)} here); "
+            f"tasks with such a loss: {int(tasks)}. A smaller inner step size or learning rate may help"
+        )
+    if kind == LABEL:
+        return EpisodeError(
+            f"Expected {SETS[int(place)]}_y to hold whole-number labels from 0 to {int(expected) - 1}, one for each "
+            f"of the model's {int(expected)} outputs. Received: label {received:g} in task {int(task)}{where}"
+        )
+    if kind == TARGETS:
+        return EpisodeError(
+            f"Expected {SETS[int(place)]}_y of the shape of the model's outputs, which have {int(expected)} on an "
+            f"axis. Received: {int(received)} in task {int(task)}{where}; the loss would broadcast them"
+        )
+    if kind == TASKS:
+        return EpisodeError(
+            "Expected support_x, support_y, query_x and query_y of the same number of tasks. "
+            f"Received: {int(expected)} and {int(received)} tasks{where}"
+        )
+    if kind == EXAMPLES:
+        return EpisodeError(
+            "Expected as many targets as inputs in the support set and in the query set. "
+            f"Received: {int(expected)} inputs and {int(received)} targets{where}"
+        )
+    return None
+
+
+def raise_in_graph(fault: tf.Tensor) -> list[tf.Operation]:
+    """Stops the computation at a fault; not inside XLA, which drops assertions.
+
+    Args:
+        fault: What `first_fault` returned.
+
+    Returns:
+        Assertions for `tf.control_dependencies`; empty when run eagerly.
+
+    Raises:
+        NonFiniteLossError: Eagerly, where a loss is not finite.
+        EpisodeError: Eagerly, where labels or sizes do not fit. In a graph the assertion raises
+            `tf.errors.InvalidArgumentError`.
+    """
+    if tf.executing_eagerly():
+        error = error_of(fault.numpy())
+        if error is not None:
+            raise error
+        return []
+    texts = {
+        NOT_FINITE: "Expected finite losses. Received: a loss that is NaN or infinite at this task and inner step, "
+        "then the number of the query loss and of tasks with such losses:",
+        LABEL: "Expected whole-number labels, one for each of the model's outputs, from 0 on. Received, in this task "
+        "and set (0 support, 1 query), this label for so many outputs:",
+        TARGETS: "Expected targets of the shape of the model's outputs. Received, in this task and set (0 support, 1 "
+        "query), so many on an axis, instead of:",
+        TASKS: "Expected support and query of the same number of tasks. Received: 0, 0, tasks, instead of:",
+        EXAMPLES: "Expected as many targets as inputs. Received: 0, 0, targets, instead of:",
+    }
+    return [tf.debugging.Assert(fault[0] != kind, [text, fault[1:]], summarize=6) for kind, text in texts.items()]
+
+
+class FaultRecord:
+    """The first fault, written down inside compiled code and read outside of it.
+
+    A graph that does nothing more once `note` returns False leaves everything as it was before the fault.
+
+    Example:
+    >>> import tensorflow as tf
+    >>> from maml_tf.core.faults import FaultRecord, first_fault
+    >>> record = FaultRecord()
+    >>> losses = tf.constant([[1.0, 2.0], [float("nan"), 2.0]])
+    >>> bool(record.note(first_fault(tf.zeros([2, 2, 3], tf.float64), losses)))
+    False
+    >>> record.require_none(iteration=7)
+    Traceback (most recent call last):
+    maml_tf.core.faults.NonFiniteLossError: Expected finite losses. Received: a loss that is NaN or infinite in \
+iteration 7 at [task, inner step] [1, 0], the last step being the query loss (1 here); tasks with such a \
+loss: 1. A smaller inner step size or learning rate may help
+    """
+
+    def __init__(self):
+        # Floating, because XLA on a GPU cannot reach an int32 variable, which TensorFlow keeps on the CPU.
+        self._record = tf.Variable(
+            tf.zeros([6], tf.float64), trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
+        )
+
+    def note(self, fault: tf.Tensor) -> tf.Tensor:
+        """Writes down a fault, unless there is an earlier one.
+
+        Args:
+            fault: What `first_fault` returned, on every replica the same.
+
+        Returns:
+            Whether there was no fault so far, a boolean scalar.
+        """
+        found = first_of(self._record.read_value(), fault)
+        self._record.assign(found)
+        return tf.equal(found[0], 0)
+
+    def require_none(self, iteration: int | None = None) -> None:
+        """Raises if a fault was written down, and clears the record.
+
+        Args:
+            iteration: Number of the training iteration at which training stopped.
+
+        Raises:
+            NonFiniteLossError: If a loss was not finite.
+            EpisodeError: If labels or sizes did not fit.
+        """
+        error = error_of(tf.convert_to_tensor(self._record).numpy(), iteration)
+        if error is not None:
+            self._record.assign(tf.zeros([6], tf.float64))
+            raise error
+
+
+class FaultCheckedModel(keras.Model):
+    """A Keras model whose steps note faults, and whose train step changes nothing once there is one.
+
+    `fit`, `evaluate`, `train_on_batch` and `test_on_batch` then raise. A predict step returns
+    `(outputs, faults [tasks, 2, 3])`; `predict` and `predict_on_batch` return the outputs, or raise.
+
+    Args:
+        **kwargs: Passed to `keras.Model`.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self._faults = FaultRecord()
+        # Keras' evaluation adds up in the metrics, of which there is one set.
+        self._evaluating = threading.RLock()
+
+    def note(self, fault: tf.Tensor) -> tf.Tensor:
+        """Writes down a fault of a train or test step; returns whether there was none so far."""
+        return self._faults.note(on_all_replicas(fault))
+
+    def update_if(self, sound: tf.Tensor, update: Callable[[], None]) -> None:
+        """Runs the part of a train step that assigns variables, or leaves them all as they are.
+
+        Args:
+            sound: Whether to run it, a boolean scalar, the same on every replica.
+            update: Applies gradients and assigns what else the step changes.
+        """
+        if tf.get_static_value(sound):
+            update()
+            return
+        if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+            tf.cond(sound, lambda: (update(), tf.constant(True))[1], lambda: tf.constant(False))
+            return
+        # Replicas cannot meet inside a branch: they update, and take it back.
+        variables = [variable.value for variable in [*self.variables, *self.optimizer.variables]]
+        before = [tf.identity(variable) for variable in variables]
+        update()
+
+        def take_back(strategy, sound, *before):
+            def assign(variable, old, keep):
+                return variable.assign(tf.where(keep, variable.read_value(), old))
+
+            for variable, old in zip(variables, before, strict=True):
+                strategy.extended.update(variable, assign, args=(old, sound))
+
+        tf.distribute.get_replica_context().merge_call(take_back, args=(sound, *before))
+
+    def require_no_fault(self, iteration: int | None = None) -> None:
+        """Raises if a train or test step met a fault; for steps that are compiled otherwise than by Keras.
+
+        Args:
+            iteration: Number of the training iteration at which training stopped.
+
+        Raises:
+            NonFiniteLossError: With the iteration, the task and the step.
+            EpisodeError: If labels or sizes did not fit.
+        """
+        self._faults.require_none(iteration)
+
+    def check_before_step(self) -> None:
+        """Hook: raises where the model has changed in a way that a compiled step does not see."""
+
+    def make_train_function(self, force: bool = False) -> None:
+        if self.train_function is None or force:
+            super().make_train_function(force)
+            train = self.train_function
+            self.train_function = self._checked(train, lambda: int(self.optimizer.iterations))
+
+    def make_test_function(self, force: bool = False) -> None:
+        if self.test_function is None or force:
+            super().make_test_function(force)
+            self.test_function = self._checked(self.test_function, lambda: None)
+
+    def make_predict_function(self, force: bool = False) -> None:
+        if self.predict_function is None or force:
+            super().make_predict_function(force)
+            predict = self.predict_function
+
+            def predict_and_check(data):
+                self.check_before_step()
+                outputs, faults = predict(data)
+                error = error_of(first_fault(faults).numpy())
+                if error is not None:
+                    raise error
+                return outputs
+
+            self.predict_function = predict_and_check
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        with self._evaluating:
+            return super().evaluate(*args, **kwargs)
+
+    def test_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        with self._evaluating:
+            return super().test_on_batch(*args, **kwargs)
+
+    def _checked(self, function: Callable[[Any], Any], iteration: Callable[[], int | None]) -> Callable[[Any], Any]:
+        def run_and_check(iterator):
+            self.check_before_step()
+            logs = function(iterator)
+            try:
+                self.require_no_fault(iteration())
+            except (NonFiniteLossError, EpisodeError):
+                self.reset_metrics()  # They have taken in the step at fault.
+                raise
+            return logs
+
+        return run_and_check

@@ -1,0 +1,354 @@
+"""The ways over a meta-batch's tasks, and the meta-gradient, taken task by task inside the map over tasks.
+
+The gradient of a mean over tasks is the mean of the tasks' gradients. Taking each inside the map stores one
+task's tape at a time instead of the tape of the whole map.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from maml_tf.checks import whole_number
+from maml_tf.core.adaptation import Params, require_gradients
+from maml_tf.core.keras_interface import is_layer_graph, layers_of
+
+TASK_MAPS = ("mapped", "vectorized", "unrolled")
+# Layers of matrix products and element-wise functions: merging tasks and XLA both pay.
+_DENSE_LAYERS = (
+    keras.layers.InputLayer,
+    keras.layers.Dense,
+    keras.layers.Activation,
+    keras.layers.Flatten,
+    keras.layers.Reshape,
+    keras.layers.Concatenate,
+    keras.layers.Add,
+    keras.layers.ReLU,
+)
+
+
+class MetaGradient(NamedTuple):
+    """A meta-batch's outcome.
+
+    Attributes:
+        loss: Mean over tasks of the outer loss, a scalar; 0 where there is no task.
+        gradients: Its gradient, with the structure of the parameters; 0 where there is no task.
+        task_losses: Outer loss of each task, [tasks].
+        auxiliary: What the outer function returned beside the loss, each with a leading [tasks] axis.
+    """
+
+    loss: tf.Tensor
+    gradients: Params
+    task_losses: tf.Tensor
+    auxiliary: Any
+
+
+def meta_gradient(
+    outer_loss: Callable[[Params, Any], tuple[tf.Tensor, Any]],
+    params: Params,
+    tasks: Any,
+    *,
+    task_map: str = "mapped",
+    parallel_tasks: int | None = None,
+) -> MetaGradient:
+    """Computes the mean outer loss over tasks and its gradient.
+
+    `grad_theta mean_i L_i(theta_i(theta))`, Equation 1 (Section 2.2), where the outer loss adapts `params` to the
+    task and evaluates the result. Whether the gradient is exact or first order is the outer loss' doing.
+
+    Args:
+        outer_loss: `(params, task) -> (scalar loss, nest of tensors)`.
+        params: Nest of float tensors, the meta-parameters.
+        tasks: Nest of tensors with a leading [tasks] axis.
+        task_map: How to go over tasks, one of `TASK_MAPS`; see `over_tasks`.
+        parallel_tasks: How many tasks to hold in memory at once; see `over_tasks`.
+
+    Returns:
+        A `MetaGradient`.
+
+    Raises:
+        ValueError: If the loss does not depend on one of the parameters.
+        LookupError: If an operation has no second derivative; the message names it.
+
+    Example:
+    >>> import tensorflow as tf
+    >>> from maml_tf.core.over_tasks import meta_gradient
+    >>> meta_gradient(lambda w, x: (w * x, ()), tf.constant(1.0), tf.constant([1.0, 3.0])).gradients.numpy().item()
+    2.0
+    """
+    losses, gradients, auxiliary = over_tasks(
+        lambda task: task_gradient(outer_loss, params, task), tasks, task_map=task_map, parallel_tasks=parallel_tasks
+    )
+    return MetaGradient(mean_over_tasks(losses), tf.nest.map_structure(mean_over_tasks, gradients), losses, auxiliary)
+
+
+def task_gradient(
+    outer_loss: Callable[[Params, Any], tuple[tf.Tensor, Any]], params: Params, task: Any
+) -> tuple[tf.Tensor, Params, Any]:
+    """Computes one task's outer loss and its gradient.
+
+    Args:
+        outer_loss: `(params, task) -> (scalar loss, nest of tensors)`.
+        params: Nest of float tensors, the meta-parameters.
+        task: Nest of tensors.
+
+    Returns:
+        The loss, the gradient with the structure of `params`, and what the outer loss returned beside the loss.
+
+    Raises:
+        ValueError: If the loss does not depend on one of the parameters.
+        LookupError: If an operation has no second derivative; the message names it.
+    """
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(params)
+        loss, auxiliary = outer_loss(params, task)
+    gradients = _gradient(tape, loss, params)
+    require_gradients(gradients, "meta-gradient", "Freeze the variable, or let the query loss use it.")
+    return loss, tf.nest.map_structure(tf.convert_to_tensor, gradients), auxiliary
+
+
+def mean_over_tasks(values: tf.Tensor) -> tf.Tensor:
+    """Averages [tasks, ...] over the tasks; the mean over no task is 0, not NaN."""
+    if values.shape[0]:
+        return tf.reduce_mean(values, axis=0)
+    return tf.math.divide_no_nan(tf.reduce_sum(values, axis=0), tf.cast(tf.shape(values)[0], values.dtype))
+
+
+def numbered(tasks: Any) -> tuple[tf.Tensor, Any]:
+    """Adds each task's number, which its random seeds depend on.
+
+    Args:
+        tasks: Nest of tensors with a leading [tasks] axis.
+
+    Returns:
+        int32 [tasks] from 0, and the tasks.
+    """
+    return tf.range(tf.shape(tf.nest.flatten(tasks)[0])[0]), tasks
+
+
+def examples_of(tasks: Any) -> Any:
+    """Puts the tasks' examples one after the other.
+
+    Args:
+        tasks: Nest of tensors [tasks, examples, ...].
+
+    Returns:
+        Nest of tensors [tasks * examples, ...].
+
+    Example:
+    >>> import tensorflow as tf
+    >>> from maml_tf.core.over_tasks import examples_of
+    >>> examples_of(tf.constant([[1, 2, 3], [4, 5, 6]])).numpy().tolist()
+    [1, 2, 3, 4, 5, 6]
+    """
+    return tf.nest.map_structure(lambda leaf: tf.reshape(leaf, tf.concat([[-1], tf.shape(leaf)[2:]], axis=0)), tasks)
+
+
+def merged_states(states: Sequence[tf.Tensor], before: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """Merges the tasks' states of all replicas: moving statistics are averaged, seeds and counters advance by a task's.
+
+    Args:
+        states: The values of a model's non-trainable variables after each of this replica's tasks, [tasks, ...].
+        before: Their values before the first of them, [...].
+
+    Returns:
+        Tensors [...], the same on every replica; `before` where there is no task.
+    """
+    tasks = tf.shape(states[0])[0] if states else tf.constant(0)
+    all_tasks, with_tasks = sum_over_replicas(tasks), sum_over_replicas(tf.minimum(tasks, 1))
+    merged = []
+    for state, old in zip(states, before, strict=True):
+        if state.dtype.is_floating:
+            total = sum_over_replicas(tf.reduce_sum(state, axis=0))
+            mean = tf.math.divide_no_nan(total, tf.cast(all_tasks, state.dtype))
+            merged.append(tf.where(all_tasks > 0, mean, old))
+        elif state.dtype.is_integer:
+            first = tf.concat([state, old[tf.newaxis]], axis=0)[0]
+            advance = sum_over_replicas(tf.cast(first - old, tf.int64)) // tf.cast(tf.maximum(with_tasks, 1), tf.int64)
+            merged.append(old + tf.cast(advance, old.dtype))
+        else:
+            merged.append(tf.concat([state, old[tf.newaxis]], axis=0)[0])
+    return merged
+
+
+def sum_over_replicas(value: tf.Tensor) -> tf.Tensor:
+    """Adds up a tensor over the replicas of a `tf.distribute` strategy; outside of one it is the tensor."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return value
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+
+def over_tasks(
+    function: Callable[[Any], Any],
+    tasks: Any,
+    *,
+    task_map: str = "mapped",
+    parallel_tasks: int | None = None,
+) -> Any:
+    """Applies a function to each task and stacks the results.
+
+    There may be no task: then the results have length 0. The three ways give the same results; which is fastest
+    depends on the model and the device. "mapped" runs tasks as iterations of a loop that may overlap, a task a thread:
+    best for convolutions on a CPU. "vectorized" merges the tasks' operations: best for small dense networks and on a
+    GPU. "unrolled" repeats the graph for every task.
+
+    Args:
+        function: Takes one task, returns a nest of tensors.
+        tasks: Nest of tensors with a leading [tasks] axis.
+        task_map: One of `TASK_MAPS`.
+        parallel_tasks: How many tasks may be in memory at once, at most. None for one for each thread with "mapped"
+            and for all with "vectorized"; "unrolled" takes None alone.
+
+    Returns:
+        The nest of results, each with a leading [tasks] axis.
+
+    Raises:
+        ValueError: If `task_map` is unknown, or `parallel_tasks` does not fit it.
+    """
+    check_task_map(task_map, parallel_tasks)
+    first = tf.nest.flatten(tasks)[0]
+    if task_map != "unrolled" and not first.shape[0]:
+        count = tf.shape(first)[0]
+        results = _over_some(function, _at_least_one(tasks, count), task_map, parallel_tasks)
+        return tf.nest.map_structure(lambda leaf: leaf[:count], results)
+    return _over_some(function, tasks, task_map, parallel_tasks)
+
+
+def _at_least_one(tasks: Any, count: tf.Tensor) -> Any:
+    """Adds a task of zeros where there is none: a loop that never ran does not know the shapes of its results."""
+
+    def padded(leaf):
+        shape = tf.concat([[1 - tf.minimum(count, 1)], tf.shape(leaf)[1:]], axis=0)
+        result = tf.concat([leaf, tf.zeros(shape, leaf.dtype)], axis=0)
+        return tf.ensure_shape(result, [None, *leaf.shape[1:]])
+
+    return tf.nest.map_structure(padded, tasks)
+
+
+def _over_some(function: Callable[[Any], Any], tasks: Any, task_map: str, parallel_tasks: int | None) -> Any:
+    if task_map == "unrolled":
+        return _unrolled(function, tasks)
+    if task_map == "mapped":
+        return _mapped(function, tasks, parallel_tasks or _threads())
+    if parallel_tasks is None:
+        return tf.vectorized_map(function, tasks, fallback_to_while_loop=True, warn=False)
+    return _vectorized_in_chunks(function, tasks, parallel_tasks)
+
+
+def check_task_map(task_map: str, parallel_tasks: int | None) -> None:
+    """Checks a way over tasks.
+
+    Args:
+        task_map: One of `TASK_MAPS`.
+        parallel_tasks: How many tasks may be in memory at once, or None.
+
+    Raises:
+        ValueError: If `task_map` is unknown, or `parallel_tasks` does not fit it.
+    """
+    if task_map not in TASK_MAPS:
+        raise ValueError(f"Expected task_map to be one of {TASK_MAPS}. Received: {task_map!r}")
+    if parallel_tasks is not None:
+        whole_number("parallel_tasks", parallel_tasks, minimum=1)
+        if task_map == "unrolled":
+            raise ValueError(f"Expected parallel_tasks to be None with task_map='unrolled'. Received: {parallel_tasks}")
+
+
+class _MissingDerivativeError(LookupError):
+    # AutoGraph keeps the type of errors with this constructor, and replaces a plain LookupError by one of its own.
+    __init__ = Exception.__init__
+
+
+def _gradient(tape, loss, params):
+    try:
+        return tape.gradient(loss, params)
+    except LookupError as error:
+        raise _MissingDerivativeError(
+            f"Expected every operation to have the derivatives that exact meta-gradients need. Received: {error}. "
+            "maml_tf.check_second_order names the layer; first_order=True needs none of second order."
+        ) from error
+
+
+def _unrolled(function, tasks):
+    count = tf.nest.flatten(tasks)[0].shape[0]
+    if count is None:
+        raise ValueError("Expected a static number of tasks with task_map='unrolled'. Received: None")
+    rows = zip(*(tf.unstack(leaf, num=count) for leaf in tf.nest.flatten(tasks)), strict=True)
+    results = [function(tf.nest.pack_sequence_as(tasks, row)) for row in rows]
+    return tf.nest.map_structure(lambda *leaves: tf.stack(leaves), *results)
+
+
+def _mapped(function, tasks, parallel_tasks):
+    # Traced first, because the map must know its results' dtypes before its body exists.
+    specs = tf.nest.map_structure(lambda leaf: tf.TensorSpec(leaf.shape[1:], leaf.dtype), tasks)
+    traced = tf.function(function, autograph=False).get_concrete_function(specs)
+    signature = tf.nest.map_structure(lambda leaf: tf.TensorSpec(leaf.shape, leaf.dtype), traced.structured_outputs)
+    flat_signature = tf.nest.flatten(signature)
+    flat = tf.map_fn(
+        lambda leaves: tf.nest.flatten(traced(tf.nest.pack_sequence_as(tasks, leaves))),
+        tf.nest.flatten(tasks),
+        fn_output_signature=flat_signature,
+        parallel_iterations=parallel_tasks,
+    )
+    return tf.nest.pack_sequence_as(signature, flat)
+
+
+def _threads() -> int:
+    return tf.config.threading.get_inter_op_parallelism_threads() or os.cpu_count() or 1
+
+
+def _vectorized_in_chunks(function, tasks, parallel_tasks):
+    first = tf.nest.flatten(tasks)[0]
+    count = tf.shape(first)[0] if first.shape[0] is None else first.shape[0]
+    chunks = -(-count // parallel_tasks)
+    # Where the last chunk is short, the last task fills it.
+    rows = tf.minimum(tf.range(chunks * parallel_tasks), count - 1)
+    chunked = tf.nest.map_structure(
+        lambda leaf: _reshaped(tf.gather(leaf, rows), [chunks, parallel_tasks], leaf[0]), tasks
+    )
+    results = _mapped(lambda chunk: over_tasks(function, chunk, task_map="vectorized"), chunked, 1)
+    return tf.nest.map_structure(lambda leaf: _reshaped(leaf, [chunks * parallel_tasks], leaf[0, 0])[:count], results)
+
+
+def _reshaped(values, leading, element):
+    return tf.reshape(values, tf.concat([leading, tf.shape(element)], axis=0))
+
+
+def choose_task_map(model: keras.Model) -> str:
+    """Chooses how to go over tasks: merged where that is known to pay and to work, else a task a thread.
+
+    Args:
+        model: A built Keras model.
+
+    Returns:
+        "vectorized" or "mapped".
+    """
+    on_gpu = bool(tf.config.list_logical_devices("GPU"))
+    # tf.vectorized_map cannot merge the second derivative of a loop, as recurrent layers have, and `call`s may.
+    recurrent = any(isinstance(layer, keras.layers.RNN) for layer in layers_of(model))
+    mergeable = is_layer_graph(model) and not recurrent
+    return "vectorized" if _is_dense(model) or (on_gpu and mergeable) else "mapped"
+
+
+def choose_jit_compile(model: keras.Model) -> bool:
+    """Chooses whether to compile training with XLA: for models of dense layers alone, on one replica.
+
+    Args:
+        model: A built Keras model.
+
+    Returns:
+        True or False.
+    """
+    # XLA cannot reach the variables of another replica's device.
+    return _is_dense(model) and tf.distribute.get_strategy().num_replicas_in_sync == 1
+
+
+def _is_dense(layer: keras.layers.Layer) -> bool:
+    """Tells models of dense layers alone; code of a model's or layer's own may hold loops, which cannot be merged."""
+    if is_layer_graph(layer):
+        return all(_is_dense(inner) for inner in layers_of(layer, include_self=False, recursive=False))
+    return type(layer) in _DENSE_LAYERS

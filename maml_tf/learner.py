@@ -1,0 +1,423 @@
+"""`MetaLearner`: a Keras model that learns how to adapt by any algorithm, and `MAML`, which does so by its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from maml_tf.algorithms import Algorithm, Learned, MetaParameters, ModelAgnostic, Task, algorithms
+from maml_tf.checks import flag, whole_number
+from maml_tf.core import episode_checks, selection
+from maml_tf.core.clone import clone
+from maml_tf.core.faults import FaultCheckedModel, NonFiniteLossError, error_of, first_fault, raise_in_graph
+from maml_tf.core.functional import FunctionalModel
+from maml_tf.core.keras_interface import KeepsInnerLosses, masks_of, with_masks
+from maml_tf.core.over_tasks import (
+    MetaGradient,
+    check_task_map,
+    choose_jit_compile,
+    choose_task_map,
+    examples_of,
+    mean_over_tasks,
+    merged_states,
+    numbered,
+    over_tasks,
+    sum_over_replicas,
+)
+from maml_tf.core.task_functions import TaskFunctions
+from maml_tf.core.update_rules import UpdateRule, as_update_rule
+from maml_tf.diagnostics.unsupported_layers import warn_of_unsupported_layers
+
+
+@keras.saving.register_keras_serializable(package="maml_tf")
+class MetaLearner(KeepsInnerLosses, FaultCheckedModel):
+    """Meta-learning of any Keras model by any algorithm that `maml_tf.algorithms` describes.
+
+    Called on `(support_x, support_y, query_x)` it adapts the wrapped model to every task's support set and returns
+    the predictions on its query set. `fit` minimises the algorithm's outer loss, for MAML the mean query loss after
+    adaptation (Equation 1). Data are `((support_x, support_y, query_x), query_y)`, each a tensor or nest with a leading
+    task axis: support_x [tasks, support examples, ...], query_x [tasks, query examples, ...].
+
+    Inner steps call the model with training=True, at meta-test too: adapting is training. The query call passes
+    on Keras' own flag: True in `fit`, False in `evaluate` and `predict`, for which layers that keep the last batch's
+    statistics (batch normalization with momentum 0) see the support set once more after the last step.
+
+    Args:
+        model: A built Keras model; its variables are the meta-parameters theta, changed in place by `fit`.
+        loss: The task loss: a Keras loss name, a Keras loss, a function `(y_true, y_pred)`, or a list or
+            dictionary of these for a model with several outputs. Losses that the model adds itself count too.
+        algorithm: Name of an algorithm of `maml_tf.algorithms.algorithms`, or an `Algorithm`.
+        inner_learning_rate: The step size alpha, one for each inner step, or an update rule such as
+            `maml_tf.LearnedStepSizes(0.01)`.
+        inner_steps: Number of gradient steps of an adaptation.
+        adapted: Which variables the inner steps change: `maml_tf.everything`, `maml_tf.head` (ANIL) or
+            `maml_tf.matching(pattern)`. All are meta-trained.
+        task_map: How to go over tasks, see `maml_tf.core.over_tasks.over_tasks`; "auto" chooses by model and
+            device, and for a model with a `call` of its own the way that every model can go, "mapped".
+        parallel_tasks: How many tasks are held in memory at once, at most; None for the number of the way over tasks.
+        name: Name of the Keras model.
+        **kwargs: Passed to `keras.Model`.
+
+    Raises:
+        TypeError: If `model` is not a Keras model, or another argument is of another kind.
+        ValueError: If the model is not built or computes in float16, a name is unknown, or a number is out of range.
+
+    Example:
+    >>> import keras
+    >>> import maml_tf
+    >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(1)])
+    >>> learner = maml_tf.MetaLearner(model, loss="mse", algorithm="maml_first_order")
+    >>> learner.compile(optimizer="adam")
+    >>> x, y = keras.random.normal((4, 5, 1)), keras.random.normal((4, 5, 1))  # 4 tasks of 5 examples
+    >>> history = learner.fit((x, y, x), y, batch_size=4, verbose=0)
+    >>> learner.predict((x, y, x), verbose=0).shape
+    (4, 5, 1)
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        loss: Any,
+        algorithm: str | Algorithm = "maml",
+        inner_learning_rate: float | Sequence[float] | UpdateRule = 0.01,
+        inner_steps: int = 1,
+        *,
+        adapted: selection.Selection = selection.everything,
+        task_map: str = "auto",
+        parallel_tasks: int | None = None,
+        name: str = "meta_learner",
+        **kwargs,
+    ):
+        if isinstance(algorithm, str):
+            algorithm = algorithms[algorithm]
+        if not isinstance(algorithm, Algorithm):
+            raise TypeError(
+                f"Expected algorithm to be a name of {list(algorithms)} or a maml_tf.Algorithm. Received: {algorithm!r}"
+            )
+        functions = TaskFunctions(model, loss, as_update_rule(inner_learning_rate), adapted)
+        # Tasks' tensors keep their dtypes: the wrapped model casts its own inputs, and labels stay labels.
+        super().__init__(name=name, **{"dtype": model.dtype_policy, "autocast": False, **kwargs})
+        self.model = model
+        self.algorithm = algorithm
+        self.inner_steps = whole_number("inner_steps", inner_steps, minimum=1)
+        self.update_rule = functions.update_rule
+        self.adapted = adapted
+        self.task_map = choose_task_map(model) if task_map == "auto" else task_map
+        self.parallel_tasks = parallel_tasks
+        check_task_map(self.task_map, parallel_tasks)
+        self.task_functions = functions
+        self._loss_given = loss
+        self.built = True
+        if not algorithm.first_order:
+            warn_of_unsupported_layers(model, stacklevel=3 if type(self) is MetaLearner else 4)
+
+    @property
+    def first_order(self) -> bool:
+        """Whether the gradient through the inner gradients is stopped."""
+        return self.algorithm.first_order
+
+    def compile(self, optimizer: Any = "adam", *, jit_compile: bool | str = "auto", **kwargs) -> None:
+        """Configures training, as `keras.Model.compile`; the loss is the constructor's.
+
+        Args:
+            optimizer: The outer optimizer, of the meta-parameters.
+            jit_compile: Whether to compile with XLA; "auto" does so for models of dense layers alone: per-task
+                convolutions under XLA are ten times slower on a CPU.
+            **kwargs: Keras' other arguments, such as metrics and steps_per_execution.
+
+        Raises:
+            ValueError: If a loss or loss weights are given.
+        """
+        for name in ("loss", "loss_weights"):
+            if kwargs.get(name) is not None:
+                raise ValueError(
+                    f"Expected no {name} in compile(): MAML's inner and outer loss is the one given to its "
+                    f"constructor, where functions can weight it. Received: {name}={kwargs[name]!r}"
+                )
+        if jit_compile == "auto":
+            jit_compile = not kwargs.get("run_eagerly") and choose_jit_compile(self.model)
+        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+        # Before any training, so that what is saved and what it is loaded into hold the same variables.
+        self.optimizer.build(self.trainable_variables)
+
+    @property
+    def output_names(self) -> list[str]:
+        """The names of the wrapped model's outputs, by which `compile` takes metrics of single ones."""
+        return self.model.output_names
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        self.compile(**keras.saving.deserialize_keras_object(config))
+
+    def meta_parameters(self) -> MetaParameters:
+        """Reads what is meta-learned: the model's parameters, and the update rule's."""
+        return MetaParameters(self.task_functions.parameters(), self.task_functions.rule_values())
+
+    def over_tasks(self, function: Any, tasks: Any) -> Any:
+        """Applies a function to each task in the learner's way; see `maml_tf.core.over_tasks.over_tasks`."""
+        tasks = episode_checks.of_same_tasks(tasks)
+        return over_tasks(function, tasks, task_map=self.task_map, parallel_tasks=self.parallel_tasks)
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """Adapts to each task's support set and predicts its query set.
+
+        Args:
+            inputs: `(support_x, support_y, query_x)`, each with a leading task axis.
+            training: Keras' flag for the query pass.
+
+        Returns:
+            The model's outputs on query_x, [tasks, query examples, ...].
+
+        Raises:
+            ValueError: If the inputs do not fit together or to the model.
+        """
+        inputs = episode_checks.check_inputs(inputs)
+        outputs, faults = self._predict(inputs, training)
+        fault = first_fault(faults, sizes=episode_checks.size_faults(inputs))
+        with tf.control_dependencies(raise_in_graph(fault)):
+            return tf.nest.map_structure(tf.identity, outputs)
+
+    def meta_gradients(self, data: Any) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Computes the mean outer loss over tasks and its gradient, for MAML Equation 1.
+
+        Many calls belong into a `tf.function`: outside of one each call traces the task's graph anew.
+
+        Args:
+            data: `((support_x, support_y, query_x), query_y)`, each with a leading task axis.
+
+        Returns:
+            The loss, a scalar, and a list of gradients in the order of `trainable_variables`: the model's first,
+            then learned step sizes. Zeros where there is no task.
+
+        Raises:
+            ValueError: If the data do not fit together, or a variable has no gradient.
+            LookupError: If an operation of the model has no second derivative.
+            tf.errors.InvalidArgumentError: If a loss is not finite, or labels are out of range; the message holds the
+                task. In a function of yours under XLA, which drops assertions, the loss returned is not finite then.
+        """
+        data = episode_checks.check_data(data)
+        result = self._meta_gradient(data)
+        with tf.control_dependencies(raise_in_graph(self._first_fault(data, result))):
+            return tf.identity(result.loss), [tf.identity(gradient) for gradient in self._in_order(result.gradients)]
+
+    def adapt(self, support_x: Any, support_y: Any, steps: int | None = None) -> keras.Model:
+        """Adapts a copy of the model to one task.
+
+        Args:
+            support_x: Inputs of one task, [support examples, ...].
+            support_y: Targets, [support examples, ...].
+            steps: Number of gradient steps, by default `inner_steps`; 0 copies the model.
+
+        Returns:
+            A model of the wrapped model's class with weights of its own; the original is untouched.
+
+        Raises:
+            ValueError: If the support set is empty or does not fit together or to the model, or `steps` is not a whole
+                number of at least 0.
+            NonFiniteLossError: If a loss or an adapted weight is not finite; the message holds the step.
+        """
+        steps = self.inner_steps if steps is None else whole_number("steps", steps, minimum=0)
+        support = episode_checks.check_support(support_x, support_y)
+        theta = self.meta_parameters()
+        result = self.algorithm.adapt(self.task_functions, theta, None, support, steps)
+        params = {**theta.model, **result.params}
+        state = self.task_functions.settle(params, result.state, support)
+        for step, loss in enumerate(result.losses):
+            if error := error_of(first_fault(tf.stack([[state.fault, tf.zeros_like(state.fault)]])).numpy()):
+                raise error
+            if not tf.math.is_finite(loss):
+                raise NonFiniteLossError(
+                    f"Expected finite losses of the support set. Received: {float(loss)} before inner step {step}"
+                )
+        for name, value in result.params.items():
+            if not tf.reduce_all(tf.math.is_finite(value)):
+                raise NonFiniteLossError(
+                    f"Expected finite weights after {steps} inner steps; a smaller step size may help. "
+                    f"Received: NaN or infinity in {name!r}"
+                )
+        adapted = clone(self.model)
+        for variable, value in zip(adapted.trainable_variables, params.values(), strict=True):
+            variable.assign(value)
+        FunctionalModel(adapted).assign_state(state.model)
+        return adapted
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        data = inputs, targets = episode_checks.check_data(episode_checks.without_sample_weight(data))
+        result = self._meta_gradient(data)
+        tasks = tf.shape(result.task_losses)[0]
+        all_tasks = sum_over_replicas(tasks)
+        state = merged_states(result.auxiliary.state, self.task_functions.functional.state())
+
+        def update():
+            # Keras' optimizers add up the replicas' gradients, each of which is a mean over its share of the tasks.
+            share = tasks / tf.maximum(all_tasks, 1)
+            # An optimizer that scales the loss takes the scale out of the gradients again.
+            scale = self.optimizer.scale_loss(1.0) * tf.cast(share, tf.float32)
+            gradients = [gradient * tf.cast(scale, gradient.dtype) for gradient in self._in_order(result.gradients)]
+            self.optimizer.apply(gradients, self.trainable_variables)
+            self.task_functions.functional.assign_state(state)
+
+        # Neither the optimizer nor the moving statistics must see a step at fault, or one without tasks.
+        sound = self.note(self._first_fault(data, result))
+        self.update_if(sound if result.task_losses.shape[0] else sound & (all_tasks > 0), update)
+        self._loss_tracker.update_state(result.loss, sample_weight=tasks)
+        return self._metrics_of_examples(inputs[2], targets, result.auxiliary.outputs, result.auxiliary.masks)
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        data = episode_checks.check_data(episode_checks.without_sample_weight(data))
+        (support_x, support_y, query_x), targets = data
+        functions, theta = self.task_functions, self.meta_parameters()
+
+        def measure(task):
+            task = Task(*task)
+            learned = self._learn(theta, task)
+            query_x, query_y = task.query
+            output = self.algorithm.predict(functions, theta, learned, query_x, training=False)
+            query = functions.loss_of(output, query_y)
+            faults = tf.stack([learned.state.fault, query.fault])
+            return query.loss, query.outputs, masks_of(query.outputs), faults
+
+        losses, predictions, masks, faults = self.over_tasks(
+            measure, (numbered(targets)[0], (support_x, support_y), (query_x, targets))
+        )
+        self.note(first_fault(faults, sizes=episode_checks.size_faults(*data)))
+        self._loss_tracker.update_state(mean_over_tasks(losses), sample_weight=tf.shape(losses)[0])
+        return self._metrics_of_examples(query_x, targets, predictions, masks)
+
+    def predict_step(self, data: Any) -> tuple[Any, tf.Tensor]:
+        inputs = keras.utils.unpack_x_y_sample_weight(data)[0]
+        inputs = episode_checks.check_inputs(inputs)
+        outputs, faults = self._predict(inputs, training=False)
+        sizes = [tf.tile(size[tf.newaxis, tf.newaxis], [1, 2, 1]) for size in episode_checks.size_faults(inputs)]
+        # One row more for each: they are looked at outside of the graph, and go no further.
+        return outputs, tf.concat([*sizes, faults], axis=0)
+
+    def check_before_step(self) -> None:
+        self.task_functions.require_unchanged()
+
+    def get_config(self) -> dict[str, Any]:
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **super().get_config(),
+            "model": serialize(self.model),
+            "loss": serialize(self._loss_given),
+            "algorithm": serialize(self.algorithm),
+            "inner_learning_rate": serialize(self.update_rule),
+            "inner_steps": self.inner_steps,
+            "adapted": serialize(self.adapted),
+            "task_map": self.task_map,
+            "parallel_tasks": self.parallel_tasks,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> MetaLearner:
+        config = dict(config)
+        for key in ("model", "loss", "algorithm", "inner_learning_rate", "adapted"):
+            if key in config:
+                config[key] = keras.saving.deserialize_keras_object(config[key], custom_objects=custom_objects)
+        return cls(**config)
+
+    def _learn(self, theta: MetaParameters, task: Task) -> Learned:
+        """Adapts to a task's support set, for predictions with training=False."""
+        result = self.algorithm.adapt(self.task_functions, theta, task.number, task.support, self.inner_steps)
+        params = {**theta.model, **result.params}
+        return Learned(result.params, self.task_functions.settle(params, result.state, task.support))
+
+    def _predict(self, inputs: Any, training: bool) -> tuple[Any, tf.Tensor]:
+        """Returns the outputs on the query sets and the tasks' faults, [tasks, 2, 3]."""
+        support_x, support_y, query_x = inputs
+        functions, theta = self.task_functions, self.meta_parameters()
+
+        def predict_task(task):
+            task = Task(*task)
+            if training:
+                result = self.algorithm.adapt(functions, theta, task.number, task.support, self.inner_steps)
+                learned = Learned(result.params, result.state)
+            else:
+                learned = self._learn(theta, task)
+            outputs = self.algorithm.predict(functions, theta, learned, task.query, training).outputs
+            fault = learned.state.fault
+            return outputs, tf.stack([fault, tf.zeros_like(fault)])
+
+        return self.over_tasks(predict_task, (numbered(query_x)[0], (support_x, support_y), query_x))
+
+    def _meta_gradient(self, data: Any) -> MetaGradient:
+        (support_x, support_y, query_x), query_y = data
+        functions, theta = self.task_functions, self.meta_parameters()
+        iteration = tf.convert_to_tensor(self.optimizer.iterations) if self.compiled else tf.constant(0, tf.int64)
+
+        def gradient(task):
+            return self.algorithm.gradient(functions, theta, Task(*task), self.inner_steps, iteration)
+
+        tasks = numbered(query_y)[0], (support_x, support_y), (query_x, query_y)
+        losses, gradients, outcome = self.over_tasks(gradient, tasks)
+        mean = tf.nest.map_structure(mean_over_tasks, gradients)
+        return MetaGradient(mean_over_tasks(losses), mean, losses, outcome)
+
+    def _first_fault(self, data: Any, result: MetaGradient) -> tf.Tensor:
+        return first_fault(result.auxiliary.faults, result.auxiliary.losses, episode_checks.size_faults(*data))
+
+    def _metrics_of_examples(self, query_x: Any, query_y: Any, predictions: Any, masks: Any) -> dict[str, Any]:
+        """Hands the tasks' examples to the metrics one after the other, as they would come from the model alone."""
+        query_x, query_y, predictions, masks = examples_of((query_x, query_y, predictions, masks))
+        return self.compute_metrics(query_x, query_y, with_masks(predictions, masks), None)
+
+    def _in_order(self, gradients: MetaParameters) -> list[tf.Tensor]:
+        return [*(gradients.model[name] for name in self.task_functions.functional.names), *gradients.rule]
+
+
+@keras.saving.register_keras_serializable(package="maml_tf")
+class MAML(MetaLearner):
+    """Model-agnostic meta-learning of any Keras model, Algorithms 1 and 2: `MetaLearner` with the algorithm MAML.
+
+    Args:
+        model: A built Keras model; its variables are the meta-parameters theta, changed in place by `fit`.
+        loss: The task loss, see `MetaLearner`.
+        inner_learning_rate: The step size alpha, one for each inner step, or an update rule such as
+            `maml_tf.LearnedStepSizes(0.01)`.
+        inner_steps: Number of gradient steps of an adaptation.
+        first_order: Whether to stop the gradient through the inner gradients (Section 5.2).
+        adapted: Which variables the inner steps change, see `MetaLearner`.
+        task_map: How to go over tasks, see `MetaLearner`.
+        parallel_tasks: How many tasks are held in memory at once, see `MetaLearner`.
+        name: Name of the Keras model.
+        **kwargs: Passed to `keras.Model`.
+
+    Raises:
+        TypeError: If `model` is not a Keras model, or `inner_learning_rate` is not one of the above.
+        ValueError: If the model is not built or computes in float16, or a number is out of range.
+
+    Source: Finn, Abbeel and Levine (2017), Sections 2.2 and 3.1.
+
+    Example:
+    >>> import keras
+    >>> import maml_tf
+    >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(1)])
+    >>> learner = maml_tf.MAML(model, loss="mse", inner_learning_rate=0.01)
+    >>> learner.compile(optimizer="adam")
+    >>> x, y = keras.random.normal((4, 5, 1)), keras.random.normal((4, 5, 1))  # 4 tasks of 5 examples
+    >>> history = learner.fit((x, y, x), y, batch_size=4, verbose=0)
+    >>> learner.predict((x, y, x), verbose=0).shape
+    (4, 5, 1)
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        loss: Any,
+        inner_learning_rate: float | Sequence[float] | UpdateRule = 0.01,
+        inner_steps: int = 1,
+        first_order: bool = False,
+        *,
+        name: str = "maml",
+        **kwargs,
+    ):
+        algorithm = ModelAgnostic(flag("first_order", first_order))
+        super().__init__(model, loss, algorithm, inner_learning_rate, inner_steps, name=name, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        del config["algorithm"]
+        return {**config, "first_order": self.first_order}

@@ -1,0 +1,310 @@
+"""Input that does not fit gives one clear error, or a right number, in every way of using a learner."""
+
+import contextlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import maml_tf
+from maml_tf.evaluation import accuracy
+from maml_tf.models import mlp
+
+CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+WAYS = (
+    {"jit_compile": True},
+    {"jit_compile": False, "task_map": "vectorized"},
+    {"jit_compile": False, "task_map": "mapped"},
+)
+every_way = pytest.mark.parametrize("way", [WAYS[0], WAYS[2]], ids=lambda way: "-".join(map(str, way.values())))
+
+
+def make_learner(way, loss=CROSS_ENTROPY, outputs=5, seed=0, **options):
+    keras.utils.set_random_seed(seed)
+    compiled = {key: value for key, value in way.items() if key != "task_map"}
+    learner = maml_tf.MAML(mlp((3,), (4,), outputs), loss, 0.1, task_map=way.get("task_map", "auto"), **options)
+    learner.compile(keras.optimizers.Adam(0.01), **compiled)
+    return learner
+
+
+def make_data(tasks=4, examples=5, seed=0):
+    draw = np.random.default_rng(seed)
+    x = draw.normal(size=(2, tasks, examples, 3)).astype(np.float32)
+    y = np.tile(np.arange(examples) % 5, (tasks, 1)).astype(np.int64)
+    return (x[0], y, x[1]), y.copy()
+
+
+def uses(learner, data):
+    """Every use of a learner that takes labels, by name."""
+    inputs, targets = data
+    in_a_dataset = tf.data.Dataset.from_tensor_slices(data).batch(len(targets))
+    return {
+        "fit": lambda: learner.fit(in_a_dataset, shuffle=False, verbose=0),
+        "train_on_batch": lambda: learner.train_on_batch(*data),
+        "evaluate": lambda: learner.evaluate(*data, verbose=0),
+        "test_on_batch": lambda: learner.test_on_batch(*data),
+        "maml_tf.evaluate": lambda: maml_tf.evaluate(learner, [data], 2),
+        "maml_tf.evaluate_xla": lambda: maml_tf.evaluate(learner, [data], 2, jit_compile=True),
+        "predict": lambda: learner.predict(inputs, verbose=0),
+        "predict_on_batch": lambda: learner.predict_on_batch(inputs),
+        "call": lambda: learner(inputs),
+        "meta_gradients": lambda: learner.meta_gradients(data),
+        "adapt": lambda: learner.adapt(inputs[0][1], inputs[1][1]),
+    }
+
+
+def with_label(label, of):
+    inputs, targets = make_data()
+    (support_x, support_y, query_x), query_y = inputs, targets
+    labels = support_y if of == "support_y" else query_y
+    if label != int(np.nan_to_num(label)) or np.isnan(label):
+        labels = labels.astype(np.float32)
+    labels[1, 2] = label
+    return ((support_x, labels, query_x), query_y) if of == "support_y" else (inputs, labels)
+
+
+@every_way
+@pytest.mark.parametrize(("label", "of"), [(7, "support_y"), (5, "query_y")])
+def test_a_label_out_of_range_is_named_in_every_use(way, label, of):
+    learner, data = make_learner(way), with_label(label, of)
+    before = learner.get_weights()
+
+    for name, use in uses(learner, data).items():
+        if of == "query_y" and name in ("predict", "predict_on_batch", "call", "adapt"):
+            continue  # These see no query labels.
+        with pytest.raises(ValueError, match=rf"{of} .*from 0 to 4.*label {label:g} in task") as error:
+            use()
+        assert "\n" not in str(error.value), name
+    for variable, value in zip(learner.weights, before, strict=True):
+        if "loss" not in variable.path:
+            np.testing.assert_array_equal(variable, value)
+
+
+@pytest.mark.parametrize(("label", "of"), [(-1, "support_y"), (1.5, "query_y"), (np.nan, "support_y")])
+@pytest.mark.parametrize("way", [WAYS[1], {"run_eagerly": True, "task_map": "mapped"}], ids=["graph", "eager"])
+def test_what_is_not_a_whole_number_from_0_on_is_no_label(way, label, of):
+    with pytest.raises(ValueError, match=rf"{of} .*from 0 to 4.*label {label:g} in task 1"):
+        make_learner(way).train_on_batch(*with_label(label, of))
+
+
+@pytest.mark.parametrize("ignored", ["ignore_class", "mask"])
+def test_labels_that_do_not_count_are_not_checked(ignored):
+    x, y = np.array([[[1, 2, 0], [2, 1, 1]]] * 2), np.array([[[0, 1, 1], [1, 0, 0]]] * 2)
+    y[0, 0, 2] = -1
+    embedding = keras.layers.Embedding(3, 4, mask_zero=ignored == "mask")
+    model = keras.Sequential([keras.Input((3,)), embedding, keras.layers.Dense(2)])
+    loss = keras.losses.SparseCategoricalCrossentropy(True, ignore_class=-1 if ignored == "ignore_class" else None)
+    learner = maml_tf.MAML(model, loss, 0.1)
+
+    value, gradients = learner.meta_gradients(((x, y, x), y))
+
+    assert np.isfinite(value)
+    assert all(np.all(np.isfinite(gradient)) for gradient in gradients)
+
+
+def test_accuracy_of_labels_out_of_range():
+    logits = tf.one_hot([0, 1, 2], 3)
+
+    with pytest.raises(ValueError, match=r"from 0 to 2.*label 3"):
+        accuracy(tf.constant([0, 1, 3]), logits)
+    assert np.isnan(tf.function(accuracy)(tf.constant([0, 1, 3]), logits))
+
+
+def in_elements(data, counts):
+    """Returns a dataset whose elements have these numbers of tasks, and sizes known only when it runs."""
+
+    def elements():
+        ends = np.cumsum(counts)
+        for start, end in zip(ends - counts, ends, strict=True):
+            yield tf.nest.map_structure(lambda leaf: leaf[start:end], data)  # noqa: B023
+
+    like = tf.nest.map_structure(lambda leaf: tf.TensorSpec([None, *leaf.shape[1:]], leaf.dtype), data)
+    dataset = tf.data.Dataset.from_generator(elements, output_signature=like)
+    return dataset.apply(tf.data.experimental.assert_cardinality(len(counts)))
+
+
+@pytest.mark.parametrize(
+    ("way", "model"), [(WAYS[0], "dense"), (WAYS[1], "dense"), (WAYS[2], "batch_norm")], ids=["xla", "merged", "mapped"]
+)
+def test_elements_without_tasks_change_nothing(way, model):
+    data = make_data(tasks=8)
+
+    def trained(counts):
+        keras.utils.set_random_seed(0)
+        norm = [maml_tf.layers.BatchNormalization(), keras.layers.Dropout(0.2, seed=1)] if model != "dense" else []
+        network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4), *norm, keras.layers.Dense(5)])
+        learner = maml_tf.MAML(network, CROSS_ENTROPY, 0.1, task_map=way.get("task_map", "auto"))
+        options = {key: value for key, value in way.items() if key != "task_map"}
+        learner.compile(keras.optimizers.Adam(0.01), metrics=["accuracy"], **options)
+        dataset = in_elements(data, counts)
+        logs = learner.fit(dataset, shuffle=False, verbose=0).history
+        measured = learner.evaluate(dataset, verbose=0, return_dict=True)
+        outputs = learner.predict(dataset.map(lambda inputs, targets: (inputs,)), verbose=0)
+        kept = [v for v in [*learner.variables, *learner.optimizer.variables] if "loss" not in v.path]
+        return logs, measured, outputs, [np.asarray(variable) for variable in kept]
+
+    expected, received = trained([4, 4]), trained([4, 0, 4, 0])
+
+    tf.nest.map_structure(np.testing.assert_array_equal, received, expected)
+    assert np.all(np.isfinite(expected[2]))
+
+
+@pytest.mark.parametrize("way", [WAYS[0], WAYS[2]], ids=["xla", "mapped"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda sx, sy, qx, qy: (sx[:3], sy[:3], qx, qy), "number of tasks.*(3 and 4|4 and 3) tasks"),
+        (lambda sx, sy, qx, qy: (sx, sy[:, :1], qx, qy), "5 inputs and 1 targets"),
+        (lambda sx, sy, qx, qy: (sx, sy, qx, qy[:, :1]), "5 inputs and 1 targets"),
+    ],
+)
+def test_sizes_known_only_in_the_graph_are_compared(way, change, message):
+    learner = make_learner(way, "mse", 1)
+    (support_x, _, query_x), _ = make_data()
+    y = np.ones([4, 5, 1], np.float32)
+    data = change(support_x, y, query_x, y)
+    spec = [tf.TensorSpec([None, None, leaf.shape[-1]], leaf.dtype) for leaf in data]
+    dataset = tf.data.Dataset.from_generator(lambda: iter([data]), output_signature=tuple(spec))
+    dataset = dataset.map(lambda sx, sy, qx, qy: ((sx, sy, qx), qy))
+    before = learner.get_weights()
+
+    for use in (lambda: learner.fit(dataset, shuffle=False, verbose=0), lambda: learner.evaluate(dataset, verbose=0)):
+        with pytest.raises(ValueError, match=message) as error:
+            use()
+        assert "\n" not in str(error.value)
+    for new, old in zip(learner.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(new, old)
+
+
+@pytest.mark.parametrize("loss", ["mse", keras.losses.Huber(), keras.losses.binary_crossentropy])
+@pytest.mark.parametrize("shape", [[4, 5, 2], [4, 5, 1, 1, 1]])
+def test_targets_that_a_loss_would_broadcast_are_refused(loss, shape):
+    learner = make_learner(WAYS[1], loss, 1)
+    (support_x, _, query_x), _ = make_data()
+    y = np.ones(shape, np.float32)
+
+    with pytest.raises(ValueError, match="targets of shape"):
+        learner.fit((support_x, y, query_x), y, verbose=0)
+
+
+def test_targets_of_a_width_known_only_in_the_graph():
+    learner = make_learner(WAYS[1], "mse", 1)
+    (support_x, _, query_x), _ = make_data()
+    y = np.ones([4, 5, 2], np.float32)
+    spec = tf.TensorSpec([None, None, None], tf.float32)
+    dataset = tf.data.Dataset.from_generator(
+        lambda: iter([(support_x, y, query_x, y)]), output_signature=(tf.TensorSpec([None, None, 3]), spec, spec, spec)
+    )
+    dataset = dataset.map(lambda sx, sy, qx, qy: ((sx, sy, tf.ensure_shape(qx, [None, None, 3])), qy))
+
+    with pytest.raises(ValueError, match=r"support_y of the shape of the model's outputs.* 1 on .* 2 in task 0"):
+        learner.fit(dataset, shuffle=False, verbose=0)
+
+
+@pytest.mark.parametrize("data", ["inputs", "targets"])
+def test_complex_numbers_are_refused(data):
+    learner, ((support_x, support_y, query_x), _) = make_learner(WAYS[1], "mse", 5), make_data()
+    support = (support_x * 1j, support_y) if data == "inputs" else (support_x, np.ones([4, 5, 5]) * 1j)
+
+    with pytest.raises(ValueError, match="complex"):
+        learner.fit((*support, query_x), np.ones([4, 5, 5]), verbose=0)
+
+
+def test_adapt_refuses_weights_that_are_not_finite_after_the_last_step():
+    learner = maml_tf.MAML(mlp((3,), (4,), 1), "mse", 1e38)
+    x, y = np.full([5, 3], 1e3, np.float32), np.full([5, 1], 1e3, np.float32)
+
+    with pytest.raises(maml_tf.core.faults.NonFiniteLossError, match="after 1 inner steps"):
+        learner.adapt(x, y, steps=1)
+
+
+@pytest.mark.parametrize("rate", [np.inf, np.nan, -0.1, True, "0.1", [0.1, np.inf]])
+def test_step_sizes_that_are_no_finite_numbers_are_refused(rate):
+    with pytest.raises((ValueError, TypeError), match="learning_rate"):
+        maml_tf.MAML(mlp((3,), (4,), 1), "mse", rate)
+
+
+@pytest.mark.parametrize("steps", [1.5, True, "2", -1, None])
+def test_numbers_of_steps_that_are_no_whole_numbers_are_refused(steps):
+    data = make_data()
+    learner = make_learner(WAYS[1])
+    refused = pytest.raises(ValueError, match="steps=") if steps is not None else contextlib.nullcontext()
+
+    with refused:
+        learner.adapt(data[0][0][0], data[0][1][0], steps=steps)
+    with refused:
+        maml_tf.evaluate(learner, [data], steps)
+    with pytest.raises(ValueError, match="inner_steps="):
+        maml_tf.MAML(mlp((3,), (4,), 1), "mse", 0.1, steps)
+
+
+def test_every_numpy_integer_is_a_whole_number():
+    data, learner = make_data(), make_learner(WAYS[1])
+
+    assert maml_tf.evaluate(learner, [data], np.int64(2)).values["loss"].shape == (3, 4)
+    assert maml_tf.MAML(mlp((3,), (4,), 1), "mse", 0.1, np.int32(2), parallel_tasks=np.int64(2)).inner_steps == 2
+    learner.adapt(data[0][0][0], data[0][1][0], steps=np.int64(1))
+
+
+@pytest.mark.parametrize(
+    "options", [{"first_order": "no"}, {"first_order": 1}, {"parallel_tasks": 1.5}, {"parallel_tasks": True}]
+)
+def test_other_arguments_of_another_kind_are_refused(options):
+    [name] = options
+    with pytest.raises(ValueError, match=name):
+        maml_tf.MAML(mlp((3,), (4,), 1), "mse", 0.1, **options)
+
+
+@pytest.mark.parametrize("change", ["freeze", "add", "add_without_weights"])
+def test_layers_changed_after_a_first_fit_are_refused(change):
+    data = make_data()
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(5)])
+    learner = maml_tf.MAML(model, CROSS_ENTROPY)
+    learner.compile(jit_compile=False)
+    evaluator = maml_tf.Evaluator(learner)
+    every = {**uses(learner, data), "Evaluator": lambda: evaluator([data])}
+    for name in ("fit", "evaluate", "predict", "Evaluator"):
+        every[name]()
+    if change == "freeze":
+        model.layers[0].trainable = False
+    else:
+        model.add(keras.layers.Dense(5) if change == "add" else keras.layers.ReLU())
+
+    for use in every.values():
+        with pytest.raises(ValueError, match="make a new one"):
+            use()
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_statistics_of_the_support_set_are_those_of_the_adapted_weights(steps):
+    """Batch normalization with momentum 0 holds the last batch's; a copy that is called by hand is the truth."""
+    keras.utils.set_random_seed(0)
+    norm = maml_tf.layers.BatchNormalization(momentum=0.0)
+    network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(6), norm, keras.layers.Dense(5)])
+    learner = maml_tf.MAML(network, CROSS_ENTROPY, 0.5, inner_steps=max(steps, 1))
+    learner.compile("adam", metrics=["accuracy"])
+    (support_x, support_y, query_x), query_y = data = make_data()
+
+    truth = []
+    for task in range(4):
+        adapted = learner.adapt(support_x[task], support_y[task], steps=steps)
+        statistics = np.asarray(adapted.layers[1].moving_mean)
+        hidden = adapted.layers[0](support_x[task])
+        np.testing.assert_allclose(statistics, np.mean(hidden, axis=0), rtol=1e-5, atol=1e-6)
+        truth.append(adapted(query_x[task], training=False).numpy())
+    losses = [float(CROSS_ENTROPY(y, outputs)) for y, outputs in zip(query_y, truth, strict=True)]
+
+    np.testing.assert_allclose(maml_tf.evaluate(learner, [data], steps).values["loss"][steps], losses, rtol=1e-5)
+    if steps:
+        np.testing.assert_allclose(learner.predict(data[0], verbose=0), truth, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(learner.evaluate(*data, verbose=0)[0], np.mean(losses), rtol=1e-5)
+
+
+def test_plain_lists_of_labels_are_targets():
+    learner, (inputs, _) = make_learner(WAYS[1]), make_data()
+
+    adapted = learner.adapt(inputs[0][0], [0, 1, 2, 3, 4])
+
+    expected = learner.adapt(inputs[0][0], np.arange(5))
+    np.testing.assert_array_equal(adapted.get_weights()[0], expected.get_weights()[0])
