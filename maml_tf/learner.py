@@ -14,7 +14,7 @@ from maml_tf.core import episode_checks, selection
 from maml_tf.core.clone import clone
 from maml_tf.core.faults import FaultCheckedModel, NonFiniteLossError, error_of, first_fault, raise_in_graph
 from maml_tf.core.functional import FunctionalModel
-from maml_tf.core.keras_interface import KeepsInnerLosses, masks_of, with_masks
+from maml_tf.core.keras_interface import BuiltFromOneShare, KeepsInnerLosses, masks_of, with_masks
 from maml_tf.core.over_tasks import (
     MetaGradient,
     check_task_map,
@@ -33,7 +33,7 @@ from maml_tf.diagnostics.unsupported_layers import warn_of_unsupported_layers
 
 
 @keras.saving.register_keras_serializable(package="maml_tf")
-class MetaLearner(KeepsInnerLosses, FaultCheckedModel):
+class MetaLearner(BuiltFromOneShare, KeepsInnerLosses, FaultCheckedModel):
     """Meta-learning of any Keras model by any algorithm that `maml_tf.algorithms` describes.
 
     Called on `(support_x, support_y, query_x)` it adapts the wrapped model to every task's support set and returns

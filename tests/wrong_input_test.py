@@ -75,7 +75,7 @@ def test_a_label_out_of_range_is_named_in_every_use(way, label, of):
             continue  # These see no query labels.
         with pytest.raises(ValueError, match=rf"{of} .*from 0 to 4.*label {label:g} in task") as error:
             use()
-        assert "\n" not in str(error.value), name
+        assert "\n" not in str(error.value) or name == "call"  # To a call Keras adds its arguments.
     for variable, value in zip(learner.weights, before, strict=True):
         if "loss" not in variable.path:
             np.testing.assert_array_equal(variable, value)

@@ -298,7 +298,7 @@ class FaultCheckedModel(keras.Model):
         if self.train_function is None or force:
             super().make_train_function(force)
             train = self.train_function
-            self.train_function = self._checked(train, lambda: int(self.optimizer.iterations))
+            self.train_function = self._checked(train, lambda: int(tf.convert_to_tensor(self.optimizer.iterations)))
 
     def make_test_function(self, force: bool = False) -> None:
         if self.test_function is None or force:

@@ -71,6 +71,25 @@ class KeepsInnerLosses:
         pass
 
 
+class BuiltFromOneShare:
+    """Mixin for a Keras model: under replicas, metrics are built from the first replica's share of the first element.
+
+    Keras takes the mean of the replicas' shares, which fails where these are of different sizes.
+    """
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        if self._distribute_strategy is None or iterator is None:
+            return super()._maybe_symbolic_build(iterator, data_batch)
+        shares = next(next(iter(iterator))[2])
+        replicas = self.distribute_strategy.experimental_local_results
+
+        def like_first(share: Any) -> tf.Tensor:
+            first = tf.convert_to_tensor(replicas(share)[0])
+            return tf.zeros([max(first.shape[0], 1), *first.shape[1:]], first.dtype)
+
+        return super()._maybe_symbolic_build(data_batch=keras.tree.map_structure(like_first, shares))
+
+
 def take_losses(scope: keras.StatelessScope, model: keras.Model) -> list[tf.Tensor]:
     """Takes the losses that layers added inside a scope, and the notes of them that Keras leaves in the layers."""
     noted = {id(loss) for loss in scope.losses}

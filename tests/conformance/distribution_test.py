@@ -64,6 +64,46 @@ for name, learner, results in (
         "weights": [weight.tolist() for weight in learner.get_weights()],
         "jit_compile": learner.jit_compile,
     }
+
+
+def build_with_state():
+    keras.utils.set_random_seed(0)
+    norm = maml_tf.layers.BatchNormalization(momentum=0.5)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(5, use_bias=False), norm, keras.layers.Dense(1)])
+    learner = maml_tf.MAML(model, "mse", 0.1)
+    learner.compile(keras.optimizers.Adam(0.1), jit_compile=False, metrics=["mae"])
+    return learner
+
+
+# Shares of 2 and 1 tasks, of 1 and none, and of none at all.
+data = make_data(tasks=8)
+starts, counts = tf.constant([0, 3, 4, 7, 7]), tf.constant([3, 1, 3, 0, 1])
+uneven = tf.data.Dataset.from_tensor_slices((starts, counts)).map(
+    lambda start, count: tf.nest.map_structure(lambda leaf: tf.constant(leaf)[start : start + count], data)
+)
+single = build_with_state()
+with strategy.scope():
+    shared = build_with_state()
+for name, learner in (("single", single), ("shared", shared)):
+    history = learner.fit(uneven, epochs=2, shuffle=False, verbose=0).history
+    outputs = learner.predict(uneven.map(lambda inputs, targets: (inputs,)), verbose=0)
+    values = [variable.numpy() for variable in learner.optimizer.variables]
+    found[name]["uneven"] = {
+        "history": [history["loss"], history["mae"]],
+        "evaluate": learner.evaluate(uneven, verbose=0),
+        "predict": outputs.tolist(),
+        "weights": [weight.tolist() for weight in learner.get_weights()],
+        "optimizer": [value.tolist() for value in values],
+    }
+    wrong = make_data(tasks=4)
+    wrong[0][1][3, 0] = np.nan
+    before = [v.numpy() for v in [*learner.model.variables, *learner.optimizer.variables]]
+    try:
+        learner.fit(*wrong, batch_size=4, shuffle=False, verbose=0)
+    except ValueError as error:
+        found[name]["error"] = str(error)
+    after = [v.numpy() for v in [*learner.model.variables, *learner.optimizer.variables]]
+    found[name]["kept"] = all(np.array_equal(a, b) for a, b in zip(before, after))
 sys.stdout.write(json.dumps(found))
 """
 
@@ -89,6 +129,19 @@ class MirroredStrategyTest(absltest.TestCase):
     def test_fit_trains_as_on_one_replica(self):
         self.assert_same("losses")
         self.assert_same("weights")
+
+    def test_uneven_shares_and_empty_ones_give_what_one_replica_gives(self):
+        single, shared = (self.found[name]["uneven"] for name in ("single", "shared"))
+        for key in ("history", "evaluate", "predict", "weights", "optimizer"):
+            for one, other in zip(single[key], shared[key], strict=True):
+                np.testing.assert_allclose(other, one, rtol=2e-4, atol=1e-6, err_msg=key)
+        # Of five elements one is without tasks, which the optimizer does not count.
+        self.assertEqual(single["optimizer"][0], 8)
+
+    def test_a_fault_on_one_replica_is_an_error_and_changes_nothing_on_either(self):
+        for name in ("single", "shared"):
+            self.assertIn("Expected finite losses", self.found[name]["error"])
+            self.assertTrue(self.found[name]["kept"], name)
 
     def test_xla_is_left_to_one_replica(self):
         """It cannot reach the variables of another replica."""

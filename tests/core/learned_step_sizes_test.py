@@ -53,9 +53,9 @@ class LearnedStepSizesTest(parameterized.TestCase):
 
     @parameterized.parameters(
         ({"granularity": "neuron"}, "Expected granularity to be one of .* Received: 'neuron'"),
-        ({"initial": -1.0}, "Expected initial >= 0 and steps >= 1. Received: initial=-1.0"),
-        ({"initial": float("nan")}, "Expected initial >= 0 and steps >= 1. Received: initial=nan"),
-        ({"steps": 0}, "Expected initial >= 0 and steps >= 1. Received: .*steps=0"),
+        ({"initial": -1.0}, "Received: initial=-1.0"),
+        ({"initial": float("nan")}, "Received: initial=nan"),
+        ({"steps": 0}, "Received: steps=0"),
     )
     def test_bad_arguments(self, arguments, message):
         with self.assertRaisesRegex(ValueError, message):

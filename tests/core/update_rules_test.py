@@ -41,7 +41,7 @@ class SGDTest(parameterized.TestCase):
 
     @parameterized.parameters(-0.1, float("nan"), [[]], [[0.1, -1.0]])
     def test_bad_rates(self, *rates):
-        with self.assertRaisesRegex(ValueError, "Expected step sizes of at least 0. Received: learning_rate="):
+        with self.assertRaisesRegex(ValueError, "Received: learning_rate="):
             SGD(*rates)
 
 
@@ -77,7 +77,7 @@ class ClipTest(parameterized.TestCase):
 
     @parameterized.product(rule=(ClipByValue, ClipByGlobalNorm), bound=(0.0, -1.0, float("nan")))
     def test_bad_bounds(self, rule, bound):
-        with self.assertRaisesRegex(ValueError, f"Expected (limit|norm) > 0. Received: (limit|norm)={bound}"):
+        with self.assertRaisesRegex(ValueError, f"Received: (limit|norm)={bound}"):
             rule(bound)
 
 

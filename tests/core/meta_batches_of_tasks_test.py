@@ -20,9 +20,17 @@ class MetaBatchTest(absltest.TestCase):
         np.testing.assert_array_equal(merged[1], [1, 2, 3, 4, 5, 6])
 
     def test_statistics_are_averaged_and_counters_are_the_first_tasks(self):
-        mean, seed = merged_states([tf.constant([[1.0, 2.0], [3.0, 6.0]]), tf.constant([[7, 1], [8, 1]])])
+        before = [tf.constant([9.0, 9.0]), tf.constant([7, 0])]
+        mean, seed = merged_states([tf.constant([[1.0, 2.0], [3.0, 6.0]]), tf.constant([[7, 1], [8, 1]])], before)
         np.testing.assert_array_equal(mean, [2.0, 4.0])
         np.testing.assert_array_equal(seed, [7, 1])
+
+    def test_states_of_no_task_are_those_before(self):
+        before = [tf.constant([9.0, 9.0]), tf.constant([7, 0])]
+        for merged, old in zip(
+            merged_states([tf.ones([0, 2]), tf.ones([0, 2], tf.int32)], before), before, strict=True
+        ):
+            np.testing.assert_array_equal(merged, old)
 
 
 if __name__ == "__main__":

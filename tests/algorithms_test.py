@@ -1,0 +1,103 @@
+"""Every registered algorithm keeps what the learner and evaluation ask of one; another is added in a few lines."""
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import maml_tf
+from maml_tf.algorithms import Algorithm, algorithms
+from maml_tf.models import mlp
+from tests.support.small_learner import make_data
+
+
+def make_learner(algorithm, **options):
+    keras.utils.set_random_seed(0)
+    learner = maml_tf.MetaLearner(mlp((2,), (5,), activation="tanh"), "mse", algorithm, 0.1, inner_steps=2, **options)
+    learner.compile(keras.optimizers.Adam(0.01))
+    return learner
+
+
+@pytest.fixture(params=list(algorithms))
+def name(request):
+    return request.param
+
+
+def test_training_lowers_the_outer_loss(name):
+    history = make_learner(name).fit(*make_data(), batch_size=4, epochs=20, verbose=0).history["loss"]
+
+    assert history[-1] < history[0]
+
+
+def test_evaluation_agrees_with_adapting_and_predicting(name):
+    learner, data = make_learner(name), make_data()
+    (support_x, support_y, query_x), query_y = data
+
+    losses = maml_tf.evaluate(learner, [data], 3).values["loss"]
+
+    outputs = learner.predict(data[0], verbose=0)
+    np.testing.assert_allclose(losses[2], np.mean((outputs - query_y) ** 2, axis=(1, 2)), rtol=1e-4)
+    adapted = learner.adapt(support_x[1], support_y[1], steps=3)
+    np.testing.assert_allclose(losses[3, 1], np.mean((adapted(query_x[1]) - query_y[1]) ** 2), rtol=1e-4)
+
+
+def test_ways_over_tasks_agree(name):
+    data = make_data()
+    expected = make_learner(name, task_map="unrolled").meta_gradients(data)
+
+    for task_map in ("mapped", "vectorized"):
+        received = make_learner(name, task_map=task_map).meta_gradients(data)
+        for one, other in zip(tf.nest.flatten(expected), tf.nest.flatten(received), strict=True):
+            np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-6)
+
+
+def test_saving_keeps_it(name, tmp_path):
+    learner, data = make_learner(name), make_data()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Keras' own, of NumPy.
+        learner.save(tmp_path / "learner.keras")
+
+    loaded = keras.saving.load_model(tmp_path / "learner.keras")
+
+    assert type(loaded.algorithm) is type(learner.algorithm)
+    assert loaded.algorithm.get_config() == learner.algorithm.get_config()
+    for one, other in zip(learner.meta_gradients(data)[1], loaded.meta_gradients(data)[1], strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+def test_maml_is_the_learner_with_that_algorithm():
+    data = make_data()
+    for first_order, name in ((False, "maml"), (True, "maml_first_order")):
+        keras.utils.set_random_seed(0)
+        expected = maml_tf.MAML(mlp((2,), (5,), activation="tanh"), "mse", 0.1, 2, first_order).meta_gradients(data)
+        received = make_learner(name).meta_gradients(data)
+        for one, other in zip(tf.nest.flatten(expected), tf.nest.flatten(received), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+class TwoLosses(Algorithm):
+    """The mean of the query losses after one step and after all: an algorithm of a user's own."""
+
+    def loss(self, functions, theta, task, steps, iteration):
+        loss, outcome = super().loss(functions, theta, task, steps, iteration)
+        after_one, _ = super().loss(functions, theta, task, 1, iteration)
+        return (loss + after_one) / 2, outcome
+
+
+def test_an_algorithm_of_ones_own_replaces_what_differs():
+    data = make_data()
+    loss, gradients = make_learner(TwoLosses()).meta_gradients(data)
+
+    learners = [maml_tf.MAML(make_learner("maml").model, "mse", 0.1, steps) for steps in (1, 2)]
+    (first, first_gradients), (last, last_gradients) = (learner.meta_gradients(data) for learner in learners)
+    np.testing.assert_allclose(loss, (first + last) / 2, rtol=1e-6)
+    for received, one, other in zip(gradients, first_gradients, last_gradients, strict=True):
+        np.testing.assert_allclose(received, (one + other) / 2, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(("algorithm", "error"), [("mamml", ValueError), (7, TypeError), (Algorithm, TypeError)])
+def test_what_is_no_algorithm_is_refused(algorithm, error):
+    with pytest.raises(error, match=r"Received: .*(mamml|7|Algorithm)"):
+        make_learner(algorithm)
