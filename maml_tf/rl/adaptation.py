@@ -37,9 +37,9 @@ class TaskExperience(NamedTuple):
 
 
 class PolicyAdaptation:
-    """How a policy adapts to a task: which parameters, by which objective, with which step sizes.
+    """A policy's adaptation to a task: which parameters change, by which objective, with which step sizes.
 
-    Layers whose second derivatives are known to be wrong are warned of, by name, unless `first_order`.
+    Unless `first_order`, a warning names layers whose second derivatives are known to be wrong.
 
     Args:
         policy: The policy.
@@ -85,7 +85,7 @@ class PolicyAdaptation:
             batches: The experience of each step, sampled with the parameters before it.
 
         Returns:
-            The adapted parameters, with those that are not adapted as they were.
+            All parameters; those that are not adapted are unchanged.
         """
         changing = {name: params[name] for name in self.adapted}
         loss = self._loss(params)
@@ -165,16 +165,10 @@ def _checked(names: Sequence[str], policy: PurePolicy) -> list[str]:
 
 
 def thinned(task: TaskExperience, stride: int) -> TaskExperience:
-    """Keeps every stride-th time step of a task's experience: a smaller sample for the curvature.
+    """Keeps every `stride`-th time step of a task's experience: a smaller sample for the curvature.
 
-    Successive states of a rollout are nearly the same, so little is lost.
-
-    Args:
-        task: The experience, without a leading axis of tasks.
-        stride: Of the steps kept.
-
-    Returns:
-        The experience of the steps kept, whose weights sum to what they did.
+    Successive states of a rollout are nearly the same, so little is lost. The weights of the steps kept sum to what all
+    weights did.
     """
 
     def thin(batch: Experience) -> Experience:

@@ -33,11 +33,8 @@ def estimate_advantages(rollouts: Rollouts, discount: float = 0.99, gae_lambda: 
 
     Args:
         rollouts: The rollouts.
-        discount: Of later rewards.
+        discount: Discount of later rewards.
         gae_lambda: Between 0 and 1; see `generalized_advantages`.
-
-    Returns:
-        `Advantages`.
     """
     returns = discounted_sums(rollouts.rewards, continues(rollouts), discount)
     baseline = np.zeros_like(returns)
@@ -78,13 +75,13 @@ def generalized_advantages(
 ) -> np.ndarray:
     """Estimates advantages, `A_t = sum_l (discount * lambda)^l delta_{t+l}` (Schulman et al., 2016, Equation 16).
 
-    `delta_t = r_t + discount * V(s_{t+1}) - V(s_t)`, where V is 0 after a rollout's last step, be that its end or
-    the horizon: nothing is bootstrapped. With lambda 1 it is the discounted return minus the baseline.
+    `delta_t = r_t + discount * V(s_{t+1}) - V(s_t)`, where V is 0 after a rollout's last step, at its end and at
+    the horizon alike: nothing is bootstrapped. With lambda 1 it is the discounted return minus the baseline.
 
     Args:
         rollouts: The rollouts.
         baseline: V, [tasks, rollouts, time].
-        discount: Of later rewards.
+        discount: Discount of later rewards.
         gae_lambda: Between 0 (little variance) and 1 (no bias).
 
     Returns:

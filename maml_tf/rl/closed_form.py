@@ -1,4 +1,16 @@
-"""The Jacobian of the paper's adapted policy without automatic differentiation: half the matrix products."""
+"""The Jacobian of the paper's adapted policy, written out by hand for half the matrix products.
+
+`maml_tf.core.adaptation.adapt` is the only inner loop that a reader must understand. This module computes the
+derivative of that loop once more, for one network; nothing but the speed of training depends on it. Other networks, and
+an adaptation of some of the parameters, go through automatic differentiation, with the same results to rounding.
+
+It stays because the Fisher-vector products of an outer step are where meta-reinforcement learning spends its time:
+docs/speed.md has the measurements.
+
+In `ReluNetwork` activations lie as [units, steps], the hidden layers' errors as [steps, units] and those of the outputs
+as [outputs, steps], for which matrix products are the fastest. Biases are the last rows of kernels, for a last row of
+ones in their inputs.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +27,25 @@ from maml_tf.rl.gaussian import Gaussian
 from maml_tf.rl.hessian_products import Linearization, derivatives
 from maml_tf.rl.objectives import Experience, PolicyObjective
 from maml_tf.rl.policy import GaussianPolicy, PurePolicy
-from maml_tf.rl.relu_network import ReluNetwork, Weights, relu_network
 
 Params = dict[str, tf.Tensor]
+
+# Above this number of pairs of an input and an output `FoldedReluNetwork` costs more beforehand than it saves.
+_MOST_FOLDED = 12
+
+
+class Weights(NamedTuple):
+    """The network's parameters, or a change of them.
+
+    Attributes:
+        first: First hidden layer, [inputs + 1, units].
+        second: Second hidden layer, [units of the first + 1, units].
+        head: Output layer, [units of the second + 1, outputs].
+    """
+
+    first: tf.Tensor
+    second: tf.Tensor
+    head: tf.Tensor
 
 
 class _Parameters(NamedTuple):
@@ -31,14 +59,10 @@ _Product = Callable[[_Parameters], _Parameters]
 
 
 def has_closed_form(policy: PurePolicy) -> bool:
-    """Tells whether a policy's network is one for `AdaptedReluPolicy`.
+    """Returns whether `AdaptedReluPolicy` takes a policy.
 
-    Args:
-        policy: The policy.
-
-    Returns:
-        True for two hidden layers of ReLU units, dense layers with biases, one after another, in one data type, where
-        neither the network nor the policy is a subclass, which may compute something else.
+    Its network has two hidden layers of ReLU units and dense layers with biases, one after another, in one data type.
+    Neither the network nor the policy is a subclass, which may compute something else.
     """
     network = policy.policy.network
     stock = type(policy.policy) is GaussianPolicy and is_layer_graph(network)
@@ -164,3 +188,190 @@ def _is_plain(layer: keras.layers.Dense) -> bool:
 
 def _is(tensors: Any, tensor: Any) -> bool:
     return all(one is tensor for one in keras.tree.flatten(tensors))
+
+
+# The change of the outputs [steps, outputs] -> the change of a loss' gradient in them, and a nest to hand on.
+Curve = Callable[[tf.Tensor], tuple[tf.Tensor, Any]]
+
+
+class ReluNetwork:
+    """The network at its weights, on its inputs.
+
+    Args:
+        weights: The network's parameters.
+        inputs: [steps, inputs].
+
+    Attributes:
+        outputs: [steps, outputs].
+    """
+
+    def __init__(self, weights: Weights, inputs: tf.Tensor):
+        self._inputs = _with_ones(tf.transpose(inputs))
+        first = _forward(weights.first, self._inputs)
+        self._hidden = _with_ones(tf.nn.relu(first))
+        second = _forward(weights.second, self._hidden)
+        self._last = _with_ones(tf.nn.relu(second))
+        self.outputs = tf.transpose(_forward(weights.head, self._last))
+        # Their derivative at 0 is 0, as TensorFlow's. [units, steps], and for errors [steps, units]. Booleans are a
+        # quarter of what many products would keep.
+        self._gates = first > 0, second > 0
+        self._gates_of_errors = tuple(map(tf.transpose, self._gates))
+        self._second, self._head = weights.second[:-1], weights.head[:-1]
+        self._second_back, self._head_back = tf.transpose(self._second), tf.transpose(self._head)
+
+    def push(self, change: Weights) -> tf.Tensor:
+        """Computes the change of the outputs, [steps, outputs], that a change of the weights makes, to first order."""
+        return tf.transpose(self._changes(change)[-1])
+
+    def pull(self, cotangent: tf.Tensor) -> Weights:
+        """Computes the gradient in the weights from one in the outputs, [steps, outputs]."""
+        cotangent = tf.transpose(cotangent)
+        error = self._error_from(cotangent, self._head_back)
+        first = tf.matmul(self._inputs, _gated(tf.matmul(error, self._second_back), self._gates_of_errors[0]))
+        return Weights(first, tf.matmul(self._hidden, error), _to_head(self._last, cotangent))
+
+    def hessian(self, cotangent: tf.Tensor) -> Callable[[Weights, Curve], tuple[Weights, Any]]:
+        """Makes products with the Hessian, in the weights, of a loss of the outputs.
+
+        It is `J' C J + sum_n d_n nabla^2 y_n`, with C the loss' Hessian in the outputs y and d its gradient in them.
+
+        Args:
+            cotangent: d, [steps, outputs].
+
+        Returns:
+            A function of a change of the weights and of a `Curve` that multiplies by C. It returns the product and what
+            the `Curve` handed on.
+        """
+        cotangent = tf.transpose(cotangent)
+        error_before = self._error_from(cotangent, self._head_back)
+
+        def product(change: Weights, curve: Curve) -> tuple[Weights, Any]:
+            first, second, outputs = self._changes(change)
+            curved, handed_on = _curved(curve, outputs)
+            error = self._change_of_error(change, curved, cotangent)
+            below = tf.matmul(error, self._second_back)
+            below += tf.matmul(error_before, change.second[:-1], transpose_b=True)
+            return Weights(
+                tf.matmul(self._inputs, _gated(below, self._gates_of_errors[0])),
+                tf.matmul(self._hidden, error) + _without_bias(tf.matmul(first, error_before)),
+                _to_head(self._last, curved) + _without_bias(_to_head(second, cotangent)),
+            ), handed_on
+
+        return product
+
+    def _changes(self, change: Weights) -> tuple[Any, tf.Tensor, tf.Tensor]:
+        """Returns the changes of the hidden layers, [units, steps], and of the outputs, [outputs, steps]."""
+        first = _gated(_forward(change.first, self._inputs), self._gates[0])
+        second = _forward(change.second, self._hidden) + _forward(self._second, first)
+        second = _gated(second, self._gates[1])
+        return first, second, _forward(change.head, self._last) + _forward(self._head, second)
+
+    def _error_from(self, of_outputs: tf.Tensor, kernels: tf.Tensor) -> tf.Tensor:
+        """Returns the second hidden layer's errors, [steps, units], from [rows, steps] and [rows, units]."""
+        return _gated(tf.matmul(of_outputs, kernels, transpose_a=True), self._gates_of_errors[1])
+
+    def _change_of_error(self, change: Weights, curved: tf.Tensor, cotangent: tf.Tensor) -> tf.Tensor:
+        """Returns the change of these errors: both terms in one product with few rows."""
+        kernels = tf.concat([self._head_back, tf.transpose(change.head[:-1])], axis=0)
+        return self._error_from(tf.concat([curved, cotangent], axis=0), kernels)
+
+
+class FoldedReluNetwork(ReluNetwork):
+    """The same for few inputs and outputs: what a change of the first layer does is folded into arrays beforehand.
+
+    The outputs' derivative in the first hidden layer, [units, steps] for each output, spares products with the
+    second layer's kernel. The second derivative is linear in each layer's change, so the sum over the steps is
+    taken once, for each pair of an input and an output.
+
+    Args:
+        weights: The weights.
+        inputs: [steps, inputs].
+    """
+
+    def __init__(self, weights: Weights, inputs: tf.Tensor):
+        super().__init__(weights, inputs)
+        self._count = self._head.shape[1]
+        heads = tf.split(self._head, self._count, axis=1)
+        of_outputs = [tf.matmul(self._second, _gated(head, self._gates[1])) for head in heads]
+        # [units, outputs * steps].
+        self._folded = tf.concat([_gated(of_output, self._gates[0]) for of_output in of_outputs], axis=1)
+        self._repeated_inputs = tf.tile(self._inputs, [1, self._count])
+
+    def pull(self, cotangent: tf.Tensor) -> Weights:
+        cotangent = tf.transpose(cotangent)
+        error = self._error_from(cotangent, self._head_back)
+        return Weights(self._to_first(cotangent), tf.matmul(self._hidden, error), _to_head(self._last, cotangent))
+
+    def hessian(self, cotangent: tf.Tensor) -> Callable[[Weights, Curve], tuple[Weights, Any]]:
+        inputs, count = self._inputs.shape[0], self._count
+        below, units = self._second.shape
+        # The second derivative in the kernels of all three layers: [inputs * units below, outputs * units].
+        active = tf.concat([_gated(row, self._gates[0]) for row in tf.unstack(self._inputs)], axis=0)
+        errors = [_gated(column, self._gates_of_errors[1]) for column in tf.split(cotangent, count, axis=1)]
+        paths = tf.matmul(active, tf.concat(errors, axis=1))
+        first_head = paths * tf.tile(self._second, [inputs, count])
+        by_output = zip(tf.split(paths, count, axis=1), tf.unstack(self._head_back), strict=True)
+        first_second = tf.reshape(tf.add_n([path * head for path, head in by_output]), [inputs, below, units])
+        cotangent = tf.transpose(cotangent)
+
+        def product(change: Weights, curve: Curve) -> tuple[Weights, Any]:
+            _, second, outputs = self._changes(change)
+            curved, handed_on = _curved(curve, outputs)
+            error = self._change_of_error(change, curved, cotangent)
+            from_second = tf.reduce_sum(first_second * change.second[:-1], axis=2)
+            from_head = tf.matmul(first_head, tf.reshape(tf.transpose(change.head[:-1]), [-1, 1]))
+            to_second = tf.reduce_sum(first_second * change.first[:, :, tf.newaxis], axis=0)
+            to_head = _forward(first_head, tf.reshape(change.first, [-1, 1]))
+            to_head = _to_head(second, cotangent) + tf.transpose(tf.reshape(to_head, [count, units]))
+            return Weights(
+                self._to_first(curved) + from_second + tf.reshape(from_head, [inputs, below]),
+                tf.matmul(self._hidden, error) + _without_bias(to_second),
+                _to_head(self._last, curved) + _without_bias(to_head),
+            ), handed_on
+
+        return product
+
+    def _changes(self, change: Weights) -> tuple[Any, tf.Tensor, tf.Tensor]:
+        """Leaves out the first hidden layer's change, and in the second layer's what comes from it."""
+        second = _gated(_forward(change.second, self._hidden), self._gates[1])
+        from_first = tf.reduce_sum(tf.matmul(change.first, self._folded) * self._repeated_inputs, axis=0)
+        from_first = tf.reshape(from_first, [self._count, -1])
+        return (), second, from_first + _forward(change.head, self._last) + _forward(self._head, second)
+
+    def _to_first(self, cotangent: tf.Tensor) -> tf.Tensor:
+        """Returns the gradient in the first kernel, from that in the outputs."""
+        by_input = self._repeated_inputs * tf.reshape(cotangent, [1, -1])
+        return tf.matmul(by_input, self._folded, transpose_b=True)
+
+
+def relu_network(weights: Weights, inputs: tf.Tensor) -> ReluNetwork:
+    """Computes the network in the form whose derivatives are the faster: folded where inputs and outputs are few."""
+    few = weights.first.shape[0] * weights.head.shape[1] <= _MOST_FOLDED
+    return FoldedReluNetwork(weights, inputs) if few else ReluNetwork(weights, inputs)
+
+
+def _with_ones(rows: tf.Tensor) -> tf.Tensor:
+    return tf.concat([rows, tf.ones_like(rows[:1])], axis=0)
+
+
+def _without_bias(kernel: tf.Tensor) -> tf.Tensor:
+    return tf.pad(kernel, [[0, 1], [0, 0]])
+
+
+def _forward(kernel: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    return tf.matmul(kernel, values, transpose_a=True)
+
+
+def _gated(values: tf.Tensor, gate: tf.Tensor) -> tf.Tensor:
+    return values * tf.cast(gate, values.dtype)
+
+
+def _to_head(activations: tf.Tensor, of_outputs: tf.Tensor) -> tf.Tensor:
+    """Returns [units, outputs] from [units, steps] and [outputs, steps]; the product's transpose is the faster."""
+    return tf.transpose(tf.matmul(of_outputs, activations, transpose_b=True))
+
+
+def _curved(curve: Curve, outputs: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    """Calls `curve` on [outputs, steps]."""
+    curved, handed_on = curve(tf.transpose(outputs))
+    return tf.transpose(curved), handed_on

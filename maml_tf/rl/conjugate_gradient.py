@@ -27,11 +27,8 @@ def conjugate_gradient(product: Product, target: tf.Tensor, iterations: int = 10
     Args:
         product: `v -> A v`.
         target: b, [size].
-        iterations: How many, at most.
+        iterations: The greatest number of iterations.
         tolerance: Stop where the residual's squared norm is below it.
-
-    Returns:
-        A `Solution`.
 
     Source: Hestenes and Stiefel, 1952.
 

@@ -17,7 +17,7 @@ class AgentsPolicy(tf_policy.TFPolicy):
     Its actions are clipped to the environment's bounds, as the environment would; its distribution is not.
 
     Args:
-        policy: The policy; later changes of its weights count.
+        policy: The policy, whose weights are shared.
         environment: For the specifications of observations and actions.
         name: The policy's name.
 
@@ -51,7 +51,7 @@ def with_parameters(policy: GaussianPolicy, params: dict[str, tf.Tensor]) -> Gau
     """Copies a policy and gives the copy other parameters, such as those adapted to a task.
 
     Args:
-        policy: The policy; it stays as it is.
+        policy: The policy, which does not change.
         params: A tensor for each parameter, as `PolicyAdaptation.adapt` returns them.
 
     Returns:

@@ -47,16 +47,9 @@ def log_probability(gaussian: Gaussian, actions: tf.Tensor) -> tf.Tensor:
 
 
 def kl_divergence(first: Gaussian, second: Gaussian) -> tf.Tensor:
-    """Computes `KL(first || second)` of diagonal Gaussians.
+    """Computes `KL(first || second)` of diagonal Gaussians, [...].
 
     `sum(log sigma_2 - log sigma_1 + (sigma_1^2 + (mu_1 - mu_2)^2) / (2 sigma_2^2) - 1 / 2)`.
-
-    Args:
-        first: The distribution that the expectation is over.
-        second: The other one.
-
-    Returns:
-        [...].
     """
     shift = first.log_std - second.log_std
     squares = tf.exp(2.0 * shift) + ((first.mean - second.mean) * tf.exp(-second.log_std)) ** 2
@@ -64,14 +57,7 @@ def kl_divergence(first: Gaussian, second: Gaussian) -> tf.Tensor:
 
 
 def entropy(gaussian: Gaussian) -> tf.Tensor:
-    """Computes the differential entropy, `sum(log sigma + (1 + log(2 pi)) / 2)`.
-
-    Args:
-        gaussian: The distributions.
-
-    Returns:
-        [...], of the log standard deviation's leading axes.
-    """
+    """Computes the differential entropy, `sum(log sigma + (1 + log(2 pi)) / 2)`, of the log std's leading axes."""
     return tf.reduce_sum(gaussian.log_std + 0.5 * (1.0 + _LOG_2_PI), axis=-1)
 
 

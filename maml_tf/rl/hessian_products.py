@@ -41,8 +41,7 @@ class Problem(NamedTuple):
         divergence: `(outputs, block) -> scalar`, at its minimum of 0 at the current parameters.
         curvature: `(outputs, tangent, block) -> nest`, the divergence's Hessian with respect to the outputs at the
             current parameters, times a tangent of the outputs.
-        linearize: `(params, block) -> Linearization` of the outputs by another way than automatic differentiation, or
-            None for that.
+        linearize: `(params, block) -> Linearization` of the outputs; None for automatic differentiation.
     """
 
     outputs: Callable[[Params, Any], Any]
@@ -53,17 +52,9 @@ class Problem(NamedTuple):
 
 
 def linearized(outputs: Callable[[Params, Any], Any], params: Params, block: Any) -> Linearization:
-    """Linearises a function by automatic differentiation.
+    """Linearises `(params, block) -> nest of tensors` by automatic differentiation.
 
     Forward mode is the derivative of the reverse pass, `u -> J'u`, in u.
-
-    Args:
-        outputs: `(params, block) -> nest of tensors`.
-        params: Nest of float tensors.
-        block: A block of data.
-
-    Returns:
-        A `Linearization`.
     """
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as of_cotangent:
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as of_params:
@@ -80,15 +71,7 @@ def linearized(outputs: Callable[[Params, Any], Any], params: Params, block: Any
 
 
 def derivatives(function: Callable[[Any], tf.Tensor], at: Any) -> tuple[tf.Tensor, Any, Product]:
-    """Differentiates a function twice.
-
-    Args:
-        function: From a nest of tensors to a scalar.
-        at: Nest of float tensors.
-
-    Returns:
-        The value, the gradient, and `v -> H v` with its Hessian.
-    """
+    """Returns a scalar function's value, its gradient, and `v -> H v` with its Hessian, at a nest of float tensors."""
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as outer:
         outer.watch(at)
         with tf.GradientTape(watch_accessed_variables=False) as inner:
@@ -129,8 +112,8 @@ class FisherProducts:
 
     Args:
         problem: The problem.
-        params: Nest of tensors like the parameters: their shapes and dtypes count.
-        blocks: Nest of tensors like the blocks, with a leading [blocks] axis.
+        params: Nest of tensors with the shapes and dtypes of the parameters.
+        blocks: Nest of tensors with the shapes and dtypes of the blocks and a leading [blocks] axis.
         parallel_blocks: How many blocks to compute at once.
     """
 
@@ -143,15 +126,7 @@ class FisherProducts:
         self._parallel = parallel_blocks
 
     def at(self, params: Params, blocks: Any) -> LinearizedProblem:
-        """Computes what all products share.
-
-        Args:
-            params: The current parameters.
-            blocks: Nest of tensors with a leading [blocks] axis.
-
-        Returns:
-            A `LinearizedProblem`.
-        """
+        """Computes what all products at some parameters share, for blocks with a leading [blocks] axis."""
         stages = self._stages
         count = tf.nest.flatten(blocks)[0].shape[0]
         rows = [tf.TensorArray(leaf.dtype, count).unstack(leaf) for leaf in tf.nest.flatten(blocks)]
@@ -198,7 +173,7 @@ def finite_difference_product(gradient: Product, at: tf.Tensor, epsilon: float |
     Args:
         gradient: `theta -> g(theta)`, [size] -> [size].
         at: theta, [size].
-        epsilon: eps; None for the original's.
+        epsilon: eps, by default the original's.
 
     Returns:
         `v -> H v`.
@@ -215,17 +190,7 @@ def finite_difference_product(gradient: Product, at: tf.Tensor, epsilon: float |
 
 
 def divergence_gradient(problem: Problem, params: Params, blocks: Any, parallel_blocks: int = 2) -> Params:
-    """Computes the gradient of the mean divergence.
-
-    Args:
-        problem: The problem.
-        params: Nest of float tensors.
-        blocks: Nest of tensors with a leading [blocks] axis.
-        parallel_blocks: How many blocks to compute at once.
-
-    Returns:
-        A nest with the structure of the parameters.
-    """
+    """Computes the gradient of the mean divergence over blocks, a nest like the parameters."""
 
     def of_block(params, block):
         return problem.divergence(problem.outputs(params, block), block), ()

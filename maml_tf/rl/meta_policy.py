@@ -20,7 +20,7 @@ from maml_tf.rl.rollouts import Rollouts, mean_returns, pooled
 from maml_tf.rl.sampling import Actor, collect
 from maml_tf.rl.trust_region import Step
 
-# Streams of random numbers that no two purposes share.
+# Each purpose has a stream of random numbers of its own.
 TASKS, STATES, ACTIONS = range(3)
 
 
@@ -29,7 +29,7 @@ class Estimation:
     """How rollouts become advantages.
 
     Attributes:
-        discount: Of later rewards, between 0 and 1.
+        discount: Discount of later rewards, between 0 and 1.
         gae_lambda: Between 0 and 1; see `maml_tf.rl.advantage.generalized_advantages`.
         budget: Whether rollouts are counted in steps; see `maml_tf.rl.sampling.collect`.
 
@@ -95,7 +95,7 @@ class Sampler:
             params: The initial parameters.
             tasks: The tasks.
             steps: Inner steps.
-            seed: Of the initial states and of the actions.
+            seed: Seed of the initial states and of the actions.
             first_step: Number of the first inner step, which chooses its step size.
 
         Returns:
@@ -118,7 +118,7 @@ class Sampler:
             params: The parameters.
             tasks: The tasks.
             blocks: Parts to cut the experience into.
-            seed: Of the initial states and of the actions.
+            seed: Seed of the initial states and of the actions.
 
         Returns:
             A phase whose experience has a leading [blocks] axis.
@@ -148,11 +148,11 @@ class MetaPolicyIteration:
     baseline, and with the task in the observation the oracle.
 
     Args:
-        sampler: Of rollouts, with the training environment.
+        sampler: Sampler of rollouts in the training environment.
         outer: `(params, blocks) -> Step`, such as a `TrustRegion` of `sampler.adaptation.problem()`.
         tasks: Tasks of an iteration; they share the environment's simulations.
         inner_steps: Inner steps; 0 for plain policy optimisation.
-        seed: Of tasks, initial states and actions.
+        seed: Seed of tasks, initial states and actions.
 
     Raises:
         ValueError: If a number is out of range, or `tasks` does not divide the simulations.
@@ -176,15 +176,7 @@ class MetaPolicyIteration:
         self.sampler, self.outer, self.tasks, self.inner_steps, self.seed = sampler, outer, tasks, inner_steps, seed
 
     def __call__(self, params: Params, number: int) -> tuple[Params, dict[str, float]]:
-        """Does iteration `number`, a function of its arguments.
-
-        Args:
-            params: The initial parameters.
-            number: Of the iteration, from 0.
-
-        Returns:
-            The new initial parameters, and named measurements.
-        """
+        """Does iteration `number`, from 0: returns the new initial parameters, and named measurements."""
         began = time.perf_counter()
         environment, seed = self.sampler.environment, (self.seed, number)
         diverged = environment.diverged

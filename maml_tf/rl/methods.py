@@ -101,9 +101,6 @@ def load_policy(method: str, config: PolicyConfig, weights: str | os.PathLike[st
         config: What the policy is made of.
         weights: File that `save` or `save_weights` of the policy wrote.
 
-    Returns:
-        The policy.
-
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it holds weights of another policy.

@@ -19,8 +19,8 @@ class Experience(NamedTuple):
         observations: [steps, observation].
         actions: [steps, action].
         advantages: [steps].
-        weights: What each step counts, [steps]: a mean over the task's steps is the sum of weights times values.
-            They are 0 at padding and sum to 1.
+        weights: Weight of each step, [steps]: 0 at padding, with a sum of 1, so that the mean of values over the task's
+            steps is the sum of weights times values.
         mean: The sampling policy's means, [steps, action].
         log_std: The sampling policy's log standard deviation, [action].
     """
@@ -33,7 +33,7 @@ class Experience(NamedTuple):
     log_std: tf.Tensor
 
 
-# A length is a multiple of the longest one's part in so many, so that few shapes are compiled.
+# Lengths are rounded up to eighths of the longest, so that few shapes are compiled.
 _LENGTHS = 8
 
 # (distributions of the actions, experience) -> scalar loss.
@@ -48,8 +48,8 @@ def experience(rollouts: Rollouts, advantages: np.ndarray, blocks: int = 1) -> E
     Args:
         rollouts: The rollouts.
         advantages: [tasks, rollouts, time].
-        blocks: Cut each task's rollouts into so many parts, with weights such that the mean over the parts is
-            the mean over the task's steps. It must divide the number of rollouts.
+        blocks: Number of parts to cut each task's rollouts into, a divisor of their number. The weights make the mean
+            over the parts the mean over the task's steps.
 
     Returns:
         Float32 experience with a leading axis [tasks * blocks].
@@ -87,32 +87,18 @@ def experience(rollouts: Rollouts, advantages: np.ndarray, blocks: int = 1) -> E
 
 
 def reinforce(gaussian: Gaussian, batch: Experience) -> tf.Tensor:
-    """Computes the policy-gradient loss, `-mean(log pi(a | s) A)` (Equation 4 with its gradient by Williams, 1992).
+    """Computes the policy-gradient loss, the scalar `-mean(log pi(a | s) A)` (Equation 4; gradient by Williams, 1992).
 
-    Its gradient at the sampling parameters is unbiased; its second derivative, as the paper's code has it, is not.
-
-    Args:
-        gaussian: The distributions of the actions.
-        batch: The experience.
-
-    Returns:
-        A scalar.
+    Its gradient at the sampling parameters is unbiased; its second derivative, as in the paper's code, is not.
     """
     return -tf.reduce_sum(log_probability(gaussian, batch.actions) * batch.advantages * batch.weights)
 
 
 def likelihood_ratio(gaussian: Gaussian, batch: Experience) -> tf.Tensor:
-    """Computes the surrogate loss, `-mean(pi(a | s) / pi_sampling(a | s) A)`.
+    """Computes the surrogate loss, the scalar `-mean(pi(a | s) / pi_sampling(a | s) A)`.
 
-    The outer loss of TRPO; as an inner loss its gradient equals that of `reinforce` at the sampling parameters,
+    It is the outer loss of TRPO. As an inner loss its gradient equals that of `reinforce` at the sampling parameters,
     and its second derivative holds the term that makes it unbiased.
-
-    Args:
-        gaussian: The distributions of the actions.
-        batch: The experience, sampled from `batch.mean` and `batch.log_std`.
-
-    Returns:
-        A scalar.
 
     Source: Schulman et al., Trust region policy optimization, 2015, Equation 14.
     """
@@ -123,7 +109,7 @@ class ClippedSurrogate:
     """The loss of proximal policy optimisation, `-mean(min(rho A, clip(rho, 1 - epsilon, 1 + epsilon) A))`.
 
     Args:
-        epsilon: How far the ratio rho may leave 1 to the loss' advantage.
+        epsilon: How far from 1 a ratio rho still lowers the loss.
 
     Raises:
         ValueError: If epsilon is not positive.
@@ -137,57 +123,26 @@ class ClippedSurrogate:
         self.epsilon = epsilon
 
     def __call__(self, gaussian: Gaussian, batch: Experience) -> tf.Tensor:
-        """Computes the loss.
-
-        Args:
-            gaussian: The distributions of the actions.
-            batch: The experience.
-
-        Returns:
-            A scalar.
-        """
+        """Computes the loss, a scalar."""
         rho = ratio(gaussian, batch)
         clipped = tf.clip_by_value(rho, 1.0 - self.epsilon, 1.0 + self.epsilon)
         return -tf.reduce_sum(tf.minimum(rho * batch.advantages, clipped * batch.advantages) * batch.weights)
 
 
 def ratio(gaussian: Gaussian, batch: Experience) -> tf.Tensor:
-    """Computes the likelihood ratio of the actions, `pi(a | s) / pi_sampling(a | s)`, 1 at the sampling parameters.
-
-    Args:
-        gaussian: The distributions of the actions.
-        batch: The experience.
-
-    Returns:
-        [steps].
-    """
+    """Computes the likelihood ratio of the actions, `pi(a | s) / pi_sampling(a | s)`, [steps]."""
     difference = log_probability(gaussian, batch.actions) - log_probability(sampling(batch), batch.actions)
     # At padding the states are arbitrary: an overflow there would make 0 * inf of a loss.
     return tf.exp(tf.where(batch.weights > 0, difference, tf.zeros_like(difference)))
 
 
 def mean_divergence(gaussian: Gaussian, batch: Experience) -> tf.Tensor:
-    """Computes `mean KL(pi_sampling(. | s) || pi(. | s))`, what the trust region bounds.
-
-    Args:
-        gaussian: The distributions of the actions.
-        batch: The experience.
-
-    Returns:
-        A scalar.
-    """
+    """Computes the scalar `mean KL(pi_sampling(. | s) || pi(. | s))`, which the trust region bounds."""
     return tf.reduce_sum(kl_divergence(sampling(batch), gaussian) * batch.weights)
 
 
 def sampling(batch: Experience) -> Gaussian:
-    """Returns the distributions that the actions were drawn from.
-
-    Args:
-        batch: The experience.
-
-    Returns:
-        Mean [steps, action] and log standard deviation [action].
-    """
+    """Returns the distributions that the actions were drawn from: mean [steps, action], log std [action]."""
     return Gaussian(batch.mean, batch.log_std)
 
 

@@ -69,28 +69,13 @@ class TwoStages:
         )
 
     def first(self, early: Any) -> tuple[Any, list[tf.Tensor]]:
-        """Computes what does not depend on the late arguments.
-
-        Args:
-            early: Nest of tensors.
-
-        Returns:
-            The function's first results, and the tensors to keep.
-        """
+        """Computes the function's first results, and the tensors to keep, from the early arguments."""
         values = list(self._first(*tf.nest.flatten(early)))
         count = len(tf.nest.flatten(self.early_results))
         return tf.nest.pack_sequence_as(self.early_results, values[:count]), values[count:]
 
     def second(self, late: Any, kept: Sequence[tf.Tensor]) -> Any:
-        """Computes the rest.
-
-        Args:
-            late: Nest of tensors.
-            kept: What `first` returned.
-
-        Returns:
-            The function's other results.
-        """
+        """Computes the function's other results from the late arguments and what `first` kept."""
         return tf.nest.pack_sequence_as(self.results, self._second(*tf.nest.flatten(late), *kept))
 
 

@@ -65,14 +65,7 @@ class GaussianPolicy(keras.Model):
         return self.network(observations), keras.ops.maximum(self.log_std, self.log_std_floor)
 
     def distribution(self, observations: tf.Tensor) -> tfp.distributions.Distribution:
-        """Returns the distribution of the actions.
-
-        Args:
-            observations: [batch, observation].
-
-        Returns:
-            A `MultivariateNormalDiag` of batch shape [batch] and event shape [action].
-        """
+        """Returns the actions' `MultivariateNormalDiag`: batch shape [batch], event shape [action]."""
         mean, log_std = self(observations)
         return tfp.distributions.MultivariateNormalDiag(mean, tf.exp(log_std))
 
@@ -129,23 +122,15 @@ class PurePolicy:
 
     @property
     def dtype(self) -> tf.DType:
-        """That of the parameters, and of what the policy is compared with."""
+        """Data type of the parameters and the means."""
         return tf.as_dtype(self.policy.log_std.dtype)
 
     def parameters(self) -> dict[str, tf.Tensor]:
-        """Reads the trainable variables.
-
-        Returns:
-            A dictionary from path to tensor.
-        """
+        """Reads the trainable variables: from path to tensor."""
         return self._model.parameters()
 
     def assign(self, params: dict[str, tf.Tensor]) -> None:
-        """Writes parameters into the policy's variables.
-
-        Args:
-            params: A tensor for each of `parameters()`.
-        """
+        """Writes parameters, a tensor for each of `parameters()`, into the policy's variables."""
         for name, variable in zip(self._model.names, self.policy.trainable_variables, strict=True):
             variable.assign(params[name])
 

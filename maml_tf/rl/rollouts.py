@@ -40,38 +40,24 @@ class Rollouts(NamedTuple):
 
 
 def continues(rollouts: Rollouts) -> np.ndarray:
-    """Finds the steps whose rollout goes on at the next one.
-
-    Args:
-        rollouts: The rollouts.
-
-    Returns:
-        bool [tasks, rollouts, time]; False at the last time.
-    """
+    """Finds the steps whose rollout goes on at the next one: bool [tasks, rollouts, time], False at the last time."""
     result = np.zeros(rollouts.valid.shape, bool)
     result[..., :-1] = (rollouts.valid[..., 1:] > 0) & (rollouts.elapsed[..., 1:] > 0)
     return result
 
 
 def mean_returns(rollouts: Rollouts) -> np.ndarray:
-    """Averages the undiscounted returns of each task's rollouts.
-
-    Args:
-        rollouts: The rollouts.
-
-    Returns:
-        float64 [tasks]; NaN for a task none of whose rollouts counts.
-    """
+    """Averages the undiscounted returns of each task's rollouts: float64 [tasks], NaN where none of a task's counts."""
     total = (rollouts.rewards * rollouts.valid).astype(np.float64).sum((1, 2))
     count = ((rollouts.elapsed == 0) * rollouts.valid).sum((1, 2))
     return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
 def pooled(rollouts: Rollouts) -> Rollouts:
-    """Makes one task of all: what a policy that ignores tasks learns from.
+    """Makes one task of all, what a policy that ignores tasks learns from.
 
     Args:
-        rollouts: The rollouts, all drawn by one policy.
+        rollouts: The rollouts of one policy in all tasks.
 
     Returns:
         The same rollouts with axes [1, tasks * rollouts, time, ...].

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from maml_tf.core.over_tasks import over_tasks
 from maml_tf.rl.environments import TaskEnvironment
-from maml_tf.rl.environments.checks import require_shape
+from maml_tf.rl.environments.task_environment import require_shape
 from maml_tf.rl.gaussian import Gaussian
 from maml_tf.rl.policy import PurePolicy
 from maml_tf.rl.rollouts import Rollouts, continues
@@ -102,27 +102,16 @@ class Actor:
         self._own = tf.function(self._of_tasks, autograph=False)
 
     def shared(self, params: dict[str, tf.Tensor], tasks: int) -> tuple[Act, np.ndarray]:
-        """Lets all tasks act with the same parameters.
-
-        Args:
-            params: The parameters.
-            tasks: Number of tasks.
-
-        Returns:
-            What `collect` takes: the function of the observations, and the log standard deviations.
-        """
+        """Lets `tasks` tasks act with the same parameters: returns what `collect` takes as `act` and `log_std`."""
         compute = _of_one_shape(self._shared, params)
         log_std = compute(np.zeros([1, self._size], np.float32)).log_std.numpy()
         return lambda observations: compute(observations).mean.numpy(), np.tile(log_std, (tasks, 1))
 
     def own(self, params: dict[str, tf.Tensor]) -> tuple[Act, np.ndarray]:
-        """Lets each task act with parameters of its own.
+        """Lets each task act with parameters of its own: returns what `collect` takes as `act` and `log_std`.
 
         Args:
             params: The parameters, each with a leading [tasks] axis.
-
-        Returns:
-            What `collect` takes: the function of the observations, and the log standard deviations.
         """
         tasks = next(iter(params.values())).shape[0]
         compute = _of_one_shape(self._own, params)

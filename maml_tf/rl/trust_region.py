@@ -55,12 +55,12 @@ class TrustRegion:
     Args:
         problem: What is minimised and bounded.
         bound: delta, the most that the mean divergence may be.
-        iterations: Of conjugate gradient.
+        iterations: Iterations of conjugate gradient.
         damping: Added to the Hessian's diagonal.
         products: "fisher", exact, or "finite_differences", the paper's.
-        thin: Makes a smaller block for the Hessian's products from a block, or None for the block itself.
+        thin: Makes a smaller block for the Hessian's products from a block; by default the block itself.
         shrink: Factor of a line search's step.
-        searches: Most steps of the line search.
+        searches: Greatest number of steps of the line search.
         parallel_blocks: How many blocks to compute at once.
 
     Raises:
@@ -102,9 +102,6 @@ class TrustRegion:
         Args:
             params: Nest of float tensors, at which the divergence is 0.
             blocks: Nest of tensors with a leading [blocks] axis.
-
-        Returns:
-            A `Step`.
         """
         if self.products == "fisher":
             shapes = _shapes((params, blocks))
@@ -183,26 +180,12 @@ class TrustRegion:
 
 
 def flatten(nest: Any) -> tf.Tensor:
-    """Joins a nest's tensors in one vector.
-
-    Args:
-        nest: Nest of tensors of one dtype.
-
-    Returns:
-        [size].
-    """
+    """Joins the tensors of a nest, of one dtype, in one vector [size]."""
     return tf.concat([tf.reshape(leaf, [-1]) for leaf in tf.nest.flatten(nest)], axis=0)
 
 
 def flattened(params: Params) -> tuple[tf.Tensor, Callable[[tf.Tensor], Params]]:
-    """Joins parameters in one vector, and makes the way back.
-
-    Args:
-        params: Nest of tensors of static shapes and one dtype.
-
-    Returns:
-        [size], and a function from [size] to the nest.
-    """
+    """Joins parameters of static shapes and one dtype in one vector [size]; also returns the inverse function."""
     leaves = tf.nest.flatten(params)
     sizes = [int(np.prod(leaf.shape)) for leaf in leaves]
 

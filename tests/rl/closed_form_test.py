@@ -11,11 +11,10 @@ from tests.support import with_rl  # noqa: F401
 from maml_tf.layers import ContextVector
 from maml_tf.models import mlp
 from maml_tf.rl.adaptation import PolicyAdaptation, TaskExperience
-from maml_tf.rl.closed_form import has_closed_form
+from maml_tf.rl.closed_form import FoldedReluNetwork, ReluNetwork, Weights, has_closed_form, relu_network
 from maml_tf.rl.hessian_products import linearized
 from maml_tf.rl.objectives import likelihood_ratio, reinforce
 from maml_tf.rl.policy import GaussianPolicy, PurePolicy
-from maml_tf.rl.relu_network import FoldedReluNetwork, ReluNetwork, Weights, relu_network
 from tests.rl import examples
 
 _FEW, _MANY = {"size": 2, "actions": 2}, {"size": 6, "actions": 3}

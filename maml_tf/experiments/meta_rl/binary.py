@@ -34,16 +34,7 @@ def define_meta_rl_flags(flags: Any, environments: Collection[str], videos: str 
 
 
 def run(values: Mapping[str, Any], environment: str, chosen: Collection[Setting]) -> str:
-    """Trains and evaluates.
-
-    Args:
-        values: Of the flags.
-        environment: Name of the environment.
-        chosen: What `define_meta_rl_flags` returned.
-
-    Returns:
-        The text for stdout.
-    """
+    """Trains and evaluates in an environment with the settings in `chosen` among the flags' values."""
     from maml_tf.experiments.meta_rl import run as experiment  # With TensorFlow, once the flags are right.
 
     config = preset(environment, **given(values, chosen))

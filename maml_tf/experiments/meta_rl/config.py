@@ -114,38 +114,18 @@ class MetaRLConfig(PolicyConfig):
     )
 
     def stream(self, purpose: int) -> int:
-        """Gives the seed of a stream of tasks, initial states and actions.
-
-        Args:
-            purpose: `TRAINING`, `TUNING`, `TEST` or `FIGURES`.
-
-        Returns:
-            A seed that no other purpose of any run shares.
-        """
+        """Returns the seed of tasks, states and actions for a purpose; no other purpose of any run shares it."""
         return self.seed * 4 + purpose
 
     def step_sizes(self, first: float | None = None) -> tuple[float, float]:
-        """Gives the step sizes of the evaluation.
-
-        Args:
-            first: The first step's; by default the configuration's.
-
-        Returns:
-            The first step's and the later ones'.
-        """
+        """Returns the step sizes of the evaluation's first step and of later ones, for another first one if given."""
         if first is None:
             first = self.inner_learning_rate if self.evaluation_learning_rate is None else self.evaluation_learning_rate
         return first, first / 2 if self.later_learning_rate is None else self.later_learning_rate
 
 
 def preset_fields(*names: str) -> set[str]:
-    """Lists what the presets of environments set.
-
-    Args:
-        *names: Of `environments`.
-
-    Returns:
-        Names of fields of the configuration; the others have its own defaults.
+    """Lists the fields of the configuration that the presets of environments set.
 
     Example:
     >>> from maml_tf.experiments.meta_rl.config import preset_fields

@@ -32,7 +32,7 @@ CANDIDATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 @dataclasses.dataclass(frozen=True)
 class TrainedPolicy:
-    """What there is to know of a policy that was trained.
+    """A policy that was trained: its method, its configuration and its weights.
 
     Attributes:
         method: A name of `maml_tf.methods`.
@@ -52,14 +52,11 @@ class TrainedPolicy:
 
     @classmethod
     def of_training(cls, logdir: str | os.PathLike[str], method: str) -> TrainedPolicy:
-        """Finds the policy that a training kept.
+        """Finds the policy that a training kept; `load` finds out whether its file is there.
 
         Args:
             logdir: Directory of a training that was evaluated, with results.json.
-            method: Whose policy.
-
-        Returns:
-            The policy; whether its file is there, `load` finds out.
+            method: Method whose policy is meant.
 
         Raises:
             FileNotFoundError: If there is no evaluated training.
@@ -76,14 +73,11 @@ class TrainedPolicy:
 
     @classmethod
     def of_entry(cls, name: str, folder: str | os.PathLike[str] | None = None) -> TrainedPolicy:
-        """Finds a policy of the library `maml_tf.pretrained`.
+        """Finds a policy of `maml_tf.pretrained`.
 
         Args:
             name: One of `pretrained.available()`.
-            folder: Where the entries are, by default in the package.
-
-        Returns:
-            The policy.
+            folder: Folder of the entries, by default the package's.
 
         Raises:
             ValueError: If there is no such entry, or it learned from images.
@@ -108,7 +102,7 @@ def evaluate(method: str, config: MetaRLConfig, policy: PurePolicy, step_sizes: 
         method: A name of `maml_tf.methods`; an oracle, which is told the task, takes no step.
         config: The experiment's configuration.
         policy: The initial policy.
-        step_sizes: Of each gradient step; the last one serves all later steps.
+        step_sizes: Size of each gradient step; the last one serves all later steps.
 
     Returns:
         Metric "return", the mean over a task's rollouts.
@@ -120,7 +114,7 @@ def evaluate(method: str, config: MetaRLConfig, policy: PurePolicy, step_sizes: 
 
 
 class Validation:
-    """Measures parameters on tasks that are neither trained nor tested on, the same ones with the same noise each time.
+    """Measures parameters on tasks of its own, neither trained nor tested on, each time with the same noise.
 
     Args:
         method: A name of `maml_tf.methods`.
@@ -138,13 +132,8 @@ class Validation:
     def __call__(self, params: Params) -> float:
         """Computes the mean return over tasks and over the evaluation's gradient steps.
 
-        For a method that is trained without gradient steps it is the return before them.
-
-        Args:
-            params: The initial parameters.
-
-        Returns:
-            The return; minus infinity if the policy diverges, of which a warning tells.
+        For a method that is trained without gradient steps it is the return before them. For a policy that diverges
+        it is minus infinity, and a warning says so.
         """
         try:
             phases, _ = self._sampler.adapt(params, self._tasks, self._steps, (self._seed, self._steps))
@@ -215,9 +204,9 @@ def adapted_phases(
         config: The experiment's configuration.
         policy: The initial policy.
         tasks: The tasks.
-        step_sizes: Of each gradient step.
+        step_sizes: Size of each gradient step.
         steps: Number of gradient steps.
-        seed: Of initial states and actions.
+        seed: Seed of initial states and actions.
 
     Returns:
         The rollouts before the first step and after each: `steps + 1` phases.
@@ -243,9 +232,9 @@ def adapted_params(
         config: The experiment's configuration.
         policy: The initial policy.
         tasks: The tasks.
-        step_sizes: Of each gradient step.
+        step_sizes: Size of each gradient step.
         steps: Number of gradient steps, at least 1.
-        seed: Of initial states and actions.
+        seed: Seed of initial states and actions.
 
     Returns:
         The parameters, each with a leading [tasks] axis.

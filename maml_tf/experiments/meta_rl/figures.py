@@ -33,7 +33,7 @@ def write_figures(
         config: The experiment's configuration.
         rows: The results.
         policies: For each method, its policy and its step sizes.
-        logdir: Where they go.
+        logdir: Directory of the files.
 
     Returns:
         The files: the returns over gradient steps beside the paper's, and in 2D navigation paths before and after

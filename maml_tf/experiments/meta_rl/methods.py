@@ -40,17 +40,7 @@ def build_adaptation(method: str, config: MetaRLConfig, policy: PurePolicy, step
 def build_iteration(
     method: str, config: MetaRLConfig, environment: TaskEnvironment, policy: PurePolicy
 ) -> MetaPolicyIteration:
-    """Composes the meta-iteration of a method that is trained.
-
-    Args:
-        method: A name of `maml_tf.methods`.
-        config: The experiment's configuration.
-        environment: Of `meta_batch_size * rollouts` simulations.
-        policy: The policy.
-
-    Returns:
-        The iteration.
-    """
+    """Composes the meta-iteration of a trained method, in `meta_batch_size * rollouts` simulations."""
     adaptation = build_adaptation(method, config, policy, config.inner_learning_rate)
     stride = config.curvature_stride
     outer = TrustRegion(

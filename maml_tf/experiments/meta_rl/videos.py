@@ -44,8 +44,8 @@ def write_videos(
         method: A name of `maml_tf.methods`.
         config: The experiment's configuration.
         policy: The initial policy.
-        step_sizes: Of each gradient step.
-        directory: Where they go.
+        step_sizes: Size of each gradient step.
+        directory: Directory of the files.
         ending: "gif" or "mp4".
 
     Returns:

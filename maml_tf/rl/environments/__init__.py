@@ -8,14 +8,14 @@ import importlib
 from typing import Any
 
 from maml_tf.rl.environments import paper  # noqa: F401 (registers its environments)
-from maml_tf.rl.environments.checks import NonFiniteActionsError
 from maml_tf.rl.environments.spec import EnvironmentSpec, environments
 from maml_tf.rl.environments.task_distribution import DirectionTasks, TaskDistribution, UniformTasks, VectorTasks
 
 # These need tf-agents.
 _LATE = {
-    "DrawableEnvironment": "drawable",
+    "DrawableEnvironment": "task_environment",
     "GymnasiumEnvironment": "gymnasium_environment",
+    "NonFiniteActionsError": "task_environment",
     "PointNavigation": "point_navigation",
     "TaskEnvironment": "task_environment",
 }

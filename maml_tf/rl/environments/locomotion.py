@@ -7,10 +7,10 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from maml_tf.rl.environments.drawable import DrawableEnvironment
 from maml_tf.rl.environments.physics import Simulations
 from maml_tf.rl.environments.rendering import draw_states
 from maml_tf.rl.environments.task_distribution import DIRECTIONS, UniformTasks
+from maml_tf.rl.environments.task_environment import DrawableEnvironment
 
 TASKS = ("velocity", "direction")
 PHYSICS = ("paper", "gymnasium")

@@ -14,7 +14,7 @@ _INSTABILITIES = [int(getattr(mujoco.mjtWarning, f"mjWARN_BAD{name}")) for name 
 
 
 def gymnasium_model(name: str) -> mujoco.MjSpec:
-    """Loads the model of a body that gymnasium brings, to be changed and then simulated.
+    """Loads the model of a body from gymnasium, which may be changed before it is simulated.
 
     Args:
         name: File without its ending, "half_cheetah" or "ant".
@@ -44,7 +44,7 @@ class Simulations:
         spec: The model.
         count: B.
         timestep: Seconds of one mj_step.
-        frame_skip: How many of them make a step.
+        frame_skip: Number of mj_step calls in a step.
         contact_forces: Whether `contact_forces` is computed, which costs a pass over the accelerations.
         threads: Threads to use; 0 for one on each processor core.
 
@@ -85,14 +85,7 @@ class Simulations:
         self._control = self._batch.bind("ctrl")
 
     def output(self, name: str) -> np.ndarray:
-        """Returns the live array of another of MuJoCo's fields, zero until the next call.
-
-        Args:
-            name: Its name in mjData, such as "xmat".
-
-        Returns:
-            [B, ...].
-        """
+        """Returns the live array, [B, ...], of another field of mjData, such as "xmat"; zero until the next call."""
         return self._batch.bind(name)
 
     def set_state(self, simulations: np.ndarray, qpos: np.ndarray, qvel: np.ndarray) -> None:

@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from maml_tf.rl.environments.drawable import DrawableEnvironment
 from maml_tf.rl.environments.task_distribution import GOALS
+from maml_tf.rl.environments.task_environment import DrawableEnvironment
 
 LARGEST_MOVE = 0.1
 GOAL_RADIUS = 0.01

@@ -10,8 +10,14 @@ import numpy as np
 
 from maml_tf.rl.agents import array_spec, py_environment
 from maml_tf.rl.agents import time_step as ts
-from maml_tf.rl.environments.checks import checked_actions, require_shape, within_physics
 from maml_tf.rl.environments.task_distribution import TaskDistribution
+
+# A state beyond it has left physics: MuJoCo's own bound.
+_LARGEST = 1e10
+
+
+class NonFiniteActionsError(ValueError):
+    """An action holds a number that is not finite: a policy has diverged."""
 
 
 class TaskEnvironment(py_environment.PyEnvironment):
@@ -101,27 +107,15 @@ class TaskEnvironment(py_environment.PyEnvironment):
         return self._tasks.copy()
 
     def observation_spec(self) -> array_spec.ArraySpec:
-        """Says what one simulation's observation is.
-
-        Returns:
-            float32 [observation].
-        """
+        """Returns the specification of one simulation's observation, float32 [observation]."""
         return self._observation_spec
 
     def action_spec(self) -> array_spec.BoundedArraySpec:
-        """Says what one simulation's action is.
-
-        Returns:
-            float32 [action] in [-1, 1].
-        """
+        """Returns the specification of one simulation's action, float32 [action] in [-1, 1]."""
         return self._action_spec
 
     def seed(self, seed: int | Sequence[int]) -> None:
-        """Starts the random numbers of the initial states anew.
-
-        Args:
-            seed: Non-negative integer, or several.
-        """
+        """Restarts the random numbers of the initial states from a non-negative integer, or several."""
         self._random = np.random.default_rng(seed)
 
     def sample_tasks(self, n: int, seed: int | Sequence[int]) -> Sequence[Any]:
@@ -202,13 +196,13 @@ class TaskEnvironment(py_environment.PyEnvironment):
         """
         if not self._started:
             raise ValueError("Expected reset_batch before the first step on the tasks set. Received: no reset")
-        actions = checked_actions(actions, (self.batch_size, *self._action_spec.shape))
+        actions = _checked_actions(actions, (self.batch_size, *self._action_spec.shape))
         running = ~self._done
         rewards, ended = self._advance(np.clip(actions, -1.0, 1.0), running)
         require_shape("rewards", rewards, (self.batch_size,))
         require_shape("ended", ended, (self.batch_size,))
         observations = self._observe()
-        sound = within_physics(rewards[:, np.newaxis]) & within_physics(observations)
+        sound = _within_physics(rewards[:, np.newaxis]) & _within_physics(observations)
         diverged = running & ~sound
         if np.any(diverged):
             self.diverged += int(np.count_nonzero(diverged))
@@ -251,3 +245,65 @@ class TaskEnvironment(py_environment.PyEnvironment):
     @abc.abstractmethod
     def _observe(self) -> np.ndarray:
         """Returns the observations without the task, [B, observation]."""
+
+
+class DrawableEnvironment(TaskEnvironment):
+    """A `TaskEnvironment` that draws its simulations, and renders as tf-agents' environments do.
+
+    What is drawn are snapshots, which are small: a film keeps one a picture while its rollout runs, and draws them all
+    at the end.
+    """
+
+    @abc.abstractmethod
+    def snapshot(self, simulation: int) -> np.ndarray:
+        """Returns what `draw` needs to know of a simulation as it is now, a vector."""
+
+    @abc.abstractmethod
+    def draw(self, snapshots: np.ndarray, width: int = 320, height: int = 240) -> np.ndarray:
+        """Draws snapshots of one rollout.
+
+        Args:
+            snapshots: [frames, ...], in their order.
+            width: Pixels.
+            height: Pixels.
+
+        Returns:
+            uint8 [frames, height, width, 3].
+        """
+
+    def render(self, mode: str = "rgb_array") -> np.ndarray:
+        """Draws simulation 0 as it is now, uint8 [height, width, 3].
+
+        Raises:
+            ValueError: If `mode` is not "rgb_array".
+        """
+        if mode != "rgb_array":
+            raise ValueError(f"Expected mode to be 'rgb_array'. Received: mode={mode!r}")
+        return self.draw(self.snapshot(0)[np.newaxis])[0]
+
+
+def _checked_actions(actions: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Returns actions as an array, and raises an error for another shape or a number that is not finite."""
+    actions = np.asarray(actions)
+    if actions.shape != shape:
+        raise ValueError(f"Expected actions of shape {shape}. Received: {actions.shape}")
+    if not np.all(np.isfinite(actions)):
+        raise NonFiniteActionsError(
+            "Expected finite actions. Received: numbers that are not, in simulations "
+            f"{np.flatnonzero(~np.isfinite(actions).all(axis=1))[:5]}"
+        )
+    return actions
+
+
+def require_shape(name: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
+    """Checks the shape of what a subclass or a policy computes, which NumPy would broadcast."""
+    if np.shape(values) != shape:
+        raise ValueError(f"Expected {name} of shape {shape}. Received: {np.shape(values)}")
+
+
+def _within_physics(values: np.ndarray) -> np.ndarray:
+    """Finds the simulations whose numbers, [B, size], are finite and not too large: bool [B]."""
+    # Without temporaries where all are, as nearly always. NaN compares false.
+    if values.min() >= -_LARGEST and values.max() <= _LARGEST:
+        return np.ones(len(values), bool)
+    return (np.abs(values) <= _LARGEST).all(axis=1)
