@@ -68,7 +68,7 @@ class OfATrainingTest(absltest.TestCase):
     def test_a_method_that_was_not_trained_is_named(self):
         finished = binary.run("evaluate_policy", f"--logdir={self.run_}", "--method=random")
         self.assertEqual(finished.code, 1)
-        self.assertRegex(finished.errors[0], "Expected a file of weights. Received: .*random/policy.keras")
+        self.assertRegex(finished.errors[0], "Received: .*random/policy.keras")
 
 
 class OfThePackageTest(absltest.TestCase):

@@ -96,7 +96,7 @@ class AllMethodsTest(absltest.TestCase):
 
     def test_checkpoints_are_not_trained_over_without_resume(self):
         self.assertEqual(self.refused.code, 1)
-        self.assertIn("Expected a directory without checkpoints, or to resume from them", self.refused.errors[0])
+        self.assertIn("--resume", self.refused.errors[0])
 
     def test_the_table_is_on_stdout(self):
         self.assertIn("after 0 steps", self.finished.stdout)
@@ -108,21 +108,21 @@ class CommandLineTest(absltest.TestCase):
         finished = binary.run("point_navigation", "--method=all,reptile")
         self.assertEqual(finished.code, 1)
         [error] = finished.errors
-        self.assertIn("Expected methods of ('maml', ", error)
+        self.assertIn("reptile", error)
 
     def test_the_reward_of_the_text_and_the_goal_of_the_code_are_not_mixed(self):
         with tempfile.TemporaryDirectory() as folder:
             finished = binary.run("point_navigation", "--reward=squared", "--goal=square", f"--logdir={folder}/run")
             self.assertFalse(pathlib.Path(folder, "run").exists())
         self.assertEqual(finished.code, 1)
-        self.assertIn("Expected --reward=squared or --goal=square alone", finished.errors[0])
+        self.assertIn("--reward=squared", finished.errors[0])
 
     def test_a_seed_that_the_evaluation_cannot_take_is_refused_before_the_training(self):
         with tempfile.TemporaryDirectory() as folder:
             finished = binary.run("point_navigation", f"--test_seed={2**32}", f"--logdir={folder}/run")
             self.assertFalse(pathlib.Path(folder, "run").exists())
         self.assertEqual(finished.code, 1)
-        self.assertIn("Expected test_seed to be less than 2**32", finished.errors[0])
+        self.assertIn(f"test_seed={2**32}", finished.errors[0])
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ class ObjectivesTest(parameterized.TestCase):
                 np.testing.assert_allclose(other[name], gradient, rtol=1e-12, atol=1e-15)
 
     def test_a_bad_epsilon_is_refused(self):
-        with self.assertRaisesRegex(ValueError, "Expected epsilon > 0. Received: epsilon=-1"):
+        with self.assertRaisesRegex(ValueError, "Received: epsilon=-1"):
             objectives.ClippedSurrogate(-1)
 
 
@@ -136,7 +136,7 @@ class ExperienceTest(absltest.TestCase):
 
     def test_bad_blocks_are_refused(self):
         rollouts = examples.rollouts()
-        with self.assertRaisesRegex(ValueError, "Expected blocks to divide the 3 rollouts"):
+        with self.assertRaisesRegex(ValueError, "Received: blocks="):
             objectives.experience(rollouts, rollouts.rewards, 2)
 
     def test_advantages_of_another_shape_are_refused(self):
@@ -147,7 +147,7 @@ class ExperienceTest(absltest.TestCase):
     def test_a_task_without_steps_is_refused(self):
         rollouts = examples.rollouts()
         rollouts.valid[1] = 0
-        with self.assertRaisesRegex(ValueError, r"Expected steps that count in every task. Received: none in \[1\]"):
+        with self.assertRaisesRegex(ValueError, r"Received: none in \[1\]"):
             objectives.experience(rollouts, rollouts.rewards)
 
 

@@ -80,7 +80,7 @@ class GaussianPolicyTest(parameterized.TestCase):
         ("added", lambda: network_of(AddsLoss(), keras.layers.Dense(1))),
     )
     def test_losses_that_no_objective_would_count_are_refused(self, build):
-        with self.assertRaisesRegex(ValueError, "Expected a network without losses of its own.*Received: 'net'"):
+        with self.assertRaisesRegex(ValueError, "losses.*Received: 'net'"):
             GaussianPolicy(build())
 
     @parameterized.parameters(
@@ -103,11 +103,11 @@ class GaussianPolicyTest(parameterized.TestCase):
         ):
             with self.assertRaisesRegex(ValueError, rf"from observations \[.*Received: .*{received}"):
                 GaussianPolicy(network)
-        with self.assertRaisesRegex(ValueError, r"Expected .* the means alone. Received: a dict of \['mean'\]"):
+        with self.assertRaisesRegex(ValueError, r"Received: a dict of \['mean'\]"):
             GaussianPolicy(keras.Model(one, {"mean": head(one)}))
 
     def test_a_network_without_variables_is_refused(self):
-        with self.assertRaisesRegex(ValueError, "Expected a network with variables to train. Received: 'net'"):
+        with self.assertRaisesRegex(ValueError, "variables.*Received: 'net'"):
             GaussianPolicy(network_of(keras.layers.Activation("tanh")))
 
     def test_a_network_with_state_is_refused(self):
@@ -126,13 +126,13 @@ class GaussianPolicyTest(parameterized.TestCase):
 
         network = Network()
         network(tf.ones((1, 2)))
-        with self.assertRaisesRegex(ValueError, "Expected a functional or sequential network.*Received: Network"):
+        with self.assertRaisesRegex(ValueError, "Received: Network"):
             GaussianPolicy(network)
         inputs = keras.Input((2,))
         GaussianPolicy(keras.Model(inputs, network(inputs)))
 
     def test_a_bad_floor_is_refused(self):
-        with self.assertRaisesRegex(ValueError, "Expected min_std > 0. Received: min_std=0"):
+        with self.assertRaisesRegex(ValueError, "Received: min_std=0"):
             GaussianPolicy(gaussian_mlp_policy(2, 1).network, min_std=0)
 
     def test_subclasses_that_no_objective_would_be_right_for_are_refused(self):
@@ -152,7 +152,7 @@ class GaussianPolicyTest(parameterized.TestCase):
             (Penalised, r"Penalised with one of shape \(1,\), which adds losses"),
         ):
             pure = PurePolicy(kind(network_of(keras.layers.Dense(1))))
-            with self.assertRaisesRegex(ValueError, f"Expected a policy with one log standard.*Received: {received}"):
+            with self.assertRaisesRegex(ValueError, f"Received: {received}"):
                 pure(pure.parameters(), tf.zeros((5, 2)))
 
     def test_parameters_include_the_standard_deviation(self):

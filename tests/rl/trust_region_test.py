@@ -113,7 +113,7 @@ class QuadraticTest(parameterized.TestCase):
 
     @parameterized.parameters(
         ({"products": "exact"}, 'Expected products of "fisher" or "finite_differences". Received: \'exact\''),
-        ({"bound": 0.0}, "Expected bound > 0.*Received: bound=0.0"),
+        ({"bound": 0.0}, "Received: bound=0.0"),
         ({"shrink": 1.0}, "0 < shrink < 1.*shrink=1.0"),
         ({"damping": -1e-5}, "damping >= 0.*damping=-1e-05"),
         ({"iterations": 0}, "counts of at least 1.*iterations=0"),

@@ -44,21 +44,17 @@ class TrainedPolicyTest(absltest.TestCase):
         self._write_results(config_module.to_dict(CONFIG))
         (self.logdir / "maml").mkdir()
         gaussian_mlp_policy(2, 2, (6, 6)).save(self.logdir / "maml" / "policy.keras")
-        with self.assertRaisesRegex(ValueError, "Expected the weights of the same model. Received: .*policy.keras"):
+        with self.assertRaisesRegex(ValueError, "Received: .*policy.keras"):
             TrainedPolicy.of_training(self.logdir, "maml").load()
 
     def test_a_folder_without_an_evaluated_training_is_refused(self):
-        with self.assertRaisesRegex(
-            FileNotFoundError, "Expected a training that was evaluated. Received: no .*results"
-        ):
+        with self.assertRaisesRegex(FileNotFoundError, "Received: no .*results"):
             TrainedPolicy.of_training(self.logdir, "maml")
 
     def test_results_of_another_kind_are_refused(self):
         for content in ({"config": {"dataset": "omniglot"}}, {}):
             (self.logdir / "results.json").write_text(json.dumps(content))
-            with self.assertRaisesRegex(
-                ValueError, "Expected results of meta-reinforcement learning. Received: others"
-            ):
+            with self.assertRaisesRegex(ValueError, "Received: others"):
                 TrainedPolicy.of_training(self.logdir, "maml")
 
 

@@ -62,7 +62,7 @@ class MethodsOfARunTest(parameterized.TestCase):
 
     @parameterized.parameters(([],), (["maml", "reptile"],))
     def test_other_methods_are_refused(self, methods):
-        with self.assertRaisesRegex(ValueError, "Expected methods of .*, or all. Received: "):
+        with self.assertRaisesRegex(ValueError, r"Received: \("):
             meta_rl.run(CONFIG, methods, self.directory)
 
     def test_random_weights_are_not_read_from_a_file(self):
@@ -78,9 +78,7 @@ class MethodsOfARunTest(parameterized.TestCase):
         gaussian_mlp_policy(2, 2, (8, 8)).save_weights(weights)
         config = dataclasses.replace(CONFIG, initial_weights=str(weights))
         with mock.patch.object(meta_rl, "train", side_effect=InterruptedError) as train:
-            with self.assertRaisesRegex(
-                ValueError, "Expected the weights of the same model. Received: .*policy.weights"
-            ):
+            with self.assertRaisesRegex(ValueError, "Received: .*policy.weights"):
                 meta_rl.run(config, ["maml", "oracle"], logdir)
             self.assertFalse(logdir.exists())
             train.assert_not_called()

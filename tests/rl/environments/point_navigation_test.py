@@ -86,11 +86,11 @@ class PointNavigationTest(parameterized.TestCase):
         utils.validate_py_environment(PointNavigation(3, horizon=20), episodes=20)
 
     def test_refuses_a_reward(self):
-        with self.assertRaisesRegex(ValueError, "Expected reward to be one of .*Received: reward='cubed'"):
+        with self.assertRaisesRegex(ValueError, "Received: reward='cubed'"):
             PointNavigation(1, reward="cubed")
 
     def test_refuses_a_goal(self):
-        with self.assertRaisesRegex(ValueError, "Expected goal to be one of .*Received: goal='cube'"):
+        with self.assertRaisesRegex(ValueError, "Received: goal='cube'"):
             PointNavigation(1, goal="cube")
 
 

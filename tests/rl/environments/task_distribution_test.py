@@ -32,7 +32,7 @@ class UniformTasksTest(parameterized.TestCase):
         ("order", [1.0], [0.0]), ("sizes", [0.0], [1.0, 1.0]), ("scalars", 0.0, 1.0), ("nan", [np.nan], [1.0])
     )
     def test_refuses_what_is_no_box(self, low, high):
-        with self.assertRaisesRegex(ValueError, "Expected low and high to be vectors.*Received: low="):
+        with self.assertRaisesRegex(ValueError, "Received: low="):
             UniformTasks(low, high)
 
     def test_refuses_no_tasks(self):

@@ -79,16 +79,16 @@ class TasksTest(parameterized.TestCase):
         ("divisor", column(1, 2, 3, 4), "divide"), ("none", np.ones([0, 1]), "divide"),
     )  # fmt: skip
     def test_refuses_tasks(self, tasks, word):
-        with self.assertRaisesRegex(ValueError, f"Expected .*{word}.*Received: "):
+        with self.assertRaisesRegex(ValueError, f"{word}.*Received: "):
             Sum(6).set_tasks(tasks)
 
     def test_new_tasks_need_a_reset(self):
         environment = Sum(2)
         environment.reset()
         environment.set_tasks(column(1))
-        with self.assertRaisesRegex(ValueError, "Expected reset_batch before the first step"):
+        with self.assertRaisesRegex(ValueError, "reset_batch"):
             environment.step_batch(np.zeros([2, 1]))
-        with self.assertRaisesRegex(ValueError, r"Expected all simulations to start.*simulations=\[1\] of 2"):
+        with self.assertRaisesRegex(ValueError, r"simulations=\[1\] of 2"):
             environment.reset_batch(np.array([False, True]))
         # tf-agents' interface resets by itself.
         np.testing.assert_array_equal(environment.step(np.zeros([2, 1], np.float32)).step_type, StepType.FIRST)
@@ -189,9 +189,9 @@ class BatchTest(parameterized.TestCase):
             self.assertEqual((environment.diverged, done.tolist(), rewards[0]), (1, [True, False], 0.0))
 
     @parameterized.named_parameters(
-        ("shape", np.zeros([2]), r"Expected actions of shape \(2, 1\). Received: \(2,\)"),
-        ("batch", np.zeros([3, 1]), r"Expected actions of shape \(2, 1\). Received: \(3, 1\)"),
-        ("nan", column(0, np.nan), r"Expected finite actions. Received: numbers that are not, in simulations \[1\]"),
+        ("shape", np.zeros([2]), r"Received: \(2,\)"),
+        ("batch", np.zeros([3, 1]), r"Received: \(3, 1\)"),
+        ("nan", column(0, np.nan), r"Received: numbers that are not, in simulations \[1\]"),
     )
     def test_refuses_actions(self, actions, message):
         environment = Sum(2)
@@ -215,7 +215,7 @@ class BatchTest(parameterized.TestCase):
     def test_refuses_observations_of_another_size(self):
         environment = Sum(3)
         with mock.patch.object(environment, "_observe", return_value=np.zeros([3, 1])):
-            with self.assertRaisesRegex(ValueError, r"Expected observations of shape \(3, 2\). Received: \(3, 1\)"):
+            with self.assertRaisesRegex(ValueError, r"Received: \(3, 1\)"):
                 environment.reset_batch()
 
     @parameterized.parameters((0, 1), (1, 0))
