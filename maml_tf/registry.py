@@ -29,7 +29,7 @@ class Registry(Generic[Entry]):
     (('red',), '#ff0000')
     >>> colours["blue"]
     Traceback (most recent call last):
-    ValueError: Expected a colour of ['red']. Received: 'blue'
+    ValueError: Expected the colour to be one of ['red']. Received: 'blue'
     """
 
     def __init__(self, kind: str):
@@ -64,7 +64,9 @@ class Registry(Generic[Entry]):
         try:
             return self._entries[name]
         except (KeyError, TypeError):
-            raise ValueError(f"Expected a {self.kind} of {list(self._entries)}. Received: {name!r}") from None
+            raise ValueError(
+                f"Expected the {self.kind} to be one of {list(self._entries)}. Received: {name!r}"
+            ) from None
 
     def __contains__(self, name: Any) -> bool:
         return name in self._entries
