@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Sequence
 from typing import Any
 
@@ -110,6 +111,8 @@ class MetaLearner(BuiltFromOneShare, KeepsInnerLosses, FaultCheckedModel):
         check_task_map(self.task_map, parallel_tasks)
         self.task_functions = functions
         self._loss_given = loss
+        # In a namespace, because Keras wraps what holds dictionaries.
+        self._fed = types.SimpleNamespace(inputs=None)
         self.built = True
         if not algorithm.first_order:
             warn_of_unsupported_layers(model, stacklevel=3 if type(self) is MetaLearner else 4)
@@ -174,6 +177,7 @@ class MetaLearner(BuiltFromOneShare, KeepsInnerLosses, FaultCheckedModel):
             ValueError: If the inputs do not fit together or to the model.
         """
         inputs = episode_checks.check_inputs(inputs)
+        self._remember(inputs)
         outputs, faults = self._predict(inputs, training)
         fault = first_fault(faults, sizes=episode_checks.size_faults(inputs))
         with tf.control_dependencies(raise_in_graph(fault)):
@@ -245,6 +249,7 @@ class MetaLearner(BuiltFromOneShare, KeepsInnerLosses, FaultCheckedModel):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         data = inputs, targets = episode_checks.check_data(episode_checks.without_sample_weight(data))
+        self._remember(inputs)
         result = self._meta_gradient(data)
         tasks = tf.shape(result.task_losses)[0]
         all_tasks = sum_over_replicas(tasks)
@@ -268,6 +273,7 @@ class MetaLearner(BuiltFromOneShare, KeepsInnerLosses, FaultCheckedModel):
     def test_step(self, data: Any) -> dict[str, Any]:
         data = episode_checks.check_data(episode_checks.without_sample_weight(data))
         (support_x, support_y, query_x), targets = data
+        self._remember(data[0])
         functions, theta = self.task_functions, self.meta_parameters()
 
         def measure(task):
@@ -289,6 +295,7 @@ class MetaLearner(BuiltFromOneShare, KeepsInnerLosses, FaultCheckedModel):
     def predict_step(self, data: Any) -> tuple[Any, tf.Tensor]:
         inputs = keras.utils.unpack_x_y_sample_weight(data)[0]
         inputs = episode_checks.check_inputs(inputs)
+        self._remember(inputs)
         outputs, faults = self._predict(inputs, training=False)
         sizes = [tf.tile(size[tf.newaxis, tf.newaxis], [1, 2, 1]) for size in episode_checks.size_faults(inputs)]
         # One row more for each: they are looked at outside of the graph, and go no further.
@@ -296,6 +303,35 @@ class MetaLearner(BuiltFromOneShare, KeepsInnerLosses, FaultCheckedModel):
 
     def check_before_step(self) -> None:
         self.task_functions.require_unchanged()
+
+    def export(
+        self,
+        filepath: Any,
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Exports adaptation and prediction for serving, as `keras.Model.export`.
+
+        Args:
+            filepath: Folder or file to write.
+            format: Keras' name of the format.
+            verbose: Whether Keras prints what was written.
+            input_signature: `[(support_x, support_y, query_x)]` as `tf.TensorSpec`s; by default of the data that the
+                learner was last trained, evaluated or called on, with any number of tasks and of examples.
+            **kwargs: Keras' other arguments.
+
+        Raises:
+            ValueError: If there is no signature because the learner has not seen data.
+        """
+        if input_signature is None and self._fed.inputs is None:
+            raise ValueError(
+                "Expected a learner that has seen data, which tell the types and shapes of its inputs: call fit, "
+                "evaluate or predict first, or pass input_signature. Received: neither"
+            )
+        input_signature = [self._fed.inputs] if input_signature is None else input_signature
+        super().export(filepath, format, bool(verbose), input_signature, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object
@@ -318,6 +354,16 @@ class MetaLearner(BuiltFromOneShare, KeepsInnerLosses, FaultCheckedModel):
             if key in config:
                 config[key] = keras.saving.deserialize_keras_object(config[key], custom_objects=custom_objects)
         return cls(**config)
+
+    def _remember(self, inputs: Any) -> None:
+        """Notes the inputs' types and shapes, without the numbers of tasks and examples, for `export`."""
+
+        def of_any_size(leaf: tf.Tensor) -> tf.TensorSpec:
+            # An unrolled map repeats the graph for every task.
+            tasks = leaf.shape[0] if self.task_map == "unrolled" else None
+            return tf.TensorSpec([tasks, None, *leaf.shape[2:]], leaf.dtype)
+
+        self._fed.inputs = tf.nest.map_structure(of_any_size, inputs)
 
     def _learn(self, theta: MetaParameters, task: Task) -> Learned:
         """Adapts to a task's support set, for predictions with training=False."""

@@ -119,15 +119,16 @@ def mean_over_tasks(values: tf.Tensor) -> tf.Tensor:
 
 
 def numbered(tasks: Any) -> tuple[tf.Tensor, Any]:
-    """Adds each task's number, which its random seeds depend on.
+    """Adds each task's number, which its random seeds depend on; replicas number their shares one after the other.
 
     Args:
         tasks: Nest of tensors with a leading [tasks] axis.
 
     Returns:
-        int32 [tasks] from 0, and the tasks.
+        int32 [tasks], from 0 on the first replica, and the tasks.
     """
-    return tf.range(tf.shape(tf.nest.flatten(tasks)[0])[0]), tasks
+    count = tf.shape(tf.nest.flatten(tasks)[0])[0]
+    return _tasks_of_earlier_replicas(count) + tf.range(count), tasks
 
 
 def examples_of(tasks: Any) -> Any:
@@ -149,7 +150,7 @@ def examples_of(tasks: Any) -> Any:
 
 
 def merged_states(states: Sequence[tf.Tensor], before: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-    """Merges the tasks' states of all replicas: moving statistics are averaged, seeds and counters advance by a task's.
+    """Merges the tasks' states of all replicas: moving statistics are averaged, seeds and counters are task 0's.
 
     Args:
         states: The values of a model's non-trainable variables after each of this replica's tasks, [tasks, ...].
@@ -159,7 +160,9 @@ def merged_states(states: Sequence[tf.Tensor], before: Sequence[tf.Tensor]) -> l
         Tensors [...], the same on every replica; `before` where there is no task.
     """
     tasks = tf.shape(states[0])[0] if states else tf.constant(0)
-    all_tasks, with_tasks = sum_over_replicas(tasks), sum_over_replicas(tf.minimum(tasks, 1))
+    all_tasks = sum_over_replicas(tasks)
+    # The other tasks' seeds hold their numbers.
+    has_task_0 = (tasks > 0) & tf.equal(_tasks_of_earlier_replicas(tasks), 0)
     merged = []
     for state, old in zip(states, before, strict=True):
         if state.dtype.is_floating:
@@ -168,8 +171,8 @@ def merged_states(states: Sequence[tf.Tensor], before: Sequence[tf.Tensor]) -> l
             merged.append(tf.where(all_tasks > 0, mean, old))
         elif state.dtype.is_integer:
             first = tf.concat([state, old[tf.newaxis]], axis=0)[0]
-            advance = sum_over_replicas(tf.cast(first - old, tf.int64)) // tf.cast(tf.maximum(with_tasks, 1), tf.int64)
-            merged.append(old + tf.cast(advance, old.dtype))
+            advance = tf.where(has_task_0, tf.cast(first - old, tf.int64), tf.zeros_like(old, tf.int64))
+            merged.append(old + tf.cast(sum_over_replicas(advance), old.dtype))
         else:
             merged.append(tf.concat([state, old[tf.newaxis]], axis=0)[0])
     return merged
@@ -181,6 +184,16 @@ def sum_over_replicas(value: tf.Tensor) -> tf.Tensor:
     if context is None or context.num_replicas_in_sync == 1:
         return value
     return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+
+def _tasks_of_earlier_replicas(tasks: tf.Tensor) -> tf.Tensor:
+    """Counts the tasks of the replicas before this one, of which each passes its own number of tasks."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return tf.constant(0)
+    replica = context.replica_id_in_sync_group
+    counts = sum_over_replicas(tf.one_hot(replica, context.num_replicas_in_sync, on_value=tasks, off_value=0))
+    return tf.cumsum(counts, exclusive=True)[replica]
 
 
 def over_tasks(

@@ -69,7 +69,8 @@ for name, learner, results in (
 def build_with_state():
     keras.utils.set_random_seed(0)
     norm = maml_tf.layers.BatchNormalization(momentum=0.5)
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(5, use_bias=False), norm, keras.layers.Dense(1)])
+    layers = keras.layers.Dense(5, use_bias=False), norm, keras.layers.Dropout(0.5, seed=1), keras.layers.Dense(1)
+    model = keras.Sequential([keras.Input((2,)), *layers])
     learner = maml_tf.MAML(model, "mse", 0.1)
     learner.compile(keras.optimizers.Adam(0.1), jit_compile=False, metrics=["mae"])
     return learner

@@ -349,6 +349,25 @@ class SavingTest(WritingTest):
         loaded = tf.saved_model.load(path)
         assert_same(loaded.serve(tuple(map(tf.constant, inputs))), learner(inputs))
 
+    def test_export_after_fit_takes_any_number_of_examples_of_the_datas_types(self):
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+        learner = maml_tf.MAML(model, keras.losses.SparseCategoricalCrossentropy(from_logits=True), 0.1)
+        learner.compile("sgd")
+        with self.assertRaisesRegex(ValueError, "input_signature"):
+            learner.export(self.path("unfed"))
+
+        def episodes(shots):
+            (x, _, query_x), _ = make_data(shots=shots)
+            labels = np.arange(len(x) * shots).reshape(len(x), shots) % 3
+            return (x, labels, query_x), np.zeros(query_x.shape[:2], np.int64)
+
+        learner.fit(*episodes(4), verbose=0)
+        path = self.path("exported")
+        learner.export(path)
+        loaded = tf.saved_model.load(path)
+        inputs, _ = episodes(7)
+        assert_same(loaded.serve(tuple(map(tf.constant, inputs))), learner(inputs))
+
 
 if __name__ == "__main__":
     absltest.main()
