@@ -41,7 +41,6 @@ def setting(
     choices: Choices | None = None,
     role: str = "training",
     since: str | None = None,
-    was: str | None = None,
     flag: str | None = None,
 ) -> Any:
     """Makes a field of a `Configuration`.
@@ -59,7 +58,6 @@ def setting(
             change it, an evaluation has no use for it, and no result depends on it.
         since: The version that brought the field. Older checkpoints do not hold it, so `identity` leaves it out at
             its default.
-        was: The field's earlier name in stored files.
         flag: The flag's name, by default the field's.
 
     Returns:
@@ -92,7 +90,6 @@ class Setting:
     choices: Choices | None = None
     role: str = "training"
     since: str | None = None
-    was: str | None = None
     flag: str | None = None
 
     @property
@@ -307,7 +304,7 @@ def from_dict(config_class: type[Config], values: Mapping[str, Any]) -> Config:
 
     Args:
         config_class: The configuration's class.
-        values: From field name, or earlier name, to value.
+        values: From field name to value.
 
     Returns:
         The configuration.
@@ -315,25 +312,10 @@ def from_dict(config_class: type[Config], values: Mapping[str, Any]) -> Config:
     Raises:
         ValueError: If a key is no field, or a value is out of range.
     """
-    values = renamed(config_class, values)
     fields = settings(config_class)
     if unknown := sorted(set(values) - set(fields)):
         raise ValueError(f"Expected keys of {config_class.__name__}: {', '.join(fields)}. Received: {unknown}")
     return config_class(**values)
-
-
-def renamed(config_class: type[Configuration], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Gives the fields of a stored configuration the names that they have now.
-
-    Args:
-        config_class: The configuration's class.
-        values: From field name, or earlier name, to value.
-
-    Returns:
-        From name to value.
-    """
-    now = {field.was: name for name, field in settings(config_class).items() if field.was}
-    return {now.get(name, name): value for name, value in values.items()}
 
 
 def differences(stored: Mapping[str, Any], given: Mapping[str, Any]) -> str:
@@ -369,9 +351,10 @@ def check_multiple(config: Any, name: str, of: str) -> None:
     Raises:
         ValueError: If it is not.
     """
-    value, divisor = getattr(config, name), getattr(config, of)
+    value, divisor, flag = getattr(config, name), getattr(config, of), settings(type(config))[of].flag_name
     if value % divisor:
-        raise ValueError(f"Expected {name} to be a multiple of {of}={divisor}. Received: {name}={value}")
+        where = "" if of == flag else f" (--{flag})"
+        raise ValueError(f"Expected {name} to be a multiple of {of}={divisor}{where}. Received: {name}={value}")
 
 
 def nearest_divisor(number: int, wish: int, multiple_of: int = 1) -> int:

@@ -9,7 +9,16 @@ from absl import flags as absl_flags
 from absl.testing import absltest, parameterized
 
 from maml_tf import configuration
-from maml_tf.configuration import Configuration, differences, from_dict, nearest_divisor, setting, settings, to_dict
+from maml_tf.configuration import (
+    Configuration,
+    check_multiple,
+    differences,
+    from_dict,
+    nearest_divisor,
+    setting,
+    settings,
+    to_dict,
+)
 from maml_tf.registry import Registry
 
 KINDS = Registry("kind")
@@ -18,7 +27,7 @@ KINDS.register("one", 1)
 
 @dataclasses.dataclass(frozen=True)
 class Config(Configuration):
-    ways: int = setting(5, "Classes of a task.", minimum=2, maximum=100, was="classes")
+    ways: int = setting(5, "Classes of a task.", minimum=2, maximum=100)
     rate: float = setting(0.1, "A rate.", positive=True)
     share: float | None = setting(None, "A share.", minimum=0, maximum=1, since="0.2.0")
     folder: str | None = setting(None, "A folder.", role="runtime")
@@ -86,9 +95,6 @@ class ConfigurationTest(parameterized.TestCase):
         config = Config(7, 0.5, 0.5, "a", 2.0, True, "one", 3, (8, 9))
         self.assertEqual(from_dict(Config, json.loads(json.dumps(to_dict(config)))), config)
 
-    def test_a_stored_name_from_before_is_the_field(self):
-        self.assertEqual(from_dict(Config, {"classes": 7}), Config(ways=7))
-
     def test_an_unknown_key_is_refused(self):
         with self.assertRaisesRegex(ValueError, r"Expected keys of Config: ways, .*Received: \['wyas'\]"):
             from_dict(Config, {"wyas": 2})
@@ -122,6 +128,19 @@ class ConfigurationTest(parameterized.TestCase):
             differences({"a": 1, "b": 2}, {"a": 1, "c": 3}),
             ("b: stored 2, given 'absent'; c: stored 'absent', given 3"),
         )
+
+    def test_a_number_that_is_no_multiple_is_named_with_the_flag(self):
+        check_multiple(Config(ways=5, iterations=10), "iterations", "ways")
+        with self.assertRaisesRegex(ValueError, "ways=5. Received: iterations=12"):
+            check_multiple(Config(ways=5, iterations=12), "iterations", "ways")
+
+        @dataclasses.dataclass(frozen=True)
+        class Every(Configuration):
+            iterations: int = setting(10, "Iterations.")
+            per_call: int = setting(3, "Iterations of a call.", flag="every")
+
+        with self.assertRaisesRegex(ValueError, r"per_call=3 \(--every\). Received: iterations=10"):
+            check_multiple(Every(), "iterations", "per_call")
 
     @parameterized.parameters(
         (60_000, 500, 1, 500), (100, 500, 1, 100), (1009, 500, 1, 1009), (1700, 500, 1, 425), (2000, 500, 40, 400),

@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = 130
 # Flags of version 0.1.0.
-_RENAMED = {"checkpoint": "logdir", "folder": "output", "output_dir": "output"}
+_RENAMED = {
+    "checkpoint": "logdir",
+    "folder": "output",
+    "iterations_per_call": "validate_every",
+    "output_dir": "output",
+    "tuning_tasks": "validation_tasks",
+}
 
 
 def define_task_a_thread(flags: Any) -> None:

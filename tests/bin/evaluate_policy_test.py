@@ -14,7 +14,7 @@ from maml_tf.results import file_digest
 
 SETTINGS = (
     "--iterations=2", "--meta_batch_size=2", "--rollouts=2", "--hidden=8", "--conjugate_gradient_iterations=2",
-    "--evaluation_steps=2", "--evaluation_rollouts=3", "--test_tasks=2", "--tuning_tasks=2",
+    "--evaluation_steps=2", "--evaluation_rollouts=3", "--test_tasks=2", "--validation_tasks=2",
 )  # fmt: skip
 METHODS = ("maml", "pretrained", "oracle")
 

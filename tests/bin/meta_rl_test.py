@@ -57,7 +57,7 @@ methods.register("bold", Method("bold MAML", {"meta_rl": {"inner_learning_rate":
 '''
 SETTINGS = (
     "--environment=rod", "--rollouts=4", "--hidden=8", "--conjugate_gradient_iterations=2", "--evaluation_steps=2",
-    "--evaluation_rollouts=3", "--test_tasks=2", "--tuning_tasks=2",
+    "--evaluation_rollouts=3", "--test_tasks=2", "--validation_tasks=2",
 )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ SETTINGS = (
     "--evaluation_steps=2",
     "--evaluation_rollouts=3",
     "--test_tasks=2",
-    "--tuning_tasks=2",
+    "--validation_tasks=2",
     "--checkpoint_seconds=0",
 )
 

@@ -1,6 +1,5 @@
 """Tests of bin/sinusoid.py, run as a process; the processes are few and shared, as each takes seconds."""
 
-import dataclasses
 import json
 import pathlib
 import random
@@ -13,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import absltest
 
+from maml_tf.configuration import settings
 from maml_tf.experiments.logdir import open_logdir
 from maml_tf.experiments.sinusoid.config import METHODS, SinusoidConfig
 from tests.support import binary
@@ -20,7 +20,7 @@ from tests.support import binary
 ITERATIONS = 400
 SETTINGS = (
     f"--iterations={ITERATIONS}",
-    "--iterations_per_call=10",
+    "--validate_every=10",
     "--validation_tasks=20",
     "--test_tasks=10",
     "--grid_points=20",
@@ -196,7 +196,7 @@ class CommandLineTest(absltest.TestCase):
         self.assertEqual(finished.code, 0)
         listed = {line.strip().partition(":")[0] for line in finished.stdout.splitlines() if "--" in line}
         listed = {flag.removeprefix("--").removeprefix("[no]") for flag in listed}
-        fields = {field.name for field in dataclasses.fields(SinusoidConfig)} - {"methods"} | {"method"}
+        fields = {field.flag_name for field in settings(SinusoidConfig).values()}
         self.assertContainsSubset(fields | {"logdir", "resume", "task_a_thread"}, listed)
         self.assertIn("Section 5.1", finished.stdout)
 

@@ -100,7 +100,11 @@ class MetaRLConfig(PolicyConfig):
         role="test",
     )
     tuning_tasks: int = setting(
-        40, "Tasks that choose the best weights and the baselines' step sizes.", minimum=1, role="evaluation"
+        40,
+        "Tasks that choose the best weights and the baselines' step sizes.",
+        minimum=1,
+        role="evaluation",
+        flag="validation_tasks",
     )
     checkpoint_seconds: float = setting(
         30.0, "Least seconds between two checkpoints; the end of a training is always saved.", minimum=0, role="process"

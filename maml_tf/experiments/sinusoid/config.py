@@ -50,7 +50,11 @@ class SinusoidConfig(Configuration):
         4000, "Tasks that choose the best weights and the baselines' step sizes.", minimum=1
     )
     iterations_per_call: int = setting(
-        None, "Training iterations between validations and checkpoints. By default about 1000.", minimum=1
+        None,
+        "Iterations between validations, and the iterations of one compiled call; the weights of the best validation "
+        "are kept. By default about 1000.",
+        minimum=1,
+        flag="validate_every",
     )
     checkpoint_seconds: float = setting(
         10.0, "Least seconds between two checkpoints; the end of a training is always saved.", minimum=0, role="process"
