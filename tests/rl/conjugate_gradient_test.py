@@ -7,7 +7,7 @@ from absl.testing import absltest
 from tests.support import with_rl  # noqa: F401
 
 # isort: split
-from maml_tf.rl.conjugate_gradient import conjugate_gradient
+from maml_tf.rl.trust_region import conjugate_gradient
 from tests.rl.examples import positive_definite
 
 

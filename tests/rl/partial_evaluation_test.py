@@ -7,7 +7,7 @@ from absl.testing import absltest
 from tests.support import with_rl  # noqa: F401
 
 # isort: split
-from maml_tf.rl.partial_evaluation import TwoStages
+from maml_tf.rl.hessian_products import TwoStages
 
 _VECTOR = tf.TensorSpec([3], tf.float64)
 
