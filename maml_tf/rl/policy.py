@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 from maml_tf.core.functional import FunctionalModel
 from maml_tf.models import mlp
 from maml_tf.rl.gaussian import Gaussian
+
+if TYPE_CHECKING:
+    from maml_tf.rl.agents import tfp
 
 _register = keras.saving.register_keras_serializable(package="maml_tf")
 
@@ -66,6 +68,8 @@ class GaussianPolicy(keras.Model):
 
     def distribution(self, observations: tf.Tensor) -> tfp.distributions.Distribution:
         """Returns the actions' `MultivariateNormalDiag`: batch shape [batch], event shape [action]."""
+        from maml_tf.rl.agents import tfp  # A policy that only adapts needs no tf-agents.
+
         mean, log_std = self(observations)
         return tfp.distributions.MultivariateNormalDiag(mean, tf.exp(log_std))
 

@@ -37,6 +37,14 @@ class ImportTest(parameterized.TestCase):
         self.assertEqual(done.stdout, "3 keras.src. 1\n(2, 2)\n", done.stderr)
         self.assertNotIn("Gym", done.stderr)
 
+    def test_a_policy_needs_no_tf_agents_and_its_distribution_warns_of_nothing(self):
+        done = run(
+            "import sys, warnings\nfrom maml_tf.rl.policy import gaussian_mlp_policy\nimport numpy as np\n"
+            "policy = gaussian_mlp_policy(2, 1, (4,))\nprint('tf_agents' in sys.modules)\n"
+            "print(policy.distribution(np.zeros([3, 2], 'float32')).batch_shape)"
+        )
+        self.assertEqual(done.stdout, "False\n(3,)\n", done.stderr)
+
     def test_refuses_a_flag_that_is_off(self):
         done = run("import maml_tf.rl", TF_USE_LEGACY_KERAS="0")
         self.assertStartsWith(last_line(done), "ImportError: Expected the environment variable TF_USE_LEGACY_KERAS")
