@@ -91,6 +91,9 @@ for _name, _method in {
         "ANIL, first order", {"classification": {"adapted": "head", **_FIRST_ORDER}}, style=LineStyle("sky", "--", "<")
     ),
     "meta_sgd": Method("Meta-SGD", {"classification": {"step_sizes": "weight"}}, style=LineStyle("blue", "-", "h")),
+    "reptile": Method(
+        "Reptile", {"sinusoid": {}, "classification": {}}, algorithm="reptile", style=LineStyle("orange", "-", "x")
+    ),
     "context_vector": Method(
         "context vector",
         {"classification": _CONTEXT, "meta_rl": {}},

@@ -101,3 +101,33 @@ def test_an_algorithm_of_ones_own_replaces_what_differs():
 def test_what_is_no_algorithm_is_refused(algorithm, error):
     with pytest.raises(error, match=r"Received: .*(mamml|7|Algorithm)"):
         make_learner(algorithm)
+
+
+def test_reptile_moves_towards_what_the_steps_end_at():
+    (support_x, support_y, query_x), query_y = data = make_data()
+    learner = make_learner("reptile")
+    theta = [variable.numpy() for variable in learner.model.trainable_variables]
+
+    _, gradients = learner.meta_gradients(data)
+
+    moved = []
+    for task in range(len(query_y)):
+        x, y = np.concatenate([support_x[task], query_x[task]]), np.concatenate([support_y[task], query_y[task]])
+        copy = keras.models.clone_model(learner.model)
+        copy.set_weights(learner.model.get_weights())
+        for _ in range(2):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean((copy(x) - y) ** 2)
+            steps = tape.gradient(loss, [variable.value for variable in copy.trainable_variables])
+            for variable, step in zip(copy.trainable_variables, steps, strict=True):
+                variable.assign_sub(0.1 * step)
+        moved.append([old - new.numpy() for old, new in zip(theta, copy.trainable_variables, strict=True)])
+    for received, expected in zip(gradients, zip(*moved, strict=True), strict=True):
+        np.testing.assert_allclose(received, np.mean(expected, axis=0), rtol=1e-4, atol=1e-6)
+
+
+def test_reptile_has_no_gradient_of_step_sizes():
+    learner = maml_tf.MetaLearner(mlp((2,), (5,)), "mse", "reptile", maml_tf.LearnedStepSizes(0.1))
+
+    with pytest.raises(ValueError, match="learned step sizes"):
+        learner.meta_gradients(make_data())

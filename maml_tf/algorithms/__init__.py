@@ -2,6 +2,17 @@
 
 from maml_tf.algorithms.algorithm import Algorithm, Learned, MetaParameters, Outcome, Task
 from maml_tf.algorithms.maml import ModelAgnostic
-from maml_tf.algorithms.registry import algorithms
+from maml_tf.algorithms.registry import algorithms, of_method
+from maml_tf.algorithms.reptile import Reptile
 
-__all__ = ["Algorithm", "Learned", "MetaParameters", "ModelAgnostic", "Outcome", "Task", "algorithms"]
+__all__ = [
+    "Algorithm",
+    "Learned",
+    "MetaParameters",
+    "ModelAgnostic",
+    "Outcome",
+    "Reptile",
+    "Task",
+    "algorithms",
+    "of_method",
+]

@@ -11,7 +11,7 @@ from maml_tf.core import adaptation
 from maml_tf.core.functional import ModelOutput
 from maml_tf.core.keras_interface import masks_of
 from maml_tf.core.over_tasks import task_gradient
-from maml_tf.core.task_functions import TaskFunctions, TaskState
+from maml_tf.core.task_functions import TaskFunctions, TaskLossValue, TaskState
 
 
 class MetaParameters(NamedTuple):
@@ -142,7 +142,11 @@ class Algorithm:
         query_x, query_y = task.query
         output = self.predict(functions, theta, Learned(adapted.params, adapted.state), query_x, training=True)
         query = functions.loss_of(output, query_y)
-        return query.loss, Outcome(
+        return query.loss, self.outcome(adapted, query)
+
+    def outcome(self, adapted: adaptation.Adaptation, query: TaskLossValue) -> Outcome:
+        """Puts together what a task contributes beside its outer loss, of its adaptation and its query loss."""
+        return Outcome(
             query.outputs,
             masks_of(query.outputs),
             tf.stack([*adapted.losses, query.loss]),

@@ -28,7 +28,7 @@ from maml_tf.experiments.classification_summaries import ClassificationSummaries
 from maml_tf.experiments.image_data import evaluation_episodes, open_data, training_episodes, training_images
 from maml_tf.experiments.logdir import open_logdir
 from maml_tf.few_shot.learner import build_evaluator, build_learner, task_loss
-from maml_tf.learner import MAML
+from maml_tf.learner import MAML, MetaLearner
 from maml_tf.plotting import learning_curves, save, training_curves
 from maml_tf.results import TRAINING_RECORD, WEIGHTS, Row
 from maml_tf.training import (
@@ -205,7 +205,7 @@ def compile_model(model: keras.Model, config: ClassificationConfig) -> None:
         config: The experiment's configuration.
     """
     # A learner has its loss already.
-    loss = {} if isinstance(model, MAML) else {"loss": task_loss(), "jit_compile": False}
+    loss = {} if isinstance(model, MetaLearner) else {"loss": task_loss(), "jit_compile": False}
     rate = config.meta_learning_rate
     if config.meta_learning_rate_decay == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(rate, config.iterations)

@@ -6,12 +6,13 @@ import os
 
 import keras
 
+from maml_tf.algorithms import of_method
 from maml_tf.core import selection
 from maml_tf.core.update_rules import LearnedStepSizes
 from maml_tf.evaluation import Evaluator, accuracy
 from maml_tf.few_shot.config import LearnerConfig
 from maml_tf.layers import ContextVector
-from maml_tf.learner import MAML
+from maml_tf.learner import MetaLearner
 from maml_tf.models import mini_imagenet_conv, omniglot_conv, omniglot_dense
 from maml_tf.training import load_weights
 
@@ -61,7 +62,7 @@ def build_network(config: LearnerConfig) -> keras.Model:
     return keras.Sequential([keras.Input((*positions, channels)), context, network], name=f"context_{network.name}")
 
 
-def build_learner(config: LearnerConfig) -> MAML:
+def build_learner(config: LearnerConfig) -> MetaLearner:
     """Builds the network and its learner, not compiled.
 
     Args:
@@ -73,14 +74,16 @@ def build_learner(config: LearnerConfig) -> MAML:
     rule = config.mean_step_size
     if config.step_sizes != "fixed":
         rule = LearnedStepSizes(rule, granularity=config.step_sizes, steps=config.inner_steps)
-    return MAML(
+    method = getattr(config, "method", "maml")
+    return MetaLearner(
         build_network(config),
         task_loss(),
+        of_method(method, config.first_order),
         rule,
         config.inner_steps,
-        config.first_order,
         adapted=ADAPTED[config.adapted],
         parallel_tasks=config.parallel_tasks,
+        name="maml",
     )
 
 
@@ -93,7 +96,7 @@ def task_loss() -> keras.losses.Loss:
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
-def build_evaluator(learner: MAML, config: LearnerConfig) -> Evaluator:
+def build_evaluator(learner: MetaLearner, config: LearnerConfig) -> Evaluator:
     """Builds what measures a learner's accuracy, with the batch statistics that the configuration says.
 
     Args:
@@ -106,7 +109,7 @@ def build_evaluator(learner: MAML, config: LearnerConfig) -> Evaluator:
     return Evaluator(learner, {"accuracy": accuracy})
 
 
-def learner_with_weights(path: str | os.PathLike[str], trained: LearnerConfig, config: LearnerConfig) -> MAML:
+def learner_with_weights(path: str | os.PathLike[str], trained: LearnerConfig, config: LearnerConfig) -> MetaLearner:
     """Builds a configuration's learner with weights that were trained under another.
 
     Args:

@@ -15,8 +15,7 @@ from maml_tf.experiments.logdir import open_logdir
 from maml_tf.experiments.sinusoid import config as streams
 from maml_tf.experiments.sinusoid.config import DIVERGENCE, SinusoidConfig
 from maml_tf.experiments.sinusoid.figures import write_figures
-from maml_tf.experiments.sinusoid.train import train, validation_episodes
-from maml_tf.learner import MAML
+from maml_tf.experiments.sinusoid.train import BASELINES, build_learner, train, validation_episodes
 from maml_tf.results import RESULTS, MethodResults, Row
 from maml_tf.tasks.sinusoid import Sinusoids, with_task_input
 from maml_tf.training import recorded_seconds, save_atomically, writable_directory
@@ -70,7 +69,7 @@ def table(rows: list[Row]) -> str:
 
 
 def _step_sizes(method: str, config: SinusoidConfig, network: keras.Model) -> dict[int, float]:
-    if method in ("maml", "maml_first_order"):
+    if method not in BASELINES:
         return {shots: config.inner_learning_rate for shots in config.evaluation_shots}
     if method == "oracle":  # It is told the task and has nothing to adapt to.
         return {shots: 0.0 for shots in config.evaluation_shots}
@@ -83,7 +82,7 @@ def _evaluate(method: str, config: SinusoidConfig, network: keras.Model, step_si
     oracle = method == "oracle"
     rows = []
     for shots, step_size in step_sizes.items():
-        learner = MAML(network, "mse", step_size, first_order=True)
+        learner = build_learner(method, config, network, step_size)
         for metric, grid in (("mse", False), ("mse_grid", True)):
             drawn = Sinusoids().draw(
                 config.stream(streams.TEST), 0, tasks=config.test_tasks, shots=shots,

@@ -12,7 +12,7 @@ import numpy as np
 from maml_tf import plotting
 from maml_tf.experiments.sinusoid import config as streams
 from maml_tf.experiments.sinusoid.config import SinusoidConfig
-from maml_tf.learner import MAML
+from maml_tf.experiments.sinusoid.train import build_learner
 from maml_tf.plotting import SinusoidFit, learning_curves, sinusoid_fits
 from maml_tf.results import Row
 from maml_tf.tasks.sinusoid import Sinusoids
@@ -47,13 +47,15 @@ def write_figures(
     figures["figure6_learning_curves"] = learning_curves(curves, metric="mean squared error")
     shown = [method for method in ("maml", "maml_first_order", "pretrained") if method in networks]
     if shown:
-        fits = {method: _fits(config, *networks[method]) for method in shown}
+        fits = {method: _fits(config, *networks[method], method) for method in shown}
         figures["figure2_fits"] = sinusoid_fits({name: of_method[:2] for name, of_method in fits.items()})
         figures["figure7_more_fits"] = sinusoid_fits({name: of_method[2:] for name, of_method in fits.items()})
     return plotting.write_figures(figures, logdir)
 
 
-def _fits(config: SinusoidConfig, network: keras.Model, step_sizes: Mapping[int, float]) -> list[SinusoidFit]:
+def _fits(
+    config: SinusoidConfig, network: keras.Model, step_sizes: Mapping[int, float], method: str = "maml"
+) -> list[SinusoidFit]:
     """Fits one task whose points lie in the left half of the range, and four with points anywhere."""
     sinusoids, grid = Sinusoids(), config.grid_points
     step_size = step_sizes.get(_SHOTS, next(iter(step_sizes.values())))
@@ -65,7 +67,7 @@ def _fits(config: SinusoidConfig, network: keras.Model, step_sizes: Mapping[int,
             tasks=1, shots=_SHOTS, queries=grid, query_grid=True, support_half=half,
         )  # fmt: skip
         support_x, support_y, query_x, query_y = (leaf[0] for leaf in drawn.episode)
-        learner = MAML(network, "mse", step_size, first_order=True)
+        learner = build_learner(method, config, network, step_size)
         predictions = {steps: np.asarray(learner.adapt(support_x, support_y, steps)(query_x))[:, 0] for steps in _STEPS}
         columns = (np.asarray(leaf)[:, 0] for leaf in (query_x, query_y, support_x, support_y))
         fits.append(SinusoidFit(*columns, predictions))

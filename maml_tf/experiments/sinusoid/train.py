@@ -11,11 +11,12 @@ import keras
 import tensorflow as tf
 from absl import logging
 
+from maml_tf.algorithms import of_method
 from maml_tf.baselines import AnchoredRegression, ParameterAveraging
 from maml_tf.evaluation import Evaluator
 from maml_tf.experiments.sinusoid import config as streams
 from maml_tf.experiments.sinusoid.config import DIVERGENCE, SinusoidConfig
-from maml_tf.learner import MAML
+from maml_tf.learner import MetaLearner
 from maml_tf.models import mlp
 from maml_tf.tasks.sinusoid import Sinusoids, pooled, with_task_input
 from maml_tf.training import (
@@ -28,6 +29,8 @@ from maml_tf.training import (
     WallTime,
 )
 
+# Trained otherwise than by a learner, or not at all.
+BASELINES = ("pretrained", "oracle", "random", "multi_task", "multi_task_l2", "multi_task_mean")
 _SINUSOIDS = Sinusoids()
 # The smallest number of shots is where adaptation is hardest and first diverges.
 _VALIDATION_SHOTS = 5
@@ -50,9 +53,8 @@ def train(method: str, config: SinusoidConfig, directory: pathlib.Path, resume: 
     """
     keras.utils.set_random_seed(config.seed)
     network = build_network(config, inputs=3 if method == "oracle" else 1)
-    if method in ("maml", "maml_first_order"):
-        first_order = config.first_order or method == "maml_first_order"
-        learner = MAML(network, "mse", config.inner_learning_rate, config.inner_steps, first_order)
+    if method not in BASELINES:
+        learner = build_learner(method, config, network, config.inner_learning_rate)
         validation = _validation(learner, config)
         _fit(learner, _episodes(config), validation, method, config, directory, resume)
     elif method in ("pretrained", "oracle"):
@@ -69,6 +71,12 @@ def train(method: str, config: SinusoidConfig, directory: pathlib.Path, resume: 
     elif method != "random":
         _average_networks(network, method, config, directory, resume)
     return network
+
+
+def build_learner(method: str, config: SinusoidConfig, network: keras.Model, step_size: float) -> MetaLearner:
+    """Builds the learner that trains a method's network, or measures it; a baseline is measured as MAML is."""
+    first_order = config.first_order or method in ("maml_first_order", *BASELINES)
+    return MetaLearner(network, "mse", of_method(method, first_order), step_size, config.inner_steps, name="maml")
 
 
 def build_network(config: SinusoidConfig, inputs: int = 1) -> keras.Model:
@@ -124,7 +132,7 @@ def _pooled_points(config: SinusoidConfig, oracle: bool) -> Callable[[tf.Tensor]
     return draw
 
 
-def _validation(learner: MAML, config: SinusoidConfig) -> list[keras.callbacks.Callback]:
+def _validation(learner: MetaLearner, config: SinusoidConfig) -> list[keras.callbacks.Callback]:
     learner.compile(keras.optimizers.Adam(config.meta_learning_rate))
     validation = AdaptationValidation(
         Evaluator(learner, divergence=DIVERGENCE),

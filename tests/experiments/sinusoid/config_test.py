@@ -17,7 +17,7 @@ class SinusoidConfigTest(parameterized.TestCase):
         self.assertEqual((config.evaluation_shots, config.evaluation_steps, config.test_tasks), ((5, 10, 20), 10, 600))
 
     @parameterized.parameters(
-        ({"methods": ("maml", "reptile")}, "Received: methods='reptile'"),
+        ({"methods": ("maml", "mamml")}, "Received: methods='mamml'"),
         ({"methods": ()}, r"Received: methods=\(\)"),
         ({"iterations": 1500, "iterations_per_call": 1000}, "iterations_per_call=1000 .*Received: iterations=1500"),
         ({"evaluation_shots": ()}, r"Received: evaluation_shots=\(\)"),

@@ -50,7 +50,7 @@ class WriteFiguresTest(absltest.TestCase):
 
         networks = {"maml": ("one", {}), "random": ("two", {}), "maml_first_order": ("three", {})}
         with (
-            mock.patch.object(sinusoid_figures, "_fits", lambda _, network, __: [f"{network} {i}" for i in range(5)]),
+            mock.patch.object(sinusoid_figures, "_fits", lambda _, network, *__: [f"{network} {i}" for i in range(5)]),
             mock.patch.object(sinusoid_figures, "learning_curves", side_effect=figure) as curves,
             mock.patch.object(sinusoid_figures, "sinusoid_fits", side_effect=figure) as fits,
         ):

@@ -1,0 +1,50 @@
+"""Reptile: the meta-parameters move towards what the tasks' steps of gradient descent end at."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from maml_tf.algorithms.algorithm import Algorithm, Learned, MetaParameters, Task
+from maml_tf.algorithms.registry import algorithms
+from maml_tf.core.task_functions import TaskFunctions
+
+
+@keras.saving.register_keras_serializable(package="maml_tf")
+class Reptile(Algorithm):
+    """Reptile: the outer gradient is `theta - theta_k`, where theta_k is what k inner steps on the task end at.
+
+    In training a task's support and query sets are one set of labelled examples, which the inner steps descend on; at
+    meta-test it adapts to the support set alone. No second derivative is taken. Of the outer optimizers plain SGD with
+    learning rate epsilon gives the paper's update `theta + epsilon * mean(theta_k - theta)`.
+
+    Source: Nichol, Achiam and Schulman, On First-Order Meta-Learning Algorithms, 2018, Algorithm 2.
+
+    Example:
+    >>> import keras
+    >>> import maml_tf
+    >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    >>> learner = maml_tf.MetaLearner(model, "mse", "reptile", inner_learning_rate=0.02, inner_steps=5)
+    >>> learner.compile(keras.optimizers.SGD(0.1))
+    """
+
+    first_order = True
+
+    def gradient(self, functions: TaskFunctions, theta: MetaParameters, task: Task, steps: int, iteration: tf.Tensor):
+        if theta.rule:
+            raise ValueError(
+                "Expected an update rule without learned step sizes: Reptile has no gradient of them. "
+                f"Received: {functions.update_rule.name!r} with {len(theta.rule)} variables"
+            )
+        examples = tf.nest.map_structure(lambda *sets: tf.concat(sets, axis=0), task.support, task.query)
+        adapted = self.adapt(functions, theta, task.number, examples, steps)
+        moved = {**theta.model, **adapted.params}
+        difference = {name: value - moved[name] for name, value in theta.model.items()}
+        query_x, query_y = task.query
+        output = self.predict(functions, theta, Learned(adapted.params, adapted.state), query_x, training=True)
+        query = functions.loss_of(output, query_y)
+        outcome = self.outcome(adapted, query)
+        return query.loss, MetaParameters(difference, []), outcome
+
+
+algorithms.register("reptile", Reptile())
