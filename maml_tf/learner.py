@@ -15,7 +15,7 @@ from maml_tf.core import episode_checks, selection
 from maml_tf.core.clone import clone
 from maml_tf.core.faults import FaultCheckedModel, NonFiniteLossError, error_of, first_fault, raise_in_graph
 from maml_tf.core.functional import FunctionalModel
-from maml_tf.core.keras_interface import BuiltFromOneShare, KeepsInnerLosses, masks_of, with_masks
+from maml_tf.core.keras_interface import WrapsModel, masks_of, with_masks
 from maml_tf.core.over_tasks import (
     MetaGradient,
     check_task_map,
@@ -34,7 +34,7 @@ from maml_tf.diagnostics.unsupported_layers import warn_of_unsupported_layers
 
 
 @keras.saving.register_keras_serializable(package="maml_tf")
-class MetaLearner(BuiltFromOneShare, KeepsInnerLosses, FaultCheckedModel):
+class MetaLearner(WrapsModel, FaultCheckedModel):
     """Meta-learning of any Keras model by any algorithm that `maml_tf.algorithms` describes.
 
     Called on `(support_x, support_y, query_x)` it adapts the wrapped model to every task's support set and returns
@@ -267,7 +267,7 @@ class MetaLearner(BuiltFromOneShare, KeepsInnerLosses, FaultCheckedModel):
         # Neither the optimizer nor the moving statistics must see a step at fault, or one without tasks.
         sound = self.note(self._first_fault(data, result))
         self.update_if(sound if result.task_losses.shape[0] else sound & (all_tasks > 0), update)
-        self._loss_tracker.update_state(result.loss, sample_weight=tasks)
+        self.loss_metric.update_state(result.loss, sample_weight=tasks)
         return self._metrics_of_examples(inputs[2], targets, result.auxiliary.outputs, result.auxiliary.masks)
 
     def test_step(self, data: Any) -> dict[str, Any]:
@@ -289,7 +289,7 @@ class MetaLearner(BuiltFromOneShare, KeepsInnerLosses, FaultCheckedModel):
             measure, (numbered(targets)[0], (support_x, support_y), (query_x, targets))
         )
         self.note(first_fault(faults, sizes=episode_checks.size_faults(*data)))
-        self._loss_tracker.update_state(mean_over_tasks(losses), sample_weight=tf.shape(losses)[0])
+        self.loss_metric.update_state(mean_over_tasks(losses), sample_weight=tf.shape(losses)[0])
         return self._metrics_of_examples(query_x, targets, predictions, masks)
 
     def predict_step(self, data: Any) -> tuple[Any, tf.Tensor]:

@@ -138,6 +138,15 @@ VIOLATIONS = (
         ],
     ),
     (
+        "keras_private_interface",
+        architecture.keras_interface,
+        {
+            "maml_tf/core/a.py": "def f(model):\n    return model._flatten_layers()\n",
+            "maml_tf/core/keras_interface.py": "def f(model):\n    return model._flatten_layers()\n",
+        },
+        ["maml_tf/core/a.py:2: uses Keras' private _flatten_layers; maml_tf.core.keras_interface does that"],
+    ),
+    (
         "gradient_elsewhere",
         architecture.gradients,
         {

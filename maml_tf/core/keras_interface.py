@@ -64,20 +64,22 @@ def losses_kept() -> Iterator[None]:
         keras.layers.Layer._maybe_reset_call_context(caller)
 
 
-class KeepsInnerLosses:
-    """Mixin for a Keras model that wraps a user's: a call of it does not clear the losses of the user's layers."""
+class WrapsModel:
+    """Mixin for a Keras model that wraps a user's model: what such a model does otherwise than Keras' own."""
+
+    @property
+    def loss_metric(self) -> keras.metrics.Mean:
+        """The metric "loss" that `compile` makes."""
+        return self._loss_tracker
 
     def _clear_losses(self) -> None:
-        pass
-
-
-class BuiltFromOneShare:
-    """Mixin for a Keras model: under replicas, metrics are built from the first replica's share of the first element.
-
-    Keras takes the mean of the replicas' shares, which fails where these are of different sizes.
-    """
+        """Leaves the losses of the user's layers alone when the wrapping model is called."""
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """Builds metrics, under replicas from the first replica's share of the first element.
+
+        Keras takes the mean of the replicas' shares, which fails where these are of different sizes.
+        """
         if self._distribute_strategy is None or iterator is None:
             return super()._maybe_symbolic_build(iterator, data_batch)
         shares = next(next(iter(iterator))[2])

@@ -40,12 +40,35 @@ RESERVED_IMPORTS = {
     "absl.flags": ("bin",),
     "gymnasium": ("maml_tf.rl",),
     "imageio": ("maml_tf.rl",),
+    "keras.src": (),
     "matplotlib": ("maml_tf.plotting",),
     "mujoco": ("maml_tf.rl",),
     "tensorflow_probability": ("maml_tf.rl",),
     "tf_agents": ("maml_tf.rl",),
     "tf_keras": (),
 }
+
+# The only module that may use these.
+KERAS_INTERFACE = "maml_tf.core.keras_interface"
+KERAS_PRIVATE_NAMES = (
+    "_call_has_training_arg",
+    "_clear_losses",
+    "_compile_config",
+    "_distribute_strategy",
+    "_flatten_layers",
+    "_get_call_context",
+    "_keras_history",
+    "_keras_mask",
+    "_loss_ids",
+    "_loss_tracker",
+    "_losses",
+    "_maybe_reset_call_context",
+    "_maybe_symbolic_build",
+    "_seed_generators",
+    "_trainable_variables",
+    "_non_trainable_variables",
+    "_tracker",
+)
 
 # The inner gradient is adaptation's; the other two differentiate through it. A new entry needs a reason that
 # none of the three can serve.
@@ -127,6 +150,17 @@ def tf_keras(tree: SourceTree) -> Iterator[str]:
             yield f"{source.path}:{line}: uses tf.keras; import keras"
 
 
+def keras_interface(tree: SourceTree) -> Iterator[str]:
+    """What a new version of Keras can break is in one module."""
+    for source in _sources(tree):
+        if source.module == KERAS_INTERFACE:
+            continue
+        used = [(n.lineno, n.attr) for n in ast.walk(source.tree) if isinstance(n, ast.Attribute)]
+        for line, name in sorted(used):
+            if name in KERAS_PRIVATE_NAMES:
+                yield f"{source.path}:{line}: uses Keras' private {name}; {KERAS_INTERFACE} does that"
+
+
 def gradients(tree: SourceTree) -> Iterator[str]:
     for source in _sources(tree):
         if source.module in GRADIENT_MODULES:
@@ -158,6 +192,7 @@ RULES: tuple[Callable[[SourceTree], Iterator[str]], ...] = (
     cycles,
     reserved_imports,
     tf_keras,
+    keras_interface,
     gradients,
     assertions_and_prints,
 )
