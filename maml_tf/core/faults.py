@@ -247,6 +247,8 @@ class FaultCheckedModel(keras.Model):
         self._faults = FaultRecord()
         # Keras' evaluation adds up in the metrics, of which there is one set.
         self._evaluating = threading.RLock()
+        # What Keras makes is another thread's only once it is checked.
+        self._making = threading.RLock()
 
     def note(self, fault: tf.Tensor) -> tf.Tensor:
         """Writes down a fault of a train or test step; returns whether there was none so far."""
@@ -295,30 +297,33 @@ class FaultCheckedModel(keras.Model):
         """Hook: raises where the model has changed in a way that a compiled step does not see."""
 
     def make_train_function(self, force: bool = False) -> None:
-        if self.train_function is None or force:
-            super().make_train_function(force)
-            train = self.train_function
-            self.train_function = self._checked(train, lambda: int(tf.convert_to_tensor(self.optimizer.iterations)))
+        with self._making:
+            if self.train_function is None or force:
+                super().make_train_function(force)
+                train = self.train_function
+                self.train_function = self._checked(train, lambda: int(tf.convert_to_tensor(self.optimizer.iterations)))
 
     def make_test_function(self, force: bool = False) -> None:
-        if self.test_function is None or force:
-            super().make_test_function(force)
-            self.test_function = self._checked(self.test_function, lambda: None)
+        with self._making:
+            if self.test_function is None or force:
+                super().make_test_function(force)
+                self.test_function = self._checked(self.test_function, lambda: None)
 
     def make_predict_function(self, force: bool = False) -> None:
-        if self.predict_function is None or force:
-            super().make_predict_function(force)
-            predict = self.predict_function
+        with self._making:
+            if self.predict_function is None or force:
+                super().make_predict_function(force)
+                predict = self.predict_function
 
-            def predict_and_check(data):
-                self.check_before_step()
-                outputs, faults = predict(data)
-                error = error_of(first_fault(faults).numpy())
-                if error is not None:
-                    raise error
-                return outputs
+                def predict_and_check(data):
+                    self.check_before_step()
+                    outputs, faults = predict(data)
+                    error = error_of(first_fault(faults).numpy())
+                    if error is not None:
+                        raise error
+                    return outputs
 
-            self.predict_function = predict_and_check
+                self.predict_function = predict_and_check
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         with self._evaluating:

@@ -4,6 +4,7 @@ import concurrent.futures
 import threading
 import time
 import warnings
+from unittest import mock
 
 import keras
 import numpy as np
@@ -59,6 +60,17 @@ def in_threads(function, items):
 
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
         return list(pool.map(wait_first, enumerate(items)))
+
+
+def slowly(method):
+    """Makes a method wait once it is done, where threads could meet."""
+
+    def call(*args, **kwargs):
+        result = method(*args, **kwargs)
+        time.sleep(1.0)
+        return result
+
+    return call
 
 
 class ThreadsTest(parameterized.TestCase):
@@ -120,6 +132,15 @@ class ThreadsTest(parameterized.TestCase):
         for variable, value in zip(learner.variables, before, strict=True):
             if id(variable) not in own:
                 np.testing.assert_array_equal(variable, value)
+
+    def test_first_predictions_at_the_same_time(self):
+        inputs, _ = make_data(tasks=2)
+        learner = maml_tf.MAML(make_subclassed(), "mse", 0.1)
+        learner.compile("sgd")
+        with mock.patch.object(keras.Model, "make_predict_function", slowly(keras.Model.make_predict_function)):
+            results = in_threads(lambda _: learner.predict(inputs, verbose=0), range(_THREADS))
+        for result in results:
+            np.testing.assert_allclose(result, learner.predict(inputs, verbose=0), rtol=1e-6)
 
     def test_the_warning_filters_are_left_alone(self):
         model = make_sequential()
