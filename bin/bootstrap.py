@@ -6,6 +6,7 @@
     omniglot, mini_imagenet, point_navigation, half_cheetah, ant
                another experiment in the same way: the binary of that name in bin/
     test       run the tests: pytest with the arguments given
+    campaign   try what users and machines do wrong, by the hundred: python -m tests.campaign with the arguments given
     lint       ruff's checks and formatting; with --fix, mend what ruff can mend
 
 Needs Python 3.10 to 3.13 and pip's package index, nothing else. The first run installs the packages (a minute
@@ -35,7 +36,7 @@ EXPERIMENTS = {
     "half_cheetah": ["rl"],
     "ant": ["rl"],
 }
-EXTRAS = {**EXPERIMENTS, "test": ["rl", "test"], "lint": ["test"]}
+EXTRAS = {**EXPERIMENTS, "test": ["rl", "test"], "campaign": ["rl", "test"], "lint": ["test"]}
 # Written first and completed last: its presence says that the folder is ours, its content what is installed.
 MARKER = "maml_tf_bootstrap.json"
 
@@ -69,6 +70,10 @@ def test(venv, arguments):
     return run([venv.python, "-m", "pytest", "-n", "2", "--dist", "worksteal", *arguments], cwd=PROJECT)
 
 
+def campaign(venv, arguments):
+    return run([venv.python, "-m", "tests.campaign", *arguments], cwd=PROJECT)
+
+
 def lint(venv, arguments):
     fix = arguments == ["--fix"]
     ruff = [venv.python, "-m", "ruff"]
@@ -77,7 +82,7 @@ def lint(venv, arguments):
     return checked or formatted
 
 
-COMMANDS = {"test": test, "lint": lint}
+COMMANDS = {"test": test, "campaign": campaign, "lint": lint}
 
 
 class Venv:

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from maml_tf.algorithms import Learned
-from maml_tf.checks import flag, whole_number
+from maml_tf.checks import flag, number, whole_number
 from maml_tf.core import episode_checks
 from maml_tf.core.faults import error_of, first_fault
 from maml_tf.core.over_tasks import numbered
@@ -54,7 +54,8 @@ class Evaluator:
         _check_metrics({} if metrics is None else metrics)
         self.learner = learner
         self.metrics = dict(metrics or {})
-        self.divergence = divergence
+        # Infinity, where nothing counts as diverged, is the one number here that need not be finite.
+        self.divergence = divergence if divergence == math.inf else number("divergence", divergence)
         # As in Keras' own steps nothing is converted by AutoGraph; looking for what to convert takes seconds.
         compiled = {"jit_compile": flag("jit_compile", jit_compile), "reduce_retracing": True, "autograph": False}
         self._evaluate = tf.function(self._evaluate_tasks, **compiled)
@@ -129,7 +130,7 @@ class Evaluator:
         learned = Learned(learned.params, state)
         output = self.learner.algorithm.predict(functions, theta, learned, query_x, training=False)
         query = functions.loss_of(output, query_y)
-        metrics = {name: metric(query_y, query.outputs) for name, metric in self.metrics.items()}
+        metrics = {name: _as_scalar(name, metric(query_y, query.outputs)) for name, metric in self.metrics.items()}
         return metrics or {"loss": query.loss}, tf.stack([state.fault, query.fault])
 
 
@@ -187,6 +188,13 @@ def _check_metrics(metrics: Any) -> None:
         )
 
 
+def _as_scalar(name: str, value: Any) -> tf.Tensor:
+    if value is None or (value := tf.convert_to_tensor(value)).dtype == tf.string:
+        received = "None" if value is None else "a string"
+        raise TypeError(f"Expected metrics to return numbers. Received: {received} of metric {name!r}")
+    return value
+
+
 def accuracy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """Computes the share of examples whose largest logit is the label's.
 
@@ -201,7 +209,9 @@ def accuracy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         ValueError: If there is not one label for each example, as where targets are one-hot; eagerly, if a label is
             out of range.
     """
-    targets, logits = tf.convert_to_tensor(targets), tf.convert_to_tensor(logits)
+    targets, logits = episode_checks.as_tensors(targets), episode_checks.as_tensors(logits)
+    if logits.shape.rank not in (2, None):
+        raise ValueError(f"Expected logits [examples, ways]. Received: logits {logits.shape}")
     if None not in (labels := targets.shape.num_elements(), logits.shape[0]) and labels != logits.shape[0]:
         raise ValueError(
             f"Expected one integer label for each example. Received: targets {targets.shape}, logits {logits.shape}"

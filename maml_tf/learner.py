@@ -140,7 +140,9 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
                     f"Expected no {name} in compile(): MAML's inner and outer loss is the one given to its "
                     f"constructor, where functions can weight it. Received: {name}={kwargs[name]!r}"
                 )
-        if jit_compile == "auto":
+        if jit_compile != "auto":
+            jit_compile = flag("jit_compile", jit_compile)
+        else:
             jit_compile = not kwargs.get("run_eagerly") and choose_jit_compile(self.model)
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         # Before any training, so that what is saved and what it is loaded into hold the same variables.

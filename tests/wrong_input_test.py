@@ -308,3 +308,40 @@ def test_plain_lists_of_labels_are_targets():
 
     expected = learner.adapt(inputs[0][0], np.arange(5))
     np.testing.assert_array_equal(adapted.get_weights()[0], expected.get_weights()[0])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda learner, x, y: learner.adapt([x, x], y), "Expected 1 inputs .* 2 arrays"),
+        (lambda learner, x, y: learner.adapt(None, y), "arrays of numbers.*NoneType"),
+        (lambda learner, x, y: learner.adapt(x.astype(object), y), "arrays of numbers.*object"),
+        (lambda learner, x, y: learner.adapt(x.astype(str), y), "real numbers.*string"),
+        (lambda learner, x, y: learner.adapt(x, y.astype(str)), "real numbers.*string"),
+        (
+            lambda learner, x, y: learner.meta_gradients(((x[None], y[None], x[None]), {"a": y[None]})),
+            "one tensor.*'a'",
+        ),
+        (lambda learner, x, y: learner.compile("adam", jit_compile="yes"), "jit_compile='yes'"),
+        (lambda learner, x, y: maml_tf.Evaluator(learner, divergence="no"), "divergence='no'"),
+        (lambda learner, x, y: maml_tf.Evaluator(learner, divergence=np.nan), "divergence=nan"),
+        (lambda learner, x, y: accuracy(y, x[:, 0]), "logits"),
+        (lambda learner, x, y: accuracy(y.astype(str), x), "real numbers.*string"),
+    ],
+)
+def test_arguments_of_another_kind_are_named_in_one_line(call, message):
+    inputs, targets = make_data()
+    with pytest.raises(ValueError, match=message) as error:
+        call(make_learner(WAYS[1]), inputs[0][0], targets[0])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", [None, "a"])
+def test_metrics_that_return_no_number_are_named(value):
+    with pytest.raises(TypeError, match="metric 'm'"):
+        maml_tf.evaluate(make_learner(WAYS[1]), [make_data()], metrics={"m": lambda targets, outputs: value})
+
+
+def test_a_selection_that_returns_no_list_is_refused():
+    with pytest.raises(TypeError, match="3"):
+        maml_tf.MAML(mlp((3,), (4,), 1), "mse", adapted=lambda model: 3)

@@ -78,15 +78,29 @@ def check_support(support_x: Any, support_y: Any) -> tuple[Any, Any]:
 
 
 def as_tensors(nest: Any) -> Any:
-    """Turns a nest of arrays into one of tensors; a list of plain numbers, or of such lists, is one array."""
+    """Turns a nest of arrays of numbers into one of tensors; a list of plain numbers, or of such lists, is one array.
+
+    Raises:
+        ValueError: If an array holds no real numbers, or is none.
+    """
     if isinstance(nest, list) and all(isinstance(leaf, (int, float)) for leaf in tf.nest.flatten(nest)):
-        return tf.convert_to_tensor(nest)
+        return _as_tensor(nest)
     if isinstance(nest, dict):
         return {key: as_tensors(value) for key, value in nest.items()}
     if isinstance(nest, (list, tuple)):
         parts = [as_tensors(part) for part in nest]
         return type(nest)(*parts) if hasattr(nest, "_fields") else type(nest)(parts)
-    return tf.nest.map_structure(tf.convert_to_tensor, nest)
+    return tf.nest.map_structure(_as_tensor, nest)
+
+
+def _as_tensor(array: Any) -> tf.Tensor:
+    try:
+        tensor = tf.convert_to_tensor(array)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"Expected arrays of numbers. Received: {_describe(array)}: {error}") from None
+    if tensor.dtype.is_complex or not (tensor.dtype.is_floating or tensor.dtype.is_integer or tensor.dtype.is_bool):
+        raise ValueError(f"Expected arrays of real numbers. Received: {_describe(tensor)} of {tensor.dtype.name}")
+    return tensor
 
 
 def size_faults(inputs: Any, query_y: Any = None) -> list[tf.Tensor]:
@@ -143,9 +157,6 @@ def without_sample_weight(data: Any) -> Any:
 
 def _check_examples(kind: str, inputs: Any, targets: Any, axis: int) -> None:
     leaves = tf.nest.flatten((inputs, targets))
-    for leaf in leaves:
-        if leaf.dtype.is_complex:
-            raise ValueError(f"Expected {kind} inputs and targets of real numbers. Received: {leaf.dtype.name}")
     if any(leaf.shape.rank is not None and leaf.shape.rank <= axis for leaf in leaves):
         raise ValueError(
             f"Expected {kind} arrays with axes {'[tasks, examples, ...]' if axis else '[examples, ...]'}. "

@@ -142,10 +142,11 @@ class FunctionalModel:
             A `ModelOutput`.
 
         Raises:
-            ValueError: If the call changes variables that are not the model's, such as `keras.random`'s own seed: the
-                next call would draw the same numbers again.
+            ValueError: If there are more or fewer inputs than the model has, or the call changes variables that are not
+                the model's, such as `keras.random`'s own seed: the next call would draw the same numbers again.
         """
         model = self.model
+        _require_as_many_inputs(model, inputs)
         trainable = list(zip(model.trainable_variables, [params[name] for name in self.names], strict=True))
         given = [*trainable, *zip(model.non_trainable_variables, state, strict=True)]
         with keras.StatelessScope(state_mapping=given, collect_losses=True) as scope, losses_kept():
@@ -170,6 +171,13 @@ class FunctionalModel:
         """
         for variable, value in zip(self.model.non_trainable_variables, state, strict=True):
             variable.assign(value)
+
+
+def _require_as_many_inputs(model: keras.Model, inputs: Any) -> None:
+    """Raises where Keras would drop inputs without a word; a subclassed model's are not known."""
+    expected = getattr(model, "inputs", None)
+    if expected and len(expected) != (received := len(tf.nest.flatten(inputs))):
+        raise ValueError(f"Expected {len(expected)} inputs of {model.name!r}. Received: {received} arrays")
 
 
 def unique_names(model: keras.Model) -> list[str]:

@@ -6,6 +6,7 @@ task's tape at a time instead of the tape of the whole map.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -249,7 +250,9 @@ def _over_some(function: Callable[[Any], Any], tasks: Any, task_map: str, parall
     if task_map == "mapped":
         return _mapped(function, tasks, parallel_tasks or _threads())
     if parallel_tasks is None:
-        return tf.vectorized_map(function, tasks, fallback_to_while_loop=True, warn=False)
+        vectorized = functools.partial(tf.vectorized_map, function, fallback_to_while_loop=True, warn=False)
+        # Eagerly it makes a function with AutoGraph, which buries an error under a stack of its own.
+        return tf.function(vectorized, autograph=False)(tasks) if tf.executing_eagerly() else vectorized(tasks)
     return _vectorized_in_chunks(function, tasks, parallel_tasks)
 
 

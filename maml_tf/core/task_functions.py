@@ -73,7 +73,10 @@ class TaskFunctions:
                 "Expected adapted to be maml_tf.everything, maml_tf.head, maml_tf.matching(pattern) or a function from "
                 f"a model to names of its trainable variables. Received: {selection!r}"
             )
-        self.adapted_names = tuple(selection(model))
+        selected = selection(model)
+        if not isinstance(selected, (list, tuple)):
+            raise TypeError(f"Expected adapted to return a list of names. Received: {selected!r}")
+        self.adapted_names = tuple(selected)
         if not self.adapted_names:
             raise ValueError(f"Expected a trainable variable to adapt. Received: none in {model.name!r}")
         names = self.functional.names

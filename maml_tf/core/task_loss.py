@@ -89,11 +89,13 @@ def as_task_loss(loss: Any) -> TaskLoss:
     def of_each(y_true: Any, y_pred: Any) -> tf.Tensor:
         if isinstance(y_pred, (list, tuple, dict)):
             return _SumOfLosses(_for_each(lambda _: loss_of_each, y_pred))(y_true, y_pred)
+        _require_one_array(y_true)
         return of_one(y_true, y_pred)
 
     def fault(y_true: Any, y_pred: Any) -> tf.Tensor | None:
         if isinstance(y_pred, (list, tuple, dict)):
             return _SumOfLosses(_for_each(lambda _: loss_of_each, y_pred)).fault(y_true, y_pred)
+        _require_one_array(y_true)
         return fault_of_one(y_true, y_pred)
 
     loss_of_each = TaskLoss(of_each, fault)
@@ -275,6 +277,11 @@ class _SumOfLosses:
 def _for_each(function: Callable[[Any], Any], nest: Any) -> Any:
     """Maps the outermost list or dictionary alone."""
     return {key: function(nest[key]) for key in nest} if isinstance(nest, dict) else [function(item) for item in nest]
+
+
+def _require_one_array(y_true: Any) -> None:
+    if isinstance(y_true, dict) or (isinstance(y_true, (list, tuple)) and any(map(tf.is_tensor, y_true))):
+        raise ValueError(f"Expected targets in one tensor, for the model's one output. Received: {_form(y_true)}")
 
 
 def _form(nest: Any) -> str:

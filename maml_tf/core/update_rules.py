@@ -52,7 +52,7 @@ class UpdateRule(keras.layers.Layer):
         Raises:
             TypeError: If a subclass does not define it.
         """
-        raise TypeError(f"Expected {type(self).__name__} to define updates(gradients, params, step)")
+        raise TypeError(f"Expected {type(self).__name__} to define updates(gradients, params, step). Received: none")
 
     def build(self, params: Params) -> None:
         """Creates the rule's variables, if it has any, for parameters of these shapes.

@@ -81,7 +81,7 @@ class ClassPool:
             images = images[np.argsort(label_index, kind="stable")]
         self._images = ImageStore(images)
         self.rotations = rotations
-        self.transform = transform
+        self.transform = _check_transform(transform)
         self._class_starts = np.cumsum(class_sizes) - class_sizes
         self.class_sizes = class_sizes
         self.class_names = tuple(str(_as_text(value)) for value in values)
@@ -185,7 +185,7 @@ class ClassPool:
             check_square(self._images.array)
         part = copy.copy(self)
         part.rotations = self.rotations if rotations is None else rotations
-        part.transform = self.transform if transform is None else transform
+        part.transform = self.transform if transform is None else _check_transform(transform)
         part._class_starts, part.class_sizes = self._class_starts[indices], self.class_sizes[indices]
         part.class_names = tuple(self.class_names[i] for i in indices)
         return part
@@ -324,6 +324,12 @@ class ImageStore:
         return aligned and flags.c_contiguous and flags.writeable and dtype.isnative and dtype.kind in "uif"
 
 
+def _check_transform(transform: Transform) -> Transform:
+    if not callable(transform):
+        raise TypeError(f"Expected transform to be a function of images. Received: transform={transform!r}")
+    return transform
+
+
 def _check_labelled_images(images: np.ndarray, labels: np.ndarray) -> None:
     if images.dtype.kind not in "buif":
         raise TypeError(f"Expected images of a real number type. Received: dtype {images.dtype}")
@@ -350,6 +356,8 @@ def _check_labelled_images(images: np.ndarray, labels: np.ndarray) -> None:
 
 def _join_classes(classes: Mapping[Hashable, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Joins the images of classes; returns images [images, ...] and the class name of each, [images]."""
+    if not isinstance(classes, Mapping):
+        raise TypeError(f"Expected a dictionary from class name to images. Received: {type(classes).__name__}")
     arrays = {name: np.asarray(images) for name, images in classes.items()}
     texts = [str(name) for name in classes]
     if len(set(texts)) < len(texts):
@@ -381,6 +389,8 @@ def _as_text(label: Any) -> Any:
 
 def _read_dataset(dataset: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Reads all of a data set of (image, label); returns images [images, ...] and labels [images]."""
+    if not isinstance(dataset, tf.data.Dataset):
+        raise TypeError(f"Expected a tf.data.Dataset. Received: {type(dataset).__name__}")
     spec = dataset.element_spec
     if not isinstance(spec, tuple) or len(spec) != 2:
         raise ValueError(f"Expected a dataset of (image, label) pairs. Received: elements {spec}")

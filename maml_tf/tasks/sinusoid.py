@@ -140,6 +140,8 @@ class Sinusoids:
         """
         first = whole_number("first", first, 0)
 
+        # There is nothing to convert, and AutoGraph would bury a wrong argument's error under a stack.
+        @tf.autograph.experimental.do_not_convert
         def element(index: tf.Tensor):
             drawn = self.draw(seed, index, tasks=tasks, shots=shots, queries=queries, query_grid=query_grid)
             return drawn.episode.keras_data()

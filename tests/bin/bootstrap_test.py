@@ -89,6 +89,10 @@ class BootstrapTest(parameterized.TestCase):
         self.assertLen(self.ran("install"), 2)
         self.assertEqual([command[3:] for command in self.ran("ruff")], [["check", "."], ["format", "--check", "."]])
 
+    def test_campaign_runs_the_parts_it_is_given(self):
+        self.main("campaign", "--part=fuzz")
+        self.assertEqual(self.commands[-1][1:], ["-m", "tests.campaign", "--part=fuzz"])
+
     def test_lint_fixes_on_demand_and_reports_either_failure(self):
         self.codes["format"] = 1
         self.assertEqual(self.main("lint", "--fix")[0], 1)

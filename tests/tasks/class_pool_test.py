@@ -442,6 +442,16 @@ class ErrorsTest(parameterized.TestCase):
         with self.assertRaisesRegex(TypeError, f"Received: dtype {dtype}"):
             ClassPool(images, [0, 1])
 
+    @parameterized.parameters(
+        (lambda: ClassPool(np.zeros([2, 1]), [0, 1], transform="unit_range"), "transform='unit_range'"),
+        (lambda: ClassPool(np.zeros([2, 1]), [0, 1]).subset(["0"], transform=3), "transform=3"),
+        (lambda: ClassPool.from_classes([np.zeros([2, 1])]), "dictionary.*list"),
+        (lambda: ClassPool.from_dataset(None), "tf.data.Dataset.*NoneType"),
+    )
+    def test_arguments_of_another_kind(self, make, message):
+        with self.assertRaisesRegex(TypeError, message):
+            make()
+
     @parameterized.parameters(([4, 3, 2],), ([4, 9],))
     def test_rotations_of_images_that_are_not_square(self, shape):
         with self.assertRaisesRegex(ValueError, "Expected square images.*Received: shape"):

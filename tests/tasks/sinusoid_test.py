@@ -160,6 +160,11 @@ class DatasetTest(parameterized.TestCase):
             [spec.shape.as_list() for spec in (support_x, query_x, query_y)], [[3, 2, 1]] + 2 * [[3, 5, 1]]
         )
 
+    def test_a_wrong_argument_is_one_line(self):
+        with self.assertRaisesRegex(ValueError, "Received: shots=1.5") as caught:
+            SINUSOIDS.dataset(0, tasks=1, shots=1.5, queries=1)
+        self.assertNotIn("\n", str(caught.exception))
+
     def test_a_negative_first_is_refused(self):
         with self.assertRaisesRegex(ValueError, "Received: first=-1"):
             SINUSOIDS.dataset(4, tasks=3, shots=2, queries=5, first=-1)
