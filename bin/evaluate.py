@@ -16,7 +16,8 @@ from absl import app, flags
 import maml_tf
 from maml_tf.configuration import define_flags, given, settings
 from maml_tf.experiments import binary
-from maml_tf.experiments.classification_config import ClassificationConfig
+from maml_tf.experiments.classification.config import ClassificationConfig
+from maml_tf.tasks import datasets
 
 _SETTINGS = [field for field in settings(ClassificationConfig).values() if field.for_evaluation]
 
@@ -29,7 +30,7 @@ binary.define_task_a_thread(flags)
 define_flags(flags, _SETTINGS, "By default the training's.")
 
 
-def environment(values: Mapping[str, Any]) -> dict[str, str]:
+def environment(values: Mapping[str, Any]) -> Mapping[str, str]:
     """Reads what TensorFlow needs to be told for the training's data set; `experiment` says what is wrong."""
     if values["pretrained"]:
         path = pathlib.Path(maml_tf.__file__).parent / "pretrained" / "weights" / f"{values['pretrained']}.json"
@@ -37,23 +38,21 @@ def environment(values: Mapping[str, Any]) -> dict[str, str]:
         path = pathlib.Path(values["logdir"]).expanduser() / "config.json"
     try:
         content = json.loads(path.read_text())
-        dataset = content.get("config", content)["dataset"]
+        return datasets[content.get("config", content)["dataset"]].environment
     except (AttributeError, KeyError, OSError, ValueError):
         return {}
-    # The convolutions are those of bin/mini_imagenet.py.
-    return {"TF_ENABLE_ONEDNN_OPTS": "1"} if dataset == "mini_imagenet" else {}
 
 
 def experiment(values: Mapping[str, Any]) -> str:
     """Evaluates."""
     from maml_tf import pretrained
-    from maml_tf.experiments import classification
+    from maml_tf.experiments.classification.evaluate import evaluate
 
     logdir, name = values["logdir"], values["pretrained"]
     output = values["output"] or logdir or f"runs/{name}"
     if name:
         logdir = pretrained.unpack(name, output)
-    rows = classification.evaluate(logdir, given(values, _SETTINGS), output)
+    rows = evaluate(logdir, given(values, _SETTINGS), output)
     return binary.report(rows, output, percent=True)
 
 

@@ -15,8 +15,7 @@ from absl import app, flags
 
 from maml_tf.configuration import define_flags, given, settings
 from maml_tf.experiments import binary
-from maml_tf.experiments.classification_config import ClassificationConfig
-from maml_tf.experiments.classification_presets import make_config, preset_fields
+from maml_tf.experiments.classification.config import ClassificationConfig, make_config, preset_fields
 
 _SETTINGS = [field for name, field in settings(ClassificationConfig).items() if name != "dataset"]
 
@@ -29,8 +28,8 @@ define_flags(flags, _SETTINGS, "By default the preset's.", preset_fields("omnigl
 
 def experiment(values: Mapping[str, Any]) -> str:
     """Imports."""
-    from maml_tf.experiments.classification_files import write_untrained
-    from maml_tf.experiments.original_checkpoint import assign_original, read_original
+    from maml_tf.experiments.classification.files import write_untrained
+    from maml_tf.experiments.classification.original_checkpoint import assign_original, read_original
 
     config = make_config(values["dataset"], values["preset"], **given(values, _SETTINGS))
     weights = read_original(values["checkpoint"])

@@ -7,26 +7,12 @@ the settings that learned fastest here, or with _paper added to its name, with t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from absl import app, flags
 
-from maml_tf.experiments import binary, classification_binary
+from maml_tf.experiments.classification.binary import define_classification_flags, run
 
 _DATASET = "mini_imagenet"
-_OPTIONS = classification_binary.define_classification_flags(flags, _DATASET, left_out=["split"])
-
-
-def experiment(values: Mapping[str, Any]) -> str:
-    """Trains or evaluates."""
-    return classification_binary.run(values, _DATASET, _OPTIONS)
-
-
-def environment(values: Mapping[str, Any]) -> dict[str, str]:
-    """oneDNN's convolutions win on maps of this size, and TensorFlow has them on by itself only with AVX-512."""
-    return {"TF_ENABLE_ONEDNN_OPTS": "1"}
-
+_SETTINGS = define_classification_flags(flags, _DATASET)
 
 if __name__ == "__main__":
-    binary.run(app, flags, experiment, environment)
+    run(app, flags, _DATASET, _SETTINGS)

@@ -7,21 +7,12 @@ the settings that learned fastest here, or with _paper added to its name, with t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from absl import app, flags
 
-from maml_tf.experiments import binary, classification_binary
+from maml_tf.experiments.classification.binary import define_classification_flags, run
 
 _DATASET = "omniglot"
-_OPTIONS = classification_binary.define_classification_flags(flags, _DATASET)
-
-
-def experiment(values: Mapping[str, Any]) -> str:
-    """Trains or evaluates."""
-    return classification_binary.run(values, _DATASET, _OPTIONS)
-
+_SETTINGS = define_classification_flags(flags, _DATASET)
 
 if __name__ == "__main__":
-    binary.run(app, flags, experiment)
+    run(app, flags, _DATASET, _SETTINGS)

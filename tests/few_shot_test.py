@@ -3,8 +3,8 @@
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from maml_tf.experiments.classification import compile_model
-from maml_tf.experiments.classification_config import ClassificationConfig
+from maml_tf.experiments.classification.config import ClassificationConfig
+from maml_tf.experiments.classification.train import compile_model
 from maml_tf.few_shot.learner import build_evaluator, build_learner, task_loss
 
 
@@ -59,8 +59,8 @@ class BuildLearnerTest(parameterized.TestCase):
         self.assertIn(layer, [layer.name for layer in network.layers])
 
     def test_a_network_that_there_is_not_is_an_error(self):
-        with self.assertRaisesRegex(ValueError, r"network to be of \['conv'\] for mini_imagenet. Received: .*'dense'"):
-            build_learner(small(dataset="mini_imagenet", network="dense"))
+        with self.assertRaisesRegex(ValueError, "mini_imagenet. Received: network='dense'"):
+            small(dataset="mini_imagenet", network="dense")
 
     @parameterized.parameters(
         ({}, (28, 28, 1)), ({"network": "dense"}, (28, 28, 1)), ({"dataset": "mini_imagenet"}, (84, 84, 3))

@@ -1,6 +1,8 @@
+import sys
+
 import pytest
 
-from maml_tf.registry import Registry
+from maml_tf.registry import Registry, import_file
 
 
 def test_entries_are_found_by_name_and_kept_in_order():
@@ -38,3 +40,19 @@ def test_an_unknown_name_is_answered_with_the_known_ones(name):
 
     with pytest.raises(ValueError, match="pear"):
         registry[name]
+
+
+def test_a_file_is_imported_once(tmp_path):
+    path = tmp_path / "entries.py"
+    path.write_text("COUNT = object()")
+    import_file(path)
+    first = sys.modules["registered_entries"].COUNT
+    import_file(path)
+
+    assert sys.modules["registered_entries"].COUNT is first
+
+
+@pytest.mark.parametrize("path", ["gone.py", "gone.txt"])
+def test_a_file_that_is_not_there(path):
+    with pytest.raises(ValueError, match=path):
+        import_file(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from maml_tf.configuration import Configuration, setting
+from maml_tf.tasks.dataset import datasets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,9 +15,7 @@ class LearnerConfig(Configuration):
     A training's configuration has more fields, and so has the card of `maml_tf.pretrained`; these make the learner.
     """
 
-    dataset: str = setting(
-        "omniglot", "Data set whose classes the tasks are made of.", choices=("omniglot", "mini_imagenet")
-    )
+    dataset: str = setting("omniglot", "Data set whose classes the tasks are made of.", choices=datasets)
     ways: int = setting(5, "Classes N of a task.", minimum=1)
     inner_steps: int = setting(1, "Inner steps in training.", minimum=1)
     evaluation_steps: int = setting(3, "Inner steps in validation and test.", minimum=1, role="evaluation")
@@ -46,10 +45,9 @@ class LearnerConfig(Configuration):
     context: int = setting(0, "Number of free parameters joined to the input as channels, at each position.", minimum=0)
     first_order: bool = setting(False, "Whether to drop second derivatives.")
     network: str = setting(
-        "conv",
-        "conv: 4 convolutional modules, strided on Omniglot, with pooling on mini-ImageNet. dense: 256, 128, 64 and 64 "
-        "units.",
-        choices=("conv", "dense"),
+        None,
+        "Network of the data set, by default its first. conv: 4 convolutional modules, strided on Omniglot, with "
+        "pooling on mini-ImageNet. dense: 256, 128, 64 and 64 units, for Omniglot.",
     )
     filters: int = setting(
         64, "Filters of each convolution. (The paper: 64 on Omniglot, 32 on mini-ImageNet.)", minimum=1
@@ -77,6 +75,12 @@ class LearnerConfig(Configuration):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        networks = tuple(datasets[self.dataset].networks)
+        self._set("network", self.network or networks[0])
+        if self.network not in networks:
+            raise ValueError(
+                f"Expected network to be one of {networks} for {self.dataset}. Received: network={self.network!r}"
+            )
         if self.adapted == "context" and not self.context:
             raise ValueError("Expected context >= 1 with adapted='context'. Received: context=0")
 

@@ -13,20 +13,15 @@ from maml_tf.evaluation import Evaluator, accuracy
 from maml_tf.few_shot.config import LearnerConfig
 from maml_tf.layers import ContextVector
 from maml_tf.learner import MetaLearner
-from maml_tf.models import mini_imagenet_conv, omniglot_conv, omniglot_dense
+from maml_tf.tasks.dataset import datasets
 from maml_tf.training import load_weights
 
-IMAGE_SHAPES = {"omniglot": (28, 28, 1), "mini_imagenet": (84, 84, 3)}
 _BATCH_STATISTICS = {"transductive": "always", "support": "support", "running": "training"}
 ADAPTED = {
     "everything": selection.everything,
     "weights": selection.matching("(kernel|bias)$"),
     "head": selection.head,
     "context": selection.matching("context_vector"),
-}
-_NETWORKS = {
-    "omniglot": {"conv": omniglot_conv, "dense": omniglot_dense},
-    "mini_imagenet": {"conv": mini_imagenet_conv},
 }
 
 
@@ -38,26 +33,18 @@ def build_network(config: LearnerConfig) -> keras.Model:
 
     Returns:
         A built model from images [batch, height, width, channels] to logits [batch, ways].
-
-    Raises:
-        ValueError: If there is no such network for the data set.
     """
-    options = {
-        "head_initializer": keras.initializers.RandomNormal(stddev=1.0) if config.head == "normal" else config.head,
-        "batch_statistics": _BATCH_STATISTICS[config.batch_statistics],
-    }
-    if config.network == "conv":
-        options["filters"] = config.filters
-    builders = _NETWORKS[config.dataset]
-    if config.network not in builders:
-        raise ValueError(
-            f"Expected network to be of {list(builders)} for {config.dataset}. Received: {config.network!r}"
-        )
-    build = builders[config.network]
+    spec = datasets[config.dataset]
+    *positions, channels = spec.image_shape
+    network = spec.networks[config.network](
+        config.ways,
+        input_shape=(*positions, channels + config.context),
+        filters=config.filters,
+        head_initializer=keras.initializers.RandomNormal(stddev=1.0) if config.head == "normal" else config.head,
+        batch_statistics=_BATCH_STATISTICS[config.batch_statistics],
+    )
     if not config.context:
-        return build(config.ways, **options)
-    *positions, channels = IMAGE_SHAPES[config.dataset]
-    network = build(config.ways, input_shape=(*positions, channels + config.context), **options)
+        return network
     context = ContextVector(config.context, per_position=True, name="context_vector")
     return keras.Sequential([keras.Input((*positions, channels)), context, network], name=f"context_{network.name}")
 

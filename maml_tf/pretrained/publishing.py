@@ -15,17 +15,14 @@ import h5py
 
 from maml_tf.pretrained.library import CARD_SUFFIX, card, package_folder, weights_path
 from maml_tf.results import CONFIG, POLICY, RESULTS, TRAINING_RECORD, WEIGHTS, file_digest
+from maml_tf.tasks.dataset import datasets
 from maml_tf.training import read_json, writable_directory, write_atomically
 
 MAX_BYTES = 1_000_000
-_DATA_LICENSES = {
-    "omniglot": "Omniglot, Copyright (c) 2015 Brenden Lake, MIT licence",
-    "mini_imagenet": "mini-ImageNet, classes and images of ImageNet: for non-commercial research and education alone",
-}
-_SIMULATED = "none: learned in simulation"
 _PACKING = {"compression": "gzip", "compression_opts": 9, "shuffle": True}
 # Compressing a smaller array saves less than the index of its chunks takes.
 _LARGE_BYTES = 1 << 16
+_SIMULATED = "none: learned in simulation"
 # A card does not tell where the data and other trainings were.
 _PLACES = ("data_dir", "cache_dir")
 _ORIGIN = "initial_weights"
@@ -76,7 +73,7 @@ def publish(
         # The training's: an evaluation may have had other batch statistics, with which the weights would not load.
         config, record = read_json(logdir / CONFIG), logdir / TRAINING_RECORD
         training = read_json(record) if record.exists() else None
-        data_license = _DATA_LICENSES[config["dataset"]]
+        data_license = datasets[config["dataset"]].licence
     content = {
         "name": name,
         "config": _without_places(config),

@@ -9,14 +9,14 @@ import pathlib
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
 from PIL import Image
 
 from maml_tf.tasks.archives import ARCHIVE_SUFFIXES, ListedFile, is_archive, list_files
-from maml_tf.tasks.datasets import PARTS, SplitClasses
+from maml_tf.tasks.dataset import PARTS, DatasetSpec, SplitClasses, datasets
 from maml_tf.tasks.images import (
     check_image_size,
     decode_files,
@@ -320,3 +320,62 @@ def _number_in_name(name: str) -> tuple[int, str]:
 
 def _jpeg_name(name: str) -> str:
     return f"{pathlib.PurePath(name).stem}.jpg"
+
+
+def _open(data_dir: str | None, cache_dir: str | None, split: str | None) -> MiniImagenet:
+    """Opens mini-ImageNet, which has one split."""
+    if data_dir is None:
+        raise ValueError("Expected data_dir: mini-ImageNet cannot be downloaded. Received: data_dir=None")
+    return MiniImagenet(data_dir, cache_dir=cache_dir)
+
+
+def _presets() -> dict[str, dict[str, Any]]:
+    """Returns the settings of mini-ImageNet's cells in Table 1, and of baselines.
+
+    With _paper added to a name they are those of the paper and of its authors' code, without it what learned fastest
+    here.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for shots in (1, 5):
+        common = {
+            "ways": 5, "shots": shots, "queries": 15, "evaluation_queries": shots,
+            "meta_batch_size": 4 if shots == 1 else 2,
+            "inner_steps": 5,
+            "evaluation_steps": 10,
+            "filters": 32,
+            "validate_every": 1000,
+            "validation_tasks": 200 if shots == 1 else 100,
+        }  # fmt: skip
+        fastest = {"loss_scale": "mean", "inner_learning_rate": 0.05, "head": "zeros"}
+        paper = {
+            "loss_scale": "original", "inner_learning_rate": 0.01, "gradient_clip": 10.0, "head": "glorot_uniform",
+            "adapted": "weights",
+        }  # fmt: skip
+        for suffix, options in (("", {}), ("_first_order", {"first_order": True})):
+            found[f"5way_{shots}shot{suffix}"] = {**common, **fastest, **options}
+            found[f"5way_{shots}shot{suffix}_paper"] = {**common, **paper, **options}
+        for method in ("pretrained", "random"):
+            found[f"5way_{shots}shot_{method}"] = {**found[f"5way_{shots}shot"], "method": method}
+    return found
+
+
+def _conv(ways: int, **options: Any) -> Any:
+    from maml_tf.models import mini_imagenet_conv
+
+    return mini_imagenet_conv(ways, **options)
+
+
+_SPEC = DatasetSpec(
+    name="mini_imagenet",
+    title="mini-ImageNet",
+    open=_open,
+    image_shape=(IMAGE_SIZE, IMAGE_SIZE, 3),
+    networks={"conv": _conv},
+    presets=_presets(),
+    licence="mini-ImageNet, classes and images of ImageNet: for non-commercial research and education alone",
+    how_to_get="Made of ImageNet's training images by bin/prepare_mini_imagenet.py.",
+    # oneDNN's convolutions win on maps of this size on every processor; TensorFlow turns them on by itself only where
+    # there is AVX-512.
+    environment={"TF_ENABLE_ONEDNN_OPTS": "1"},
+)
+datasets.register(_SPEC.name, _SPEC)

@@ -11,13 +11,13 @@ import os
 import pathlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
 
 from maml_tf.tasks.archives import ListedFile, is_archive, list_files
-from maml_tf.tasks.datasets import PARTS, SplitClasses, check_split
+from maml_tf.tasks.dataset import PARTS, DatasetSpec, SplitClasses, check_split, datasets
 from maml_tf.tasks.images import (
     check_image_size,
     decode_files,
@@ -319,3 +319,60 @@ def _check_one_half(drawings: Sequence[Drawing]) -> None:
 def _decode(content: bytes, name: str, image_size: int) -> np.ndarray:
     size, own_size = (image_size, image_size), (DRAWING_SIZE, DRAWING_SIZE)
     return 255 - decode_image(content, name, size, 1, own_size=own_size, formats=("PNG",))
+
+
+def _presets() -> dict[str, dict[str, Any]]:
+    """Returns the settings of Omniglot's cells in Tables 1 and 3, and of baselines.
+
+    With _paper added to a name they are those of the paper and of its authors' code, without it what learned fastest
+    here.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for ways, shots in itertools.product((5, 20), (1, 5)):
+        common = {
+            "ways": ways, "shots": shots, "queries": shots, "evaluation_queries": shots,
+            "meta_batch_size": 32 if ways == 5 else 16,
+            "inner_steps": 1 if ways == 5 else 5,
+            "evaluation_steps": 3 if ways == 5 else 5,
+            "filters": 64,
+        }  # fmt: skip
+        fastest = {"loss_scale": "mean", "inner_learning_rate": 0.4 if ways == 5 else 2.0, "head": "zeros"}
+        paper = {"loss_scale": "original", "inner_learning_rate": 0.4 if ways == 5 else 0.1, "head": "normal"}
+        variants: dict[str, dict[str, Any]] = {"": {}, "_first_order": {"first_order": True}}
+        if ways == 5:
+            variants |= {"_dense": {"network": "dense"}, "_context": {"adapted": "context", "context": 1}}
+        for suffix, options in variants.items():
+            name = f"{ways}way_{shots}shot{suffix}"
+            found[name] = {**common, **fastest, **options}
+            found[f"{name}_paper"] = {**common, **paper, "adapted": "weights", **options}
+    for shots, method in itertools.product((1, 5), ("pretrained", "random")):
+        baseline = {"method": method, "inner_learning_rate": 0.05, "evaluation_steps": 10}
+        found[f"5way_{shots}shot_{method}"] = {**found[f"5way_{shots}shot"], **baseline}
+    return found
+
+
+def _conv(ways: int, **options: Any) -> Any:
+    from maml_tf.models import omniglot_conv
+
+    return omniglot_conv(ways, **options)
+
+
+def _dense(ways: int, *, filters: int, **options: Any) -> Any:
+    """Builds the fully connected network, which has no filters."""
+    from maml_tf.models import omniglot_dense
+
+    return omniglot_dense(ways, **options)
+
+
+_SPEC = DatasetSpec(
+    name="omniglot",
+    title="Omniglot",
+    open=Omniglot,
+    image_shape=(28, 28, 1),
+    networks={"conv": _conv, "dense": _dense},
+    presets=_presets(),
+    splits=("characters", "alphabets"),
+    licence="Omniglot, Copyright (c) 2015 Brenden Lake, MIT licence",
+    how_to_get="Downloaded from the official address where no folder is given: 14 MB.",
+)
+datasets.register(_SPEC.name, _SPEC)

@@ -9,8 +9,9 @@ from unittest import mock
 
 from absl.testing import absltest
 
-from maml_tf.experiments import classification
-from maml_tf.experiments.classification_config import ClassificationConfig
+from maml_tf.experiments.classification.config import ClassificationConfig
+from maml_tf.experiments.classification.evaluate import evaluate
+from maml_tf.experiments.classification.train import train
 from tests.support import binary
 from tests.support.keras_warnings import ignore_array_copy
 from tests.support.source_tree import PROJECT
@@ -26,8 +27,8 @@ class EvaluateTest(absltest.TestCase):
                 iterations=2, iterations_per_epoch=2, validate_every=2, network="dense", meta_batch_size=2,
                 validation_tasks=3, test_tasks=5, evaluation_steps=2, first_order=True,
             )  # fmt: skip
-            classification.train(config, folder / "run")
-            classification.evaluate(folder / "run")
+            train(config, folder / "run")
+            evaluate(folder / "run")
             before = json.loads((folder / "run" / "results.json").read_text())
             again = binary.run(
                 "evaluate", f"--logdir={folder / 'run'}", f"--output={folder / 'again'}", "--notask_a_thread"

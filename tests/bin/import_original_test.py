@@ -6,7 +6,7 @@ import tempfile
 import numpy as np
 from absl.testing import absltest
 
-from maml_tf.experiments.classification_files import load_config, load_learner
+from maml_tf.experiments.classification.files import load_config, load_learner
 from tests.support import binary, original
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import absltest
 
-from maml_tf.experiments import classification_files
-from maml_tf.experiments.classification_config import ClassificationConfig
+from maml_tf.experiments.classification import files
+from maml_tf.experiments.classification.config import ClassificationConfig
 from tests.support import binary
 from tests.support.source_tree import PROJECT
 
@@ -119,8 +119,7 @@ class TrainingTest(absltest.TestCase):
             if not name.startswith(("save_counter", "_CHECKPOINTABLE_OBJECT_GRAPH")):
                 np.testing.assert_array_equal(value, resumed[name], name)
         kept = [
-            classification_files.load_learner(folder, classification_files.load_config(folder)).get_weights()
-            for folder in (self.whole, self.parts)
+            files.load_learner(folder, files.load_config(folder)).get_weights() for folder in (self.whole, self.parts)
         ]
         for one, other in zip(*kept, strict=True):
             np.testing.assert_array_equal(one, other)

@@ -7,8 +7,9 @@ import tempfile
 from absl.testing import absltest
 
 from maml_tf import pretrained
-from maml_tf.experiments.classification_config import ClassificationConfig
-from maml_tf.experiments.classification_files import weights_digest, write_untrained
+from maml_tf.experiments.classification.config import ClassificationConfig
+from maml_tf.experiments.classification.files import write_untrained
+from maml_tf.results import file_digest
 from tests.support import binary
 from tests.support.keras_warnings import ignore_array_copy
 
@@ -25,7 +26,7 @@ class PublishTest(absltest.TestCase):
         with tempfile.TemporaryDirectory() as name:
             folder = pathlib.Path(name)
             write_untrained(folder / "run", ClassificationConfig(filters=4), lambda network: None)
-            results["weights_sha256"] = weights_digest(folder / "run")
+            results["weights_sha256"] = file_digest(folder / "run" / "best.weights.h5")
             (folder / "run" / "results.json").write_text(json.dumps(results))
             (folder / "other.json").write_text(json.dumps({**results, "protocol": {"tasks": 7}}))
             finished = binary.run(

@@ -13,10 +13,11 @@ from absl.testing import absltest
 
 from maml_tf import configuration as config
 from maml_tf import pretrained
-from maml_tf.experiments.classification_config import ClassificationConfig
-from maml_tf.experiments.classification_files import load_config, load_learner, weights_digest, write_untrained
+from maml_tf.experiments.classification.config import ClassificationConfig
+from maml_tf.experiments.classification.files import load_config, load_learner, write_untrained
 from maml_tf.few_shot.learner import build_learner
 from maml_tf.pretrained.library import package_folder
+from maml_tf.results import file_digest
 from tests.support.keras_warnings import ignore_array_copy
 
 
@@ -33,7 +34,7 @@ class PretrainedTest(absltest.TestCase):
         write_untrained(self.logdir, self.config, lambda network: network.set_weights(self.weights))
         self.results = {
             "config": {**config.to_dict(self.config), "seed": 77, "batch_statistics": "running"},
-            "weights_sha256": weights_digest(self.logdir),
+            "weights_sha256": file_digest(self.logdir / "best.weights.h5"),
             "protocol": {"tasks": 600},
             "rows": [{"mean": 0.9}],
             "versions": {"keras": "3"},
@@ -82,7 +83,7 @@ class PretrainedTest(absltest.TestCase):
         weights = [np.arange(np.prod(shape), dtype=np.float32).reshape(shape) / 3 for shape in shapes]
         write_untrained(self.folder / "dense", dense, lambda network: network.set_weights(weights))
         (self.folder / "dense" / "results.json").write_text(
-            json.dumps({**self.results, "weights_sha256": weights_digest(self.folder / "dense")})
+            json.dumps({**self.results, "weights_sha256": file_digest(self.folder / "dense" / "best.weights.h5")})
         )
         pretrained.publish(self.folder / "dense", "omniglot_tiny", self.entries)
         kept = pretrained.load("omniglot_tiny", self.entries).model.get_weights()
@@ -170,11 +171,11 @@ class PretrainedTest(absltest.TestCase):
             weights["noise"] = np.random.default_rng(2).integers(0, 256, 1_000_000, np.uint8)
         with self.assertRaisesRegex(ValueError, "evaluate them again"):
             self.publish()
-        self.results["weights_sha256"] = weights_digest(self.logdir)
+        self.results["weights_sha256"] = file_digest(self.logdir / "best.weights.h5")
         with self.assertRaisesRegex(ValueError, "Expected weights of at most 1,000,000 bytes. Received: 1,00"):
             self.publish()
         (self.logdir / "best.weights.h5").write_bytes(b"half a file")
-        self.results["weights_sha256"] = weights_digest(self.logdir)
+        self.results["weights_sha256"] = file_digest(self.logdir / "best.weights.h5")
         with self.assertRaisesRegex(ValueError, "Expected a file of Keras weights. Received: .*best.weights.h5"):
             self.publish()
 

@@ -1,16 +1,65 @@
-"""Train, validation and test splits of classes."""
+"""Data sets of classes: train, validation and test splits, and what the experiments know of each data set."""
 
 from __future__ import annotations
 
 import collections
+import dataclasses
 import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from maml_tf.registry import Registry
 
 if TYPE_CHECKING:
     from maml_tf.tasks.class_pool import ClassPool
 
 PARTS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetSpec:
+    """What the few-shot experiments know of a data set.
+
+    A data set is one file that makes a spec and registers it: `datasets.register(spec.name, spec)`. At its top the file
+    imports no TensorFlow, so that flags list the names at once; `open` and the networks import it when called.
+
+    Attributes:
+        name: Name in flags, configurations and folders.
+        title: Name in texts.
+        open: Opens the data set: `open(data_dir=..., cache_dir=..., split=...)`, each a string or None, returns
+            `SplitClasses` with the parts "train", "validation" and "test".
+        image_shape: Shape of an episode's image, (height, width, channels).
+        networks: Builders by name, the default one first: `build(ways, input_shape=..., filters=...,
+            head_initializer=..., batch_statistics=...)` returns a Keras model from images to logits [batch, ways] whose
+            output layer is named "head". Its `batch_statistics` are those of `maml_tf.layers.BatchNormalization`.
+        presets: Settings of a training by name, the default ones first: fields of
+            `maml_tf.experiments.classification.config.ClassificationConfig`.
+        splits: Values of the configuration's `split`, the default one first. Empty where there is one split.
+        licence: Copyright and terms of use, as the cards of trained weights state them.
+        how_to_get: Where the data come from, for a user who does not have them.
+        environment: Variables of the environment that TensorFlow reads at its import, unless they are set already.
+
+    Raises:
+        ValueError: If there is no network or no preset.
+    """
+
+    name: str
+    title: str
+    open: Callable[..., SplitClasses]
+    image_shape: tuple[int, int, int]
+    networks: Mapping[str, Callable[..., Any]]
+    presets: Mapping[str, Mapping[str, Any]]
+    splits: tuple[str, ...] = ()
+    licence: str = "unknown"
+    how_to_get: str = ""
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.networks or not self.presets:
+            raise ValueError(f"Expected at least one network and one preset. Received: data set {self.name!r}")
+
+
+datasets: Registry[DatasetSpec] = Registry("data set")
 
 
 class SplitClasses:

@@ -1,4 +1,4 @@
-"""The image data sets of the classification experiments, opened by a configuration."""
+"""Episodes and labelled images of a configuration's data set."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import tensorflow as tf
 from absl import logging
 
 from maml_tf.baselines import labelled_batches
-from maml_tf.experiments.classification_config import ClassificationConfig
-from maml_tf.tasks import MiniImagenet, Omniglot
-from maml_tf.tasks.datasets import SplitClasses
+from maml_tf.experiments.classification.config import ClassificationConfig
+from maml_tf.tasks.dataset import SplitClasses, datasets
 
 # Tasks measured by one call: of mini-ImageNet 600 took 31 s in fours, 26 s in twenties (see docs/speed.md).
 _TASKS_AT_ONCE = 20
@@ -28,12 +27,9 @@ def open_data(config: ClassificationConfig) -> SplitClasses:
         OSError: If a download fails.
         ValueError: If the data are broken, or no folder is named of data that cannot be downloaded.
     """
-    logging.info("reading %s from %s", config.dataset, config.data_dir or "its official address")
-    if config.dataset == "mini_imagenet":
-        if config.data_dir is None:
-            raise ValueError("Expected data_dir: mini-ImageNet cannot be downloaded. Received: data_dir=None")
-        return MiniImagenet(config.data_dir, cache_dir=config.cache_dir)
-    return Omniglot(config.data_dir, split=config.split, cache_dir=config.cache_dir)
+    spec = datasets[config.dataset]
+    logging.info("reading %s from %s", spec.title, config.data_dir or "its official address")
+    return spec.open(data_dir=config.data_dir, cache_dir=config.cache_dir, split=config.split)
 
 
 def training_episodes(
@@ -44,7 +40,7 @@ def training_episodes(
     Args:
         data: From `open_data`.
         config: The experiment's configuration.
-        purpose: Which stream, of those in `maml_tf.experiments.classification_config`.
+        purpose: Which stream, of those in `maml_tf.experiments.classification.config`.
         first: Index of the first meta-batch: a resumed training passes the iterations done.
 
     Returns:
@@ -65,28 +61,20 @@ def training_images(data: SplitClasses, config: ClassificationConfig, purpose: i
     Args:
         data: From `open_data`.
         config: The experiment's configuration.
-        purpose: Which stream, of those in `maml_tf.experiments.classification_config`.
+        purpose: Which stream, of those in `maml_tf.experiments.classification.config`.
         first: Index of the first batch: a resumed training passes the iterations done.
 
     Returns:
-        Batches of images and labels; a turned character of Omniglot is a class of its own.
+        Batches of images and labels; where tasks turn their classes, as Omniglot's do, each turn is a class of its own.
     """
-    return labelled_batches(
-        data.pool("train"), config.stream(purpose), config.batch_size,
-        rotations=turned_classes(config) > 1, first=first,
-    )  # fmt: skip
+    pool = data.pool("train")
+    return labelled_batches(pool, config.stream(purpose), config.batch_size, rotations=pool.rotations, first=first)
 
 
-def turned_classes(config: ClassificationConfig) -> int:
-    """Tells how many classes a class makes when turned, for the baselines' classifier.
-
-    Args:
-        config: The experiment's configuration.
-
-    Returns:
-        4 for Omniglot, whose tasks turn their classes, and 1 otherwise.
-    """
-    return 4 if config.dataset == "omniglot" else 1
+def labelled_classes(data: SplitClasses) -> int:
+    """Returns the number of classes of `training_images`: a class that tasks turn makes one of each turn."""
+    pool = data.pool("train")
+    return (4 if pool.rotations else 1) * len(pool)
 
 
 def evaluation_episodes(
@@ -98,7 +86,7 @@ def evaluation_episodes(
         data: From `open_data`.
         config: The experiment's configuration.
         part: "validation" or "test".
-        purpose: Which stream, of those in `maml_tf.experiments.classification_config`.
+        purpose: Which stream, of those in `maml_tf.experiments.classification.config`.
         tasks: How many.
 
     Returns:

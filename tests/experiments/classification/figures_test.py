@@ -1,4 +1,4 @@
-"""Tests of maml_tf.experiments.classification_summaries."""
+"""Tests of maml_tf.experiments.classification.figures."""
 
 import pathlib
 from unittest import mock
@@ -8,9 +8,9 @@ import tensorflow as tf
 from absl.testing import absltest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from maml_tf.experiments import classification_summaries
-from maml_tf.experiments.classification_config import ClassificationConfig
-from maml_tf.experiments.classification_summaries import ClassificationSummaries
+from maml_tf.experiments.classification import figures
+from maml_tf.experiments.classification.config import ClassificationConfig
+from maml_tf.experiments.classification.figures import ClassificationSummaries
 from maml_tf.few_shot.learner import build_learner
 from tests.support.keras_warnings import ignore_array_copy
 
@@ -57,9 +57,7 @@ class ClassificationSummariesTest(absltest.TestCase):
         np.testing.assert_allclose(values(f"step_size/{step_sizes[0]}"), [0.2, 0.3], rtol=1e-6)
 
     def test_the_episode_shown_is_the_first_with_its_predictions_before_and_after_adaptation(self):
-        with mock.patch.object(
-            classification_summaries, "episode_predictions", wraps=classification_summaries.episode_predictions
-        ) as drawn:
+        with mock.patch.object(figures, "episode_predictions", wraps=figures.episode_predictions) as drawn:
             self.summaries.on_epoch_end(1, {})
         (support_x, support_y, query_x), query_y = tf.nest.map_structure(lambda leaf: leaf[0], self.data)
         before, after = (

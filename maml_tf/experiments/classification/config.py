@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from maml_tf.configuration import check_multiple, nearest_divisor, setting
+from maml_tf.configuration import check_multiple, from_dict, nearest_divisor, setting
 from maml_tf.few_shot.config import LearnerConfig
+from maml_tf.tasks.dataset import datasets
 
 TRAINING, VALIDATION, TEST, SUMMARIES = range(4)
 
@@ -22,10 +23,10 @@ class ClassificationConfig(LearnerConfig):
     cache_dir: str | None = setting(
         None, "Folder of decoded images, by default one under Keras' own folder.", role="runtime"
     )
-    split: str = setting(
-        "characters",
-        "Split of Omniglot. characters: 1100 / 100 / 423 characters, as the paper. alphabets: whole alphabets.",
-        choices=("characters", "alphabets"),
+    split: str | None = setting(
+        None,
+        "Split of a data set that has several, by default its first. Of Omniglot: characters (1100 / 100 / 423, as the "
+        "paper) or alphabets (whole ones).",
     )
     seed: int = setting(1, "Seed of weights and episodes.", role="evaluation")
     iterations: int = setting(60_000, "Training iterations. (The paper: 60,000.)", minimum=1, role="length")
@@ -82,6 +83,7 @@ class ClassificationConfig(LearnerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._set_split()
         if self.validate_every is None:
             multiple_of = self.iterations_per_epoch or self.steps_per_call
             self._set("validate_every", nearest_divisor(self.iterations, 500, multiple_of))
@@ -127,8 +129,17 @@ class ClassificationConfig(LearnerConfig):
         """
         return self.seed * 8 + purpose
 
+    def _set_split(self) -> None:
+        splits = datasets[self.dataset].splits
+        # Version 0.1.0 stored a split of Omniglot's with every data set.
+        split = (self.split or splits[0]) if splits else None
+        if split and split not in splits:
+            raise ValueError(f"Expected split to be one of {splits} for {self.dataset}. Received: split={self.split!r}")
+        self._set("split", split)
+
     def identity(self, **more: Any) -> dict[str, Any]:
         identity = super().identity(**more)
+        identity["split"] = self.split or "characters"  # As version 0.1.0 stored it with every data set.
         if self.method == "maml":
             del identity["method"], identity["batch_size"]
         if self.meta_learning_rate_decay == "cosine":
@@ -153,3 +164,54 @@ class ClassificationConfig(LearnerConfig):
             "inner_learning_rate_on_the_mean": self.mean_step_size,
             "seed": self.seed,
         }
+
+
+def presets(dataset: str) -> list[str]:
+    """Lists the names of a data set's presets, the default one first.
+
+    Example:
+    >>> from maml_tf.experiments.classification.config import presets
+    >>> [name for name in presets("mini_imagenet") if "1shot" in name and "paper" in name]
+    ['5way_1shot_paper', '5way_1shot_first_order_paper']
+    """
+    return list(datasets[dataset].presets)
+
+
+def preset_fields(dataset: str) -> set[str]:
+    """Lists the fields of the configuration that a data set's presets set; the others have the field's own default.
+
+    Example:
+    >>> from maml_tf.experiments.classification.config import preset_fields
+    >>> "ways" in preset_fields("omniglot"), "iterations" in preset_fields("omniglot")
+    (True, False)
+    """
+    return {"dataset"}.union(*datasets[dataset].presets.values())
+
+
+def make_config(dataset: str, preset: str | None = None, **overrides: Any) -> ClassificationConfig:
+    """Makes the configuration of a preset.
+
+    Args:
+        dataset: Name of a registered data set.
+        preset: One of `presets(dataset)`, by default the first.
+        **overrides: Fields that take other values than the preset's.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ValueError: If there is no such data set, preset or field, or a value is out of range.
+
+    Example:
+    >>> from maml_tf.experiments.classification.config import make_config
+    >>> make_config("omniglot", "20way_1shot_paper", seed=3).mean_step_size
+    2.0
+    """
+    known = datasets[dataset].presets
+    preset = preset or next(iter(known))
+    if preset not in known:
+        raise ValueError(f"Expected a preset of {list(known)}. Received: {preset!r} of {dataset!r}")
+    values = {"dataset": dataset, **known[preset], **overrides}
+    if "validate_every" not in overrides and values.get("iterations", 0) % values.get("validate_every", 1):
+        del values["validate_every"]
+    return from_dict(ClassificationConfig, values)

@@ -1,10 +1,10 @@
-"""Tests of maml_tf.experiments.classification_config."""
+"""Tests of maml_tf.experiments.classification.config."""
 
 import dataclasses
 
 from absl.testing import absltest, parameterized
 
-from maml_tf.experiments.classification_config import ClassificationConfig
+from maml_tf.experiments.classification.config import ClassificationConfig
 
 
 class ClassificationConfigTest(parameterized.TestCase):

@@ -1,4 +1,4 @@
-"""Tests of maml_tf.experiments.classification_record."""
+"""Tests of the record that a training keeps."""
 
 import json
 import pathlib
@@ -6,7 +6,7 @@ import pathlib
 import keras
 from absl.testing import absltest
 
-from maml_tf.experiments.classification_record import TrainingRecord
+from maml_tf.experiments.classification.train import TrainingRecord
 from maml_tf.training import BestWeights
 
 

@@ -1,36 +1,34 @@
-"""Few-shot image classification: Section 5.2, Tables 1 and 3. Training, and the test that follows it."""
+"""Trains a few-shot learner, or a baseline's classifier, and keeps the weights that do best in validation."""
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 from absl import logging
 
-from maml_tf import results
-from maml_tf.experiments.classification_baselines import build_classifier, evaluate_baselines
-from maml_tf.experiments.classification_config import SUMMARIES, TEST, TRAINING, VALIDATION, ClassificationConfig
-from maml_tf.experiments.classification_files import (
-    check_weights,
-    load_config,
-    load_learner,
-    weights_digest,
-    write_config,
-    write_weights,
+from maml_tf.baselines import classifier
+from maml_tf.experiments.classification.config import SUMMARIES, TRAINING, VALIDATION, ClassificationConfig
+from maml_tf.experiments.classification.data import (
+    evaluation_episodes,
+    labelled_classes,
+    open_data,
+    training_episodes,
+    training_images,
 )
-from maml_tf.experiments.classification_record import TrainingRecord
-from maml_tf.experiments.classification_summaries import ClassificationSummaries
-from maml_tf.experiments.image_data import evaluation_episodes, open_data, training_episodes, training_images
+from maml_tf.experiments.classification.figures import ClassificationSummaries
+from maml_tf.experiments.classification.files import check_weights, write_config, write_weights
 from maml_tf.experiments.logdir import open_logdir
 from maml_tf.few_shot.learner import build_evaluator, build_learner, task_loss
-from maml_tf.learner import MAML, MetaLearner
-from maml_tf.plotting import learning_curves, save, training_curves
-from maml_tf.results import TRAINING_RECORD, WEIGHTS, Row
+from maml_tf.learner import MetaLearner
+from maml_tf.plotting import save, training_curves
+from maml_tf.results import TRAINING_RECORD, WEIGHTS
 from maml_tf.training import (
     AdaptationValidation,
     AtomicCheckpoint,
@@ -38,9 +36,10 @@ from maml_tf.training import (
     DataWait,
     Progress,
     TerminateOnNonFinite,
+    TimedParts,
     load_weights,
     read_json,
-    writable_directory,
+    write_atomically,
 )
 
 
@@ -76,7 +75,7 @@ def _train(config: ClassificationConfig, directory: pathlib.Path, resume: bool) 
         return {}
     data = open_data(config)
     validation_tasks = list(evaluation_episodes(data, config, "validation", VALIDATION, config.validation_tasks))
-    trained = learner if config.method == "maml" else build_classifier(learner, data, config)
+    trained = learner if config.method == "maml" else classifier(learner.model, labelled_classes(data))
     compile_model(trained, config)
     per_epoch = config.iterations_per_epoch
     monitor = f"val_accuracy_step_{config.evaluation_steps}"
@@ -143,60 +142,6 @@ def _train(config: ClassificationConfig, directory: pathlib.Path, resume: bool) 
     return record.content
 
 
-def evaluate(
-    logdir: str | os.PathLike[str],
-    overrides: Mapping[str, Any] | None = None,
-    output: str | os.PathLike[str] | None = None,
-) -> list[Row]:
-    """Measures a training's best weights on the test classes, after every number of inner steps.
-
-    Args:
-        logdir: Directory that `train` wrote.
-        overrides: Fields of the configuration to change, of
-            those that an evaluation may change.
-        output: Directory for results.json and accuracy.png, by default the same one.
-
-    Returns:
-        The rows of results.json: metric "accuracy" after 0 to `evaluation_steps` steps.
-
-    Raises:
-        FileNotFoundError: If the directory holds no training, or the data are not there.
-        ValueError: If a field cannot be changed, or the data are broken or too few for the tasks.
-    """
-    began = time.monotonic()
-    trained = pathlib.Path(logdir).expanduser()
-    config = load_config(trained, overrides)
-    learner, digest = load_learner(trained, config), weights_digest(trained)
-    directory = writable_directory(output or trained)
-    data = open_data(config)
-    episodes = evaluation_episodes(data, config, "test", TEST, config.test_tasks)
-    logging.info("evaluating on %d tasks of test classes", config.test_tasks)
-    if config.method == "maml":
-        evaluations, protocol = {config.label: build_evaluator(learner, config)(episodes, config.evaluation_steps)}, {}
-    else:
-        validation = evaluation_episodes(data, config, "validation", VALIDATION, config.validation_tasks)
-        evaluations, protocol = evaluate_baselines(learner, config, list(validation), episodes)
-    rows = [
-        Row.of(method, config.shots, summary, ways=config.ways)
-        for method, evaluation in evaluations.items()
-        for summary in evaluation.summaries()
-    ]
-    record = trained / TRAINING_RECORD
-    results.write_results(
-        directory / results.RESULTS,
-        experiment=config.dataset,
-        config=config,
-        rows=rows,
-        seconds=round(time.monotonic() - began, 1),
-        protocol={**config.protocol(), **protocol},
-        training=read_json(record) if record.exists() else None,
-        weights_sha256=digest,
-    )
-    figure = learning_curves(rows, metric="accuracy", log_scale=False, percent=True)
-    save(figure, directory / "accuracy.png")
-    return rows
-
-
 def compile_model(model: keras.Model, config: ClassificationConfig) -> None:
     """Compiles a learner, or a baseline's classifier, for training.
 
@@ -218,10 +163,74 @@ def compile_model(model: keras.Model, config: ClassificationConfig) -> None:
     model.optimizer.build(model.trainable_variables)
 
 
+class TrainingRecord(keras.callbacks.Callback):
+    """Keeps training.json up to date, at every validation and at the end; a resumed training adds its part.
+
+    Put it after the callbacks that validate and choose the best weights.
+
+    Args:
+        directory: Of the training.
+        best: What chooses the best weights.
+        metric: Name of the metric that is recorded after every inner step.
+        steps: Number of inner steps.
+        iterations_per_epoch: Iterations of an epoch.
+        first: The iterations done before: what was recorded of later ones is forgotten.
+        clock: Seconds, increasing.
+
+    Attributes:
+        content: What the file holds.
+    """
+
+    def __init__(
+        self,
+        directory: pathlib.Path,
+        best: BestWeights,
+        *,
+        metric: str,
+        steps: int,
+        iterations_per_epoch: int,
+        first: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        super().__init__()
+        self.path = directory / TRAINING_RECORD
+        self.best = best
+        self.names = [f"val_{metric}_step_{step}" for step in range(steps + 1)]
+        self.iterations_per_epoch = iterations_per_epoch
+        before = read_json(self.path) if first and self.path.exists() else {"parts": [], "validation": []}
+        self._validation = [one for one in before["validation"] if one["iteration"] <= first]
+        self._timed = TimedParts(before["parts"], first, clock)
+        self.content: dict[str, Any] = before
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._timed.start()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        iteration = (epoch + 1) * self.iterations_per_epoch
+        self._timed.reach(iteration)
+        if logs and self.names[-1] in logs:
+            accuracy = [round(float(logs[name]), 6) for name in self.names]
+            self._validation.append({"iteration": iteration, "accuracy": accuracy})
+            self._write()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self._write()
+
+    def _write(self) -> None:
+        self.content = {
+            "best_iteration": self.best.iteration,
+            "best_validation_accuracy": self.best.value,
+            "seconds": self._timed.seconds,
+            "parts": self._timed.parts,
+            "validation": self._validation,
+        }
+        write_atomically(self.path, json.dumps(self.content) + "\n")
+
+
 class _BestFile(keras.callbacks.Callback):
     """Writes the best weights, through a learner that is not compiled, whenever there are new ones."""
 
-    def __init__(self, best: BestWeights, learner: MAML, iterations_per_epoch: int, directory: pathlib.Path):
+    def __init__(self, best: BestWeights, learner: MetaLearner, iterations_per_epoch: int, directory: pathlib.Path):
         super().__init__()
         self.best = best
         self.learner = learner

@@ -1,6 +1,5 @@
-"""Tests of maml_tf.experiments.classification_baselines."""
+"""Tests of how the baselines of few-shot classification are measured."""
 
-import dataclasses
 from unittest import mock
 
 import numpy as np
@@ -9,9 +8,9 @@ from absl.testing import absltest
 from maml_tf.baselines import tune_step_size
 from maml_tf.core.selection import head
 from maml_tf.evaluation import Evaluator, accuracy
-from maml_tf.experiments import classification_baselines
-from maml_tf.experiments.classification_baselines import build_classifier, evaluate_baselines
-from maml_tf.experiments.classification_config import ClassificationConfig
+from maml_tf.experiments.classification import evaluate as evaluate_module
+from maml_tf.experiments.classification.config import ClassificationConfig
+from maml_tf.experiments.classification.evaluate import evaluate_baselines
 from maml_tf.few_shot.learner import build_learner, task_loss
 from maml_tf.learner import MAML
 
@@ -25,25 +24,15 @@ def episodes(turn=0):
     return [((images, labels, images), (labels + turn) % 2)]
 
 
-class BuildClassifierTest(absltest.TestCase):
-    def test_it_has_a_class_for_each_turned_class_of_the_training(self):
-        for dataset, network, turns in (("omniglot", "dense", 4), ("mini_imagenet", "conv", 1)):
-            config = dataclasses.replace(CONFIG, dataset=dataset, network=network)
-            data = mock.Mock()
-            data.pool.return_value = range(7)
-            self.assertEqual(build_classifier(build_learner(config), data, config).output_shape, (None, 7 * turns))
-            data.pool.assert_called_once_with("train")
-
-
 class EvaluateBaselinesTest(absltest.TestCase):
     def test_the_step_size_is_the_best_on_validation_tasks(self):
         learner = build_learner(CONFIG)
         # Under turned labels every step is wrong, and without one all examples get the same label: half are right.
         for turn, expected in ((0, 0.01), (1, 0.0)):
             with (
-                mock.patch.object(classification_baselines, "STEP_SIZES", (0.0, 0.01)),
-                mock.patch.object(classification_baselines, "MAML", wraps=MAML) as tuned,
-                mock.patch.object(classification_baselines, "tune_step_size", wraps=tune_step_size) as tune,
+                mock.patch.object(evaluate_module, "STEP_SIZES", (0.0, 0.01)),
+                mock.patch.object(evaluate_module, "MAML", wraps=MAML) as tuned,
+                mock.patch.object(evaluate_module, "tune_step_size", wraps=tune_step_size) as tune,
             ):
                 evaluations, protocol = evaluate_baselines(learner, CONFIG, episodes(turn), episodes(1 - turn))
             self.assertEqual(protocol, {"loss_scale": "mean", "inner_learning_rate_on_the_mean": expected})

@@ -1,12 +1,12 @@
-"""Tests of maml_tf.experiments.image_data."""
+"""Tests of the episodes and labelled images of a data set."""
 
 from unittest import mock
 
 import numpy as np
 from absl.testing import absltest
 
-from maml_tf.experiments import image_data
-from maml_tf.experiments.classification_config import TEST, TRAINING, VALIDATION, ClassificationConfig
+from maml_tf.experiments.classification import data as image_data
+from maml_tf.experiments.classification.config import TEST, TRAINING, VALIDATION, ClassificationConfig
 from tests.support.source_tree import PROJECT
 
 
@@ -33,7 +33,7 @@ class ImageDataTest(absltest.TestCase):
         images, labels = next(iter(image_data.training_images(self.data, self.config, TRAINING)))
         self.assertEqual(images.shape, (64, 28, 28, 1))
         self.assertBetween(int(np.max(labels)), 10, 39)
-        self.assertEqual(image_data.turned_classes(self.config), 4)
+        self.assertEqual(image_data.labelled_classes(self.data), 40)
 
     def test_the_classifiers_training_goes_on_where_it_stopped(self):
         *_, (whole, _) = image_data.training_images(self.data, self.config, TRAINING).take(3)
@@ -70,6 +70,7 @@ class ImageDataTest(absltest.TestCase):
         data = image_data.open_data(config)
         [((support_x, *_), _)] = image_data.evaluation_episodes(data, config, "test", TEST, 2)
         self.assertEqual(support_x.shape, (2, 3, 84, 84, 3))
+        self.assertEqual(image_data.labelled_classes(data), 6)
 
     def test_mini_imagenet_cannot_be_downloaded(self):
         with self.assertRaisesRegex(ValueError, "Expected data_dir: mini-ImageNet cannot be downloaded"):

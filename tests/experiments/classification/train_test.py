@@ -1,4 +1,4 @@
-"""Tests of maml_tf.experiments.classification."""
+"""Tests of training and evaluating few-shot classification."""
 
 import dataclasses
 import hashlib
@@ -12,10 +12,15 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import absltest
 
-from maml_tf.experiments import classification, classification_baselines, classification_files, image_data
-from maml_tf.experiments.classification_config import ClassificationConfig
+from maml_tf.experiments.classification import evaluate as evaluate_module
+from maml_tf.experiments.classification import files
+from maml_tf.experiments.classification import train as train_module
+from maml_tf.experiments.classification.config import ClassificationConfig
+from maml_tf.experiments.classification.data import open_data
+from maml_tf.experiments.classification.evaluate import evaluate
+from maml_tf.experiments.classification.train import train
 from maml_tf.few_shot.learner import build_learner
-from maml_tf.results import read_rows
+from maml_tf.results import file_digest, read_rows
 from maml_tf.tasks import Omniglot
 from maml_tf.training import load_weights
 from tests.support.keras_warnings import ignore_array_copy
@@ -28,9 +33,7 @@ class ClassificationTest(absltest.TestCase):
         ignore_array_copy()
         self.folder = pathlib.Path(self.create_tempdir().full_path)
         # Tested by themselves and in tests/bin; to trace what they write takes half of so short a training.
-        silent = mock.patch.object(
-            classification, "ClassificationSummaries", lambda *_, **__: keras.callbacks.Callback()
-        )
+        silent = mock.patch.object(train_module, "ClassificationSummaries", lambda *_, **__: keras.callbacks.Callback())
         self.enter_context(silent)
 
     def small(self, **fields):
@@ -46,8 +49,8 @@ class ClassificationTest(absltest.TestCase):
         parts = []
         pool = Omniglot.pool
         with mock.patch.object(Omniglot, "pool", lambda data, part: parts.append(part) or pool(data, part)):
-            classification.train(self.small(), logdir)
-            record = classification.train(self.small(iterations=4), logdir, resume=True)
+            train(self.small(), logdir)
+            record = train(self.small(iterations=4), logdir, resume=True)
         self.assertEqual(set(parts), {"train", "validation"})
         self.assertTrue((logdir / "checkpoints" / "checkpoint-4.index").exists())
         self.assertEqual([one["iteration"] for one in record["validation"]], [2, 4])
@@ -56,13 +59,13 @@ class ClassificationTest(absltest.TestCase):
         self.assertEqual([part["iterations"] for part in record["parts"]], [[0, 2], [2, 4]])
         self.assertIn(record["best_iteration"], (2, 4))
         with self.assertRaisesRegex(ValueError, "differs in filters: stored 4, given 5"):
-            classification.train(self.small(iterations=4, filters=5), logdir, resume=True)
+            train(self.small(iterations=4, filters=5), logdir, resume=True)
         with self.assertRaisesRegex(ValueError, "with checkpoints in 'checkpoints'"):
-            classification.train(self.small(), logdir)
+            train(self.small(), logdir)
         with self.assertRaisesRegex(ValueError, "at least the 4 iterations .* done. Received: iterations=2"):
-            classification.train(self.small(), logdir, resume=True)
+            train(self.small(), logdir, resume=True)
 
-        rows = classification.evaluate(logdir)
+        rows = evaluate(logdir)
         self.assertEqual(
             [(row.method, row.shots, row.step, row.metric, row.tasks) for row in rows],
             [("maml_first_order", 1, step, "accuracy", 4) for step in (0, 1)],
@@ -73,14 +76,14 @@ class ClassificationTest(absltest.TestCase):
         digest = hashlib.sha256((logdir / "best.weights.h5").read_bytes()).hexdigest()
         self.assertEqual(content["weights_sha256"], digest)
         self.assertEqual(content["config"]["iterations"], 4)
-        changed = classification.evaluate(
+        changed = evaluate(
             logdir, {"evaluation_queries": 5, "test_tasks": 2, "evaluation_steps": 2}, self.folder / "other"
         )
         self.assertEqual([(row.step, row.tasks) for row in changed], [(0, 2), (1, 2), (2, 2)])
         content = json.loads((self.folder / "other" / "results.json").read_text())
         self.assertEqual((content["protocol"]["queries_per_class"], content["protocol"]["tasks"]), (5, 2))
         with self.assertRaisesRegex(ValueError, r"Expected an evaluation to change .* alone. Received: \['ways'\]"):
-            classification.evaluate(logdir, {"ways": 3})
+            evaluate(logdir, {"ways": 3})
 
     def test_the_weights_kept_are_those_of_the_best_validation(self):
         logdir = self.folder / "run"
@@ -92,11 +95,11 @@ class ClassificationTest(absltest.TestCase):
             kept.append(callback.model.get_weights())
 
         kept: list = []
-        with mock.patch.object(classification.AdaptationValidation, "on_epoch_end", validate):
-            record = classification.train(self.small(iterations=6, step_sizes="layer", network="dense"), logdir)
+        with mock.patch.object(train_module.AdaptationValidation, "on_epoch_end", validate):
+            record = train(self.small(iterations=6, step_sizes="layer", network="dense"), logdir)
         self.assertEqual((record["best_iteration"], record["best_validation_accuracy"]), (4, 0.75))
-        config = classification_files.load_config(logdir)
-        loaded = classification_files.load_learner(logdir, config).get_weights()
+        config = files.load_config(logdir)
+        loaded = files.load_learner(logdir, config).get_weights()
         for value, expected in zip(loaded, kept[1], strict=True):
             np.testing.assert_array_equal(value, expected)
         self.assertFalse(all(np.array_equal(*pair) for pair in zip(loaded, kept[2], strict=True)))
@@ -107,11 +110,11 @@ class ClassificationTest(absltest.TestCase):
     def test_the_weights_kept_are_written_again_from_the_checkpoint(self):
         logdir = self.folder / "run"
         config = self.small(network="dense")
-        classification.train(config, logdir)
+        train(config, logdir)
         path = logdir / "best.weights.h5"
-        expected = classification_files.load_learner(logdir, config).get_weights()
+        expected = files.load_learner(logdir, config).get_weights()
         whole = path.read_bytes()
-        classification.train(config, logdir, resume=True)
+        train(config, logdir, resume=True)
         self.assertEqual(path.read_bytes(), whole)
         other = build_learner(config)
         other.save_weights(self.folder / "other.weights.h5")
@@ -121,37 +124,35 @@ class ClassificationTest(absltest.TestCase):
             lambda: path.write_bytes((self.folder / "other.weights.h5").read_bytes()),
         ):
             spoil()
-            classification.train(config, logdir, resume=True)
-            for value, kept in zip(
-                classification_files.load_learner(logdir, config).get_weights(), expected, strict=True
-            ):
+            train(config, logdir, resume=True)
+            for value, kept in zip(files.load_learner(logdir, config).get_weights(), expected, strict=True):
                 np.testing.assert_array_equal(value, kept)
 
     def test_a_training_can_start_from_the_weights_of_another(self):
         first, second = self.folder / "first", self.folder / "second"
-        classification.train(self.small(network="dense"), first)
+        train(self.small(network="dense"), first)
         weights = first / "best.weights.h5"
         # Too small a learning rate to change a weight.
         config = self.small(
             network="dense", seed=2, initial_weights=str(weights), meta_learning_rate=1e-30,
             meta_learning_rate_decay="cosine",
         )  # fmt: skip
-        classification.train(config, second)
-        kept = classification_files.load_learner(second, config).get_weights()
+        train(config, second)
+        kept = files.load_learner(second, config).get_weights()
         for value, expected in zip(
-            kept, classification_files.load_learner(first, self.small(network="dense")).get_weights(), strict=True
+            kept, files.load_learner(first, self.small(network="dense")).get_weights(), strict=True
         ):
             np.testing.assert_array_equal(value, expected)
         with self.assertRaisesRegex(ValueError, "differs in iterations: stored 2, given 4"):
-            classification.train(dataclasses.replace(config, iterations=4), second, resume=True)
+            train(dataclasses.replace(config, iterations=4), second, resume=True)
         weights.unlink()
         # What a checkpoint holds counts.
-        classification.train(config, second, resume=True)
+        train(config, second, resume=True)
         with self.assertRaisesRegex(FileNotFoundError, "Expected a file of weights. Received: .*first/best.weights.h5"):
-            classification.train(config, self.folder / "third")
+            train(config, self.folder / "third")
         with self.assertRaisesRegex(ValueError, "Expected the weights of the same model. Received: .*second/best"):
             other = self.small(initial_weights=str(second / "best.weights.h5"))
-            classification.train(other, self.folder / "fourth")
+            train(other, self.folder / "fourth")
 
     def test_a_decay_goes_on_where_a_killed_training_was(self):
         config = self.small(network="dense", iterations=6, meta_learning_rate_decay="cosine", seed=3)
@@ -161,21 +162,21 @@ class ClassificationTest(absltest.TestCase):
                 raise KeyboardInterrupt
 
         whole, parts = self.folder / "whole", self.folder / "parts"
-        classification.train(config, whole)
-        save = classification.AtomicCheckpoint.on_epoch_end
+        train(config, whole)
+        save = train_module.AtomicCheckpoint.on_epoch_end
 
         def save_each(checkpoint, epoch, logs=None):
             checkpoint.every_seconds = 0.0
             save(checkpoint, epoch, logs)
 
         with (
-            mock.patch.object(classification.AtomicCheckpoint, "on_epoch_end", save_each),
-            mock.patch.object(classification, "Progress", lambda *_, **__: Killed()),
+            mock.patch.object(train_module.AtomicCheckpoint, "on_epoch_end", save_each),
+            mock.patch.object(train_module, "Progress", lambda *_, **__: Killed()),
             self.assertRaises(KeyboardInterrupt),
         ):
-            classification.train(config, parts)
+            train(config, parts)
         self.assertTrue((parts / "checkpoints" / "checkpoint-2.index").exists())
-        classification.train(config, parts, resume=True)
+        train(config, parts, resume=True)
         readers = [tf.train.load_checkpoint(str(run / "checkpoints" / "checkpoint-6")) for run in (whole, parts)]
         names = readers[0].get_variable_to_shape_map()
         compared = [name for name in names if name.startswith(("model/", "optimizer/", "best/"))]
@@ -184,114 +185,112 @@ class ClassificationTest(absltest.TestCase):
             np.testing.assert_array_equal(*(reader.get_tensor(name) for reader in readers), err_msg=name)
 
     def test_other_batch_statistics_than_the_trainings_can_be_measured_if_they_are_there(self):
-        classification.train(self.small(head="normal"), self.folder / "batch")
-        classification.train(self.small(head="normal", batch_statistics="running"), self.folder / "running")
+        train(self.small(head="normal"), self.folder / "batch")
+        train(self.small(head="normal", batch_statistics="running"), self.folder / "running")
         kept = {}
         for run in ("batch", "running"):
             for statistics in ("transductive", "support"):
-                config = classification_files.load_config(self.folder / run, {"batch_statistics": statistics})
-                learner = classification_files.load_learner(self.folder / run, config)
+                config = files.load_config(self.folder / run, {"batch_statistics": statistics})
+                learner = files.load_learner(self.folder / run, config)
                 kept[run, statistics] = learner.model.get_layer("conv1").get_weights()
         for statistics in ("transductive", "support"):
             # Training is the same: only inference uses the moving averages.
             np.testing.assert_allclose(*(kept[run, statistics] for run in ("batch", "running")), rtol=1e-4, atol=1e-6)
-        config = classification_files.load_config(self.folder / "running")
-        averages = (
-            classification_files.load_learner(self.folder / "running", config).model.get_layer("norm1").moving_mean
-        )
+        config = files.load_config(self.folder / "running")
+        averages = files.load_learner(self.folder / "running", config).model.get_layer("norm1").moving_mean
         self.assertGreater(np.max(np.abs(averages)), 0)
         with self.assertRaisesRegex(ValueError, "Expected a training with batch_statistics='running'.*transductive"):
-            classification.evaluate(self.folder / "batch", {"batch_statistics": "running"})
+            evaluate(self.folder / "batch", {"batch_statistics": "running"})
 
     def test_a_pretrained_classifier_is_fine_tuned_and_its_features_are_compared(self):
         logdir = self.folder / "pretrained"
         config = self.small(method="pretrained", batch_size=6, evaluation_steps=2, iterations=4)
-        classification.train(config, logdir)
+        train(config, logdir)
         untrained = build_learner(config).model.get_weights()
-        with mock.patch.object(classification_baselines, "STEP_SIZES", (0.01, 0.1)):
-            rows = classification.evaluate(logdir)
+        with mock.patch.object(evaluate_module, "STEP_SIZES", (0.01, 0.1)):
+            rows = evaluate(logdir)
         self.assertEqual(
             [(row.method, row.step, row.tasks) for row in rows],
             [*(("pretrained", step, 4) for step in range(3)), ("nearest_neighbour", 0, 4)],
         )
         protocol = json.loads((logdir / "results.json").read_text())["protocol"]
         self.assertIn(protocol["inner_learning_rate_on_the_mean"], (0.01, 0.1))
-        weights = classification_files.load_learner(logdir, config).model.get_weights()
+        weights = files.load_learner(logdir, config).model.get_weights()
         self.assertFalse(np.array_equal(weights[0], untrained[0]))
         np.testing.assert_array_equal(weights[-2], np.zeros([4, 5]))
-        self.assertLen(classification.train(config, logdir, resume=True)["parts"], 1)
+        self.assertLen(train(config, logdir, resume=True)["parts"], 1)
         with self.assertRaisesRegex(ValueError, "differs in batch_size: stored 6, given 7"):
-            classification.train(dataclasses.replace(config, batch_size=7), logdir, resume=True)
+            train(dataclasses.replace(config, batch_size=7), logdir, resume=True)
 
     def test_the_random_baseline_has_nothing_to_train(self):
         config = self.small(method="random", network="dense")
-        self.assertEqual(classification.train(config, self.folder / "random"), {})
-        with mock.patch.object(classification_baselines, "STEP_SIZES", (0.1,)):
-            rows = classification.evaluate(self.folder / "random")
+        self.assertEqual(train(config, self.folder / "random"), {})
+        with mock.patch.object(evaluate_module, "STEP_SIZES", (0.1,)):
+            rows = evaluate(self.folder / "random")
         self.assertEqual([row.method for row in rows], ["random", "random", "nearest_neighbour_random"])
 
     def test_the_weights_of_another_training_are_not_written_over(self):
         trained, logdir = self.small(network="dense"), self.folder / "run"
         random = dataclasses.replace(trained, method="random")
-        classification_files.write_untrained(logdir, trained, lambda network: None)
-        weights = classification_files.weights_digest(logdir)
+        files.write_untrained(logdir, trained, lambda network: None)
+        weights = file_digest(logdir / "best.weights.h5")
         for config in (trained, random):
             with self.assertRaisesRegex(
                 ValueError, "Expected a directory without weights, or to resume .*best.weights"
             ):
-                classification.train(config, logdir)
+                train(config, logdir)
         with self.assertRaisesRegex(ValueError, "weights were made.*differs in batch_size: .*method: stored 'absent'"):
-            classification.train(random, logdir, resume=True)
+            train(random, logdir, resume=True)
         with self.assertRaisesRegex(ValueError, "Expected a directory without weights. Received: .*best.weights"):
-            classification_files.write_untrained(logdir, random, lambda network: None)
-        self.assertEqual(classification_files.load_config(logdir), trained)
-        self.assertEqual(classification_files.weights_digest(logdir), weights)
-        classification.train(random, self.folder / "random")
-        classification.train(random, self.folder / "random", resume=True)
+            files.write_untrained(logdir, random, lambda network: None)
+        self.assertEqual(files.load_config(logdir), trained)
+        self.assertEqual(file_digest(logdir / "best.weights.h5"), weights)
+        train(random, self.folder / "random")
+        train(random, self.folder / "random", resume=True)
 
     def test_a_kill_while_files_are_written_leaves_those_before(self):
         config = self.small(network="dense")
         learner = build_learner(config)
-        classification_files.write_config(self.folder, config)
-        classification_files.write_weights(self.folder, learner)
+        files.write_config(self.folder, config)
+        files.write_weights(self.folder, learner)
         before = {path: path.read_bytes() for path in self.folder.iterdir() if path.is_file()}
         self.assertLen(before, 2)
         learner.model.trainable_variables[0].assign_add(keras.ops.ones_like(learner.model.trainable_variables[0]))
         with mock.patch.object(os, "replace", side_effect=KeyboardInterrupt):
             with self.assertRaises(KeyboardInterrupt):
-                classification_files.write_config(self.folder, dataclasses.replace(config, seed=2))
+                files.write_config(self.folder, dataclasses.replace(config, seed=2))
             with self.assertRaises(KeyboardInterrupt):
-                classification_files.write_weights(self.folder, learner)
+                files.write_weights(self.folder, learner)
         for path, content in before.items():
             self.assertEqual(path.read_bytes(), content)
 
     def test_a_users_folder_may_be_named_by_a_tilde(self):
         with mock.patch.dict(os.environ, {"HOME": str(self.folder)}):
-            classification.train(self.small(method="random", network="dense"), "~/random")
-            config = classification_files.load_config("~/random")
+            train(self.small(method="random", network="dense"), "~/random")
+            config = files.load_config("~/random")
             self.assertEqual(config.method, "random")
-            learner = classification_files.load_learner("~/random", config)
+            learner = files.load_learner("~/random", config)
             load_weights(learner, "~/random/best.weights.h5")
-            with mock.patch.object(classification_baselines, "STEP_SIZES", (0.1,)):
-                classification.evaluate("~/random")
+            with mock.patch.object(evaluate_module, "STEP_SIZES", (0.1,)):
+                evaluate("~/random")
         self.assertTrue((self.folder / "random" / "results.json").exists())
 
     def test_tasks_that_the_characters_cannot_give_are_an_error_before_the_training(self):
         # The alphabet has 5 validation characters and 10 to train on.
         with self.assertRaisesRegex(ValueError, "ways=6 classes. Received: a pool of 5 classes"):
-            classification.train(self.small(ways=6), self.folder / "run")
+            train(self.small(ways=6), self.folder / "run")
         self.assertEmpty(list((self.folder / "run").glob("checkpoints/*")))
 
     def test_an_evaluation_without_training_is_an_error(self):
         with self.assertRaisesRegex(FileNotFoundError, "Expected the directory of a training, with config.json"):
-            classification.evaluate(self.folder)
+            evaluate(self.folder)
         (self.folder / "config.json").write_text("{}")
         with self.assertRaisesRegex(FileNotFoundError, "Expected a training that reached its first validation"):
-            classification.evaluate(self.folder)
+            evaluate(self.folder)
 
     def test_data_that_are_not_there_are_an_error(self):
         with self.assertRaisesRegex(FileNotFoundError, "Expected a folder with images_background.zip"):
-            image_data.open_data(self.small(data_dir=str(self.folder / "nowhere")))
+            open_data(self.small(data_dir=str(self.folder / "nowhere")))
 
 
 if __name__ == "__main__":

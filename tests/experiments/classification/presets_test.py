@@ -1,11 +1,10 @@
-"""Tests of maml_tf.experiments.classification_presets."""
+"""Tests of maml_tf.experiments.classification.config."""
 
 import dataclasses
 
 from absl.testing import absltest, parameterized
 
-from maml_tf.experiments.classification_config import ClassificationConfig
-from maml_tf.experiments.classification_presets import make_config, preset_fields, presets
+from maml_tf.experiments.classification.config import ClassificationConfig, make_config, preset_fields, presets
 
 # SPEC: dataset, ways, shots: inner steps, alpha on the original's loss, steps in evaluation, tasks, queries a class.
 _PAPER = {
@@ -76,7 +75,10 @@ class PresetsTest(parameterized.TestCase):
         for preset in presets(dataset):
             config = make_config(dataset, preset)
             self.assertEqual(
-                *({name: getattr(one, name) for name in fixed} for one in (config, ClassificationConfig()))
+                *(
+                    {name: getattr(one, name) for name in fixed}
+                    for one in (config, ClassificationConfig(dataset=dataset))
+                )
             )
 
 

@@ -1,4 +1,4 @@
-"""Tests of maml_tf.experiments.original_checkpoint, on checkpoints written with TensorFlow 1's saver."""
+"""Tests of maml_tf.experiments.classification.original_checkpoint, on checkpoints written with TensorFlow 1's saver."""
 
 import os
 from unittest import mock
@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
-from maml_tf.experiments.classification_presets import make_config
-from maml_tf.experiments.original_checkpoint import assign_original, read_original
+from maml_tf.experiments.classification.config import make_config
+from maml_tf.experiments.classification.original_checkpoint import assign_original, read_original
 from maml_tf.few_shot.learner import build_learner
 from maml_tf.models import mini_imagenet_conv, omniglot_conv, omniglot_dense
 from tests.support import original

@@ -11,10 +11,10 @@ from typing import Any
 import keras
 
 from maml_tf.configuration import differences, from_dict, to_dict
-from maml_tf.experiments.classification_config import ClassificationConfig
+from maml_tf.experiments.classification.config import ClassificationConfig
 from maml_tf.few_shot.learner import build_learner, learner_with_weights
 from maml_tf.learner import MAML
-from maml_tf.results import CONFIG, WEIGHTS, file_digest
+from maml_tf.results import CONFIG, WEIGHTS
 from maml_tf.training import read_json, save_atomically, writable_directory, write_atomically
 
 
@@ -41,18 +41,6 @@ def check_weights(directory: pathlib.Path, config: ClassificationConfig, resume:
             "Expected the config with which the weights were made, or another directory. "
             f"Received: a config that differs in {differing} ({str(directory)!r})"
         )
-
-
-def weights_digest(directory: pathlib.Path) -> str:
-    """Computes what results and weights are matched by.
-
-    Args:
-        directory: Of the training.
-
-    Returns:
-        The SHA-256 of the file of weights, in hexadecimal.
-    """
-    return file_digest(directory / WEIGHTS)
 
 
 def write_config(directory: pathlib.Path, config: ClassificationConfig) -> None:

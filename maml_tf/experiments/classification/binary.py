@@ -1,0 +1,69 @@
+"""What the binaries of few-shot classification have in common: flags, and what they do with them.
+
+TensorFlow is imported when a training or an evaluation begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from maml_tf.configuration import Setting, define_flags, given, settings
+from maml_tf.experiments import binary
+from maml_tf.experiments.classification.config import ClassificationConfig, make_config, preset_fields, presets
+from maml_tf.tasks.dataset import datasets
+
+
+def define_classification_flags(flags: Any, dataset: str) -> list[Setting]:
+    """Defines the flags of a data set's binary: mode, preset, those of every training, and the configuration's.
+
+    Args:
+        flags: The module `absl.flags` of the binary that defines them, or what else has its functions.
+        dataset: Name of a registered data set.
+
+    Returns:
+        The settings that `run` picks from the flags' values.
+    """
+    flags.disclaim_key_flags()  # To --help they are the binary's own.
+    left_out = {"dataset"} if datasets[dataset].splits else {"dataset", "split"}
+    chosen = [field for name, field in settings(ClassificationConfig).items() if name not in left_out]
+    first, *_ = presets(dataset)
+    flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "Whether to train, or to evaluate what was trained.")
+    flags.DEFINE_enum(
+        "preset", None, presets(dataset), f"Settings of a training that the other flags change. By default {first}."
+    )
+    binary.define_training_flags(
+        flags,
+        f"runs/{dataset}",
+        "Directory for checkpoints, weights, events and figures, and after --mode=evaluate results.json.",
+    )
+    define_flags(flags, chosen, "By default the preset's.", preset_fields(dataset))
+    return chosen
+
+
+def run(app: Any, flags: Any, dataset: str, chosen: Sequence[Setting]) -> None:
+    """Runs a data set's binary: trains, or evaluates what was trained.
+
+    Args:
+        app: The module `absl.app` of the binary.
+        flags: Its module `absl.flags`.
+        dataset: Name of a registered data set.
+        chosen: What `define_classification_flags` returned.
+    """
+    binary.run(app, flags, lambda values: _experiment(values, dataset, chosen), lambda _: datasets[dataset].environment)
+
+
+def _experiment(values: Mapping[str, Any], dataset: str, chosen: Sequence[Setting]) -> str:
+    from maml_tf.experiments.classification.evaluate import evaluate
+    from maml_tf.experiments.classification.files import load_config
+    from maml_tf.experiments.classification.train import train
+
+    changes, logdir = given(values, chosen), values["logdir"]
+    if values["mode"] == "train":
+        train(make_config(dataset, values["preset"], **changes), logdir, values["resume"])
+        return f"Written to {logdir}. On the test classes: --mode=evaluate --logdir={logdir}"
+    if values["preset"]:
+        raise ValueError(f"Expected no --preset: the training's settings count. Received: {values['preset']!r}")
+    if (trained := load_config(logdir).dataset) != dataset:
+        raise ValueError(f"Expected a training on {dataset}. Received: {logdir!r}, one on {trained}")
+    return binary.report(evaluate(logdir, changes), logdir, percent=True)
