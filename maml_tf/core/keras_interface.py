@@ -38,7 +38,8 @@ def seed_variables(model: keras.Model) -> list[keras.Variable]:
 def is_layer_graph(layer: Any) -> bool:
     """Tells sequential and functional models, which are made of layers alone, from all else: also from subclasses."""
     # Keras does not export the class of functional models.
-    return type(layer) is keras.Sequential or type(layer).__name__ == "Functional"
+    of_keras = type(layer).__module__.startswith("keras.")
+    return of_keras and type(layer).__name__ in ("Sequential", "Functional")
 
 
 def training_argument(model: keras.Model, training: bool) -> dict[str, bool]:

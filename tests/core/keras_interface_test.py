@@ -15,7 +15,11 @@ class IsLayerGraphTest(absltest.TestCase):
         inputs = keras.Input((3,))
         self.assertTrue(is_layer_graph(sequential()))
         self.assertTrue(is_layer_graph(keras.Model(inputs, keras.layers.Dense(1)(inputs))))
-        for layer in (Subclassed(), FixedResidual(), keras.layers.Dense(1)):
+
+        class Functional(Subclassed):
+            pass
+
+        for layer in (Subclassed(), FixedResidual(), Functional(), keras.layers.Dense(1)):
             self.assertFalse(is_layer_graph(layer))
 
 
