@@ -123,9 +123,10 @@ class ThreadsTest(parameterized.TestCase):
         for item, result in zip(items, results, strict=True):
             with self.subTest(item):
                 for value, other in zip(tf.nest.flatten(result), tf.nest.flatten(expected[item]), strict=True):
-                    np.testing.assert_allclose(value, other, rtol=1e-6)
+                    np.testing.assert_allclose(value, other, rtol=1e-5)
         self.assertNotEmpty(losses)
-        np.testing.assert_allclose(losses, [expected_loss] * len(losses), rtol=1e-6)
+        # Other threads change the order of the sums.
+        np.testing.assert_allclose(losses, [expected_loss] * len(losses), rtol=1e-5)
         self.assertEqual(is_compiled(model), compiled)
         # Keras' own metrics and their counts apart, nothing has moved.
         own = {id(variable) for variable in learner.metrics_variables}
