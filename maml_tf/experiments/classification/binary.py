@@ -60,6 +60,8 @@ def _experiment(values: Mapping[str, Any], dataset: str, chosen: Sequence[Settin
 
     changes, logdir = given(values, chosen), values["logdir"]
     if values["mode"] == "train":
+        if values["resume"]:
+            changes = _intervals(logdir) | changes
         train(make_config(dataset, values["preset"], **changes), logdir, values["resume"])
         return f"Written to {logdir}. On the test classes: --mode=evaluate --logdir={logdir}"
     if values["preset"]:
@@ -67,3 +69,14 @@ def _experiment(values: Mapping[str, Any], dataset: str, chosen: Sequence[Settin
     if (trained := load_config(logdir).dataset) != dataset:
         raise ValueError(f"Expected a training on {dataset}. Received: {logdir!r}, one on {trained}")
     return binary.report(evaluate(logdir, changes), logdir, percent=True)
+
+
+def _intervals(logdir: str) -> dict[str, int]:
+    """Reads the intervals of the training to resume: by default they follow the iterations, which may have changed."""
+    from maml_tf.experiments.classification.files import load_config
+
+    try:
+        trained = load_config(logdir)
+    except FileNotFoundError:
+        return {}
+    return {name: getattr(trained, name) for name in ("iterations_per_epoch", "validate_every")}
