@@ -6,6 +6,7 @@ TensorFlow is imported when the flags are read and right, so that --help and a m
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import logging as stdlib_logging
 import os
@@ -13,17 +14,18 @@ import pathlib
 import re
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
+from maml_tf import stopping
 from maml_tf.registry import import_file
 
 if TYPE_CHECKING:
     from maml_tf.results import Row
 
-_INTERRUPTED = 130
 # Flags of version 0.1.0.
 _RENAMED = {
     "checkpoint": "logdir",
@@ -32,6 +34,8 @@ _RENAMED = {
     "output_dir": "output",
     "tuning_tasks": "validation_tasks",
 }
+_PACKAGE = pathlib.Path(__file__).resolve().parents[1]
+_DISK = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)]
 
 
 def define_task_a_thread(flags: Any) -> None:
@@ -89,9 +93,9 @@ def run(
     Defines the flag `register`, whose files are imported before the other flags are read: names registered by a file
     are then known.
 
-    What a user can mend, an `OSError`, a `ValueError` or a failure inside TensorFlow's graphs (a loss that is not
-    finite, a full disk), ends the process with one line on stderr and the exit code 1, Ctrl-C with one and the code
-    130, as a shell has it.
+    What a user can mend ends the process with one line on stderr and the exit code 1; --verbosity=1 adds the
+    traceback. A fault keeps its traceback. SIGINT and SIGTERM stop a training after its step, with a checkpoint, and
+    anything else at once; the exit code is 130 or 143.
 
     Args:
         app: The module `absl.app` of the binary.
@@ -110,29 +114,31 @@ def run(
     def main(arguments):
         if len(arguments) > 1:
             raise app.UsageError(f"Expected flags alone. Received: {arguments[1:]}")
-        logging.set_verbosity(logging.INFO)
+        logging.set_verbosity(max(logging.get_verbosity(), logging.INFO))
         for logger in (logging.get_absl_logger(), stdlib_logging.getLogger("tensorflow")):
             logger.addFilter(_is_no_chatter)
         values = flags.FLAGS.flag_values_dict()
         for name, value in environment(values).items():
             os.environ.setdefault(name, value)
-        tf = _start_tensorflow(bool(values.get("task_a_thread")))
         try:
-            text = experiment(values)
-        except (OSError, ValueError) as error:
-            sys.exit(f"Error: {error}")
-        except tf.errors.OpError as error:
-            sys.exit(f"Error: {_said_by_the_graph(error.message)}")
-        except KeyboardInterrupt:
-            goes_on = ": --resume goes on from the last checkpoint" if "resume" in values else ""
-            sys.stderr.write(f"Interrupted{goes_on}\n")
-            sys.exit(_INTERRUPTED)
+            with stopping.stop_on_signals():
+                _start_tensorflow(bool(values.get("task_a_thread")))
+                text = experiment(values)
+        except stopping.Stopped as stopped:
+            sys.stderr.write(f"{stopped}\n")
+            raise
+        except Exception as error:
+            answer = _answer(error)
+            if answer is None:
+                raise
+            logging.debug("The error below was raised here:", exc_info=True)
+            sys.exit(f"Error: {answer}")
         sys.stdout.write(text + "\n")
 
     app.run(main, flags_parser=flags_parser(app, flags))
 
 
-def _start_tensorflow(task_a_thread: bool) -> Any:
+def _start_tensorflow(task_a_thread: bool) -> None:
     """Imports TensorFlow and sets its threads."""
     gc.disable()  # A fifth of the time of the imports is the garbage collector's.
     with _without_notices():
@@ -146,7 +152,6 @@ def _start_tensorflow(task_a_thread: bool) -> Any:
     # The garbage collector would look through a million objects of the imported packages at every trace.
     gc.freeze()
     gc.enable()
-    return tf
 
 
 # TensorFlow writes these whatever TF_CPP_MIN_LOG_LEVEL is. Error 303: the machine has no driver of a GPU.
@@ -179,11 +184,32 @@ def _is_no_chatter(record: stdlib_logging.LogRecord) -> bool:
     return record.levelno > stdlib_logging.INFO and "tf.function retracing" not in record.getMessage()
 
 
-def _said_by_the_graph(message: str) -> str:
-    """Returns what a TensorFlow error says without the stack in which its operation was made."""
-    assertion = re.search(r"assertion failed: (.*?)(?=\[\[\{\{node|\Z)", message, re.DOTALL)
-    said = assertion[1] if assertion else message.strip().rpartition("\n")[-1]
-    return " ".join(said.split())
+def _answer(error: Exception) -> str | None:
+    """Returns the line for a user who can mend an error; None for a fault, whose traceback is needed.
+
+    A user can mend what is wrong with a file that the error names, and what the project checks: it answers wrong input
+    by a `raise` statement of its own. No class of errors marks these, because every check would have to know it.
+    """
+    import tensorflow as tf
+
+    if isinstance(error, OSError) and error.filename is not None:
+        return str(error)
+    if isinstance(error, (OSError, ValueError, TypeError, LookupError)) and _is_raised_by_the_project(error):
+        return str(error)
+    if isinstance(error, tf.errors.OpError):
+        assertion = re.search(r"assertion failed: \[(Expected .*?)(?=\[\[\{\{node|\Z)", error.message, re.DOTALL)
+        lines = [line for line in error.message.splitlines() if any(said in line for said in _DISK)]
+        if assertion or lines:
+            return " ".join((assertion[1].replace(":]", ":", 1) if assertion else lines[0]).split())
+    return None
+
+
+def _is_raised_by_the_project(error: Exception) -> bool:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    own = (_PACKAGE, pathlib.Path(sys.argv[0]).resolve())
+    return any(pathlib.Path(frame.filename).resolve().is_relative_to(path) for path in own) and (
+        frame.line or ""
+    ).startswith("raise ")
 
 
 def flags_parser(app: Any, flags: Any) -> Callable[[Sequence[str]], list[str]]:

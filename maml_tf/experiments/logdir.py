@@ -10,7 +10,7 @@ from typing import TextIO
 
 from absl import logging
 
-from maml_tf.training.files import writable_directory
+from maml_tf.training.files import remove_unfinished, writable_directory
 
 try:
     import fcntl
@@ -40,6 +40,7 @@ def open_logdir(logdir: str | os.PathLike[str], checkpoints: Iterable[str], resu
     # It stays behind: to remove it would let two processes each lock a file of that name.
     with open(directory / _LOCK, "a") as lock:
         _lock(lock, directory)
+        remove_unfinished(directory)
         if not resume:
             for folder in checkpoints:
                 if any((directory / folder).glob("checkpoint-*.index")):

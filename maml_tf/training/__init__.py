@@ -1,29 +1,29 @@
-"""Training loops of many iterations a call, validation, the best weights, checkpoints, progress."""
+"""Training that counts its iterations, validates, keeps the best weights, saves, and goes on where it stopped."""
 
-from maml_tf.training.best_weights import BestWeights
+from maml_tf.stopping import finishing_steps, stop_on_signals
 from maml_tf.training.checkpointing import AtomicCheckpoint
-from maml_tf.training.data_wait import DataWait
 from maml_tf.training.files import load_weights, read_json, save_atomically, writable_directory, write_atomically
 from maml_tf.training.in_graph import InGraphTraining
-from maml_tf.training.non_finite import TerminateOnNonFinite
-from maml_tf.training.progress import Progress
-from maml_tf.training.validation import AdaptationValidation
-from maml_tf.training.wall_time import TimedParts, WallTime, recorded_seconds
+from maml_tf.training.iterations import Iterations, TerminateOnNonFinite, in_order
+from maml_tf.training.progress import Progress, WallTime, recorded_seconds
+from maml_tf.training.validation import AdaptationValidation, BestWeights
 
 __all__ = [
     "AdaptationValidation",
     "AtomicCheckpoint",
     "BestWeights",
-    "DataWait",
     "InGraphTraining",
+    "Iterations",
     "Progress",
     "TerminateOnNonFinite",
-    "TimedParts",
     "WallTime",
+    "finishing_steps",
+    "in_order",
     "load_weights",
     "read_json",
     "recorded_seconds",
     "save_atomically",
+    "stop_on_signals",
     "writable_directory",
     "write_atomically",
 ]

@@ -8,15 +8,21 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from maml_tf import stopping
+from maml_tf.checks import number, whole_number
 from maml_tf.configuration import differences
 from maml_tf.training.files import read_json, writable_directory, write_atomically
+
+if TYPE_CHECKING:
+    from maml_tf.training.iterations import Iterations
 
 _PREFIX = "checkpoint"
 _CONFIG = "config.json"
@@ -28,14 +34,15 @@ class AtomicCheckpoint(keras.callbacks.Callback):
 
     TensorFlow writes a checkpoint's data under temporary names and its index last, and each carries
     checksums; the last two or more checkpoints are kept. So whatever a kill leaves behind, `restore` finds a
-    whole one: it reads each from the newest on, and passes over, with a warning, one that is not whole.
+    whole one: it goes from the newest on, and passes over, with a warning, one that is damaged.
 
-    With data whose element i is a function of (seed, i), resume is exact: build the objects anew, `restore`,
-    and call `fit(dataset from the iteration on, initial_epoch=iteration // iterations_per_epoch)`.
+    With data whose element i is a function of (seed, i), resume is exact: build the objects anew, `restore`, and call
+    `iterations.fit` with the data from iteration `iterations.done` on. A training stopped inside an epoch keeps the
+    metrics of its part.
 
     Args:
         directory: Where to save; created if it does not exist.
-        iterations_per_epoch: Iterations of an epoch of `fit`.
+        iterations: The counter of the training; it is saved and restored.
         config: What the training depends on, a dataclass or a mapping that JSON can hold. It is stored beside
             the checkpoints, and a resume with another one is refused.
         every_seconds: Save at the end of an epoch so many seconds after the last save, 0 for every epoch. The end of
@@ -52,12 +59,12 @@ class AtomicCheckpoint(keras.callbacks.Callback):
     Example:
     >>> import tempfile
     >>> import keras
-    >>> from maml_tf.training import AtomicCheckpoint
+    >>> from maml_tf.training import AtomicCheckpoint, Iterations
     >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     >>> optimizer = keras.optimizers.Adam()
     >>> optimizer.build(model.trainable_variables)
     >>> with tempfile.TemporaryDirectory() as directory:
-    ...     checkpoint = AtomicCheckpoint(directory, 100, {"seed": 1}, model=model, optimizer=optimizer)
+    ...     checkpoint = AtomicCheckpoint(directory, Iterations(100), {"seed": 1}, model=model, optimizer=optimizer)
     ...     checkpoint.restore()
     0
     """
@@ -65,7 +72,7 @@ class AtomicCheckpoint(keras.callbacks.Callback):
     def __init__(
         self,
         directory: str | os.PathLike[str],
-        iterations_per_epoch: int,
+        iterations: Iterations,
         config: Any,
         *,
         every_seconds: float = 60.0,
@@ -74,13 +81,6 @@ class AtomicCheckpoint(keras.callbacks.Callback):
         **objects: Any,
     ):
         super().__init__()
-        if keep < 2:
-            raise ValueError(f"Expected keep to be at least 2: one may be half-written. Received: keep={keep}")
-        if iterations_per_epoch < 1 or every_seconds < 0:
-            raise ValueError(
-                "Expected iterations_per_epoch >= 1 and every_seconds >= 0. "
-                f"Received: iterations_per_epoch={iterations_per_epoch}, every_seconds={every_seconds}"
-            )
         for name, value in objects.items():
             if not getattr(value, "built", True):
                 raise ValueError(f"Expected built objects: nothing to restore into. Received: {name} with built=False")
@@ -90,75 +90,64 @@ class AtomicCheckpoint(keras.callbacks.Callback):
                 "Expected a directory without the wildcards *?[], which TensorFlow would expand to other directories. "
                 f"Received: {str(self.directory)!r}"
             )
-        self.iterations_per_epoch = iterations_per_epoch
-        self.every_seconds = every_seconds
+        self.iterations = iterations
+        self.every_seconds = number("every_seconds", every_seconds, minimum=0)
         self.clock = clock
         self._config = _as_json(config)
-        self._iteration = tf.Variable(0, dtype=tf.int64)
         self._checkpoint = tf.train.Checkpoint(
-            iteration=self._iteration, **{name: _state(value) for name, value in objects.items()}
+            iteration=iterations.variable, **{name: _state(value) for name, value in objects.items()}
         )
-        self._manager = tf.train.CheckpointManager(
-            self._checkpoint, str(self.directory), max_to_keep=keep, checkpoint_name=_PREFIX
-        )
+        self._manager = self._make_manager(whole_number("keep", keep, minimum=2))
+        self._metrics_restored = False
         self._restore_called = False
         self._saved_iteration: int | None = None
         self._saved_at = clock()
 
-    def restore(self, iterations: int | None = None) -> int:
-        """Restores the newest whole checkpoint into the objects.
-
-        Args:
-            iterations: How long the training is to be; None for any length.
+    def restore(self) -> int:
+        """Restores the newest whole checkpoint into the objects and the counter.
 
         Returns:
             The iterations done when it was saved; 0, with the objects as they were, if there is none.
 
         Raises:
-            ValueError: If the checkpoints are of another config or a longer training, do not fit the objects, or none
-                of them is whole.
+            ValueError: If the checkpoints are of another config or a longer training, do not fit the objects, or all
+                of them are damaged.
         """
         paths = self._paths()
-        whole = next((path for path in paths if _is_whole(path)), None)
         self._restore_called = True
         for unfinished in self.directory.glob(f"{_PREFIX}-*_temp"):
             shutil.rmtree(unfinished)
         if paths:
             self._check_config()
-        if whole is None:
-            if len(paths) > 1:
-                # A kill during the first save leaves one that is not whole; more than one is damage.
-                raise ValueError(
-                    f"Expected a whole checkpoint in {str(self.directory)!r}. Received: {len(paths)} damaged"
-                )
-            return 0
-        done = int(whole.rpartition("-")[2])
-        if iterations is not None and done > iterations:
-            raise ValueError(
-                f"Expected at least the {done} iterations that the training has done. "
-                f"Received: iterations={iterations} ({str(self.directory)!r})"
-            )
-        try:
-            self._checkpoint.restore(whole).assert_consumed()
-        except (AssertionError, ValueError) as error:
-            raise ValueError(f"Expected a checkpoint of the same objects. Received: {whole!r}: {error}") from error
-        self._saved_iteration = int(self._iteration)
-        return self._saved_iteration
+        whole = next((path for path in paths if self._read(path)), None)
+        if whole is None and len(paths) > 1:
+            # A kill during the first save leaves one that is not whole; more than one is damage.
+            raise ValueError(f"Expected a whole checkpoint in {str(self.directory)!r}. Received: {len(paths)} damaged")
+        self._saved_iteration = self.iterations.done if whole else None
+        stopping.note_saved(self.iterations.done, self.directory)
+        return self.iterations.done
 
-    def save(self, iteration: int) -> str:
-        """Saves the objects now.
-
-        Args:
-            iteration: Iterations done, which names the checkpoint.
+    def save(self) -> str:
+        """Saves the objects now, under a name that holds the iterations done.
 
         Returns:
             The checkpoint's path.
+
+        Raises:
+            OSError: If the file cannot be written, such as on a full disk.
         """
+        done = self.iterations.done
         if not self._manager.checkpoints:
             write_atomically(self.directory / _CONFIG, json.dumps(self._config, indent=2, sort_keys=True) + "\n")
-        self._iteration.assign(iteration)
-        path = self._manager.save(checkpoint_number=iteration)
-        self._saved_iteration, self._saved_at = iteration, self.clock()
+        # Between epochs there are none to keep: Keras sets them to 0 when an epoch begins.
+        inside = self.model is not None and done % self.iterations.per_epoch
+        self._hold_metrics(self.model.metrics_variables if inside else ())
+        try:
+            path = self._manager.save(checkpoint_number=done)
+        except tf.errors.OpError as error:
+            raise OSError(f"Expected room for a checkpoint. Received: {error.message.strip()}") from error
+        self._saved_iteration, self._saved_at = done, self.clock()
+        stopping.note_saved(done, self.directory)
         return path
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -169,15 +158,53 @@ class AtomicCheckpoint(keras.callbacks.Callback):
             )
         self._saved_at = self.clock()
 
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if self._metrics_restored:
+            for variable, value in zip(self.model.metrics_variables, self._checkpoint.epoch_metrics, strict=True):
+                variable.assign(value)
+            self._metrics_restored = False
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        iteration = (epoch + 1) * self.iterations_per_epoch
-        self._iteration.assign(iteration)
         if self.clock() - self._saved_at >= self.every_seconds:
-            self.save(iteration)
+            self.save()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        if int(self._iteration) != (self._saved_iteration or 0):
-            self.save(int(self._iteration))
+        if self.iterations.done != (self._saved_iteration or 0):
+            self.save()
+
+    def _make_manager(self, keep: int) -> tf.train.CheckpointManager:
+        arguments = dict(directory=str(self.directory), max_to_keep=keep, checkpoint_name=_PREFIX)
+        try:
+            return tf.train.CheckpointManager(self._checkpoint, **arguments)
+        except UnicodeDecodeError:  # TensorFlow's record of the checkpoints is damaged; `restore` needs none.
+            (self.directory / "checkpoint").unlink()
+            return tf.train.CheckpointManager(self._checkpoint, **arguments)
+
+    def _hold_metrics(self, values: Sequence[Any]) -> None:
+        """Makes values of metrics part of the checkpoint, or none, which is how checkpoints without them are read."""
+        if hasattr(self._checkpoint, "epoch_metrics"):
+            del self._checkpoint.epoch_metrics
+        if values:
+            self._checkpoint.epoch_metrics = [tf.Variable(value, trainable=False) for value in values]
+
+    def _read(self, path: str) -> bool:
+        """Restores a checkpoint, or returns False, with the objects as they were, where it is damaged."""
+        done = int(path.rpartition("-")[2])
+        if done > self.iterations.total:
+            raise ValueError(
+                f"Expected at least the {done} iterations that the training has done. "
+                f"Received: {self.iterations.total} ({str(self.directory)!r})"
+            )
+        try:
+            self._hold_metrics(_stored_metrics(path))
+            self._checkpoint.restore(path).assert_consumed()
+        except (tf.errors.OpError, IndexError, RuntimeError) as error:
+            logging.warning("Passing over the checkpoint %s, which is damaged: %s", path, error)
+            return False
+        except (AssertionError, ValueError) as error:
+            raise ValueError(f"Expected a checkpoint of the same objects. Received: {path!r}: {error}") from error
+        self._metrics_restored = hasattr(self._checkpoint, "epoch_metrics")
+        return True
 
     def _paths(self) -> list[str]:
         """The checkpoints in the directory, newest first, whole or not, recorded or not."""
@@ -217,13 +244,8 @@ def _flat(config: Mapping[str, Any], prefix: str = ""):
             yield f"{prefix}{key}", value
 
 
-def _is_whole(path: str) -> bool:
-    """Whether every tensor of a checkpoint can be read and has its checksum."""
-    try:
-        reader = tf.train.load_checkpoint(path)
-        for name in reader.get_variable_to_shape_map():
-            reader.get_tensor(name)
-    except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
-        logging.warning("Passing over the checkpoint %s, which is not whole: %s", path, error)
-        return False
-    return True
+def _stored_metrics(path: str) -> list[np.ndarray]:
+    """Reads the metrics of the epoch in which a training was stopped, if it was."""
+    reader = tf.train.load_checkpoint(path)
+    count = sum(name.startswith("epoch_metrics/") for name in reader.get_variable_to_shape_map())
+    return [reader.get_tensor(f"epoch_metrics/{number}/.ATTRIBUTES/VARIABLE_VALUE") for number in range(count)]

@@ -13,6 +13,8 @@ from typing import Any
 
 import keras
 
+_UNFINISHED = ".unfinished-"
+
 
 def writable_directory(path: str | os.PathLike[str]) -> pathlib.Path:
     """Creates a directory, with its parents, and makes sure that files can be written in it.
@@ -63,6 +65,9 @@ def save_atomically(path: str | os.PathLike[str], save: Callable[[pathlib.Path],
     Returns:
         The path.
 
+    Raises:
+        OSError: If it cannot be written; the error has the path as its `filename`.
+
     Example:
     >>> import tempfile
     >>> from maml_tf.training import save_atomically
@@ -72,15 +77,39 @@ def save_atomically(path: str | os.PathLike[str], save: Callable[[pathlib.Path],
     """
     path = pathlib.Path(path)
     # The suffixes stay at the end: Keras chooses the format by them.
-    temporary = path.with_name(f".unfinished-{os.getpid()}-{path.name}")
+    temporary = path.with_name(f"{_UNFINISHED}{os.getpid()}-{path.name}")
     try:
         save(temporary)
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename:
+            raise
+        # Of a full disk the system says no more than that it is full.
+        said = os.strerror(error.errno) if error.errno else str(error)
+        raise OSError(error.errno, said, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def remove_unfinished(directory: str | os.PathLike[str]) -> None:
+    """Removes what `save_atomically` left in a directory and the folders in it when its process was killed."""
+    for path in pathlib.Path(directory).rglob(f"{_UNFINISHED}*"):
+        process = path.name.removeprefix(_UNFINISHED).partition("-")[0]
+        if path.is_file() and process.isdecimal() and not _is_alive(int(process)):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # Somebody else's.
+        pass
+    return True
 
 
 def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
@@ -107,20 +136,23 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
         raise ValueError(f"Expected the weights of the same model. Received: {str(path)!r}: {said}") from error
 
 
-def read_json(path: str | os.PathLike[str]) -> Any:
-    """Reads a file of JSON.
+def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Reads a file that holds a JSON object.
 
     Args:
         path: The file.
 
     Returns:
-        What it holds.
+        The object.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is broken; the message names it.
+        ValueError: If it holds something else; the message names it.
     """
     try:
-        return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        content = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"Expected a whole file of JSON. Received: {os.fspath(path)!r}: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"Expected a JSON object. Received: {type(content).__name__} in {os.fspath(path)!r}")
+    return content

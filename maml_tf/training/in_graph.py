@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from maml_tf.checks import whole_number
 from maml_tf.core.faults import FaultCheckedModel
+from maml_tf.training.iterations import Iterations
 
 
 class InGraphTraining(FaultCheckedModel):
@@ -52,14 +54,10 @@ class InGraphTraining(FaultCheckedModel):
                 "Expected a built and compiled model. "
                 f"Received: {model.name!r} with built={model.built}, compiled={model.compiled}"
             )
-        if iterations_per_call < 1:
-            raise ValueError(
-                f"Expected iterations_per_call to be at least 1. Received: iterations_per_call={iterations_per_call}"
-            )
         super().__init__(name=f"{model.name}_in_graph")
         self.model = model
         self.draw = draw
-        self.iterations_per_call = iterations_per_call
+        self.iterations_per_call = whole_number("iterations_per_call", iterations_per_call, minimum=1)
         self.built = True
         # Variables cannot be created inside the loop: those of the optimizer and of the metrics are made
         # here.
@@ -71,32 +69,40 @@ class InGraphTraining(FaultCheckedModel):
     def compile(self, *args: Any, **kwargs: Any) -> None:
         raise ValueError(f"Expected the model within to be compiled, not its training. Compile {self.model.name!r}")
 
-    def fit_iterations(self, iterations: int, *, first: int = 0, **fit_arguments: Any) -> keras.callbacks.History:
-        """Trains from iteration `first` to `iterations`, one call an epoch of `fit`.
-
-        Callbacks that count iterations take `iterations_per_epoch=iterations_per_call`.
+    def iterations(self, total: int) -> Iterations:
+        """Makes the counter of a training, for `fit_iterations` and its callbacks: each call is an epoch.
 
         Args:
-            iterations: Iterations of the whole training, those before `first` included.
-            first: The iterations done: a resumed training passes what `AtomicCheckpoint.restore` returned.
-            **fit_arguments: Passed to `fit`, such as callbacks, validation_data and validation_freq; `verbose` is 0
-                by default.
+            total: Iterations of the whole training, a multiple of `iterations_per_call`.
+
+        Returns:
+            The counter.
+        """
+        return Iterations(total, per_epoch=self.iterations_per_call, per_batch=self.iterations_per_call)
+
+    def fit_iterations(
+        self,
+        iterations: int | Iterations,
+        callbacks: Iterable[keras.callbacks.Callback] = (),
+        **fit_arguments: Any,
+    ) -> keras.callbacks.History:
+        """Trains from the iterations done on, one call an epoch of `fit`.
+
+        Args:
+            iterations: How many, or what `iterations` made: a resumed training restores it from its checkpoint.
+            callbacks: In any order.
+            **fit_arguments: Passed to `fit`, such as validation_data and validation_freq.
 
         Returns:
             Keras' History.
 
         Raises:
-            ValueError: If either number is not a multiple of `iterations_per_call`.
+            ValueError: If the number is not a multiple of `iterations_per_call`.
         """
-        per_call = self.iterations_per_call
-        if iterations % per_call or first % per_call or first < 0:
-            raise ValueError(
-                f"Expected iterations and first to be multiples of iterations_per_call={per_call}. "
-                f"Received: iterations={iterations}, first={first}"
-            )
-        calls = tf.data.Dataset.range(first, tf.int64.max, per_call)
-        arguments = {"verbose": 0, "shuffle": False, "steps_per_epoch": 1, **fit_arguments}
-        return self.fit(calls, initial_epoch=first // per_call, epochs=iterations // per_call, **arguments)
+        if not isinstance(iterations, Iterations):
+            iterations = self.iterations(iterations)
+        calls = tf.data.Dataset.range(iterations.done, tf.int64.max, self.iterations_per_call)
+        return iterations.fit(self, calls, callbacks, **fit_arguments)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:

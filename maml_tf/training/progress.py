@@ -1,22 +1,31 @@
-"""A line of progress every few seconds, counted in iterations."""
+"""A line of progress every few seconds, and the record of a training's wall time."""
 
 from __future__ import annotations
 
+import json
+import os
+import pathlib
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
+
+from maml_tf.training.files import read_json, write_atomically
+
+if TYPE_CHECKING:
+    from maml_tf.training.iterations import Iterations
+
+_WALL_TIME = "wall_time.json"
 
 
 class Progress(keras.callbacks.Callback):
     """Writes the iteration, the speed, the time left and the metrics, at most once in so many seconds.
 
     Args:
-        total_iterations: Iterations of the whole training, earlier parts of a resumed one included.
-        iterations_per_epoch: Iterations of an epoch of `fit`.
+        iterations: The counter of the training.
         every_seconds: Least time between two lines; the last iteration is always written.
         metrics: Names of the metrics to show, by default all.
         write: Receives each line, without its line end; by default it goes to stderr.
@@ -25,8 +34,7 @@ class Progress(keras.callbacks.Callback):
 
     def __init__(
         self,
-        total_iterations: int,
-        iterations_per_epoch: int,
+        iterations: Iterations,
         *,
         every_seconds: float = 5.0,
         metrics: Sequence[str] | None = None,
@@ -34,43 +42,36 @@ class Progress(keras.callbacks.Callback):
         clock: Callable[[], float] = time.monotonic,
     ):
         super().__init__()
-        self.total_iterations = total_iterations
-        self.iterations_per_epoch = iterations_per_epoch
+        self.iterations = iterations
         self.every_seconds = every_seconds
         self.shown_metrics = metrics
         self.write = write or _write_to_stderr
         self.clock = clock
-        self._epoch = 0
-        self._mark: tuple[int, float] | None = None
+        self._mark = (0, 0.0)
         self._written_at = 0.0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self._mark = None
         self._written_at = self.clock()
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._epoch = epoch
-        if self._mark is None:
-            self._mark = (epoch * self.iterations_per_epoch, self.clock())
+        self._mark = (self.iterations.done, self._written_at)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        steps = (self.params or {}).get("steps")
         # The last batch of an epoch is left to on_epoch_end, whose metrics include those of validation.
-        if steps and batch + 1 < steps and self.clock() - self._written_at >= self.every_seconds:
-            done = self._epoch * self.iterations_per_epoch + (batch + 1) * self.iterations_per_epoch // steps
-            self._write_line(done, logs)
+        if self._is_due() and self.iterations.done % self.iterations.per_epoch:
+            self._write_line(logs)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        done = (epoch + 1) * self.iterations_per_epoch
-        if done >= self.total_iterations or self.clock() - self._written_at >= self.every_seconds:
-            self._write_line(done, logs)
+        if self._is_due() or self.iterations.done >= self.iterations.total:
+            self._write_line(logs)
 
-    def _write_line(self, done: int, logs: dict[str, Any] | None) -> None:
-        now = self.clock()
+    def _is_due(self) -> bool:
+        return self.clock() - self._written_at >= self.every_seconds
+
+    def _write_line(self, logs: dict[str, Any] | None) -> None:
+        now, done, total = self.clock(), self.iterations.done, self.iterations.total
         done_before, then = self._mark
         # The speed is of the iterations since the last line: the first ones waited for the compiler.
         speed = (done - done_before) / max(now - then, 1e-9)
-        left = max(self.total_iterations - done, 0) / speed if speed else float("inf")
+        left = max(total - done, 0) / speed if speed else float("inf")
         self._mark, self._written_at = (done, now), now
         shown = {
             name: value
@@ -78,13 +79,105 @@ class Progress(keras.callbacks.Callback):
             if self.shown_metrics is None or name in self.shown_metrics
         }
         parts = [
-            f"iteration {done:,} of {self.total_iterations:,}",
+            f"iteration {done:,} of {total:,}",
             format_speed(speed),
             f"{format_duration(left)} left",
             # A metric may be a number for each class.
             *(" ".join([name, *(f"{number:.4g}" for number in np.ravel(value))]) for name, value in shown.items()),
         ]
         self.write("  ".join(parts))
+
+
+class WallTime(keras.callbacks.Callback):
+    """Keeps wall_time.json up to date with the seconds of a training, over all the processes that worked on it.
+
+    The file has the seconds, and for each process `iterations`, the first and the one after the last, and `seconds`.
+    What a process did after its last checkpoint is done again: those iterations then belong to the later process, and
+    the seconds still count. A kill loses `every_seconds`, or a batch that takes longer.
+
+    Args:
+        directory: Of the training.
+        iterations: The counter of the training, restored from a checkpoint if there is one.
+        resume: Whether the training goes on from what the directory holds; otherwise the file is made anew.
+        every_seconds: Seconds between two writes.
+        clock: Seconds, increasing.
+
+    Raises:
+        ValueError: If the file to go on from is not one that this class wrote.
+
+    Example:
+    >>> import tempfile
+    >>> from maml_tf.training import Iterations, WallTime, recorded_seconds
+    >>> time = iter([0.0, 4.0, 4.0])
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     wall_time = WallTime(directory, Iterations(100), clock=lambda: next(time))
+    ...     wall_time.on_train_begin()
+    ...     wall_time.on_train_end()
+    ...     recorded_seconds(directory)
+    4.0
+    """
+
+    file = _WALL_TIME
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        iterations: Iterations,
+        *,
+        resume: bool = False,
+        every_seconds: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        super().__init__()
+        self.path = pathlib.Path(directory, self.file)
+        self.iterations = iterations
+        self.every_seconds = every_seconds
+        self.clock = clock
+        self.stored = read_json(self.path) if resume and self.path.exists() else {}
+        self._parts = self._earlier_parts()
+        self._began = self._written_at = clock()
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What the file holds."""
+        return {"seconds": round(sum(part["seconds"] for part in self._parts), 1), "parts": self._parts}
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._began = self._written_at = self.clock()
+        self._parts.append({"iterations": [self.iterations.done] * 2, "seconds": 0.0})
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if self.clock() - self._written_at >= self.every_seconds:
+            self.write()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.on_train_batch_end(epoch)
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self.write()
+
+    def write(self) -> None:
+        """Writes the file."""
+        self._written_at = self.clock()
+        self._parts[-1]["iterations"][1] = self.iterations.done
+        self._parts[-1]["seconds"] = round(self._written_at - self._began, 1)
+        write_atomically(self.path, json.dumps(self.content) + "\n")
+
+    def _earlier_parts(self) -> list[dict[str, Any]]:
+        first = self.iterations.done
+        try:
+            return [
+                {"iterations": [min(int(number), first) for number in part["iterations"]], "seconds": part["seconds"]}
+                for part in self.stored.get("parts", [])
+            ]
+        except (TypeError, KeyError, ValueError) as error:
+            raise ValueError(f"Expected the parts of a training. Received: others in {str(self.path)!r}") from error
+
+
+def recorded_seconds(directory: str | os.PathLike[str]) -> float:
+    """Reads what `WallTime` wrote: the seconds of a training, 0 if nothing was trained."""
+    path = pathlib.Path(directory, _WALL_TIME)
+    return read_json(path).get("seconds", 0.0) if path.exists() else 0.0
 
 
 def format_speed(speed: float) -> str:

@@ -1,13 +1,18 @@
-"""Validation of a learner by adapting it to validation tasks, while it trains."""
+"""Validation of a learner while it trains, by adapting it to validation tasks, and the weights that did best."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
+import tensorflow as tf
 
+from maml_tf.checks import whole_number
 from maml_tf.evaluation import Evaluator
+
+if TYPE_CHECKING:
+    from maml_tf.training.iterations import Iterations
 
 
 class AdaptationValidation(keras.callbacks.Callback):
@@ -15,7 +20,7 @@ class AdaptationValidation(keras.callbacks.Callback):
 
     The logs gain `val_<metric>_step_<i>` for each step asked for and `val_<metric>`, the mean over the steps from
     1 to `steps`: a learner that diverges at any of them is not the best. Where the evaluator has a threshold of
-    divergence, `val_<metric>_diverged` says how many tasks crossed it. Put it before the callbacks that read it.
+    divergence, `val_<metric>_diverged` says how many tasks crossed it.
 
     Args:
         evaluator: Evaluator of the learner in training.
@@ -38,14 +43,10 @@ class AdaptationValidation(keras.callbacks.Callback):
         shown_steps: tuple[int, ...] = (1,),
     ):
         super().__init__()
-        if steps < 1 or every_epochs < 1:
-            raise ValueError(
-                f"Expected steps and every_epochs of at least 1. Received: steps={steps}, every_epochs={every_epochs}"
-            )
         self.evaluator = evaluator
         self.episodes = episodes
-        self.steps = steps
-        self.every_epochs = every_epochs
+        self.steps = whole_number("steps", steps, minimum=1)
+        self.every_epochs = whole_number("every_epochs", every_epochs, minimum=1)
         self.shown_steps = tuple(step for step in shown_steps if step <= steps)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -58,3 +59,82 @@ class AdaptationValidation(keras.callbacks.Callback):
                 logs[f"val_{metric}_step_{step}"] = float(values[step].mean())
             if math.isfinite(evaluation.divergence):
                 logs[f"val_{metric}_diverged"] = float(evaluation.diverged(metric))
+
+
+class BestWeights(keras.callbacks.Callback):
+    """Keeps a copy of the model's weights from the epoch with the best value of a metric.
+
+    The copy lives in variables: give `state` to `AtomicCheckpoint`, and a resumed training keeps it. Epochs whose
+    logs lack the metric (validation every few epochs) are passed over, and NaN is never the best. A loop of your own
+    offers weights through `offer`.
+
+    Args:
+        model: The model to copy from, built; with `InGraphTraining` it is the model within.
+        monitor: Name of the metric in the logs, such as "val_loss".
+        iterations: The counter of the training.
+        mode: "min" if less is better, "max" if more is.
+
+    Attributes:
+        state: The copy, its value and its iteration, to be checkpointed.
+    """
+
+    def __init__(self, model: keras.Model, monitor: str, iterations: Iterations, *, mode: str = "min"):
+        super().__init__()
+        if mode not in ("min", "max"):
+            raise ValueError(f'Expected mode to be "min" or "max". Received: mode={mode!r}')
+        if not model.built:
+            raise ValueError(f"Expected a built model. Received: {model.name!r} with built=False")
+        self.copied_model = model
+        self.monitor = monitor
+        self.iterations = iterations
+        self.mode = mode
+        self._seen: dict[str, Any] = {}
+        self.state = tf.Module()
+        self.state.value = tf.Variable(float("inf") if mode == "min" else float("-inf"), dtype=tf.float64)
+        self.state.iteration = tf.Variable(-1, dtype=tf.int64)
+        self.state.weights = [tf.Variable(weight.value, trainable=False) for weight in model.weights]
+
+    @property
+    def value(self) -> float:
+        """The best value of the metric; infinite (of the bad sign) before the first."""
+        return float(self.state.value)
+
+    @property
+    def iteration(self) -> int | None:
+        """The number of iterations done when the best weights were seen; None before the first."""
+        return int(self.state.iteration) if int(self.state.iteration) >= 0 else None
+
+    def offer(self, value: float, iteration: int) -> bool:
+        """Keeps the model's current weights if `value` is the best so far.
+
+        Args:
+            value: The metric of the current weights.
+            iteration: Iterations done.
+
+        Returns:
+            Whether it was.
+        """
+        better = value < self.value if self.mode == "min" else value > self.value
+        if better:
+            self.state.value.assign(value)
+            self.state.iteration.assign(iteration)
+            for kept, weight in zip(self.state.weights, self.copied_model.weights, strict=True):
+                kept.assign(weight.value)
+        return bool(better)
+
+    def apply(self) -> None:
+        """Sets the model's weights to the best ones.
+
+        Raises:
+            ValueError: If no epoch had a finite value of the metric.
+        """
+        if self.iteration is None:
+            last = self._seen.get(self.monitor, f"none, but {sorted(self._seen)}")
+            raise ValueError(f"Expected a finite {self.monitor} after an epoch. Received: {last}")
+        for kept, weight in zip(self.state.weights, self.copied_model.weights, strict=True):
+            weight.assign(kept)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._seen.update(logs or {})
+        if logs and self.monitor in logs:
+            self.offer(float(logs[self.monitor]), self.iterations.done)

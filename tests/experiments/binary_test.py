@@ -3,17 +3,25 @@
 import contextlib
 import io
 import logging as stdlib_logging
+import pathlib
+import re
+import signal
 import types
 from unittest import mock
 
+import keras
+import numpy as np
 import tensorflow as tf
 from absl import app as absl_app
 from absl import flags as absl_flags
 from absl import logging
 from absl.testing import absltest
 
+from maml_tf.checks import whole_number
 from maml_tf.experiments import binary
 from maml_tf.results import Row
+from maml_tf.training import load_weights, read_json
+from maml_tf.training.progress import format_duration
 
 
 class Values(absl_flags.FlagValues):
@@ -68,11 +76,35 @@ class RunTest(absltest.TestCase):
         self.assertEqual((usage := Usage(lambda values: "")).run("--notask_a_thread"), (0, "\n"))
         self.assertIsNone(usage.intra_op)
 
-    def test_what_a_user_can_mend_is_one_line(self):
-        for error in (FileNotFoundError("no such folder"), ValueError("Expected more")):
-            self.assertEqual(Usage(mock.Mock(side_effect=error)).run(), (f"Error: {error}", ""))
-        with self.assertRaises(KeyError):
-            Usage(mock.Mock(side_effect=KeyError("a fault"))).run()
+    def test_what_the_project_answers_is_one_line(self):
+        answers = (
+            lambda values: whole_number("steps", 1.5),
+            lambda values: read_json(__file__),
+            lambda values: load_weights(None, "no/such.keras"),
+            lambda values: pathlib.Path("no/such/file").read_text(),
+        )
+        for experiment, named in zip(answers, ("steps=1.5", __file__, "no/such.keras", "no/such/file"), strict=True):
+            code, written = Usage(experiment).run()
+            self.assertRegex(code, f"^Error: .*{re.escape(named)}")
+            self.assertNotIn("\n", code)
+            self.assertEqual(written, "")
+
+    def test_a_fault_keeps_its_traceback(self):
+        def planted(*arguments, **keywords):
+            return int("no number", 16)
+
+        def train(values):
+            model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+            model.compile(keras.optimizers.Adam(), "mse")
+            model.fit(np.ones([2, 1]), np.ones([2, 1]), verbose=0)
+
+        with mock.patch.object(keras.optimizers.Adam, "update_step", planted), self.assertRaises(ValueError):
+            Usage(train).run()
+        for fault in (KeyError("a fault"), OSError("a fault"), ValueError("Expected a fault")):
+            with self.assertRaises(type(fault)):
+                Usage(mock.Mock(side_effect=fault)).run()
+        with self.assertRaises(ValueError):  # In a module of the project, but not by a check of its own.
+            Usage(lambda values: format_duration(float("nan"))).run()
 
     def test_failures_inside_graphs_are_one_line(self):
         @tf.function
@@ -80,7 +112,7 @@ class RunTest(absltest.TestCase):
             tf.debugging.Assert(x < 1.0, ["Expected finite losses. Received:", x])
 
         code, _ = Usage(lambda values: finite(tf.constant(2.0))).run()
-        self.assertStartsWith(code, "Error: [Expected finite losses. Received:] [2]")
+        self.assertStartsWith(code, "Error: Expected finite losses. Received: [2]")
         self.assertNotIn("\n", code)
 
         def full(values):
@@ -89,6 +121,8 @@ class RunTest(absltest.TestCase):
             )
 
         self.assertEqual(Usage(full).run(), ("Error: there; No space left on device", ""))
+        with self.assertRaises(tf.errors.InvalidArgumentError):
+            Usage(lambda values: tf.reshape(tf.ones([2]), [3])).run()
 
     def test_the_log_is_without_tensorflow_s_chatter(self):
         def experiment(values):
@@ -105,11 +139,11 @@ class RunTest(absltest.TestCase):
         self.assertEqual(Usage(experiment).run(f"--logdir={self.create_tempdir().full_path}"), (0, "\n"))
         self.assertEqual(said.getvalue(), "training\n")
 
-    def test_an_interruption_is_one_line(self):
+    def test_a_signal_is_one_line(self):
         written = io.StringIO()
         with contextlib.redirect_stderr(written):
-            self.assertEqual(Usage(mock.Mock(side_effect=KeyboardInterrupt)).run(), (130, ""))
-        self.assertEqual(written.getvalue(), "Interrupted: --resume goes on from the last checkpoint\n")
+            self.assertEqual(Usage(lambda values: signal.raise_signal(signal.SIGINT)).run(), (130, ""))
+        self.assertEqual(written.getvalue(), "Stopped by SIGINT\n")
 
     def test_help_is_a_success_and_a_wrong_argument_none(self):
         experiment = mock.Mock()

@@ -9,7 +9,15 @@ from tests.support.source_tree import SourceFile, SourceTree, is_under
 
 # A module imports from floors below its own or from its own. The package itself brings floors 0 to 2.
 FLOORS = (
-    ("maml_tf.checks", "maml_tf.configuration", "maml_tf.core", "maml_tf.lazy", "maml_tf.methods", "maml_tf.registry"),
+    (
+        "maml_tf.checks",
+        "maml_tf.configuration",
+        "maml_tf.core",
+        "maml_tf.lazy",
+        "maml_tf.methods",
+        "maml_tf.registry",
+        "maml_tf.stopping",
+    ),
     (
         "maml_tf.algorithms",
         "maml_tf.diagnostics",

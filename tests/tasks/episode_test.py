@@ -11,7 +11,6 @@ from hypothesis import strategies
 from maml_tf.baselines import labelled_batches
 from maml_tf.tasks import ClassPool, Episode, Sinusoids
 from maml_tf.tasks.episode import meta_batches, prefetched_map
-from maml_tf.training import DataWait
 
 
 class EpisodeTest(absltest.TestCase):
@@ -58,7 +57,6 @@ class PrefetchedMapTest(parameterized.TestCase):
 
     @parameterized.named_parameters(
         ("episodes", lambda: pool().episodes(0, 2, 1, 1, meta_batch_size=2)),
-        ("watched", lambda: DataWait().watch(pool().episodes(0, 2, 1, 1, meta_batch_size=2))),
         ("labelled_images", lambda: labelled_batches(pool(), 0, 2)),
         ("sinusoids", lambda: Sinusoids().dataset(0, tasks=2, shots=1, queries=1)),
     )

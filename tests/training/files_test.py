@@ -2,6 +2,9 @@
 
 import os
 import pathlib
+import resource
+import subprocess
+import sys
 import tempfile
 import unittest.mock
 
@@ -9,7 +12,14 @@ import keras
 import numpy as np
 from absl.testing import absltest
 
-from maml_tf.training.files import load_weights, read_json, save_atomically, writable_directory, write_atomically
+from maml_tf.training.files import (
+    load_weights,
+    read_json,
+    remove_unfinished,
+    save_atomically,
+    writable_directory,
+    write_atomically,
+)
 from tests.support.keras_warnings import ignore_array_copy
 
 
@@ -45,6 +55,9 @@ class ReadJsonTest(absltest.TestCase):
             pathlib.Path(path).write_bytes(broken)
             with self.assertRaisesRegex(ValueError, "Expected a whole file of JSON. Received: '.*config.json': "):
                 read_json(path)
+        pathlib.Path(path).write_text("[1, 2]")
+        with self.assertRaisesRegex(ValueError, "Received: list in '.*config.json'"):
+            read_json(path)
 
 
 class LoadWeightsTest(absltest.TestCase):
@@ -92,8 +105,9 @@ class WriteAtomicallyTest(absltest.TestCase):
         path = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()), "file")
         write_atomically(path, "old")
         with unittest.mock.patch("os.fsync", side_effect=OSError(28, "No space left on device")):
-            with self.assertRaisesRegex(OSError, "No space left on device"):
+            with self.assertRaisesRegex(OSError, f"No space left on device: '{path}'") as raised:
                 write_atomically(path, "new")
+        self.assertEqual((raised.exception.errno, raised.exception.filename), (28, str(path)))
         self.assertEqual(path.read_text(), "old")
         self.assertLen(list(path.parent.iterdir()), 1)
 
@@ -120,6 +134,31 @@ class SaveAtomicallyTest(absltest.TestCase):
         with self.assertRaisesRegex(RuntimeError, "stopped"):
             save_atomically(path, save)
         self.assertEqual([(entry, entry.read_text()) for entry in path.parent.iterdir()], [(path, "old")])
+
+    def test_a_file_of_keras_on_a_full_disk_is_named(self):
+        ignore_array_copy()
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_FSIZE, limits)
+        path = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()), "network.keras")
+        model = keras.Sequential([keras.Input((100,)), keras.layers.Dense(100)])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+        with self.assertRaisesRegex(OSError, f"File too large: '{path}'"):
+            save_atomically(path, model.save)
+        self.assertEqual(list(path.parent.iterdir()), [])
+
+
+class RemoveUnfinishedTest(absltest.TestCase):
+    def test_those_of_processes_that_are_gone_go(self):
+        folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
+        finished = subprocess.Popen([sys.executable, "-c", ""])
+        finished.wait()
+        (folder / "maml").mkdir()
+        gone = [folder / f".unfinished-{finished.pid}-a.json", folder / "maml" / f".unfinished-{finished.pid}-b.h5"]
+        kept = [folder / f".unfinished-{os.getpid()}-a.json", folder / ".unfinished-notes", folder / "a.json"]
+        for path in (*gone, *kept):
+            path.touch()
+        remove_unfinished(folder)
+        self.assertCountEqual([path for path in folder.rglob("*") if path.is_file()], kept)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,10 @@ class InGraphTrainingTest(parameterized.TestCase):
         model, resumed = small_model(), small_model()
         InGraphTraining(model, draw, iterations_per_call=5).fit_iterations(20)
         InGraphTraining(resumed, draw, iterations_per_call=5).fit_iterations(10)
-        InGraphTraining(resumed, draw, iterations_per_call=5).fit_iterations(20, first=10)
+        training = InGraphTraining(resumed, draw, iterations_per_call=5)
+        iterations = training.iterations(20)
+        iterations.variable.assign(10)
+        training.fit_iterations(iterations)
         assert_same_state(model, resumed, rtol=0, atol=0)
 
     def test_metrics_and_validation_are_the_models(self):
@@ -90,9 +93,7 @@ class InGraphTrainingTest(parameterized.TestCase):
 
         self.assertLen(InGraphTraining(model, draw_two, iterations_per_call=3).fit_iterations(6).history["loss"], 2)
 
-    @parameterized.parameters(
-        (True, r"in iteration 24 at .* \[2, 0\]"), (False, r"(?s)Expected finite losses.*\[2 0\]")
-    )
+    @parameterized.parameters((True, r"in iteration 24 at .* \[2, 0\]"), (False, r"^Expected finite losses.*\[2 0\]"))
     def test_a_learners_loss_that_is_not_finite_stops_it_at_that_iteration(self, jit_compile, message):
         def draw_tasks(index):
             (support_x, support_y, query_x), query_y = (
@@ -120,15 +121,16 @@ class InGraphTrainingTest(parameterized.TestCase):
             InGraphTraining(model, draw, iterations_per_call=3)
 
     def test_no_iterations_are_refused(self):
-        with self.assertRaisesRegex(ValueError, "at least 1. Received: iterations_per_call=0"):
+        with self.assertRaisesRegex(ValueError, "iterations_per_call=0"):
             InGraphTraining(small_model(), draw, iterations_per_call=0)
 
-    @parameterized.parameters((10, 0), (9, 2), (9, -3))
-    def test_iterations_that_are_not_whole_calls_are_refused(self, iterations, first):
+    @parameterized.parameters((10, 0), (9, 2))
+    def test_iterations_that_are_not_whole_calls_are_refused(self, total, done):
         training = InGraphTraining(small_model(), draw, iterations_per_call=3)
-        message = f"multiples of iterations_per_call=3. Received: iterations={iterations}, first={first}"
-        with self.assertRaisesRegex(ValueError, message):
-            training.fit_iterations(iterations, first=first)
+        with self.assertRaisesRegex(ValueError, f"multiple.* Received: (total={total}|{done} done)"):
+            iterations = training.iterations(total)
+            iterations.variable.assign(done)
+            training.fit_iterations(iterations)
 
     def test_compiling_the_training_is_refused(self):
         training = InGraphTraining(small_model(), draw, iterations_per_call=3)

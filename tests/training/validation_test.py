@@ -1,14 +1,19 @@
 """Tests of maml_tf.training.validation."""
 
+import tempfile
+
 import keras
 import numpy as np
+import tensorflow as tf
 from absl.testing import absltest, parameterized
 
 from maml_tf.core.task_values import Evaluation
 from maml_tf.evaluation import Evaluator
 from maml_tf.learner import MAML
 from maml_tf.tasks.sinusoid import Sinusoids
-from maml_tf.training.validation import AdaptationValidation
+from maml_tf.training.checkpointing import AtomicCheckpoint
+from maml_tf.training.iterations import Iterations
+from maml_tf.training.validation import AdaptationValidation, BestWeights
 
 # [steps + 1, tasks]
 VALUES = np.array([[100.0, 200.0], [4.0, 6.0], [1.0, 3.0], [9.0, 1.0]])
@@ -55,10 +60,11 @@ class AdaptationValidationTest(parameterized.TestCase):
         self.assertEqual(logs["val_mse"], float("inf"))
         self.assertEqual(logs["val_mse_diverged"], 2)
 
-    @parameterized.parameters({"steps": 0}, {"every_epochs": 0})
-    def test_numbers_below_one_are_an_error(self, steps=1, every_epochs=1):
-        with self.assertRaisesRegex(ValueError, f"Received: steps={steps}, every_epochs={every_epochs}"):
-            AdaptationValidation(StubEvaluator(), [], steps, every_epochs=every_epochs)
+    def test_numbers_below_one_are_an_error(self):
+        with self.assertRaisesRegex(ValueError, "steps=0"):
+            AdaptationValidation(StubEvaluator(), [], 0)
+        with self.assertRaisesRegex(ValueError, "every_epochs=0"):
+            AdaptationValidation(StubEvaluator(), [], 1, every_epochs=0)
 
     def test_in_fit_it_measures_the_weights_of_the_epoch(self):
         model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(4, "relu"), keras.layers.Dense(1)])
@@ -72,6 +78,89 @@ class AdaptationValidationTest(parameterized.TestCase):
         self.assertAlmostEqual(history.history["val_loss"][-1], expected[1:].mean(), places=5)
         self.assertAlmostEqual(history.history["val_loss_step_1"][-1], expected[1].mean(), places=5)
         self.assertNotAlmostEqual(*history.history["val_loss"], places=4)
+
+
+def built_model(value=0.0):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1), keras.layers.BatchNormalization()])
+    model.set_weights([np.full(weight.shape, value, "float32") for weight in model.weights])
+    return model
+
+
+class BestWeightsTest(parameterized.TestCase):
+    @parameterized.parameters(("min", 3.0, 2), ("max", 9.0, 1))
+    def test_keeps_the_weights_of_the_best_epoch(self, mode, best_value, best_epoch):
+        model = built_model()
+        iterations = Iterations(1000, 100)
+        best = BestWeights(model, "val_loss", iterations, mode=mode)
+        for epoch, value in enumerate([5.0, 9.0, 3.0, float("nan"), 4.0]):
+            iterations.variable.assign_add(100)
+            model.set_weights([np.full(weight.shape, epoch, "float32") for weight in model.weights])
+            best.on_epoch_end(epoch, {"val_loss": value})
+        self.assertEqual((best.value, best.iteration), (best_value, 100 * (best_epoch + 1)))
+        best.apply()
+        for weight in model.weights:
+            np.testing.assert_array_equal(weight, np.full(weight.shape, best_epoch))
+
+    def test_an_epoch_without_the_metric_is_passed_over(self):
+        best = BestWeights(built_model(), "val_loss", Iterations(1000, 100))
+        best.on_epoch_end(0, {"loss": 1.0})
+        self.assertIsNone(best.iteration)
+
+    def test_offer_says_whether_it_was_the_best(self):
+        best = BestWeights(built_model(), "val_loss", Iterations(1000, 100))
+        self.assertEqual([best.offer(value, 7) for value in (2.0, 3.0, 1.0, 1.0)], [True, False, True, False])
+
+    def test_a_value_keeps_its_digits(self):
+        best = BestWeights(built_model(), "val_loss", Iterations(1000, 100))
+        self.assertEqual([best.offer(0.1, 0), best.offer(0.1, 100)], [True, False])
+        self.assertEqual((best.value, best.iteration), (0.1, 0))
+
+    def test_the_state_is_restored_from_a_checkpoint(self):
+        best = BestWeights(built_model(6.0), "val_loss", Iterations(1000, 100))
+        best.offer(0.5, 300)
+        path = tf.train.Checkpoint(best=best.state).save(
+            self.enter_context(tempfile.TemporaryDirectory()) + "/checkpoint"
+        )
+        other_model = built_model(1.0)
+        other = BestWeights(other_model, "val_loss", Iterations(1000, 100))
+        tf.train.Checkpoint(best=other.state).restore(path).assert_existing_objects_matched()
+        self.assertEqual((other.value, other.iteration), (0.5, 300))
+        self.assertFalse(other.offer(0.6, 400))
+        other.apply()
+        np.testing.assert_array_equal(other_model.weights[0], np.full((2, 1), 6.0))
+
+    def test_to_apply_none_is_an_error_that_says_what_came(self):
+        best = BestWeights(built_model(), "val_mse", Iterations(1000, 100))
+        best.on_epoch_end(0, {"loss": 1.0, "val_loss": 2.0})
+        with self.assertRaisesRegex(ValueError, r"val_mse .*\['loss', 'val_loss'\]"):
+            best.apply()
+        best.on_epoch_end(1, {"val_mse": float("nan")})
+        with self.assertRaisesRegex(ValueError, "val_mse .*: nan"):
+            best.apply()
+
+    def test_a_training_without_a_best_ends_with_its_last_checkpoint(self):
+        model = built_model()
+        model.compile("sgd", loss="mse")
+        model.optimizer.build(model.trainable_variables)
+        iterations = Iterations(4, 2)
+        best = BestWeights(model, "val_loss", iterations)
+        directory = self.enter_context(tempfile.TemporaryDirectory())
+        checkpoint = AtomicCheckpoint(directory, iterations, {}, model=model, best=best.state)
+
+        def diverge(epoch, logs):
+            logs["val_loss"] = float("nan")
+
+        x = tf.data.Dataset.from_tensors((tf.ones([4, 2]), tf.ones([4, 1]))).repeat()
+        validation = keras.callbacks.LambdaCallback(on_epoch_end=diverge)
+        callbacks = [iterations, validation, best, checkpoint]
+        model.fit(x, steps_per_epoch=2, epochs=2, verbose=0, shuffle=False, callbacks=callbacks)
+        self.assertEndsWith(tf.train.latest_checkpoint(directory), "checkpoint-4")
+
+    def test_bad_mode_and_unbuilt_model_are_refused(self):
+        with self.assertRaisesRegex(ValueError, "Expected mode .* Received: mode='least'"):
+            BestWeights(built_model(), "val_loss", Iterations(1000, 100), mode="least")
+        with self.assertRaisesRegex(ValueError, "Expected a built model"):
+            BestWeights(keras.Sequential([keras.layers.Dense(1)]), "val_loss", Iterations(1))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import tensorflow as tf
 from maml_tf.evaluation import Evaluator
 from maml_tf.learner import MAML
 from maml_tf.plotting import episode_predictions, figure_to_image
+from maml_tf.training import Iterations
 
 
 class ClassificationSummaries(keras.callbacks.Callback):
@@ -27,8 +28,8 @@ class ClassificationSummaries(keras.callbacks.Callback):
         episodes: A meta-batch of validation tasks, of which the first is shown.
         directory: Of the training; the events go to a folder in it.
         steps: Inner steps of the adaptation that is shown.
-        iterations_per_epoch: Iterations of an epoch.
-        every_epochs: Write after so many epochs.
+        iterations: The counter of the training.
+        every: Write after so many iterations.
     """
 
     def __init__(
@@ -39,24 +40,25 @@ class ClassificationSummaries(keras.callbacks.Callback):
         directory: str | os.PathLike[str],
         *,
         steps: int,
-        iterations_per_epoch: int,
-        every_epochs: int,
+        iterations: Iterations,
+        every: int,
     ):
         super().__init__()
         self.learner = learner
         self.batch = batch
         self.episode = tf.nest.map_structure(lambda leaf: leaf[:1], episodes)
         self.steps = steps
-        self.iterations_per_epoch = iterations_per_epoch
-        self.every_epochs = every_epochs
+        self.iterations = iterations
+        self.every = every
         self._evaluator = Evaluator(learner, {"prediction": lambda targets, logits: tf.argmax(logits, axis=-1)})
         self._gradients = tf.function(lambda data: learner.meta_gradients(data)[1], autograph=False)
         self._writer = tf.summary.create_file_writer(str(pathlib.Path(directory) / "summaries"))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if (epoch + 1) % self.every_epochs:
+        done = self.iterations.done
+        if done % self.every:
             return
-        with self._writer.as_default(step=(epoch + 1) * self.iterations_per_epoch):
+        with self._writer.as_default(step=done):
             self._write_gradient_norms()
             for variable in self.learner.update_rule.trainable_variables:
                 value = tf.convert_to_tensor(variable)

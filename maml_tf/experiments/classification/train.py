@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
-import time
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -33,13 +30,10 @@ from maml_tf.training import (
     AdaptationValidation,
     AtomicCheckpoint,
     BestWeights,
-    DataWait,
+    Iterations,
     Progress,
-    TerminateOnNonFinite,
-    TimedParts,
+    WallTime,
     load_weights,
-    read_json,
-    write_atomically,
 )
 
 
@@ -77,63 +71,52 @@ def _train(config: ClassificationConfig, directory: pathlib.Path, resume: bool) 
     validation_tasks = list(evaluation_episodes(data, config, "validation", VALIDATION, config.validation_tasks))
     trained = learner if config.method == "maml" else classifier(learner.model, labelled_classes(data))
     compile_model(trained, config)
-    per_epoch = config.iterations_per_epoch
+    iterations = Iterations(config.iterations, config.iterations_per_epoch)
     monitor = f"val_accuracy_step_{config.evaluation_steps}"
-    best = BestWeights(learner, monitor, per_epoch, mode="max")
+    best = BestWeights(learner, monitor, iterations, mode="max")
     checkpoint = AtomicCheckpoint(
-        directory / "checkpoints", per_epoch, config.identity(),
+        directory / "checkpoints", iterations, config.identity(),
         model=trained, optimizer=trained.optimizer, best=best.state,
     )  # fmt: skip
-    first = checkpoint.restore(config.iterations) if resume else 0
+    first = checkpoint.restore() if resume else 0
     uncompiled = build_learner(config)  # Files of weights hold no optimizer's state.
     if config.initial_weights and not first:
         load_weights(uncompiled, config.initial_weights)
         learner.set_weights(uncompiled.get_weights())
     write_config(directory, config)
-    best_file = _BestFile(best, uncompiled, per_epoch, directory)
+    best_file = _BestFile(best, uncompiled, directory)
     best_file.restore()
     validation = AdaptationValidation(
         build_evaluator(learner, config),
         validation_tasks,
         config.evaluation_steps,
-        every_epochs=config.validate_every // per_epoch,
+        every_epochs=config.validate_every // config.iterations_per_epoch,
         shown_steps=tuple(range(config.evaluation_steps + 1)),
     )
-    record = TrainingRecord(
-        directory, best, metric="accuracy", steps=config.evaluation_steps, iterations_per_epoch=per_epoch, first=first
-    )
-    wait = DataWait()
-    summaries = []
+    record = TrainingRecord(directory, best, metric="accuracy", steps=config.evaluation_steps, resume=resume)
+    callbacks = [
+        validation,
+        best,
+        best_file,
+        record,
+        checkpoint,
+        Progress(iterations, metrics=("loss", "accuracy", monitor)),
+        keras.callbacks.TensorBoard(str(directory), write_graph=False, write_steps_per_second=True),
+    ]
     if config.method == "maml":
         meta_batch = next(iter(training_episodes(data, config, SUMMARIES)))
-        summaries.append(
+        callbacks.append(
             ClassificationSummaries(
                 learner, meta_batch, validation_tasks[0], directory,
-                steps=config.evaluation_steps, iterations_per_epoch=per_epoch,
-                every_epochs=config.validate_every // per_epoch,
+                steps=config.evaluation_steps, iterations=iterations, every=config.validate_every,
             )
         )  # fmt: skip
-    if first < config.iterations:
-        draw = training_episodes if config.method == "maml" else training_images
-        trained.fit(
-            wait.watch(draw(data, config, TRAINING, first)),
-            epochs=config.iterations // per_epoch,
-            initial_epoch=first // per_epoch,
-            steps_per_epoch=per_epoch,
-            verbose=0,
-            shuffle=False,
-            callbacks=[
-                TerminateOnNonFinite(per_epoch),
-                wait,
-                validation,
-                best,
-                best_file,
-                record,
-                checkpoint,
-                Progress(config.iterations, per_epoch, metrics=("loss", "accuracy", "data_wait", monitor)),
-                keras.callbacks.TensorBoard(str(directory), write_graph=False, write_steps_per_second=True),
-                *summaries,
-            ],
+    draw = training_episodes if config.method == "maml" else training_images
+    iterations.fit(trained, draw(data, config, TRAINING, first), callbacks)
+    if best.iteration is None:
+        raise ValueError(
+            f"Expected a training that reaches its first validation without diverging. Received: none in "
+            f"{iterations.done} iterations ({str(directory)!r})"
         )
     logging.info("best weights: iteration %d, validation accuracy %.4f", best.iteration, best.value)
     validations = record.content["validation"]
@@ -163,78 +146,50 @@ def compile_model(model: keras.Model, config: ClassificationConfig) -> None:
     model.optimizer.build(model.trainable_variables)
 
 
-class TrainingRecord(keras.callbacks.Callback):
-    """Keeps training.json up to date, at every validation and at the end; a resumed training adds its part.
-
-    Put it after the callbacks that validate and choose the best weights.
+class TrainingRecord(WallTime):
+    """Keeps training.json up to date; a resumed training adds its part.
 
     Args:
         directory: Of the training.
         best: What chooses the best weights.
         metric: Name of the metric that is recorded after every inner step.
         steps: Number of inner steps.
-        iterations_per_epoch: Iterations of an epoch.
-        first: The iterations done before: what was recorded of later ones is forgotten.
-        clock: Seconds, increasing.
-
-    Attributes:
-        content: What the file holds.
+        **options: Of `WallTime`.
     """
 
-    def __init__(
-        self,
-        directory: pathlib.Path,
-        best: BestWeights,
-        *,
-        metric: str,
-        steps: int,
-        iterations_per_epoch: int,
-        first: int = 0,
-        clock: Callable[[], float] = time.monotonic,
-    ):
-        super().__init__()
-        self.path = directory / TRAINING_RECORD
+    file = TRAINING_RECORD
+
+    def __init__(self, directory: pathlib.Path, best: BestWeights, *, metric: str, steps: int, **options: Any):
+        super().__init__(directory, best.iterations, **options)
         self.best = best
         self.names = [f"val_{metric}_step_{step}" for step in range(steps + 1)]
-        self.iterations_per_epoch = iterations_per_epoch
-        before = read_json(self.path) if first and self.path.exists() else {"parts": [], "validation": []}
-        self._validation = [one for one in before["validation"] if one["iteration"] <= first]
-        self._timed = TimedParts(before["parts"], first, clock)
-        self.content: dict[str, Any] = before
+        done = self.iterations.done
+        self._validations = [one for one in self.stored.get("validation", []) if one["iteration"] <= done]
 
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self._timed.start()
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        iteration = (epoch + 1) * self.iterations_per_epoch
-        self._timed.reach(iteration)
-        if logs and self.names[-1] in logs:
-            accuracy = [round(float(logs[name]), 6) for name in self.names]
-            self._validation.append({"iteration": iteration, "accuracy": accuracy})
-            self._write()
-
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        self._write()
-
-    def _write(self) -> None:
-        self.content = {
+    @property
+    def content(self) -> dict[str, Any]:
+        return {
             "best_iteration": self.best.iteration,
             "best_validation_accuracy": self.best.value,
-            "seconds": self._timed.seconds,
-            "parts": self._timed.parts,
-            "validation": self._validation,
+            **super().content,
+            "validation": self._validations,
         }
-        write_atomically(self.path, json.dumps(self.content) + "\n")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if logs and self.names[-1] in logs:
+            accuracy = [round(float(logs[name]), 6) for name in self.names]
+            self._validations.append({"iteration": self.iterations.done, "accuracy": accuracy})
+            self.write()
+        super().on_epoch_end(epoch, logs)
 
 
 class _BestFile(keras.callbacks.Callback):
     """Writes the best weights, through a learner that is not compiled, whenever there are new ones."""
 
-    def __init__(self, best: BestWeights, learner: MetaLearner, iterations_per_epoch: int, directory: pathlib.Path):
+    def __init__(self, best: BestWeights, learner: MetaLearner, directory: pathlib.Path):
         super().__init__()
         self.best = best
         self.learner = learner
-        self.iterations_per_epoch = iterations_per_epoch
         self.directory = directory
 
     def restore(self) -> None:
@@ -254,7 +209,7 @@ class _BestFile(keras.callbacks.Callback):
             self._write()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if self.best.iteration == (epoch + 1) * self.iterations_per_epoch:
+        if self.best.iteration == self.best.iterations.done:
             self._write()
 
     def _write(self) -> None:

@@ -14,7 +14,16 @@ from maml_tf.experiments.meta_rl.evaluate import Validation
 from maml_tf.experiments.meta_rl.methods import build_iteration
 from maml_tf.rl.methods import build_environment, build_policy, composition
 from maml_tf.rl.policy import PurePolicy
-from maml_tf.training import AtomicCheckpoint, BestWeights, Progress, WallTime, load_weights
+from maml_tf.training import (
+    AtomicCheckpoint,
+    BestWeights,
+    Iterations,
+    Progress,
+    WallTime,
+    finishing_steps,
+    in_order,
+    load_weights,
+)
 
 _VALIDATION = "validation_return"
 _SHOWN = ("return_step_0", "return", "kl", "control_steps_per_second", _VALIDATION)
@@ -47,34 +56,40 @@ def train(method: str, config: MetaRLConfig, directory: pathlib.Path, resume: bo
         return policy
     iteration = build_iteration(method, config, environment, policy)
     validation = Validation(method, config, policy)
-    best = BestWeights(policy.policy, _VALIDATION, 1, mode="max")
+    iterations = Iterations(config.iterations)
+    best = BestWeights(policy.policy, _VALIDATION, iterations, mode="max")
     checkpoint = AtomicCheckpoint(
-        directory / "checkpoints", 1, config.identity(method=method),
+        directory / "checkpoints", iterations, config.identity(method=method),
         every_seconds=config.checkpoint_seconds, model=policy.policy, best=best.state,
     )  # fmt: skip
-    first = checkpoint.restore(config.iterations) if resume else 0
+    first = checkpoint.restore() if resume else 0
     if config.initial_weights and not first:
         load_weights(policy.policy, config.initial_weights)
     callbacks = keras.callbacks.CallbackList(
-        [
-            checkpoint,
-            Progress(config.iterations, 1, metrics=_SHOWN),
-            WallTime(directory, 1, first=first),
-            _Scalars(directory),
-        ]
+        in_order(
+            [
+                iterations,
+                checkpoint,
+                Progress(iterations, metrics=_SHOWN),
+                WallTime(directory, iterations, resume=resume),
+                _Scalars(directory),
+            ]
+        )
     )
     if first < config.iterations:
-        callbacks.on_train_begin()
-        for number in range(first, config.iterations):
-            callbacks.on_epoch_begin(number)
-            validated = {}
-            if number and number % config.validate_every == 0:
-                validated[_VALIDATION] = validation(policy.parameters())
-                best.offer(validated[_VALIDATION], number)
-            params, logs = iteration(policy.parameters(), number)
-            policy.assign(params)
-            callbacks.on_epoch_end(number, {**logs, **validated})
-        callbacks.on_train_end()
+        with finishing_steps():
+            callbacks.on_train_begin()
+            for number in range(first, config.iterations):
+                callbacks.on_epoch_begin(number)
+                validated = {}
+                if number and number % config.validate_every == 0:
+                    validated[_VALIDATION] = validation(policy.parameters())
+                    best.offer(validated[_VALIDATION], number)
+                params, logs = iteration(policy.parameters(), number)
+                policy.assign(params)
+                callbacks.on_train_batch_end(0)
+                callbacks.on_epoch_end(number, {**logs, **validated})
+            callbacks.on_train_end()
     # Not in the checkpoint, so that a training that goes on equals one that was longer from the start.
     best.offer(validation(policy.parameters()), config.iterations)
     if best.iteration is None:

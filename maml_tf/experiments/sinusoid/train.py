@@ -24,8 +24,8 @@ from maml_tf.training import (
     AtomicCheckpoint,
     BestWeights,
     InGraphTraining,
+    Iterations,
     Progress,
-    TerminateOnNonFinite,
     WallTime,
 )
 
@@ -55,8 +55,8 @@ def train(method: str, config: SinusoidConfig, directory: pathlib.Path, resume: 
     network = build_network(config, inputs=3 if method == "oracle" else 1)
     if method not in BASELINES:
         learner = build_learner(method, config, network, config.inner_learning_rate)
-        validation = _validation(learner, config)
-        _fit(learner, _episodes(config), validation, method, config, directory, resume)
+        learner.compile(keras.optimizers.Adam(config.meta_learning_rate))
+        _fit(learner, _episodes(config), _validation(learner, config), method, config, directory, resume)
     elif method in ("pretrained", "oracle"):
         network.compile(keras.optimizers.Adam(config.meta_learning_rate), loss="mse")
         _fit(
@@ -132,42 +132,49 @@ def _pooled_points(config: SinusoidConfig, oracle: bool) -> Callable[[tf.Tensor]
     return draw
 
 
-def _validation(learner: MetaLearner, config: SinusoidConfig) -> list[keras.callbacks.Callback]:
-    learner.compile(keras.optimizers.Adam(config.meta_learning_rate))
-    validation = AdaptationValidation(
+def _validation(learner: MetaLearner, config: SinusoidConfig) -> AdaptationValidation:
+    return AdaptationValidation(
         Evaluator(learner, divergence=DIVERGENCE),
         validation_episodes(config, _VALIDATION_SHOTS),
         config.evaluation_steps,
         shown_steps=(1, 5, 10),
     )
-    return [validation, BestWeights(learner, "val_loss", config.iterations_per_call)]
 
 
 def _fit(model, draw, validation, method, config, directory, resume) -> None:
     training = InGraphTraining(model, draw, config.iterations_per_call)
-    best = validation[-1] if validation else None
-    saved = {"model": model, "optimizer": model.optimizer, **({"best": best.state} if best else {})}
+    iterations = training.iterations(config.iterations)
+    saved = {"model": model, "optimizer": model.optimizer}
+    validating = []
+    if validation:
+        best = BestWeights(model, "val_loss", iterations)
+        validating, saved["best"] = [validation, best], best.state
+    callbacks = _callbacks(iterations, method, config, directory, resume, saved)
+    training.fit_iterations(iterations, [*validating, *callbacks])
+    if validation:
+        best.apply()
+        logging.info("%s: best weights on validation tasks after %d iterations", method, best.iteration)
+
+
+def _callbacks(
+    iterations: Iterations, method: str, config: SinusoidConfig, directory: pathlib.Path, resume: bool, saved: Any
+) -> list[keras.callbacks.Callback]:
+    """Makes the callbacks of every training, the checkpoint restored where the training goes on."""
     checkpoint = AtomicCheckpoint(
         directory / "checkpoints",
-        config.iterations_per_call,
+        iterations,
         config.identity(method=method),
         every_seconds=config.checkpoint_seconds,
         **saved,
     )
-    first = checkpoint.restore(config.iterations) if resume else 0
-    callbacks = [
-        TerminateOnNonFinite(config.iterations_per_call),
-        *(validation or []),
+    if resume:
+        checkpoint.restore()
+    return [
         checkpoint,
-        Progress(config.iterations, config.iterations_per_call),
-        WallTime(directory, config.iterations_per_call, first=first),
+        Progress(iterations),
+        WallTime(directory, iterations, resume=resume),
         keras.callbacks.TensorBoard(str(directory), write_graph=False),
     ]
-    if first < config.iterations:
-        training.fit_iterations(config.iterations, first=first, callbacks=callbacks)
-    if best:
-        best.apply()
-        logging.info("%s: best weights on validation tasks after %d iterations", method, best.iteration)
 
 
 def _average_networks(network, method, config, directory, resume) -> None:
@@ -182,10 +189,7 @@ def _average_networks(network, method, config, directory, resume) -> None:
         move_anchor=method == "multi_task_mean",
         error=lambda number: _error(network, config, number),
     )
-    per_network, iterations = (
-        config.multi_task_iterations,
-        config.multi_task_networks * config.multi_task_iterations,
-    )
+    per_network = config.multi_task_iterations
 
     def draw(index):
         number = index // per_network
@@ -196,23 +200,12 @@ def _average_networks(network, method, config, directory, resume) -> None:
         return points, task.amplitude * tf.sin(points - task.phase)
 
     training = InGraphTraining(anchored, draw, per_network)
+    iterations = training.iterations(config.multi_task_networks * per_network)
     averaging.start()
-    checkpoint = AtomicCheckpoint(
-        directory / "checkpoints", per_network, config.identity(method=method), every_seconds=config.checkpoint_seconds,
-        model=network, optimizer=anchored.optimizer, averaging=averaging.state,
-    )  # fmt: skip
-    first = checkpoint.restore(iterations) if resume else 0
-    callbacks = [
-        TerminateOnNonFinite(per_network),
-        averaging,
-        checkpoint,
-        Progress(iterations, per_network),
-        WallTime(directory, per_network, first=first),
-        keras.callbacks.TensorBoard(str(directory), write_graph=False),
-    ]
-    if first < iterations:
-        history = training.fit_iterations(iterations, first=first, callbacks=callbacks)
-        errors = history.history["network_error"]
+    saved = {"model": network, "optimizer": anchored.optimizer, "averaging": averaging.state}
+    callbacks = _callbacks(iterations, method, config, directory, resume, saved)
+    errors = training.fit_iterations(iterations, [averaging, *callbacks]).history.get("network_error")
+    if errors:
         logging.info("%s: mean error of the networks on their own tasks %.4f", method, sum(errors) / len(errors))
     averaging.apply()
 

@@ -12,6 +12,7 @@ from maml_tf.experiments.classification import figures
 from maml_tf.experiments.classification.config import ClassificationConfig
 from maml_tf.experiments.classification.figures import ClassificationSummaries
 from maml_tf.few_shot.learner import build_learner
+from maml_tf.training import Iterations
 from tests.support.keras_warnings import ignore_array_copy
 
 
@@ -27,8 +28,9 @@ class ClassificationSummariesTest(absltest.TestCase):
         images = [tf.constant(rng.random((2, 5, 28, 28, 1), np.float32)) for _ in range(2)]
         labels = tf.constant([[0, 1, 2, 3, 4], [4, 3, 2, 1, 0]])
         self.data = ((images[0], labels, images[1]), tf.roll(labels, 1, axis=1))
+        self.iterations = Iterations(40, 10)
         self.summaries = ClassificationSummaries(
-            self.learner, self.data, self.data, self.folder, steps=3, iterations_per_epoch=10, every_epochs=2
+            self.learner, self.data, self.data, self.folder, steps=3, iterations=self.iterations, every=20
         )
 
     def test_gradients_step_sizes_and_an_episode_are_written_at_validations(self):
@@ -36,6 +38,7 @@ class ClassificationSummariesTest(absltest.TestCase):
         for epoch in range(4):
             self.learner.model.trainable_variables[-1].assign_add([0.0, 1.0, 0.0, -1.0, 0.0])
             self.learner.update_rule.trainable_variables[0].assign([0.1 * epoch, 0.3])
+            self.iterations.variable.assign_add(10)
             self.summaries.on_epoch_end(epoch, {})
             expected.append([tf.norm(gradient) for gradient in self.learner.meta_gradients(self.data)[1]])
         expected = np.array(expected)[[1, 3]]

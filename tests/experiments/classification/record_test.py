@@ -7,7 +7,7 @@ import keras
 from absl.testing import absltest
 
 from maml_tf.experiments.classification.train import TrainingRecord
-from maml_tf.training import BestWeights
+from maml_tf.training import BestWeights, Iterations
 
 
 class TrainingRecordTest(absltest.TestCase):
@@ -15,17 +15,20 @@ class TrainingRecordTest(absltest.TestCase):
         super().setUp()
         self.folder = pathlib.Path(self.create_tempdir().full_path)
         model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-        self.best = BestWeights(model, "val_accuracy_step_1", 10, mode="max")
+        self.iterations = Iterations(100, 10)
+        self.best = BestWeights(model, "val_accuracy_step_1", self.iterations, mode="max")
 
-    def train(self, values, *, first=0, ended=True):
+    def train(self, values, *, first=0, ended=True, resume=True):
         """Runs epochs of 10 iterations and 3 s each, with a validation where there is a value."""
-        seconds = iter(range(0, 3000, 3))
+        self.now = 0
+        self.iterations.variable.assign(first)
         record = TrainingRecord(
-            self.folder, self.best, metric="accuracy", steps=1, iterations_per_epoch=10, first=first,
-            clock=lambda: next(seconds),
-        )  # fmt: skip
+            self.folder, self.best, metric="accuracy", steps=1, resume=resume, clock=lambda: self.now
+        )
         record.on_train_begin()
         for epoch, value in enumerate(values, start=first // 10):
+            self.now += 3
+            self.iterations.variable.assign_add(10)
             logs = {} if value is None else {"val_accuracy_step_0": 0.2, "val_accuracy_step_1": value}
             self.best.on_epoch_end(epoch, logs)
             record.on_epoch_end(epoch, logs)
@@ -54,7 +57,7 @@ class TrainingRecordTest(absltest.TestCase):
 
     def test_a_training_from_the_start_forgets_all(self):
         self.train([0.3])
-        self.assertLen(self.train([0.4])["parts"], 1)
+        self.assertLen(self.train([0.4], resume=False)["parts"], 1)
 
 
 if __name__ == "__main__":

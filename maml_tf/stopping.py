@@ -1,0 +1,139 @@
+"""Stopping by a signal: a training finishes its step and saves; anything else stops at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from types import FrameType
+from typing import NoReturn
+
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+_PATIENCE_SECONDS = 8.0
+# The command timeout, and some service managers, send a signal to the process and again to its group.
+_SAME_SIGNAL_SECONDS = 0.5
+
+
+class Stopped(SystemExit):
+    """Ends the program because a signal asks for it; the exit code is 128 + its number, as in a shell.
+
+    Args:
+        number: The signal.
+    """
+
+    def __init__(self, number: int):
+        super().__init__(128 + number)
+        self.number = number
+
+    def __str__(self) -> str:
+        return _message(self.number)
+
+
+class _State:
+    asked: int | None = None
+    finishing = 0
+    saved = ""
+
+
+_state = _State()
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[None]:
+    """Raises `Stopped` on SIGINT, SIGTERM and SIGHUP: at once, or inside `finishing_steps` after the running step.
+
+    What has not ended 8 seconds after the signal is abandoned, and a second signal ends the process at once. Signals
+    that the process ignores, as under nohup, stay ignored. Outside the main thread this does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    _state.saved = ""
+    # A thread, because Python runs handlers between its own instructions alone: not while TensorFlow compiles.
+    threading.Thread(target=_watch, args=(reader,), daemon=True).start()
+    wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    handlers = {number: signal.signal(number, _handle) for number in caught}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(wakeup)
+        writer.close()
+        _state.asked = None
+
+
+@contextlib.contextmanager
+def finishing_steps() -> Iterator[None]:
+    """Inside, a signal stops nothing: the training asks `is_asked` after each step, saves and raises `Stopped`."""
+    _state.finishing += 1
+    try:
+        yield
+    finally:
+        _state.finishing -= 1
+    if is_asked():
+        stop()
+
+
+def is_asked() -> bool:
+    """Whether a signal has asked the program to stop."""
+    return _state.asked is not None
+
+
+def stop() -> NoReturn:
+    """Stops the program as the signal asks."""
+    raise Stopped(_state.asked)
+
+
+def note_saved(iteration: int, directory: str | os.PathLike[str]) -> None:
+    """Notes where --resume goes on from, for the message of a program that is stopped.
+
+    Args:
+        iteration: Iterations done.
+        directory: Of the checkpoints.
+    """
+    _state.saved = f"; --resume goes on from iteration {iteration:,} ({os.fspath(directory)})"
+
+
+def _handle(number: int, frame: FrameType | None) -> None:
+    if _state.asked is None:
+        _state.asked = number
+        if not _state.finishing:
+            stop()
+
+
+def _watch(reader: socket.socket) -> None:
+    with reader:
+        first, asked_at = None, 0.0
+        while True:
+            left = None if first is None else max(asked_at + _PATIENCE_SECONDS - time.monotonic(), 0.0)
+            if not select.select([reader], [], [], left)[0]:
+                _end(first, f"a step that had not ended {_PATIENCE_SECONDS:.0f} s later was abandoned")
+            received = reader.recv(1)
+            if not received:
+                return
+            number = received[0]
+            if number not in _SIGNALS:
+                continue
+            if first is None:
+                first, asked_at = number, time.monotonic()
+            elif time.monotonic() - asked_at >= _SAME_SIGNAL_SECONDS:
+                _end(number, "for the second time, without waiting for the step")
+
+
+def _end(number: int, how: str) -> NoReturn:
+    # The main thread may hold the lock of sys.stderr.
+    os.write(2, f"{_message(number, how)}\n".encode())
+    os._exit(128 + number)
+
+
+def _message(number: int, how: str = "") -> str:
+    return f"Stopped by {signal.Signals(number).name}{', ' if how else ''}{how}{_state.saved}"
