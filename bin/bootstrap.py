@@ -21,6 +21,7 @@ import os
 import pathlib
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -37,6 +38,7 @@ EXPERIMENTS = {
     "ant": ["rl"],
 }
 EXTRAS = {**EXPERIMENTS, "test": ["rl", "test"], "campaign": ["rl", "test"], "lint": ["test"]}
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 # Written first and completed last: its presence says that the folder is ours, its content what is installed.
 MARKER = "maml_tf_bootstrap.json"
 
@@ -61,13 +63,13 @@ def main(arguments):
     venv = Venv(options.venv.absolute())
     venv.prepare(EXTRAS[options.command])
     if options.command in EXPERIMENTS:
-        return run([venv.python, PROJECT / "bin" / f"{options.command}.py", *options.arguments])
+        return become([venv.python, PROJECT / "bin" / f"{options.command}.py", *options.arguments])
     return COMMANDS[options.command](venv, options.arguments)
 
 
 def test(venv, arguments):
     # Tests differ in length by a factor of thousands: "worksteal" keeps both processes busy to the end.
-    return run([venv.python, "-m", "pytest", "-n", "2", "--dist", "worksteal", *arguments], cwd=PROJECT)
+    return become([venv.python, "-m", "pytest", "-n", "2", "--dist", "worksteal", *arguments], cwd=PROJECT)
 
 
 def campaign(venv, arguments):
@@ -187,16 +189,45 @@ def check_python(version):
 
 
 def run(command, cwd=None):
-    """Runs a command to its end and returns its exit code, as a shell would: 128 + n for signal n."""
+    """Runs a command to its end and returns its exit code, as a shell would: 128 + n for signal n.
+
+    Signals pass to the command, which ends in its own way.
+    """
     command = [str(part) for part in command]
     say(shlex.join(command))
-    process = subprocess.Popen(command, cwd=cwd)
-    while True:
-        try:
-            code = process.wait()
-        except KeyboardInterrupt:
-            continue  # The command received it too, and ends in its own way.
-        return code if code >= 0 else 128 - code
+    received = []
+    process = None
+
+    def forward(number, frame):
+        received.append(number)
+        if process:
+            process.send_signal(number)
+
+    handlers = {number: signal.signal(number, forward) for number in SIGNALS if is_heeded(number)}
+    try:
+        process = subprocess.Popen(command, cwd=cwd)
+        for number in tuple(received):
+            process.send_signal(number)
+        code = process.wait()
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return code if code >= 0 else 128 - code
+
+
+def is_heeded(number):
+    """Returns whether a signal is not ignored, as SIGHUP is under nohup."""
+    return signal.getsignal(number) != signal.SIG_IGN
+
+
+def become(command, cwd=None):
+    """Becomes a command: whatever ends this process, SIGKILL too, ends the command, and signals reach it alone."""
+    if os.name == "nt":
+        return run(command, cwd)
+    command = [str(part) for part in command]
+    say(shlex.join(command))
+    os.chdir(cwd or os.curdir)
+    os.execv(command[0], command)
 
 
 def say(message):

@@ -4,7 +4,9 @@ import contextlib
 import importlib.util
 import io
 import json
+import os
 import pathlib
+import signal
 import subprocess
 import sys
 from unittest import mock
@@ -45,6 +47,7 @@ class BootstrapTest(parameterized.TestCase):
         said = io.StringIO()
         with (
             mock.patch.object(self.bootstrap, "run", self.run_recorded),
+            mock.patch.object(self.bootstrap, "become", self.run_recorded),
             contextlib.redirect_stdout(said),
             contextlib.redirect_stderr(said),
         ):
@@ -159,6 +162,60 @@ class BootstrapTest(parameterized.TestCase):
         for code, line in ((0, "pass"), (3, "raise SystemExit(3)"), (137, "import os; os.kill(os.getpid(), 9)")):
             with contextlib.redirect_stdout(io.StringIO()):
                 self.assertEqual(self.bootstrap.run([sys.executable, "-c", line]), code)
+
+
+# What bootstrap.py does with a command: argument 1 is its path, 2 the function, the rest the command.
+PROGRAM = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("bootstrap", sys.argv[1])
+bootstrap = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(bootstrap)
+sys.exit(getattr(bootstrap, sys.argv[2])(sys.argv[3:]))
+"""
+# Says its process id, and ends with 7 when a signal comes.
+COMMAND = """
+import os, signal, sys, time
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, lambda number, frame: sys.exit(7))
+print(os.getpid(), flush=True)
+time.sleep(60)
+"""
+
+
+class SignalTest(parameterized.TestCase):
+    def start(self, function):
+        """Returns the process of bootstrap.py and the id of its command's."""
+        command = [
+            sys.executable,
+            "-c",
+            PROGRAM,
+            PROJECT / "bin" / "bootstrap.py",
+            function,
+            sys.executable,
+            "-c",
+            COMMAND,
+        ]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(process.kill)
+        lines = iter(process.stdout.readline, "")
+        number = next(int(line) for line in lines if line.strip().isdecimal())
+        self.addCleanup(process.stdout.close)
+        return process, number
+
+    @parameterized.product(function=("run", "become"), number=(signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    def test_signals_pass_to_the_command(self, function, number):
+        process, child = self.start(function)
+        process.send_signal(number)
+        self.assertEqual(process.wait(60), 7)
+        with self.assertRaises(ProcessLookupError):
+            os.kill(child, 0)
+
+    def test_a_kill_leaves_no_experiment_behind(self):
+        process, child = self.start("become")
+        process.kill()
+        process.wait(60)
+        with self.assertRaises(ProcessLookupError):
+            os.kill(child, 0)
 
 
 class ProcessTest(absltest.TestCase):
