@@ -9,7 +9,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
@@ -20,9 +20,7 @@ from maml_tf import stopping
 from maml_tf.checks import number, whole_number
 from maml_tf.configuration import differences
 from maml_tf.training.files import read_json, writable_directory, write_atomically
-
-if TYPE_CHECKING:
-    from maml_tf.training.iterations import Iterations
+from maml_tf.training.iterations import Iterations, Place
 
 _PREFIX = "checkpoint"
 _CONFIG = "config.json"
@@ -68,6 +66,8 @@ class AtomicCheckpoint(keras.callbacks.Callback):
     ...     checkpoint.restore()
     0
     """
+
+    place = Place.SAVE
 
     def __init__(
         self,
@@ -157,6 +157,7 @@ class AtomicCheckpoint(keras.callbacks.Callback):
                 f"Received: {str(self.directory)!r} with checkpoints"
             )
         self._saved_at = self.clock()
+        stopping.note_saved(self._saved_iteration or 0, self.directory)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self._metrics_restored:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,9 +12,18 @@ import tensorflow as tf
 
 from maml_tf import stopping
 from maml_tf.checks import whole_number
-from maml_tf.training.checkpointing import AtomicCheckpoint
-from maml_tf.training.progress import Progress
-from maml_tf.training.validation import AdaptationValidation, BestWeights
+
+
+class Place(enum.IntEnum):
+    """Where callbacks of a training stand: what each reads in the logs, or saves, comes from those before it."""
+
+    COUNT = enum.auto()
+    CHECK = enum.auto()
+    VALIDATE = enum.auto()
+    KEEP_BEST = enum.auto()
+    OTHER = enum.auto()
+    SAVE = enum.auto()
+    SHOW = enum.auto()
 
 
 class Iterations(keras.callbacks.Callback):
@@ -41,6 +51,8 @@ class Iterations(keras.callbacks.Callback):
     >>> iterations.done
     20
     """
+
+    place = Place.COUNT
 
     def __init__(self, total: int, per_epoch: int = 1, per_batch: int = 1):
         super().__init__()
@@ -124,6 +136,8 @@ class TerminateOnNonFinite(keras.callbacks.Callback):
         iterations: The counter of the training, to name those at fault.
     """
 
+    place = Place.CHECK
+
     def __init__(self, iterations: Iterations):
         super().__init__()
         self.iterations = iterations
@@ -141,30 +155,23 @@ class TerminateOnNonFinite(keras.callbacks.Callback):
 
 
 def in_order(callbacks: Iterable[keras.callbacks.Callback]) -> list[keras.callbacks.Callback]:
-    """Puts callbacks in the order in which each finds what it reads, and adds the one that stops on a signal.
+    """Puts callbacks in the order of their `place`, and adds the one that stops on a signal.
 
-    Counted, checked, validated, the best kept, then any other callback, then saved, then shown: what others add to
-    the logs is shown, and what they keep is saved. A loop of your own gives the list to a
-    `keras.callbacks.CallbackList`.
+    A loop of your own gives the list to a `keras.callbacks.CallbackList`.
 
     Args:
-        callbacks: In any order; those of one kind keep theirs.
+        callbacks: In any order; those of one place keep theirs. One without a place, such as your own, is run before
+            those that save and show; Keras' TensorBoard shows.
 
     Returns:
         The callbacks.
     """
-    places = {
-        Iterations: 0,
-        TerminateOnNonFinite: 1,
-        AdaptationValidation: 2,
-        BestWeights: 3,
-        AtomicCheckpoint: 5,
-        Progress: 6,
-        keras.callbacks.TensorBoard: 7,
-    }
-    ordered = sorted(
-        callbacks, key=lambda callback: next((place for kind, place in places.items() if isinstance(callback, kind)), 4)
-    )
+
+    def place(callback):
+        shows = isinstance(callback, keras.callbacks.TensorBoard)
+        return getattr(callback, "place", Place.SHOW if shows else Place.OTHER)
+
+    ordered = sorted(callbacks, key=place)
     return [*ordered, _StopWhenAsked(ordered)]
 
 

@@ -8,15 +8,13 @@ import pathlib
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 
 from maml_tf.training.files import read_json, write_atomically
-
-if TYPE_CHECKING:
-    from maml_tf.training.iterations import Iterations
+from maml_tf.training.iterations import Iterations, Place
 
 _WALL_TIME = "wall_time.json"
 
@@ -31,6 +29,8 @@ class Progress(keras.callbacks.Callback):
         write: Receives each line, without its line end; by default it goes to stderr.
         clock: Seconds, increasing.
     """
+
+    place = Place.SHOW
 
     def __init__(
         self,

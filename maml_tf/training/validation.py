@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from maml_tf.checks import whole_number
 from maml_tf.evaluation import Evaluator
-
-if TYPE_CHECKING:
-    from maml_tf.training.iterations import Iterations
+from maml_tf.training.iterations import Iterations, Place
 
 
 class AdaptationValidation(keras.callbacks.Callback):
@@ -32,6 +30,8 @@ class AdaptationValidation(keras.callbacks.Callback):
     Raises:
         ValueError: If a number is below 1.
     """
+
+    place = Place.VALIDATE
 
     def __init__(
         self,
@@ -77,6 +77,8 @@ class BestWeights(keras.callbacks.Callback):
     Attributes:
         state: The copy, its value and its iteration, to be checkpointed.
     """
+
+    place = Place.KEEP_BEST
 
     def __init__(self, model: keras.Model, monitor: str, iterations: Iterations, *, mode: str = "min"):
         super().__init__()
