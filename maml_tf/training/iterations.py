@@ -42,6 +42,7 @@ class Iterations(keras.callbacks.Callback):
 
     Example:
     >>> import keras
+    >>> import tensorflow as tf
     >>> from maml_tf.training import Iterations
     >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     >>> model.compile("sgd", loss="mse")
@@ -91,7 +92,8 @@ class Iterations(keras.callbacks.Callback):
             Keras' History.
 
         Raises:
-            ValueError: If a metric of training is NaN or infinite at the end of an epoch.
+            ValueError: If a metric of training is NaN or infinite at the end of an epoch, or `steps_per_execution` does
+                not divide what is left of an epoch.
         """
         if self.done >= self.total:
             return keras.callbacks.History()
@@ -99,6 +101,12 @@ class Iterations(keras.callbacks.Callback):
             raise ValueError(
                 f"Expected the iterations done to be a multiple of those of a batch. "
                 f"Received: {self.done} done, per_batch={self.per_batch}"
+            )
+        left = (self.per_epoch - self.done % self.per_epoch) // self.per_batch
+        if left % model.steps_per_execution:
+            raise ValueError(
+                f"Expected steps_per_execution to divide the {left} batches left of the epoch. "
+                f"Received: steps_per_execution={model.steps_per_execution}"
             )
         if self.done % self.per_epoch and isinstance(data, tf.data.Dataset):
             # Traced, not run: a checkpoint restores metrics into variables that Keras creates in its first step.

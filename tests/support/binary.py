@@ -13,6 +13,8 @@ import runpy
 import signal
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from tests.support.source_tree import PROJECT
@@ -56,6 +58,13 @@ class Running:
 
     def send_signal(self, number: signal.Signals) -> None:
         os.kill(self._process.pid, number)
+
+    def stop_when(self, reached: Callable[[], object], number: signal.Signals = signal.SIGTERM) -> Finished:
+        """Sends a signal as soon as `reached` holds, and waits for the process to end."""
+        while not reached() and self.code is None:
+            time.sleep(0.01)
+        self.send_signal(number)
+        return self.finish()
 
     def finish(self) -> Finished:
         """Waits for the process to end; ends it if it takes too long."""

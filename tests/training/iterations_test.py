@@ -124,6 +124,9 @@ class FitTest(parameterized.TestCase):
         note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(iterations.done))
         iterations.fit(model, data, [note])
         self.assertEqual(seen, [5, 10, 15, 20])
+        iterations.variable.assign(13)
+        with self.assertRaisesRegex(ValueError, "7 batches .*steps_per_execution=5"):
+            iterations.fit(model, data)
 
     @parameterized.parameters((0, 1, 1), (10, 3, 1), (10, 5, 2), (10, 2.5, 1))
     def test_numbers_that_do_not_fit_together(self, total, per_epoch, per_batch):
