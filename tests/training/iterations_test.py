@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
-from maml_tf.meta_learner import MAML
+from maml_tf.learner import MAML
 from maml_tf.stopping import Stopped, stop_on_signals
 from maml_tf.tasks.sinusoid import Sinusoids
 from maml_tf.training.checkpointing import AtomicCheckpoint
