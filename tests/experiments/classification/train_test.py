@@ -23,6 +23,7 @@ from maml_tf.few_shot.learner import build_learner
 from maml_tf.results import file_digest, read_rows
 from maml_tf.tasks import Omniglot
 from maml_tf.training import load_weights
+from maml_tf.training.iterations import Place
 from tests.support.keras_warnings import ignore_array_copy
 from tests.support.source_tree import PROJECT
 
@@ -158,6 +159,8 @@ class ClassificationTest(absltest.TestCase):
         config = self.small(network="dense", iterations=6, meta_learning_rate_decay="cosine", seed=3)
 
         class Killed(keras.callbacks.Callback):
+            place = Place.SHOW
+
             def on_epoch_end(self, epoch, logs=None):
                 raise KeyboardInterrupt
 
