@@ -37,6 +37,8 @@ LIGHT = (
     "maml_tf.experiments.sinusoid.config",
     "maml_tf.methods",
     "maml_tf.registry",
+    "maml_tf.rl.environments",
+    "maml_tf.tasks",
 )
 
 

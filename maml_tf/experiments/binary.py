@@ -104,11 +104,10 @@ def run(
         environment: A function from the flags' values to environment variables that TensorFlow reads when it is
             imported; what the user has set stays.
     """
-    if "register" not in flags.FLAGS:
-        flags.disclaim_key_flags()
-        flags.DEFINE_multi_string(
-            "register", [], "Python file that registers methods, data sets or environments; imported before all flags."
-        )
+    flags.disclaim_key_flags()
+    flags.DEFINE_multi_string(
+        "register", [], "Python file that registers methods, data sets or environments; imported before flags are read."
+    )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
     def main(arguments):
