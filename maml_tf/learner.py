@@ -148,6 +148,14 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         # Before any training, so that what is saved and what it is loaded into hold the same variables.
         self.optimizer.build(self.trainable_variables)
 
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        if kwargs.get("class_weight") is not None:
+            received = kwargs["class_weight"]
+            raise ValueError(
+                f"Expected no class_weight: the loss can weight classes. Received: class_weight={received}"
+            )
+        return super().fit(*args, **kwargs)
+
     @property
     def output_names(self) -> list[str]:
         """The names of the wrapped model's outputs, by which `compile` takes metrics of single ones."""

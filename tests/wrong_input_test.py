@@ -323,6 +323,7 @@ def test_plain_lists_of_labels_are_targets():
             "one tensor.*'a'",
         ),
         (lambda learner, x, y: learner.compile("adam", jit_compile="yes"), "jit_compile='yes'"),
+        (lambda learner, x, y: learner.fit((x, y, x), y, class_weight={0: 1.0}), "class_weight={0: 1.0}"),
         (lambda learner, x, y: maml_tf.Evaluator(learner, divergence="no"), "divergence='no'"),
         (lambda learner, x, y: maml_tf.Evaluator(learner, divergence=np.nan), "divergence=nan"),
         (lambda learner, x, y: accuracy(y, x[:, 0]), "logits"),
