@@ -13,7 +13,15 @@ from maml_tf.algorithms import Algorithm, Learned, MetaParameters, ModelAgnostic
 from maml_tf.checks import flag, whole_number
 from maml_tf.core import episode_checks, selection
 from maml_tf.core.clone import clone
-from maml_tf.core.faults import FaultCheckedModel, NonFiniteLossError, error_of, first_fault, raise_in_graph
+from maml_tf.core.faults import (
+    FaultCheckedModel,
+    NonFiniteLossError,
+    error_of,
+    first_fault,
+    first_of,
+    gradient_fault,
+    raise_in_graph,
+)
 from maml_tf.core.functional import FunctionalModel
 from maml_tf.core.keras_interface import WrapsModel, masks_of, with_masks
 from maml_tf.core.over_tasks import (
@@ -413,7 +421,8 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         return MetaGradient(mean_over_tasks(losses), mean, losses, outcome)
 
     def _first_fault(self, data: Any, result: MetaGradient) -> tf.Tensor:
-        return first_fault(result.auxiliary.faults, result.auxiliary.losses, episode_checks.size_faults(*data))
+        fault = first_fault(result.auxiliary.faults, result.auxiliary.losses, episode_checks.size_faults(*data))
+        return first_of(fault, gradient_fault(self._in_order(result.gradients)))
 
     def _metrics_of_examples(self, query_x: Any, query_y: Any, predictions: Any, masks: Any) -> dict[str, Any]:
         """Hands the tasks' examples to the metrics one after the other, as they would come from the model alone."""

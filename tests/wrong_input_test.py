@@ -346,3 +346,31 @@ def test_metrics_that_return_no_number_are_named(value):
 def test_a_selection_that_returns_no_list_is_refused():
     with pytest.raises(TypeError, match="3"):
         maml_tf.MAML(mlp((3,), (4,), 1), "mse", adapted=lambda model: 3)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=["xla", "vectorized", "mapped"])
+def test_nan_that_a_relu_hides_trains_nothing(way):
+    """A ReLU makes 0 of NaN: the losses are finite, and the gradient of the first kernel is not."""
+    (support_x, support_y, query_x), query_y = make_data()
+    support_x[1, 2] = np.nan
+    learner = make_learner(way)
+    before = learner.get_weights()
+
+    with pytest.raises(maml_tf.core.faults.NonFiniteLossError, match="NaN"):
+        learner.train_on_batch((support_x, support_y, query_x), query_y)
+    for new, old in zip(learner.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(new, old)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=["xla", "vectorized", "mapped"])
+def test_a_task_whose_adapted_weights_are_nan_counts_as_diverged(way):
+    inputs, targets = make_data()
+    inputs[0][1, 2] = np.nan
+    learner = make_learner(way)
+
+    outputs = learner.predict(inputs, verbose=0)
+
+    np.testing.assert_array_equal(np.isnan(outputs).any(axis=(1, 2)), [False, True, False, False])
+    assert np.isnan(learner.evaluate(inputs, targets, verbose=0))
+    losses = maml_tf.evaluate(learner, [(inputs, targets)], 1).values["loss"]
+    np.testing.assert_array_equal(np.isnan(losses[1]), [False, True, False, False])

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 # The kinds of fault, 0 being none.
-NOT_FINITE, LABEL, TARGETS, TASKS, EXAMPLES = range(1, 6)
+NOT_FINITE, LABEL, TARGETS, TASKS, EXAMPLES, GRADIENT = range(1, 7)
 SETS = ("support", "query")
 
 
@@ -96,6 +96,13 @@ def first_fault(sets: tf.Tensor, losses: tf.Tensor | None = None, sizes: Sequenc
     return first_of(*found)
 
 
+def gradient_fault(gradients: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Makes the fault of gradients that are not finite, float64 [6]; a ReLU that makes 0 of NaN keeps losses finite."""
+    finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients])
+    fault = tf.constant([GRADIENT, 0, 0, 0, 0, 0], tf.float64)
+    return tf.where(finite, tf.zeros_like(fault), fault)
+
+
 def on_all_replicas(fault: tf.Tensor) -> tf.Tensor:
     """Returns the first fault of all replicas, the same on each of them."""
     context = tf.distribute.get_replica_context()
@@ -122,6 +129,11 @@ def error_of(fault: np.ndarray, iteration: int | None = None) -> Exception | Non
             f"Expected finite losses. Received: a loss that is NaN or infinite{where} at [task, inner step] "
             f"[{int(task)}, {int(place)}], the last step being the query loss ({int(expected)} here); "
             f"tasks with such a loss: {int(tasks)}. A smaller inner step size or learning rate may help"
+        )
+    if kind == GRADIENT:
+        return NonFiniteLossError(
+            f"Expected finite gradients of the outer loss. Received: NaN or infinity{where}, although the losses are "
+            "finite; the inputs may hold NaN, or a smaller inner step size may help"
         )
     if kind == LABEL:
         return EpisodeError(
@@ -168,6 +180,7 @@ def raise_in_graph(fault: tf.Tensor) -> list[tf.Operation]:
     texts = {
         NOT_FINITE: "Expected finite losses. Received: a loss that is NaN or infinite at this task and inner step, "
         "then the number of the query loss and of tasks with such losses:",
+        GRADIENT: "Expected finite gradients of the outer loss. Received: NaN or infinity, although losses are finite:",
         LABEL: "Expected whole-number labels, one for each of the model's outputs, from 0 on. Received, in this task "
         "and set (0 support, 1 query), this label for so many outputs:",
         TARGETS: "Expected targets of the shape of the model's outputs. Received, in this task and set (0 support, 1 "

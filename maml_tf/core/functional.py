@@ -180,6 +180,17 @@ def _require_as_many_inputs(model: keras.Model, inputs: Any) -> None:
         raise ValueError(f"Expected {len(expected)} inputs of {model.name!r}. Received: {received} arrays")
 
 
+def nan_where_diverged(output: ModelOutput, params: Any) -> ModelOutput:
+    """Makes the outputs NaN where a parameter is: a ReLU makes 0 of NaN, and the outputs look like any others."""
+    finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(value)) for value in tf.nest.flatten(params)])
+
+    def shown(value: tf.Tensor) -> tf.Tensor:
+        return tf.where(finite, value, tf.constant(float("nan"), value.dtype)) if value.dtype.is_floating else value
+
+    outputs = tf.nest.map_structure(shown, output.outputs)
+    return output._replace(outputs=with_masks(outputs, masks_of(output.outputs)))
+
+
 def unique_names(model: keras.Model) -> list[str]:
     """Names a model's trainable variables by their paths, with a number after the layer where another has its name.
 

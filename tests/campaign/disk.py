@@ -22,7 +22,7 @@ SETTINGS = dict(
     iterations_per_call=10, validation_tasks=8, test_tasks=8, grid_points=10, evaluation_shots=(5,),
     evaluation_steps=1, hidden=(4,), meta_batch_size=4, checkpoint_seconds=0.0,
 )  # fmt: skip
-HALF, WHOLE = SinusoidConfig(iterations=20, **SETTINGS), SinusoidConfig(iterations=40, **SETTINGS)
+CONFIG = SinusoidConfig(iterations=20, **SETTINGS)
 
 
 @contextlib.contextmanager
@@ -67,25 +67,22 @@ def run(options: Any) -> Counts:
     counts, draw = Counts("disk"), random.Random(options.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        evaluate.run(HALF, folder / "half", False)
-        shutil.copytree(folder / "half", folder / "whole")
-        evaluate.run(WHOLE, folder / "whole", True)
+        evaluate.run(CONFIG, folder / "whole", False)
         whole = bits(folder / "whole")
-        files = sorted(path.relative_to(folder / "half") for path in (folder / "half").rglob("*") if path.is_file())
+        files = sorted(path.relative_to(folder / "whole") for path in (folder / "whole").rglob("*") if path.is_file())
         files = [path for path in files if path.suffix not in (".png", "") or path.name == "checkpoint"]
         files = [path for path in files if "tfevents" not in path.name]
         for path in files:
             for fault in FAULTS:
                 logdir = folder / "faulty"
-                shutil.copytree(folder / "half", logdir)
+                shutil.copytree(folder / "whole", logdir)
                 fault(logdir / path, draw)
                 resumed(counts, f"{path} {fault.__name__}", logdir, whole)
                 shutil.rmtree(logdir)
         for size in (0, 100, 1000, 3000, 10_000):
             logdir = folder / "full"
-            shutil.copytree(folder / "half", logdir)
             with files_of_at_most(size):
-                result, error = received(lambda: evaluate.run(WHOLE, logdir, True))  # noqa: B023
+                result, error = received(lambda: evaluate.run(CONFIG, logdir, False))  # noqa: B023
             case = f"no room for more than {size} bytes"
             if error is None:
                 counts.add("silent", case, result)
@@ -96,7 +93,7 @@ def run(options: Any) -> Counts:
             shutil.rmtree(logdir)
         for case, logdir in (("a file", folder / "file"), ("of a read-only system", pathlib.Path("/proc/run"))):
             (folder / "file").write_text("")
-            result, error = received(lambda: evaluate.run(HALF, logdir, False))  # noqa: B023
+            result, error = received(lambda: evaluate.run(CONFIG, logdir, False))  # noqa: B023
             if error is None:
                 counts.add("silent", f"logdir {case}", result)
             else:
@@ -105,7 +102,7 @@ def run(options: Any) -> Counts:
 
 
 def resumed(counts: Counts, case: str, logdir: pathlib.Path, whole: dict[str, Any]) -> None:
-    _, error = received(lambda: evaluate.run(WHOLE, logdir, True))
+    _, error = received(lambda: evaluate.run(CONFIG, logdir, True))
     if error is not None:
         counts.error(case, error)
         return
