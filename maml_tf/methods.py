@@ -35,8 +35,10 @@ class Method:
         label: Name in figures.
         settings: From each domain that can train it ("sinusoid", "classification", "meta_rl") to the fields of that
             domain's configuration that it sets.
-        build: From a domain to what is called with the configuration and builds the method there, or its place as
-            "module:name", imported at first use. The domain's own meta-learner where it is absent.
+        build: From a domain to what builds the method there, or its place as "module:name", imported at first use: for
+            "sinusoid" called with the name and the configuration, see `maml_tf.experiments.sinusoid.train`, for
+            "meta_rl" with the configuration, see `maml_tf.rl.methods`. Without it the method is the domain's own
+            meta-learner.
         algorithm: Name of the outer algorithm with which the domain's own meta-learner trains.
         style: How figures draw it; None for one of the styles left over.
 
@@ -76,6 +78,7 @@ def label(name: str) -> str:
     return methods[name].label if name in methods else name
 
 
+_SINUSOID, _META_RL = "maml_tf.experiments.sinusoid.train:", "maml_tf.rl.methods:"
 _FIRST_ORDER = {"first_order": True}
 _CONTEXT = {"adapted": "context", "context": 1}
 
@@ -97,7 +100,7 @@ for _name, _method in {
     "context_vector": Method(
         "context vector",
         {"classification": _CONTEXT, "meta_rl": {}},
-        {"meta_rl": "maml_tf.rl.methods:context_vector"},
+        {"meta_rl": _META_RL + "context_vector"},
         style=LineStyle("vermilion", "-", "d"),
     ),
     "context_vector_first_order": Method(
@@ -108,24 +111,36 @@ for _name, _method in {
     "pretrained": Method(
         "pretrained",
         {"sinusoid": {}, "classification": {}, "meta_rl": {}},
-        {"meta_rl": "maml_tf.rl.methods:pretrained"},
+        {"sinusoid": _SINUSOID + "Pretraining", "meta_rl": _META_RL + "pretrained"},
         style=LineStyle("orange", "-.", "s"),
     ),
     "random": Method(
         "random weights",
         {"sinusoid": {}, "classification": {}, "meta_rl": {}},
-        {"meta_rl": "maml_tf.rl.methods:random"},
+        {"sinusoid": _SINUSOID + "FineTuning", "meta_rl": _META_RL + "random"},
         style=LineStyle("purple", (0, (5, 1, 1, 1, 1, 1)), "P"),
     ),
     "oracle": Method(
         "oracle",
         {"sinusoid": {}, "meta_rl": {}},
-        {"meta_rl": "maml_tf.rl.methods:oracle"},
+        {"sinusoid": _SINUSOID + "Oracle", "meta_rl": _META_RL + "oracle"},
         style=LineStyle("grey", ":", "v"),
     ),
-    "multi_task": Method("multi-task, no reg", {"sinusoid": {}}, style=LineStyle("vermilion", (0, (4, 2)), "^")),
-    "multi_task_l2": Method("multi-task, l2", {"sinusoid": {}}, style=LineStyle("sky", "-.", ">")),
-    "multi_task_mean": Method("multi-task, reg to mean", {"sinusoid": {}}, style=LineStyle("black", ":", "*")),
+    "multi_task": Method(
+        "multi-task, no reg",
+        {"sinusoid": {}},
+        {"sinusoid": _SINUSOID + "MultiTask"},
+        style=LineStyle("vermilion", (0, (4, 2)), "^"),
+    ),
+    "multi_task_l2": Method(
+        "multi-task, l2", {"sinusoid": {}}, {"sinusoid": _SINUSOID + "MultiTaskL2"}, style=LineStyle("sky", "-.", ">")
+    ),
+    "multi_task_mean": Method(
+        "multi-task, reg to mean",
+        {"sinusoid": {}},
+        {"sinusoid": _SINUSOID + "MultiTaskMean"},
+        style=LineStyle("black", ":", "*"),
+    ),
     # Measured beside the two classifiers, never trained.
     "nearest_neighbour": Method("nearest neighbour", style=LineStyle("black", "-", "H")),
     "nearest_neighbour_random": Method("nearest neighbour, random weights", style=LineStyle("grey", "--", "8")),

@@ -20,7 +20,7 @@ class StepSummary:
         sd: Sample standard deviation over the tasks.
         ci95: Half-width of the 95 % confidence interval of the mean, 1.96 sd / sqrt(tasks).
         tasks: Number of tasks.
-        median: Median over the tasks.
+        median: Median over the tasks; a NaN counts as infinite.
         diverged: Number of tasks whose value is not finite or over the divergence threshold.
     """
 
@@ -67,7 +67,7 @@ class Evaluation:
             sd = float(np.std(values, ddof=1)) if tasks > 1 else math.nan
             return StepSummary(
                 metric, step, float(np.mean(values)), sd, 1.96 * sd / math.sqrt(tasks), tasks,
-                float(np.median(values)), diverged,
+                float(np.median(np.where(np.isnan(values), np.inf, values))), diverged,
             )  # fmt: skip
 
     def diverged(self, metric: str) -> int:

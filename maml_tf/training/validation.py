@@ -18,7 +18,8 @@ class AdaptationValidation(keras.callbacks.Callback):
 
     The logs gain `val_<metric>_step_<i>` for each step asked for and `val_<metric>`, the mean over the steps from
     1 to `steps`: a learner that diverges at any of them is not the best. Where the evaluator has a threshold of
-    divergence, `val_<metric>_diverged` says how many tasks crossed it.
+    divergence, a few diverged tasks can own these means: `val_<metric>_median_step_<i>` is the median over the tasks,
+    and `val_<metric>_diverged_share` the share of tasks that crossed the threshold at any step.
 
     Args:
         evaluator: Evaluator of the learner in training.
@@ -58,7 +59,9 @@ class AdaptationValidation(keras.callbacks.Callback):
             for step in self.shown_steps:
                 logs[f"val_{metric}_step_{step}"] = float(values[step].mean())
             if math.isfinite(evaluation.divergence):
-                logs[f"val_{metric}_diverged"] = float(evaluation.diverged(metric))
+                for step in self.shown_steps:
+                    logs[f"val_{metric}_median_step_{step}"] = evaluation.summary(metric, step).median
+                logs[f"val_{metric}_diverged_share"] = evaluation.diverged(metric) / values.shape[1]
 
 
 class BestWeights(keras.callbacks.Callback):

@@ -15,6 +15,7 @@ from absl.testing import absltest
 from maml_tf.configuration import settings
 from maml_tf.experiments.logdir import open_logdir
 from maml_tf.experiments.sinusoid.config import METHODS, SinusoidConfig
+from maml_tf.results import read_rows
 from tests.support import binary
 
 ITERATIONS = 400
@@ -188,6 +189,50 @@ class AllMethodsTest(absltest.TestCase):
     def test_a_killed_and_resumed_run_has_the_same_results(self):
         rows = json.loads((self.broken / "results.json").read_text())["rows"]
         self.assertEqual(rows, [row for row in self.results["rows"] if row["method"] == "maml"])
+
+
+# All that a method of one's own takes: meta-learning without adaptation in training, tested with a smaller step.
+OWN_METHOD = """
+from maml_tf.methods import Method, methods
+
+def build(name, config):
+    import maml_tf
+    from maml_tf.experiments.sinusoid.train import MetaLearning
+
+    class Plain(maml_tf.Algorithm):
+        def loss(self, functions, theta, task, steps, iteration):
+            return super().loss(functions, theta, task, 0, iteration)
+
+    class Toy(MetaLearning):
+        def learner(self, step_size=0.01):
+            return maml_tf.MetaLearner(self.network, "mse", Plain(), step_size)
+
+        def step_sizes(self):
+            return {shots: 0.005 for shots in self.config.evaluation_shots}
+
+    return Toy(name, config)
+
+methods.register("toy", Method("Toy", {"sinusoid": {"hidden": (8,)}}, {"sinusoid": build}))
+"""
+
+
+class OwnMethodTest(absltest.TestCase):
+    def test_a_method_in_a_file_of_the_users_is_trained_tested_and_drawn(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        (folder / "own.py").write_text(OWN_METHOD)
+        finished = binary.run(
+            "sinusoid", f"--register={folder / 'own.py'}", "--method=toy,random", *SETTINGS, f"--logdir={folder}"
+        )
+        self.assertEqual(finished.code, 0, finished.stderr)
+        self.assertRegex(finished.stdout, r"\ntoy +5 +mse_grid +\d")
+        rows = read_rows(folder / "results.json")
+        self.assertEqual({row.extra["step_size"] for row in rows if row.method == "toy"}, {0.005})
+        self.assertTrue(binary.is_png(folder / "figure6_learning_curves.png"))
+        network = keras.models.load_model(folder / "toy" / "network.keras", compile=False)
+        self.assertEqual(network.get_weights()[0].shape, (1, 8))
+        # Trained: it predicts better before adaptation than random weights do.
+        before = {row.method: row.mean for row in rows if (row.metric, row.step) == ("mse_grid", 0)}
+        self.assertLess(before["toy"], before["random"])
 
 
 class CommandLineTest(absltest.TestCase):

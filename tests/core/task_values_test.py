@@ -36,6 +36,7 @@ class EvaluationTest(absltest.TestCase):
         self.assertEqual((first.diverged, first.mean), (2, math.inf))
         self.assertEqual(second.diverged, 1)
         self.assertTrue(math.isnan(second.mean))
+        self.assertEqual(second.median, 2.5)  # Of 1, 2, 3 and a NaN, the largest.
         self.assertEqual((third.diverged, third.mean, third.median), (1, 14.0, 2.5))
         self.assertEqual([s.diverged for s in Evaluation({"mse": values}).summaries()], [1, 1, 0])
         # Tasks, whenever they diverged, and not steps.

@@ -55,10 +55,13 @@ class AdaptationValidationTest(parameterized.TestCase):
         values = np.concatenate([VALUES, VALUES], axis=1)
         values[2, 0] = np.inf
         values[2:, 1] = 1e4
+        values[1, 2] = np.nan
         logs = {}
         AdaptationValidation(lambda episodes, steps: Evaluation({"mse": values}, 500.0), [], 3).on_epoch_end(0, logs)
-        self.assertEqual(logs["val_mse"], float("inf"))
-        self.assertEqual(logs["val_mse_diverged"], 2)
+        self.assertFalse(np.isfinite(logs["val_mse"]))
+        self.assertEqual(logs["val_mse_diverged_share"], 3 / values.shape[1])
+        self.assertEqual(logs["val_mse_median_step_1"], np.median(np.where(np.isnan(values[1]), np.inf, values[1])))
+        self.assertTrue(np.isfinite(logs["val_mse_median_step_1"]))
 
     def test_numbers_below_one_are_an_error(self):
         with self.assertRaisesRegex(ValueError, "steps=0"):

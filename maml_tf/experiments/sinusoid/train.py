@@ -1,10 +1,9 @@
-"""The methods of the sinusoid experiment: how each comes by its initial weights."""
+"""The methods of the sinusoid experiment: how each comes by its initial weights, and how it is tested."""
 
 from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -12,11 +11,12 @@ import tensorflow as tf
 from absl import logging
 
 from maml_tf.algorithms import of_method
-from maml_tf.baselines import AnchoredRegression, ParameterAveraging
+from maml_tf.baselines import AnchoredRegression, ParameterAveraging, tune_step_size
 from maml_tf.evaluation import Evaluator
 from maml_tf.experiments.sinusoid import config as streams
 from maml_tf.experiments.sinusoid.config import DIVERGENCE, SinusoidConfig
 from maml_tf.learner import MetaLearner
+from maml_tf.methods import methods
 from maml_tf.models import mlp
 from maml_tf.tasks.sinusoid import Sinusoids, pooled, with_task_input
 from maml_tf.training import (
@@ -29,197 +29,247 @@ from maml_tf.training import (
     WallTime,
 )
 
-# Trained otherwise than by a learner, or not at all.
-BASELINES = ("pretrained", "oracle", "random", "multi_task", "multi_task_l2", "multi_task_mean")
-_SINUSOIDS = Sinusoids()
+SINUSOIDS = Sinusoids()
 # The smallest number of shots is where adaptation is hardest and first diverges.
 _VALIDATION_SHOTS = 5
+# The means of validation are left to TensorBoard: a few of thousands of tasks that diverge make them infinite.
+_SHOWN = ("loss", *(f"val_loss_median_step_{step}" for step in (1, 5, 10)), "val_loss_diverged_share", "network_error")
 
 
-def train(method: str, config: SinusoidConfig, directory: pathlib.Path, resume: bool) -> keras.Model:
-    """Trains a method's network.
+def build_method(name: str, config: SinusoidConfig) -> MetaLearning:
+    """Builds a registered method, not yet trained.
 
     Args:
-        method: One of `METHODS`.
+        name: One of `maml_tf.methods.names("sinusoid")`.
         config: The experiment's configuration.
-        directory: For checkpoints, the wall time and TensorBoard's events.
-        resume: Whether to go on from the checkpoints in the directory.
-
-    Returns:
-        The network: 1 input, or for the oracle 3 (x, amplitude, phase).
-
-    Raises:
-        ValueError: If the directory holds checkpoints and `resume` is False, or those of another configuration.
     """
-    keras.utils.set_random_seed(config.seed)
-    network = build_network(config, inputs=3 if method == "oracle" else 1)
-    if method not in BASELINES:
-        learner = build_learner(method, config, network, config.inner_learning_rate)
-        learner.compile(keras.optimizers.Adam(config.meta_learning_rate))
-        _fit(learner, _episodes(config), _validation(learner, config), method, config, directory, resume)
-    elif method in ("pretrained", "oracle"):
-        network.compile(keras.optimizers.Adam(config.meta_learning_rate), loss="mse")
-        _fit(
-            network,
-            _pooled_points(config, oracle=method == "oracle"),
-            None,
-            method,
-            config,
-            directory,
-            resume,
-        )
-    elif method != "random":
-        _average_networks(network, method, config, directory, resume)
-    return network
-
-
-def build_learner(method: str, config: SinusoidConfig, network: keras.Model, step_size: float) -> MetaLearner:
-    """Builds the learner that trains a method's network, or measures it; a baseline is measured as MAML is."""
-    first_order = config.first_order or method in ("maml_first_order", *BASELINES)
-    return MetaLearner(network, "mse", of_method(method, first_order), step_size, config.inner_steps, name="maml")
+    build = methods[name].builder("sinusoid") or MetaLearning
+    return build(name, config)
 
 
 def build_network(config: SinusoidConfig, inputs: int = 1) -> keras.Model:
-    """Builds the paper's network: two hidden layers of 40 ReLU units.
-
-    Args:
-        config: The experiment's configuration.
-        inputs: Number of inputs.
-
-    Returns:
-        A built model [points, inputs] -> [points, 1].
-    """
+    """Builds the paper's network, [points, inputs] -> [points, 1]: two hidden layers of 40 ReLU units."""
     return mlp((inputs,), hidden=config.hidden, outputs=1, kernel_initializer=config.initializer, name="network")
 
 
+def build_learner(name: str, config: SinusoidConfig, network: keras.Model, step_size: float) -> MetaLearner:
+    """Builds the learner that trains a method's network, or tests it; a baseline is tested as MAML is."""
+    first_order = config.first_order or methods[name].builder("sinusoid") is not None
+    return MetaLearner(network, "mse", of_method(name, first_order), step_size, config.inner_steps, name="maml")
+
+
 def validation_episodes(config: SinusoidConfig, shots: int) -> list[Any]:
-    """Draws the validation tasks.
-
-    Args:
-        config: The experiment's configuration.
-        shots: Support points of a task; it has as many query points.
-
-    Returns:
-        One meta-batch of all validation tasks.
-    """
-    drawn = _SINUSOIDS.draw(
+    """Draws one meta-batch of all validation tasks, with as many query points as support points."""
+    drawn = SINUSOIDS.draw(
         config.stream(streams.VALIDATION), 0, tasks=config.validation_tasks, shots=shots, queries=shots
     )
     return [drawn.episode.keras_data()]
 
 
-def _episodes(config: SinusoidConfig) -> Callable[[tf.Tensor], Any]:
-    def draw(index):
-        return _SINUSOIDS.draw(
+class MetaLearning:
+    """A method that meta-learns its network, by the algorithm and with the settings of its entry in the registry.
+
+    Other methods are subclasses that replace what differs.
+
+    Args:
+        name: Name of the method.
+        config: The experiment's configuration.
+
+    Attributes:
+        network: The network, with initial weights of the configuration's seed; `train` changes it in place.
+        config: The configuration with the method's settings.
+        adapts: Whether the method adapts to a task; one that does not is tested without gradient steps.
+    """
+
+    inputs = 1
+    adapts = True
+
+    def __init__(self, name: str, config: SinusoidConfig):
+        self.name = name
+        self.config = dataclasses.replace(config, **methods[name].settings["sinusoid"])
+        self._identity = config.identity(method=name)
+        keras.utils.set_random_seed(config.seed)
+        self.network = build_network(self.config, self.inputs)
+
+    def learner(self, step_size: float | None = None) -> MetaLearner:
+        """Builds the learner that is trained, or with a step size the one that is tested."""
+        config = self.config
+        step_size = config.inner_learning_rate if step_size is None else step_size
+        return build_learner(self.name, config, self.network, step_size)
+
+    def train(self, directory: pathlib.Path, resume: bool) -> None:
+        """Trains the network.
+
+        Args:
+            directory: For checkpoints, the wall time and TensorBoard's events.
+            resume: Whether to continue from the checkpoints in the directory.
+
+        Raises:
+            ValueError: If the directory holds checkpoints of another configuration.
+        """
+        learner = self.learner()
+        learner.compile(keras.optimizers.Adam(self.config.meta_learning_rate))
+        self._fit(learner, directory, resume, validate=True)
+
+    def step_sizes(self) -> dict[int, float]:
+        """Returns the step size of the test for each number of shots."""
+        return dict.fromkeys(self.config.evaluation_shots, self.config.inner_learning_rate)
+
+    def test_episode(self, drawn: Any) -> Any:
+        """Returns the episode of drawn tasks as the network takes it."""
+        return drawn.episode
+
+    def draw(self, index: tf.Tensor) -> Any:
+        """Draws the data of a training iteration, a function of its index."""
+        config = self.config
+        return SINUSOIDS.draw(
             config.stream(streams.TRAINING), index,
             tasks=config.meta_batch_size, shots=config.shots, queries=config.shots,
         ).episode.keras_data()  # fmt: skip
 
-    return draw
+    def _fit(self, model: keras.Model, directory: pathlib.Path, resume: bool, *, validate: bool = False) -> None:
+        training = InGraphTraining(model, self.draw, self.config.iterations_per_call)
+        iterations, best = training.iterations(self.config.iterations), None
+        callbacks, saved = [], {"model": model, "optimizer": model.optimizer}
+        if validate:
+            best = BestWeights(model, "val_loss", iterations)
+            evaluator = Evaluator(model, divergence=DIVERGENCE)
+            episodes = validation_episodes(self.config, _VALIDATION_SHOTS)
+            steps = self.config.evaluation_steps
+            callbacks = [AdaptationValidation(evaluator, episodes, steps, shown_steps=(1, 5, 10)), best]
+            saved["best"] = best.state
+        training.fit_iterations(iterations, [*callbacks, *self._callbacks(iterations, directory, resume, saved)])
+        if best:
+            best.apply()
+            logging.info("%s: best weights on validation tasks after %d iterations", self.name, best.iteration)
+
+    def _callbacks(
+        self, iterations: Iterations, directory: pathlib.Path, resume: bool, saved: dict[str, Any]
+    ) -> list[keras.callbacks.Callback]:
+        """Makes the callbacks of every training; restores the checkpoint if the training continues."""
+        checkpoint = AtomicCheckpoint(
+            directory / "checkpoints", iterations, self._identity,
+            every_seconds=self.config.checkpoint_seconds, **saved,
+        )  # fmt: skip
+        if resume:
+            checkpoint.restore()
+        return [
+            checkpoint,
+            Progress(iterations, metrics=_SHOWN),
+            WallTime(directory, iterations, resume=resume),
+            keras.callbacks.TensorBoard(str(directory), write_graph=False),
+        ]
 
 
-def _pooled_points(config: SinusoidConfig, oracle: bool) -> Callable[[tf.Tensor], Any]:
-    def draw(index):
-        drawn = _SINUSOIDS.draw(
-            config.stream(streams.TRAINING),
-            index,
-            tasks=config.meta_batch_size,
-            shots=config.shots,
-            queries=0,
+class FineTuning(MetaLearning):
+    """A network that is not trained, fine-tuned with step sizes chosen on validation tasks: "random"."""
+
+    def train(self, directory: pathlib.Path, resume: bool) -> None:
+        pass
+
+    def step_sizes(self) -> dict[int, float]:
+        shots = self.config.evaluation_shots
+        episodes = [validation_episodes(self.config, of_shots) for of_shots in shots]
+        tuned = tune_step_size(self.network, "mse", episodes, self.config.evaluation_steps)
+        return {of_shots: size for of_shots, (size, _) in zip(shots, tuned, strict=True)}
+
+
+class Pretraining(FineTuning):
+    """A network trained on the points of all tasks together (Section 5.1)."""
+
+    def train(self, directory: pathlib.Path, resume: bool) -> None:
+        self.network.compile(keras.optimizers.Adam(self.config.meta_learning_rate), loss="mse")
+        self._fit(self.network, directory, resume)
+
+    def draw(self, index: tf.Tensor) -> Any:
+        config = self.config
+        drawn = SINUSOIDS.draw(
+            config.stream(streams.TRAINING), index, tasks=config.meta_batch_size, shots=config.shots, queries=0
         )
-        return pooled(with_task_input(drawn) if oracle else drawn.episode)
-
-    return draw
+        return pooled(self.test_episode(drawn))
 
 
-def _validation(learner: MetaLearner, config: SinusoidConfig) -> AdaptationValidation:
-    return AdaptationValidation(
-        Evaluator(learner, divergence=DIVERGENCE),
-        validation_episodes(config, _VALIDATION_SHOTS),
-        config.evaluation_steps,
-        shown_steps=(1, 5, 10),
-    )
+class Oracle(Pretraining):
+    """A network that is told amplitude and phase and has nothing to adapt to; its inputs are (x, amplitude, phase)."""
+
+    inputs = 3
+    adapts = False
+
+    def step_sizes(self) -> dict[int, float]:
+        return dict.fromkeys(self.config.evaluation_shots, 0.0)
+
+    def test_episode(self, drawn: Any) -> Any:
+        return with_task_input(drawn)
 
 
-def _fit(model, draw, validation, method, config, directory, resume) -> None:
-    training = InGraphTraining(model, draw, config.iterations_per_call)
-    iterations = training.iterations(config.iterations)
-    saved = {"model": model, "optimizer": model.optimizer}
-    validating = []
-    if validation:
-        best = BestWeights(model, "val_loss", iterations)
-        validating, saved["best"] = [validation, best], best.state
-    callbacks = _callbacks(iterations, method, config, directory, resume, saved)
-    training.fit_iterations(iterations, [*validating, *callbacks])
-    if validation:
-        best.apply()
-        logging.info("%s: best weights on validation tasks after %d iterations", method, best.iteration)
+class MultiTask(FineTuning):
+    """The mean of networks trained on a task each, without a penalty (Appendix C.1)."""
 
+    move_anchor = False
 
-def _callbacks(
-    iterations: Iterations, method: str, config: SinusoidConfig, directory: pathlib.Path, resume: bool, saved: Any
-) -> list[keras.callbacks.Callback]:
-    """Makes the callbacks of every training, the checkpoint restored where the training goes on."""
-    checkpoint = AtomicCheckpoint(
-        directory / "checkpoints",
-        iterations,
-        config.identity(method=method),
-        every_seconds=config.checkpoint_seconds,
-        **saved,
-    )
-    if resume:
-        checkpoint.restore()
-    return [
-        checkpoint,
-        Progress(iterations),
-        WallTime(directory, iterations, resume=resume),
-        keras.callbacks.TensorBoard(str(directory), write_graph=False),
-    ]
+    @property
+    def strength(self) -> float:
+        """Weight of the penalty."""
+        return 0.0
 
+    def train(self, directory: pathlib.Path, resume: bool) -> None:
+        config = self.config
+        anchored = AnchoredRegression(self.network, self.strength)
+        rate = keras.optimizers.schedules.CosineDecay(config.multi_task_learning_rate, config.multi_task_iterations)
+        anchored.compile(keras.optimizers.Adam(rate), loss="mse", jit_compile=True)
+        anchored.optimizer.build(anchored.trainable_variables)
+        averaging = ParameterAveraging(
+            anchored, self.fresh_weights, move_anchor=self.move_anchor, error=self.network_error
+        )
+        training = InGraphTraining(anchored, self.draw, config.multi_task_iterations)
+        iterations = training.iterations(config.multi_task_networks * config.multi_task_iterations)
+        averaging.start()
+        saved = {"model": self.network, "optimizer": anchored.optimizer, "averaging": averaging.state}
+        callbacks = [averaging, *self._callbacks(iterations, directory, resume, saved)]
+        errors = training.fit_iterations(iterations, callbacks).history.get("network_error")
+        if errors:
+            mean = sum(errors) / len(errors)
+            logging.info("%s: mean error of the networks on their own tasks %.4f", self.name, mean)
+        averaging.apply()
 
-def _average_networks(network, method, config, directory, resume) -> None:
-    strength = {"multi_task_l2": config.multi_task_l2, "multi_task_mean": config.multi_task_mean}.get(method, 0.0)
-    anchored = AnchoredRegression(network, strength)
-    rate = keras.optimizers.schedules.CosineDecay(config.multi_task_learning_rate, config.multi_task_iterations)
-    anchored.compile(keras.optimizers.Adam(rate), loss="mse", jit_compile=True)
-    anchored.optimizer.build(anchored.trainable_variables)
-    averaging = ParameterAveraging(
-        anchored,
-        lambda number: _fresh_weights(config, number),
-        move_anchor=method == "multi_task_mean",
-        error=lambda number: _error(network, config, number),
-    )
-    per_network = config.multi_task_iterations
+    def fresh_weights(self, number: int) -> list[tf.Tensor]:
+        """Draws a network's initial weights as a function of its number alone, so that a resume draws the same."""
+        config = self.config
+        keras.utils.set_random_seed((config.stream(streams.NETWORKS) * 100_000 + number) % 2**32)
+        network = build_network(dataclasses.replace(config, initializer=config.multi_task_initializer))
+        return [tf.convert_to_tensor(variable) for variable in network.trainable_variables]
 
-    def draw(index):
-        number = index // per_network
-        task = _SINUSOIDS.draw(config.stream(streams.NETWORKS), number, tasks=1, shots=1, queries=0)
-        points = _SINUSOIDS.draw(
+    def draw(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        config = self.config
+        number = index // config.multi_task_iterations
+        task = SINUSOIDS.draw(config.stream(streams.NETWORKS), number, tasks=1, shots=1, queries=0)
+        points = SINUSOIDS.draw(
             config.stream(streams.TRAINING), index, tasks=1, shots=config.multi_task_points, queries=0
         ).episode.support_x[0]
         return points, task.amplitude * tf.sin(points - task.phase)
 
-    training = InGraphTraining(anchored, draw, per_network)
-    iterations = training.iterations(config.multi_task_networks * per_network)
-    averaging.start()
-    saved = {"model": network, "optimizer": anchored.optimizer, "averaging": averaging.state}
-    callbacks = _callbacks(iterations, method, config, directory, resume, saved)
-    errors = training.fit_iterations(iterations, [averaging, *callbacks]).history.get("network_error")
-    if errors:
-        logging.info("%s: mean error of the networks on their own tasks %.4f", method, sum(errors) / len(errors))
-    averaging.apply()
+    def network_error(self, number: int) -> float:
+        """Measures a network on a dense grid of its own task."""
+        config = self.config
+        episode = SINUSOIDS.draw(
+            config.stream(streams.NETWORKS), number, tasks=1, shots=1, queries=config.grid_points, query_grid=True
+        ).episode
+        return float(tf.reduce_mean((self.network(episode.query_x[0]) - episode.query_y[0]) ** 2))
 
 
-def _fresh_weights(config: SinusoidConfig, number: int) -> list[tf.Tensor]:
-    """Draws a network's initial weights as a function of its number alone, so that a resume draws the same."""
-    keras.utils.set_random_seed((config.stream(streams.NETWORKS) * 100_000 + number) % 2**32)
-    network = build_network(dataclasses.replace(config, initializer=config.multi_task_initializer))
-    return [tf.convert_to_tensor(variable) for variable in network.trainable_variables]
+class MultiTaskL2(MultiTask):
+    """The mean of networks with an l2 penalty."""
+
+    @property
+    def strength(self) -> float:
+        return self.config.multi_task_l2
 
 
-def _error(network: keras.Model, config: SinusoidConfig, number: int) -> float:
-    """Measures a network of the multi-task baselines on a dense grid of its own task."""
-    episode = _SINUSOIDS.draw(
-        config.stream(streams.NETWORKS), number, tasks=1, shots=1, queries=config.grid_points, query_grid=True
-    ).episode
-    return float(tf.reduce_mean((network(episode.query_x[0]) - episode.query_y[0]) ** 2))
+class MultiTaskMean(MultiTask):
+    """The mean of networks with a penalty on the distance to the mean so far."""
+
+    move_anchor = True
+
+    @property
+    def strength(self) -> float:
+        return self.config.multi_task_mean

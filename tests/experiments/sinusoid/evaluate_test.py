@@ -14,7 +14,7 @@ from maml_tf import results
 from maml_tf.evaluation import evaluate
 from maml_tf.experiments.sinusoid import config as sinusoid_config
 from maml_tf.experiments.sinusoid import evaluate as sinusoid
-from maml_tf.experiments.sinusoid import train as sinusoid_methods
+from maml_tf.experiments.sinusoid import train as sinusoid_train
 from maml_tf.experiments.sinusoid.config import SinusoidConfig
 from maml_tf.learner import MAML
 from maml_tf.results import Row
@@ -117,12 +117,8 @@ class RunTest(absltest.TestCase):
     def test_a_run_that_is_killed_keeps_the_results_of_the_methods_it_finished(self):
         logdir = self.create_tempdir().full_path
 
-        def killed(method, *arguments):
-            if method == "oracle":
-                raise KeyboardInterrupt
-            return sinusoid_methods.train(method, *arguments)
-
-        with mock.patch.object(sinusoid, "train", killed), self.assertRaises(KeyboardInterrupt):
+        interrupted = mock.patch.object(sinusoid_train.Oracle, "train", side_effect=KeyboardInterrupt)
+        with interrupted, self.assertRaises(KeyboardInterrupt):
             sinusoid.run(CONFIG, logdir)
         self.assertEqual(results.read_rows(pathlib.Path(logdir, "results.json")), self.values(method="random"))
 
@@ -143,7 +139,7 @@ class TableTest(absltest.TestCase):
 class StepSizesTest(absltest.TestCase):
     def test_maml_keeps_the_step_size_it_was_trained_with(self):
         for method in ("maml", "maml_first_order"):
-            self.assertEqual(sinusoid._step_sizes(method, CONFIG, None), {5: 0.01, 3: 0.01})
+            self.assertEqual(sinusoid_train.build_method(method, CONFIG).step_sizes(), {5: 0.01, 3: 0.01})
 
 
 if __name__ == "__main__":

@@ -12,9 +12,12 @@ from absl.testing import absltest, parameterized
 from maml_tf.core.task_values import Evaluation
 from maml_tf.evaluation import evaluate
 from maml_tf.experiments.sinusoid import config as sinusoid_config
-from maml_tf.experiments.sinusoid import train as sinusoid_methods
+from maml_tf.experiments.sinusoid import train as sinusoid_train
 from maml_tf.experiments.sinusoid.config import SinusoidConfig
+from maml_tf.experiments.sinusoid.train import build_method
 from maml_tf.learner import MAML
+from maml_tf.methods import Method
+from maml_tf.registry import Registry
 from maml_tf.tasks.sinusoid import Sinusoids
 from tests.support.keras_warnings import ignore_array_copy
 
@@ -36,6 +39,12 @@ def replaced(**fields):
     return dataclasses.replace(SMALL, **fields)
 
 
+def trained(name, config, folder, resume=False):
+    method = build_method(name, config)
+    method.train(folder, resume)
+    return method.network
+
+
 class TrainTest(parameterized.TestCase):
     def setUp(self):
         super().setUp()
@@ -43,7 +52,7 @@ class TrainTest(parameterized.TestCase):
 
     def train(self, method, config=SMALL, folder=None, resume=False):
         folder = folder or pathlib.Path(self.create_tempdir().full_path)
-        return sinusoid_methods.train(method, config, folder, resume)
+        return trained(method, config, folder, resume)
 
     def assert_same_weights(self, first, second):
         for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
@@ -55,7 +64,7 @@ class TrainTest(parameterized.TestCase):
     def test_random_is_the_start_of_the_others(self):
         random = self.train("random")
         keras.utils.set_random_seed(SMALL.seed)
-        self.assert_same_weights(random, sinusoid_methods.build_network(SMALL))
+        self.assert_same_weights(random, sinusoid_train.build_network(SMALL))
         self.assertEqual(random.input_shape, (None, 1))
         other = self.train("random", replaced(seed=2))
         self.assertFalse(np.array_equal(random.get_weights()[0], other.get_weights()[0]))
@@ -68,7 +77,7 @@ class TrainTest(parameterized.TestCase):
     def test_maml_ends_with_its_best_weights_on_validation_tasks(self):
         errors = iter([1.0, 3.0])
         folder = pathlib.Path(self.create_tempdir().full_path)
-        with mock.patch.object(sinusoid_methods, "Evaluator") as evaluator:
+        with mock.patch.object(sinusoid_train, "Evaluator") as evaluator:
             evaluator.return_value.side_effect = lambda episodes, steps: Evaluation(
                 {"loss": np.full((steps + 1, 4), next(errors))}
             )
@@ -94,21 +103,32 @@ class TrainTest(parameterized.TestCase):
     def test_the_networks_are_trained_as_the_configuration_says(self):
         config = replaced(inner_learning_rate=0.03, inner_steps=2, meta_learning_rate=0.02, hidden=(7, 6))
         for method in ("maml", "pretrained"):
-            with mock.patch.object(sinusoid_methods, "_fit") as fit:
-                network = self.train(method, config)
-            model = fit.call_args.args[0]
+            built = build_method(method, config)
+            with mock.patch.object(sinusoid_train, "InGraphTraining", side_effect=InterruptedError) as training:
+                with self.assertRaises(InterruptedError):
+                    built.train(pathlib.Path(self.create_tempdir().full_path), False)
+            model = training.call_args.args[0]
             self.assertAlmostEqual(float(model.optimizer.learning_rate), 0.02)
             if method == "maml":
                 self.assertEqual((model.update_rule.learning_rates, model.inner_steps), ((0.03,), 2))
-            self.assertEqual([weight.shape[-1] for weight in network.get_weights()], [7, 7, 6, 6, 1, 1])
+            self.assertEqual([weight.shape[-1] for weight in built.network.get_weights()], [7, 7, 6, 6, 1, 1])
 
     def test_a_multi_task_training_goes_on_as_if_never_stopped(self):
         config = replaced(multi_task_mean=0.5, checkpoint_seconds=0.0)
         whole, folder = self.train("multi_task_mean", config), pathlib.Path(self.create_tempdir().full_path)
-        with mock.patch.object(sinusoid_methods, "_error", side_effect=[0.1, InterruptedError]):
+        with mock.patch.object(sinusoid_train.MultiTask, "network_error", side_effect=[0.1, InterruptedError]):
             with self.assertRaises(InterruptedError):
                 self.train("multi_task_mean", config, folder)
         self.assert_same_weights(self.train("multi_task_mean", config, folder, resume=True), whole)
+
+    def test_a_registered_methods_settings_and_algorithm_are_those_of_its_training(self):
+        registry = Registry("method")
+        registry.register("toy", Method("Toy", {"sinusoid": {"inner_steps": 3}}, algorithm="maml_first_order"))
+        with mock.patch.object(sinusoid_train, "methods", registry):
+            method = build_method("toy", SMALL)
+            learner = method.learner()
+        self.assertEqual((learner.inner_steps, learner.first_order), (3, True))
+        self.assertEqual(method.config, replaced(inner_steps=3))
 
     def test_checkpoints_are_refused_without_resume_and_under_another_configuration(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
@@ -123,7 +143,7 @@ class TrainTest(parameterized.TestCase):
 
 class DataTest(absltest.TestCase):
     def test_an_iterations_tasks_are_a_function_of_its_index(self):
-        draw = sinusoid_methods._episodes(SMALL)
+        draw = build_method("maml", SMALL).draw
         (support_x, *_), query_y = draw(tf.constant(7, tf.int64))
         self.assertEqual(support_x.shape, (3, 5, 1))
         self.assertEqual(query_y.shape, (3, 5, 1))
@@ -134,19 +154,16 @@ class DataTest(absltest.TestCase):
 
     def test_pretraining_and_maml_see_the_same_tasks_and_the_oracle_their_parameters(self):
         index = tf.constant(3, tf.int64)
-        x, y = sinusoid_methods._pooled_points(SMALL, oracle=False)(index)
-        told_x, told_y = sinusoid_methods._pooled_points(SMALL, oracle=True)(index)
-        (support_x, support_y, _), _ = sinusoid_methods._episodes(SMALL)(index)
+        x, y = build_method("pretrained", SMALL).draw(index)
+        told_x, told_y = build_method("oracle", SMALL).draw(index)
+        (support_x, support_y, _), _ = build_method("maml", SMALL).draw(index)
         np.testing.assert_array_equal(x, np.reshape(support_x, (-1, 1)))
         np.testing.assert_array_equal(y, np.reshape(support_y, (-1, 1)))
         np.testing.assert_array_equal(told_x[:, :1], x)
         np.testing.assert_allclose(told_y[:, 0], told_x[:, 1] * np.sin(told_x[:, 0] - told_x[:, 2]), atol=1e-5)
 
     def test_a_network_of_the_multi_task_baselines_has_one_task_at_all_its_points(self):
-        with mock.patch.object(sinusoid_methods, "InGraphTraining", side_effect=InterruptedError) as training:
-            with self.assertRaises(InterruptedError):
-                sinusoid_methods.train("multi_task", SMALL, pathlib.Path(self.create_tempdir().full_path), False)
-        _, draw, _ = training.call_args.args
+        draw = build_method("multi_task", SMALL).draw
         seen = []
         for index in (0, 9, 10):
             x, y = (np.ravel(points) for points in draw(tf.constant(index, tf.int64)))
@@ -158,20 +175,20 @@ class DataTest(absltest.TestCase):
         self.assertEqual(np.unique(seen).shape, (18,))
 
     def test_validation_tasks_are_none_of_the_training(self):
-        ((validation_x, *_), _), *more = sinusoid_methods.validation_episodes(SMALL, 5)
+        ((validation_x, *_), _), *more = sinusoid_train.validation_episodes(SMALL, 5)
         self.assertEmpty(more)
         self.assertEqual(validation_x.shape, (4, 5, 1))
-        training_x = [sinusoid_methods._episodes(SMALL)(tf.constant(i, tf.int64))[0][0] for i in range(20)]
+        training_x = [build_method("maml", SMALL).draw(tf.constant(i, tf.int64))[0][0] for i in range(20)]
         self.assertEmpty(np.intersect1d(np.ravel(validation_x), np.ravel(training_x)))
 
     def test_fresh_weights_are_a_function_of_the_networks_number(self):
-        first, second, again = (sinusoid_methods._fresh_weights(SMALL, number) for number in (0, 1, 0))
+        first, second, again = (build_method("multi_task", SMALL).fresh_weights(number) for number in (0, 1, 0))
         np.testing.assert_array_equal(first[0], again[0])
         self.assertFalse(np.array_equal(first[0], second[0]))
 
     def test_any_seed_has_fresh_weights(self):
         # Their seeds would pass what 32 bits hold.
-        first, second = (sinusoid_methods._fresh_weights(replaced(seed=12_345), number) for number in (0, 1))
+        first, second = (build_method("multi_task", replaced(seed=12_345)).fresh_weights(number) for number in (0, 1))
         self.assertFalse(np.array_equal(first[0], second[0]))
 
 
@@ -218,7 +235,7 @@ class LearningTest(absltest.TestCase):
         drawn = Sinusoids().draw(config.stream(sinusoid_config.TEST), 0, tasks=600, shots=5, queries=5)
         errors = {}
         for method in ("maml", "maml_first_order", "pretrained"):
-            network = sinusoid_methods.train(method, config, pathlib.Path(self.create_tempdir(method).full_path), False)
+            network = trained(method, config, pathlib.Path(self.create_tempdir(method).full_path))
             # For pretraining the better of two step sizes around its best.
             step_sizes = (0.005, 0.01) if method == "pretrained" else (config.inner_learning_rate,)
             errors[method] = min(
