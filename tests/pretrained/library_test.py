@@ -53,7 +53,7 @@ class PretrainedTest(absltest.TestCase):
             np.testing.assert_allclose(value, expected, rtol=1e-6)
         self.assertEqual(learner.inner_steps, 2)
         images = np.random.default_rng(1).random((5, 28, 28, 1), np.float32)
-        adapted = learner.adapt(images, np.arange(5))
+        adapted = learner.adapt(images, [0, 1, 2, 3, 4])
         self.assertFalse(np.array_equal(adapted.get_weights()[-1], learner.model.get_weights()[-1]))
 
     def test_with_the_support_sets_statistics_a_prediction_does_not_depend_on_the_other_examples(self):
