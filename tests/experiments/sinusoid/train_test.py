@@ -124,7 +124,8 @@ class TrainTest(parameterized.TestCase):
     def test_a_registered_methods_settings_and_algorithm_are_those_of_its_training(self):
         registry = Registry("method")
         registry.register("toy", Method("Toy", {"sinusoid": {"inner_steps": 3}}, algorithm="maml_first_order"))
-        with mock.patch.object(sinusoid_train, "methods", registry):
+        of_algorithms = mock.patch("maml_tf.algorithms.registry.methods", registry)
+        with mock.patch.object(sinusoid_train, "methods", registry), of_algorithms:
             method = build_method("toy", SMALL)
             learner = method.learner()
         self.assertEqual((learner.inner_steps, learner.first_order), (3, True))
