@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import signal
 import tempfile
 
 import numpy as np
@@ -38,7 +39,7 @@ def tensors(folder):
 
 
 class TrainingTest(absltest.TestCase):
-    """One run of 4 iterations; another of 2 that is resumed for 4; the evaluation of the first."""
+    """One run of 4 iterations; another that is stopped by a signal and resumed; the evaluation of the first."""
 
     @classmethod
     def setUpClass(cls):
@@ -49,9 +50,11 @@ class TrainingTest(absltest.TestCase):
         settings = (*SETTINGS, f"--cache_dir={folder.name}/cache")
         cls.settings = settings
         without_intervals = [flag for flag in settings if "iterations_per_epoch" not in flag and "every" not in flag]
+        process = binary.Running("omniglot", *settings, f"--logdir={cls.parts}", "--iterations=4")
+        cls.addClassCleanup(process.kill)
+        cls.stopped = process.stop_when((cls.parts / "train").exists)
         finished = [
             binary.run("omniglot", *settings, f"--logdir={cls.whole}", "--iterations=4"),
-            binary.run("omniglot", *settings, f"--logdir={cls.parts}", "--iterations=2"),
             # Intervals that are not given are those of the training, not those that 4 iterations would have.
             binary.run("omniglot", *without_intervals, f"--logdir={cls.parts}", "--iterations=4", "--resume"),
             binary.run("omniglot", "--mode=evaluate", f"--logdir={cls.whole}"),
@@ -59,7 +62,7 @@ class TrainingTest(absltest.TestCase):
         for one in finished:
             if one.code:
                 raise RuntimeError(one.stderr)
-        cls.trained, cls.evaluated = finished[0], finished[3]
+        cls.trained, _, cls.evaluated = finished
         cls.files_of_a_training = {path.name for path in cls.parts.iterdir()}
         cls.results = json.loads((cls.whole / "results.json").read_text())
 
@@ -112,6 +115,10 @@ class TrainingTest(absltest.TestCase):
             finished = binary.run(name, "--mode=evaluate", f"--logdir={self.whole}", *flags)
             self.assertEqual(finished.code, 1)
             self.assertRegex(finished.errors[0], message)
+
+    def test_a_signal_ends_a_training_with_what_to_do_next(self):
+        self.assertEqual(self.stopped.code, 128 + signal.SIGTERM, self.stopped.stderr)
+        self.assertRegex(self.stopped.stderr.splitlines()[-1], r"SIGTERM.*--resume goes on from iteration \d+ \(.*parts")
 
     def test_a_stopped_and_resumed_training_ends_as_if_never_stopped(self):
         whole, resumed = (tensors(folder / "checkpoints") for folder in (self.whole, self.parts))
