@@ -23,7 +23,7 @@ from absl import app, flags
 
 import maml_tf
 from maml_tf.core.over_tasks import TASK_MAPS
-from maml_tf.experiments import binary
+from maml_tf.experiments.common import binary
 from maml_tf.models import mini_imagenet_conv, mlp, omniglot_conv
 from maml_tf.tasks import Sinusoids
 from maml_tf.training import InGraphTraining

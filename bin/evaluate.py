@@ -15,8 +15,8 @@ from absl import app, flags
 
 import maml_tf
 from maml_tf.configuration import define_flags, given, settings
-from maml_tf.experiments import binary
 from maml_tf.experiments.classification.config import ClassificationConfig
+from maml_tf.experiments.common import binary
 from maml_tf.tasks import datasets
 
 _SETTINGS = [field for field in settings(ClassificationConfig).values() if field.for_evaluation]

@@ -15,7 +15,7 @@ from typing import Any
 from absl import app, flags
 
 from maml_tf.configuration import define_flags, given, settings
-from maml_tf.experiments import binary
+from maml_tf.experiments.common import binary
 from maml_tf.experiments.meta_rl.binary import VIDEOS
 from maml_tf.experiments.meta_rl.config import MetaRLConfig
 

@@ -15,8 +15,8 @@ import sys
 
 from absl import app, flags
 
-from maml_tf.experiments.binary import early
 from maml_tf.experiments.classification.binary import define_classification_flags, run
+from maml_tf.experiments.common.binary import early
 from maml_tf.registry import import_file
 from maml_tf.tasks import datasets
 

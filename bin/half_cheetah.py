@@ -12,7 +12,7 @@ from typing import Any
 
 from absl import app, flags
 
-from maml_tf.experiments import binary
+from maml_tf.experiments.common import binary
 from maml_tf.experiments.meta_rl.binary import define_meta_rl_flags, run
 
 _SETTINGS = define_meta_rl_flags(flags, ("half_cheetah_velocity", "half_cheetah_direction"))

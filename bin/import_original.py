@@ -14,8 +14,8 @@ from typing import Any
 from absl import app, flags
 
 from maml_tf.configuration import define_flags, given, settings
-from maml_tf.experiments import binary
 from maml_tf.experiments.classification.config import ClassificationConfig, make_config, preset_fields
+from maml_tf.experiments.common import binary
 
 _SETTINGS = [field for name, field in settings(ClassificationConfig).items() if name != "dataset"]
 

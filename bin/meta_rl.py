@@ -13,7 +13,7 @@ from typing import Any
 from absl import app, flags
 
 from maml_tf.configuration import define_flags, settings
-from maml_tf.experiments import binary
+from maml_tf.experiments.common import binary
 from maml_tf.experiments.meta_rl.binary import define_meta_rl_flags, run
 from maml_tf.experiments.meta_rl.config import MetaRLConfig
 from maml_tf.rl.environments import environments

@@ -7,7 +7,7 @@ from typing import Any
 
 from absl import app, flags
 
-from maml_tf.experiments import binary
+from maml_tf.experiments.common import binary
 
 flags.DEFINE_string(
     "imagenet_dir", None, "ImageNet's training images: a folder with <class>/*.JPEG or <class>.tar for each class."

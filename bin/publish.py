@@ -12,7 +12,7 @@ from typing import Any
 
 from absl import app, flags
 
-from maml_tf.experiments import binary
+from maml_tf.experiments.common import binary
 
 flags.DEFINE_string("logdir", None, "Directory of the training: the --logdir of the binary that trained.")
 flags.DEFINE_string("name", None, "Of the entry: lower-case letters, digits and underscores.")

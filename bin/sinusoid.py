@@ -8,7 +8,7 @@ from typing import Any
 from absl import app, flags
 
 from maml_tf.configuration import define_flags, given, settings
-from maml_tf.experiments import binary
+from maml_tf.experiments.common import binary
 from maml_tf.experiments.sinusoid.config import SinusoidConfig
 
 _SETTINGS = list(settings(SinusoidConfig).values())

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from maml_tf.configuration import Setting, define_flags, given, settings
-from maml_tf.experiments import binary
 from maml_tf.experiments.classification.config import ClassificationConfig, make_config, preset_fields, presets
+from maml_tf.experiments.common import binary
 from maml_tf.tasks.dataset import datasets
 
 

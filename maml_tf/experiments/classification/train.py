@@ -21,7 +21,7 @@ from maml_tf.experiments.classification.data import (
 )
 from maml_tf.experiments.classification.figures import ClassificationSummaries
 from maml_tf.experiments.classification.files import check_weights, write_config, write_weights
-from maml_tf.experiments.logdir import open_logdir
+from maml_tf.experiments.common.logdir import open_logdir
 from maml_tf.few_shot.learner import build_evaluator, build_learner, task_loss
 from maml_tf.learner import MetaLearner
 from maml_tf.plotting import save, training_curves

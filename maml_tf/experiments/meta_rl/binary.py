@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from maml_tf.configuration import Setting, define_flags, given, settings
-from maml_tf.experiments import binary
+from maml_tf.experiments.common import binary
 from maml_tf.experiments.meta_rl.config import MetaRLConfig, preset, preset_fields
 
 VIDEOS = ("gif", "mp4", "none")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from absl import logging
 
-from maml_tf.experiments.logdir import open_logdir
+from maml_tf.experiments.common.logdir import open_logdir
 from maml_tf.experiments.meta_rl.config import MetaRLConfig
 from maml_tf.experiments.meta_rl.evaluate import TrainedPolicy, evaluate, tune_step_size
 from maml_tf.experiments.meta_rl.figures import write_figures

@@ -7,7 +7,7 @@ import dataclasses
 from absl import logging
 
 from maml_tf.evaluation import Evaluator
-from maml_tf.experiments.logdir import open_logdir
+from maml_tf.experiments.common.logdir import open_logdir
 from maml_tf.experiments.sinusoid import config as streams
 from maml_tf.experiments.sinusoid.config import DIVERGENCE, SinusoidConfig
 from maml_tf.experiments.sinusoid.figures import write_figures

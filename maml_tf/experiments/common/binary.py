@@ -34,7 +34,7 @@ _RENAMED = {
     "output_dir": "output",
     "tuning_tasks": "validation_tasks",
 }
-_PACKAGE = pathlib.Path(__file__).resolve().parents[1]
+_PACKAGE = pathlib.Path(__file__).resolve().parents[2]
 _DISK = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)]
 
 
@@ -249,7 +249,7 @@ def early(name: str, arguments: Sequence[str]) -> list[str]:
         The values given, in their order.
 
     Example:
-    >>> from maml_tf.experiments.binary import early
+    >>> from maml_tf.experiments.common.binary import early
     >>> early("register", ["--register=a.py", "--ways=5", "--register", "b.py"])
     ['a.py', 'b.py']
     """

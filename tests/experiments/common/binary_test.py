@@ -1,4 +1,4 @@
-"""Tests of maml_tf.experiments.binary."""
+"""Tests of maml_tf.experiments.common.binary."""
 
 import contextlib
 import io
@@ -18,7 +18,7 @@ from absl import logging
 from absl.testing import absltest
 
 from maml_tf.checks import whole_number
-from maml_tf.experiments import binary
+from maml_tf.experiments.common import binary
 from maml_tf.results import Row
 from maml_tf.training import load_weights, read_json
 from maml_tf.training.progress import format_duration
