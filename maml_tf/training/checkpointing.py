@@ -177,7 +177,7 @@ class AtomicCheckpoint(keras.callbacks.Callback):
         arguments = dict(directory=str(self.directory), max_to_keep=keep, checkpoint_name=_PREFIX)
         try:
             return tf.train.CheckpointManager(self._checkpoint, **arguments)
-        except UnicodeDecodeError:  # TensorFlow's record of the checkpoints is damaged; `restore` needs none.
+        except ValueError:  # TensorFlow's record of the checkpoints is damaged; `restore` needs none.
             (self.directory / "checkpoint").unlink()
             return tf.train.CheckpointManager(self._checkpoint, **arguments)
 

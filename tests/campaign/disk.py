@@ -55,12 +55,7 @@ def deleted(path: pathlib.Path, draw: random.Random) -> None:
     path.unlink()
 
 
-def a_folder(path: pathlib.Path, draw: random.Random) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-FAULTS = (cut, emptied, flipped, deleted, a_folder)
+FAULTS = (cut, emptied, flipped, deleted)
 
 
 def run(options: Any) -> Counts:

@@ -63,8 +63,11 @@ TRAININGS = (
 def bits(logdir: pathlib.Path) -> dict[str, Any]:
     """Returns all that a training leaves: newest checkpoints, weights and rows of results, by name."""
     found = {}
-    for index in sorted(logdir.rglob("checkpoint")):
-        reader = tf.train.load_checkpoint(str(index.parent))
+    newest = {}
+    for index in sorted(logdir.rglob("checkpoint-*.index"), key=lambda path: int(path.stem.rpartition("-")[2])):
+        newest[index.parent] = index
+    for index in newest.values():
+        reader = tf.train.load_checkpoint(str(index.with_suffix("")))
         for name in reader.get_variable_to_shape_map():
             # How often it was saved is another number.
             if not name.startswith(("save_counter", "_CHECKPOINTABLE_OBJECT_GRAPH")):
