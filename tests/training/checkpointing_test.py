@@ -291,6 +291,15 @@ class AtomicCheckpointTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, r"Expected a directory .*\(Not a directory\)"):
             AtomicCheckpoint(__file__ + "/logs", iterations, CONFIG)
 
+    @parameterized.parameters(b"", b"\xff\xfe")
+    def test_a_record_of_checkpoints_that_cannot_be_read_is_not_needed(self, content):
+        directory = self.directory()
+        checkpoint = AtomicCheckpoint(directory, Iterations(1000), CONFIG)
+        checkpoint.iterations.variable.assign(10)
+        checkpoint.save()
+        (directory / "checkpoint").write_bytes(content)
+        self.assertEqual(AtomicCheckpoint(directory, Iterations(1000), CONFIG).restore(), 10)
+
     @parameterized.parameters("checkpoint", "checkpoint-20.index", "checkpoint-20.data-00000-of-00001")
     def test_a_flip_of_any_byte_leaves_the_newest_or_the_one_before(self, name):
         directory = self.directory()
