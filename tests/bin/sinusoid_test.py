@@ -221,8 +221,9 @@ class OwnMethodTest(absltest.TestCase):
         folder = pathlib.Path(self.create_tempdir().full_path)
         (folder / "own.py").write_text(OWN_METHOD)
         finished = binary.run(
-            "sinusoid", f"--register={folder / 'own.py'}", "--method=toy,random", *SETTINGS, f"--logdir={folder}"
-        )
+            "sinusoid", f"--register={folder / 'own.py'}", "--method=toy,random", *SETTINGS, f"--logdir={folder}",
+            "--iterations=200", "--validate_every=100",
+        )  # fmt: skip
         self.assertEqual(finished.code, 0, finished.stderr)
         self.assertRegex(finished.stdout, r"\ntoy +5 +mse_grid +\d")
         rows = read_rows(folder / "results.json")
