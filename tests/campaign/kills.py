@@ -34,7 +34,7 @@ class Training(NamedTuple):
 
 _META_RL = (
     "--meta_batch_size=2", "--rollouts=2", "--hidden=8", "--conjugate_gradient_iterations=2", "--evaluation_steps=1",
-    "--evaluation_rollouts=2", "--test_tasks=2", "--tuning_tasks=2", "--checkpoint_seconds=0", "--iterations=6",
+    "--evaluation_rollouts=2", "--test_tasks=2", "--validation_tasks=2", "--checkpoint_seconds=0", "--iterations=6",
     "--videos=none",
 )  # fmt: skip
 _IMAGES = (
@@ -43,7 +43,7 @@ _IMAGES = (
 )  # fmt: skip
 TRAININGS = (
     Training("sinusoid", 4, (
-        "--iterations=2000", "--iterations_per_call=50", "--validation_tasks=20", "--test_tasks=10",
+        "--iterations=2000", "--validate_every=50", "--validation_tasks=20", "--test_tasks=10",
         "--grid_points=20", "--evaluation_shots=5", "--evaluation_steps=2", "--checkpoint_seconds=0",
     )),
     Training("omniglot", 4, (
