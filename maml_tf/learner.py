@@ -482,6 +482,15 @@ class MAML(MetaLearner):
         algorithm = ModelAgnostic(flag("first_order", first_order))
         super().__init__(model, loss, algorithm, inner_learning_rate, inner_steps, name=name, **kwargs)
 
+    @property
+    def first_order(self) -> bool:
+        """Whether the gradient through the inner gradients is stopped; what is compiled keeps what it was."""
+        return self.algorithm.first_order
+
+    @first_order.setter
+    def first_order(self, value: bool) -> None:
+        self.algorithm = ModelAgnostic(value)
+
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["algorithm"]

@@ -108,7 +108,7 @@ class WallTime(keras.callbacks.Callback):
     Example:
     >>> import tempfile
     >>> from maml_tf.training import Iterations, WallTime, recorded_seconds
-    >>> time = iter([0.0, 4.0, 4.0])
+    >>> time = iter([0.0, 0.0, 4.0])
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     wall_time = WallTime(directory, Iterations(100), clock=lambda: next(time))
     ...     wall_time.on_train_begin()

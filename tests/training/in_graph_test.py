@@ -93,8 +93,8 @@ class InGraphTrainingTest(parameterized.TestCase):
 
         self.assertLen(InGraphTraining(model, draw_two, iterations_per_call=3).fit_iterations(6).history["loss"], 2)
 
-    @parameterized.parameters((True, r"in iteration 24 at .* \[2, 0\]"), (False, r"^Expected finite losses.*\[2 0\]"))
-    def test_a_learners_loss_that_is_not_finite_stops_it_at_that_iteration(self, jit_compile, message):
+    @parameterized.parameters(True, False)
+    def test_a_learners_loss_that_is_not_finite_stops_it_at_that_iteration(self, jit_compile):
         def draw_tasks(index):
             (support_x, support_y, query_x), query_y = (
                 Sinusoids().draw(3, index, tasks=4, shots=5, queries=5).episode.keras_data()
@@ -105,7 +105,7 @@ class InGraphTrainingTest(parameterized.TestCase):
         stopped, healthy = (MAML(small_model(), "mse") for _ in range(2))
         for learner in (stopped, healthy):
             learner.compile(keras.optimizers.Adam(), jit_compile=jit_compile)
-        with self.assertRaisesRegex(tf.errors.InvalidArgumentError, message):
+        with self.assertRaisesRegex(tf.errors.InvalidArgumentError, r"in iteration 24 at .* \[2, 0\]"):
             InGraphTraining(stopped, draw_tasks, iterations_per_call=10).fit_iterations(90)
         InGraphTraining(healthy, draw_tasks, iterations_per_call=8).fit_iterations(24)
         self.assertEqual(int(stopped.optimizer.iterations), 24)
