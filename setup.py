@@ -12,22 +12,35 @@ setup(
     long_description_content_type="text/markdown",
     author="The maml_tf Authors",
     license="Apache-2.0",
+    project_urls={"Paper": "https://arxiv.org/abs/1703.03400"},
     keywords="maml meta-learning few-shot-learning meta-reinforcement-learning keras tensorflow",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: GPU :: NVIDIA CUDA",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Education",
+        "Intended Audience :: Science/Research",
+        "Operating System :: MacOS",
+        "Operating System :: POSIX :: Linux",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in (10, 11, 12, 13)),
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
     packages=find_packages(include=["maml_tf", "maml_tf.*"]),
     # Said although it is the default: an editable install then puts the whole project folder on the path,
     # so that `python tests/x_test.py` finds tests.support.
-    package_data={"maml_tf.pretrained": ["weights/*"], "maml_tf.tasks": ["splits/*.txt"]},
+    package_data={"maml_tf": ["py.typed"], "maml_tf.pretrained": ["weights/*"], "maml_tf.tasks": ["splits/*.txt"]},
     package_dir={"": "."},
     python_requires=">=3.10,<3.14",
     install_requires=[
         "absl-py>=2.1",
-        "h5py>=3.8",
-        "keras>=3.8",
+        "h5py>=3.11",
+        "keras>=3.8,<3.16",  # Its private interface, which core/keras_interface.py uses, changes between versions.
         "matplotlib>=3.8",
         "numpy>=1.26",
         "pillow>=10.1",
         "tensorboard>=2.18",  # tf.summary needs it, and TensorFlow 2.21 no longer brings it.
-        "tensorflow>=2.18",  # The first that runs with Keras 3.8.
+        "tensorflow>=2.18,<2.22",  # The first that runs with Keras 3.8.
     ],
     extras_require={
         # tf-agents 0.19 needs pygame 2.1.3, which has no wheel for Python 3.12 or later: there the extra

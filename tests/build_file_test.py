@@ -25,13 +25,16 @@ FILES = {
 }
 
 
+_PROJECT = SourceTree()
+
+
 class ProjectTest(absltest.TestCase):
     def test_build_file_agrees_with_the_imports(self):
         text = (PROJECT / "BUILD").read_text(encoding="utf-8")
-        self.assertEqual(text.splitlines(), build_file.build_text(SourceTree()).splitlines(), build_file.COMMAND)
+        self.assertEqual(text.splitlines(), build_file.build_text(_PROJECT).splitlines(), build_file.COMMAND)
 
     def test_no_target_depends_on_itself(self):
-        self.assertEmpty(build_file.cycle(build_file.dependencies(SourceTree())))
+        self.assertEmpty(build_file.cycle(build_file.dependencies(_PROJECT)))
 
     def test_every_label_names_a_target_and_every_file_has_one(self):
         targets = run_build_file(PROJECT)
@@ -41,14 +44,13 @@ class ProjectTest(absltest.TestCase):
         for target in targets.values():
             self.assertContainsSubset({*target.get("deps", ()), *target.get("data", ())} - set(_files(PROJECT)), known)
         sources = {file for target in targets.values() for file in target["srcs"]}
-        self.assertContainsSubset({source.path for source in SourceTree().files.values()}, sources)
+        self.assertContainsSubset({source.path for source in _PROJECT.files.values()}, sources)
 
     def test_setup_asks_for_every_distribution_imported(self):
-        tree = SourceTree()
         arguments = build_file.setup_arguments((PROJECT / "setup.py").read_text(encoding="utf-8"))
         asked = itertools.chain(arguments["install_requires"], *arguments["extras_require"].values())
         asked = {re.split(r"[\[<>=!~; ]", requirement)[0] for requirement in asked}
-        used = set().union(*(build_file.distributions(tree, source) for source in tree.files.values()))
+        used = set().union(*(build_file.distributions(_PROJECT, source) for source in _PROJECT.files.values()))
         self.assertContainsSubset(used, asked)
 
 
@@ -79,7 +81,7 @@ class TextTest(absltest.TestCase):
         tree = write_tree(self.tree.root, {"maml_tf/core/masks.py": "import keras\n"})
         self.assertEqual(
             set(build_file.build_text(tree).splitlines()) - set(before),
-            {'        "@pypi//keras", "@pypi//tensorflow",'},
+            {'    deps = [":maml_tf.checks", "@pypi//keras", "@pypi//tensorflow"],'},
         )
 
     def test_files_of_a_package_are_its_data(self):

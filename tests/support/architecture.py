@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator
 
-from tests.support.source_tree import SourceFile, SourceTree, is_under
+from tests.support.source_tree import SourceFile, SourceTree, imports, is_under
 
 # A module imports from floors below its own or from its own. The package itself brings floors 0 to 2.
 FLOORS = (
@@ -42,42 +42,6 @@ FLOORS = (
 )
 FLOOR_OF_THE_PACKAGE = 2
 
-# Packages from outside, each with the only places that may import it.
-RESERVED_IMPORTS = {
-    "absl.app": ("bin",),
-    "absl.flags": ("bin",),
-    "gymnasium": ("maml_tf.rl",),
-    "imageio": ("maml_tf.rl",),
-    "keras.src": (),
-    "matplotlib": ("maml_tf.plotting",),
-    "mujoco": ("maml_tf.rl",),
-    "tensorflow_probability": ("maml_tf.rl",),
-    "tf_agents": ("maml_tf.rl",),
-    "tf_keras": (),
-}
-
-# The only module that may use these.
-KERAS_INTERFACE = "maml_tf.core.keras_interface"
-KERAS_PRIVATE_NAMES = (
-    "_call_has_training_arg",
-    "_clear_losses",
-    "_compile_config",
-    "_distribute_strategy",
-    "_flatten_layers",
-    "_get_call_context",
-    "_keras_history",
-    "_keras_mask",
-    "_loss_ids",
-    "_loss_tracker",
-    "_losses",
-    "_maybe_reset_call_context",
-    "_maybe_symbolic_build",
-    "_seed_generators",
-    "_trainable_variables",
-    "_non_trainable_variables",
-    "_tracker",
-)
-
 # The inner gradient is adaptation's; the other two differentiate through it. A new entry needs a reason that
 # none of the three can serve.
 GRADIENT_MODULES = (
@@ -87,7 +51,28 @@ GRADIENT_MODULES = (
     # Forward mode and the shared primal pass of Fisher-vector products: no inner or outer gradient.
     "maml_tf.rl.hessian_products",
 )
-GRADIENT_NAMES = ("GradientTape", "ForwardAccumulator", "gradients", "hessians")
+KERAS_INTERFACE = "maml_tf.core.keras_interface"
+PYTHON_NAMES = ("_asdict", "_exit", "_fields", "_initializing", "_make", "_replace")
+
+# Names from outside, each with the only places that may use it.
+RESERVED = {
+    "absl.app": ("bin",),
+    "absl.flags": ("bin",),
+    "gymnasium": ("maml_tf.rl",),
+    "imageio": ("maml_tf.rl",),
+    "keras.src": (KERAS_INTERFACE,),
+    "matplotlib": ("maml_tf.plotting",),
+    "mujoco": ("maml_tf.rl",),
+    "tensorflow.GradientTape": GRADIENT_MODULES,
+    "tensorflow.autodiff": GRADIENT_MODULES,
+    "tensorflow.compat.v1.gradients": GRADIENT_MODULES,
+    "tensorflow.gradients": GRADIENT_MODULES,
+    "tensorflow.hessians": GRADIENT_MODULES,
+    "tensorflow.keras": (),  # What it is depends on an environment variable; Keras 3 is `keras`.
+    "tensorflow_probability": ("maml_tf.rl",),
+    "tf_agents": ("maml_tf.rl",),
+    "tf_keras": (),
+}
 
 
 def floor_of(module: str) -> int | None:
@@ -105,13 +90,8 @@ def floors(tree: SourceTree) -> Iterator[str]:
             continue
         for imported in tree.internal_imports(source):
             other = floor_of(imported.name)
-            if other is None:
-                yield f"{source.path}:{imported.line}: imports {imported.name}, which has no floor"
-            elif other > floor:
-                where = f"{source.path}:{imported.line}"
-                yield f"{where}: on floor {floor}, imports {imported.name} from floor {other}"
-            elif is_under(imported.name, "bin"):
-                yield f"{source.path}:{imported.line}: imports {imported.name}; nothing imports a binary"
+            if other is None or other > floor or is_under(imported.name, "bin"):
+                yield f"{source.path}:{imported.line}: on floor {floor}, imports {imported.name} from floor {other}"
 
 
 def cycles(tree: SourceTree) -> Iterator[str]:
@@ -133,85 +113,60 @@ def cycles(tree: SourceTree) -> Iterator[str]:
         yield from visit(module, ())
 
 
-def reserved_imports(tree: SourceTree) -> Iterator[str]:
+def reserved(tree: SourceTree) -> Iterator[str]:
     for source in _sources(tree):
-        for imported in tree.external_imports(source):
-            for package, places in RESERVED_IMPORTS.items():
-                if is_under(imported.name, package) and not is_under(source.module, *places):
-                    who = f"only {' and '.join(places)}" if places else "nothing"
-                    yield f"{source.path}:{imported.line}: imports {imported.name}; {who} may"
-
-
-def tf_keras(tree: SourceTree) -> Iterator[str]:
-    """Keras 3 is `keras`; what `tf.keras` means depends on an environment variable."""
-    for source in _sources(tree):
-        attributes = (
-            node.lineno
-            for node in ast.walk(source.tree)
-            if isinstance(node, ast.Attribute)
-            and node.attr == "keras"
-            and isinstance(node.value, ast.Name)
-            and node.value.id in ("tf", "tensorflow")
-        )
-        imported = (i.line for i in tree.external_imports(source) if is_under(i.name, "tensorflow.keras"))
-        for line in sorted([*attributes, *imported]):
-            yield f"{source.path}:{line}: uses tf.keras; import keras"
+        used = {(imported.line, imported.name) for imported in imports(source)} | set(_attributes(source))
+        for name, places in RESERVED.items():
+            if not is_under(source.module, *places):
+                for line in sorted({line for line, other in used if is_under(other, name)}):
+                    yield f"{source.path}:{line}: uses {name}; {' and '.join(places) or 'nothing'} alone may"
 
 
 def keras_interface(tree: SourceTree) -> Iterator[str]:
-    """What a new version of Keras can break is in one module."""
+    """Private attributes that nothing in the project defines are another package's: Keras'."""
+    own = {*PYTHON_NAMES, *(name for source in _sources(tree) for name in _definitions(source))}
     for source in _sources(tree):
-        if source.module == KERAS_INTERFACE:
-            continue
-        used = [(n.lineno, n.attr) for n in ast.walk(source.tree) if isinstance(n, ast.Attribute)]
-        for line, name in sorted(used):
-            if name in KERAS_PRIVATE_NAMES:
-                yield f"{source.path}:{line}: uses Keras' private {name}; {KERAS_INTERFACE} does that"
+        if source.module != KERAS_INTERFACE:
+            for line, name in sorted(_private_attributes(source)):
+                if name not in own:
+                    yield f"{source.path}:{line}: uses {name}, which is not the project's; {KERAS_INTERFACE} alone may"
 
 
-def gradients(tree: SourceTree) -> Iterator[str]:
-    for source in _sources(tree):
-        if source.module in GRADIENT_MODULES:
-            continue
-        used = [
-            (node.lineno, node.attr)
-            for node in ast.walk(source.tree)
-            if isinstance(node, ast.Attribute) and _root(node) in ("tf", "tensorflow")
-        ]
-        imported = (i for i in tree.external_imports(source) if i.top == "tensorflow")
-        used += [(i.line, i.name.rpartition(".")[2]) for i in imported]
-        for line, name in sorted(used):
-            if name in GRADIENT_NAMES:
-                yield f"{source.path}:{line}: takes a gradient with {name}; adapt() does that"
-
-
-def assertions_and_prints(tree: SourceTree) -> Iterator[str]:
-    for source in tree.under("maml_tf"):
-        for node in ast.walk(source.tree):
-            match node:
-                case ast.Assert():
-                    yield f"{source.path}:{node.lineno}: asserts; raise an error that says what was expected"
-                case ast.Call(func=ast.Name("print")):
-                    yield f"{source.path}:{node.lineno}: prints; use absl.logging"
-
-
-RULES: tuple[Callable[[SourceTree], Iterator[str]], ...] = (
-    floors,
-    cycles,
-    reserved_imports,
-    tf_keras,
-    keras_interface,
-    gradients,
-    assertions_and_prints,
-)
+RULES: tuple[Callable[[SourceTree], Iterator[str]], ...] = (floors, cycles, reserved, keras_interface)
 
 
 def _sources(tree: SourceTree) -> list[SourceFile]:
     return tree.under("maml_tf", "bin")
 
 
-def _root(node: ast.Attribute) -> str | None:
-    value = node.value
-    while isinstance(value, ast.Attribute):
-        value = value.value
-    return value.id if isinstance(value, ast.Name) else None
+def _attributes(source: SourceFile) -> Iterator[tuple[int, str]]:
+    """The attributes of imported modules that a file uses, as "tensorflow.GradientTape", with their lines."""
+    modules = {"tf": "tensorflow"}
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Import):
+            modules |= {alias.asname or alias.name: alias.name for alias in node.names}
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Attribute):
+            root, _, rest = ast.unparse(node).partition(".")
+            if root in modules:
+                yield node.lineno, f"{modules[root]}.{rest}"
+
+
+def _private_attributes(source: SourceFile) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(source.tree):
+        match node:
+            case (
+                ast.Attribute(attr=name, ctx=ast.Load())
+                | ast.Call(func=ast.Name("getattr" | "hasattr"), args=[_, ast.Constant(str() as name), *_])
+            ):
+                if name.startswith("_") and not name.startswith("__"):
+                    yield node.lineno, name
+
+
+def _definitions(source: SourceFile) -> Iterator[str]:
+    for node in ast.walk(source.tree):
+        match node:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+            case ast.Attribute(attr=name, ctx=ast.Store()) | ast.Name(id=name, ctx=ast.Store()):
+                yield name

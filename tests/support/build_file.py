@@ -41,13 +41,7 @@ licenses(["notice"])
 filegroup(
     name = "project",
     testonly = True,
-    srcs = glob([
-        "*",
-        "bin/**",
-        "docs/**",
-        "maml_tf/**",
-        "tests/**",
-    ]),
+    srcs = glob(["*", "bin/**", "docs/**", "maml_tf/**", "tests/**"]),
 )
 
 filegroup(
@@ -164,11 +158,14 @@ def _library(tree: SourceTree, target: str, deps: set[str]) -> str:
         attributes["srcs"] = f'["{path}.py"]'
     if deps:
         attributes["deps"] = _labels(deps, indent=4)
-    return "\n".join(["py_library(", *(f"    {name} = {value}," for name, value in attributes.items()), ")\n"])
+    written = [f"{name} = {value}" for name, value in attributes.items()]
+    if len(line := f"py_library({', '.join(written)})\n") <= 120:
+        return line
+    return "\n".join(["py_library(", *(f"    {attribute}," for attribute in written), ")\n"])
 
 
 def _labels(deps: set[str], indent: int) -> str:
-    """The list of labels: the project's own and then those from outside, each on lines of their own."""
+    """The list of labels: the project's own and then those from outside, each on lines of its own if they are long."""
     own, foreign = (
         ", ".join(f'"{label}"' for label in labels)
         for labels in (
@@ -176,8 +173,8 @@ def _labels(deps: set[str], indent: int) -> str:
             sorted(dep for dep in deps if dep.startswith("@")),
         )
     )
-    if not (own and foreign) and len(own + foreign) < 80:
-        return f"[{own}{foreign}]"
+    if len(own + foreign) < 103:
+        return f"[{', '.join(filter(None, (own, foreign)))}]"
     margin = " " * (indent + 4)
     lines = [
         line
