@@ -14,7 +14,7 @@ import tensorflow as tf
 import maml_tf
 from maml_tf import baselines, configuration, layers, models, pretrained, tasks
 from maml_tf.evaluation import accuracy
-from maml_tf.experiments.classification_config import ClassificationConfig
+from maml_tf.experiments.classification.config import ClassificationConfig
 from maml_tf.experiments.meta_rl.config import MetaRLConfig
 from maml_tf.experiments.sinusoid.config import SinusoidConfig
 
@@ -341,7 +341,7 @@ SinusoidConfig(methods=()) -> methods
 SinusoidConfig(evaluation_shots=()) -> evaluation_shots
 models.mlp((3,), kernel_initializer=SinusoidConfig(initializer="no_such").initializer) -> no_such
 SinusoidConfig(initializer=3) -> initializer=3
-SinusoidConfig(iterations=10, validate_every=3) -> iterations
+SinusoidConfig(iterations=10, iterations_per_call=3) -> iterations
 SinusoidConfig(grid_points=1) -> grid_points=1
 ClassificationConfig(ways=0) -> ways=0
 ClassificationConfig(ways=1.5) -> ways=1.5

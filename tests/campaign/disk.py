@@ -19,7 +19,7 @@ from tests.campaign.counts import Counts, received
 from tests.campaign.kills import bits, differing
 
 SETTINGS = dict(
-    validate_every=10, validation_tasks=8, test_tasks=8, grid_points=10, evaluation_shots=(5,),
+    iterations_per_call=10, validation_tasks=8, test_tasks=8, grid_points=10, evaluation_shots=(5,),
     evaluation_steps=1, hidden=(4,), meta_batch_size=4, checkpoint_seconds=0.0,
 )  # fmt: skip
 CONFIG = SinusoidConfig(iterations=20, **SETTINGS)

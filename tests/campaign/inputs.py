@@ -67,7 +67,7 @@ qx=QX[:, :0], qy=QY[:, :0] -> at least 1
 sx=SX[..., :2] -> 2|shape
 sx=np.tile(SX, 2), qx=np.tile(QX, 2) -> 6|shape
 qx=QX[..., :2] -> 2|shape
-sx=SX[..., None], qx=QX[..., None] -> shape
+sx=SX[..., None, None], qx=QX[..., None, None] -> shape
 sx=SX[0, :, 0] -> shape|axes
 sy=SY[0] -> axes|tasks
 sy=np.eye(5)[SY] -> shape|label
@@ -78,7 +78,7 @@ sx=SX.astype(object) -> object|string|dtype|numbers
 loss="mse", sy=SR[..., 0] -> shape
 loss="mse", sy=np.tile(SR, 2) -> shape
 loss="mse", qy=np.tile(QR, 2) -> shape
-loss="mse", sy=SR[..., None] -> shape
+loss="mse", sy=SR[..., None, None] -> shape
 loss="mse", sy=SR[:, :1] -> 1 targets|shape
 loss="mse", sy=put(SR, np.nan) -> finite
 loss="mse", qy=put(QR, np.inf) -> finite
