@@ -165,7 +165,7 @@ class MetricsTest(parameterized.TestCase):
     def test_metrics_see_masks_as_with_the_wrapped_model(self, task_map):
         model = keras.Sequential([
             keras.Input((4,)), keras.layers.Embedding(5, 3, mask_zero=True),
-            keras.layers.TimeDistributed(keras.layers.Dense(1)),
+            keras.layers.Dense(1),
         ])  # fmt: skip
         x, y = np.array([[1, 2, 0, 0], [3, 1, 2, 0]]), np.arange(8.0, dtype=np.float32).reshape(2, 4, 1)
         model.compile(loss="mse", metrics=["mae"])

@@ -147,7 +147,7 @@ class AsTaskLossTest(parameterized.TestCase):
     def test_masked_predictions_count_as_with_keras(self):
         model = keras.Sequential([
             keras.Input((4,)), keras.layers.Embedding(5, 3, mask_zero=True),
-            keras.layers.TimeDistributed(keras.layers.Dense(1)),
+            keras.layers.Dense(1),
         ])  # fmt: skip
         x, y = np.array([[1, 2, 0, 0], [3, 1, 2, 0]]), np.arange(8.0, dtype=np.float32).reshape(2, 4, 1)
         model.compile(loss="mse")
