@@ -91,7 +91,7 @@ class Evaluator:
 
     def _evaluate_tasks(self, data, steps):
         """Returns the metrics [steps + 1, tasks, ...] by name, and the first fault."""
-        (support_x, support_y, query_x), query_y = data
+        (support_x, support_y, query_x), query_y, sizes = episode_checks.fitted(*data)
         sets = (support_x, support_y), (query_x, query_y)
         learner, theta = self.learner, self.learner.meta_parameters()
         algorithm, functions = learner.algorithm, learner.task_functions
@@ -120,7 +120,7 @@ class Evaluator:
         }
         start = (tf.constant(0), learned, faults, rows)
         *_, faults, rows = tf.while_loop(lambda step, *_: step < steps, next_row, start, parallel_iterations=1)
-        fault = first_fault(faults, sizes=episode_checks.size_faults(*data))
+        fault = first_fault(faults, sizes=sizes)
         return {name: row.stack() for name, row in rows.items()}, fault
 
     def _measure(self, theta, learned, sets):

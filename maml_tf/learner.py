@@ -178,7 +178,6 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
 
     def over_tasks(self, function: Any, tasks: Any) -> Any:
         """Applies a function to each task in the learner's way; see `maml_tf.core.over_tasks.over_tasks`."""
-        tasks = episode_checks.of_same_tasks(tasks)
         return over_tasks(function, tasks, task_map=self.task_map, parallel_tasks=self.parallel_tasks)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
@@ -196,8 +195,9 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         """
         inputs = episode_checks.check_inputs(inputs)
         self._remember(inputs)
+        inputs, _, sizes = episode_checks.fitted(inputs)
         outputs, faults = self._predict(inputs, training)
-        fault = first_fault(faults, sizes=episode_checks.size_faults(inputs))
+        fault = first_fault(faults, sizes=sizes)
         with tf.control_dependencies(raise_in_graph(fault)):
             return tf.nest.map_structure(tf.identity, outputs)
 
@@ -219,9 +219,9 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
             tf.errors.InvalidArgumentError: If a loss is not finite, or labels are out of range; the message holds the
                 task. In a function of yours under XLA, which drops assertions, the loss returned is not finite then.
         """
-        data = episode_checks.check_data(data)
-        result = self._meta_gradient(data)
-        with tf.control_dependencies(raise_in_graph(self._first_fault(data, result))):
+        inputs, targets, sizes = episode_checks.fitted(*episode_checks.check_data(data))
+        result = self._meta_gradient(inputs, targets)
+        with tf.control_dependencies(raise_in_graph(self._first_fault(result, sizes))):
             return tf.identity(result.loss), [tf.identity(gradient) for gradient in self._in_order(result.gradients)]
 
     def adapt(self, support_x: Any, support_y: Any, steps: int | None = None) -> keras.Model:
@@ -246,9 +246,9 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         result = self.algorithm.adapt(self.task_functions, theta, None, support, steps)
         params = {**theta.model, **result.params}
         state = self.task_functions.settle(params, result.state, support)
+        if error := error_of(first_fault(tf.stack([[state.fault, tf.zeros_like(state.fault)]])).numpy()):
+            raise error
         for step, loss in enumerate(result.losses):
-            if error := error_of(first_fault(tf.stack([[state.fault, tf.zeros_like(state.fault)]])).numpy()):
-                raise error
             if not tf.math.is_finite(loss):
                 raise NonFiniteLossError(
                     f"Expected finite losses of the support set. Received: {float(loss)} before inner step {step}"
@@ -266,9 +266,10 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         return adapted
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        data = inputs, targets = episode_checks.check_data(episode_checks.without_sample_weight(data))
+        inputs, targets = episode_checks.check_data(episode_checks.without_sample_weight(data))
         self._remember(inputs)
-        result = self._meta_gradient(data)
+        inputs, targets, sizes = episode_checks.fitted(inputs, targets)
+        result = self._meta_gradient(inputs, targets)
         tasks = tf.shape(result.task_losses)[0]
         all_tasks = sum_over_replicas(tasks)
         state = merged_states(result.auxiliary.state, self.task_functions.functional.state())
@@ -283,15 +284,15 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
             self.task_functions.functional.assign_state(state)
 
         # Neither the optimizer nor the moving statistics must see a step at fault, or one without tasks.
-        sound = self.note(self._first_fault(data, result))
+        sound = self.note(self._first_fault(result, sizes))
         self.update_if(sound if result.task_losses.shape[0] else sound & (all_tasks > 0), update)
         self.loss_metric.update_state(result.loss, sample_weight=tasks)
         return self._metrics_of_examples(inputs[2], targets, result.auxiliary.outputs, result.auxiliary.masks)
 
     def test_step(self, data: Any) -> dict[str, Any]:
-        data = episode_checks.check_data(episode_checks.without_sample_weight(data))
-        (support_x, support_y, query_x), targets = data
-        self._remember(data[0])
+        inputs, targets = episode_checks.check_data(episode_checks.without_sample_weight(data))
+        self._remember(inputs)
+        (support_x, support_y, query_x), targets, sizes = episode_checks.fitted(inputs, targets)
         functions, theta = self.task_functions, self.meta_parameters()
 
         def measure(task):
@@ -306,7 +307,7 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         losses, predictions, masks, faults = self.over_tasks(
             measure, (numbered(targets)[0], (support_x, support_y), (query_x, targets))
         )
-        self.note(first_fault(faults, sizes=episode_checks.size_faults(*data)))
+        self.note(first_fault(faults, sizes=sizes))
         self.loss_metric.update_state(mean_over_tasks(losses), sample_weight=tf.shape(losses)[0])
         return self._metrics_of_examples(query_x, targets, predictions, masks)
 
@@ -314,8 +315,9 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         inputs = keras.utils.unpack_x_y_sample_weight(data)[0]
         inputs = episode_checks.check_inputs(inputs)
         self._remember(inputs)
+        inputs, _, sizes = episode_checks.fitted(inputs)
         outputs, faults = self._predict(inputs, training=False)
-        sizes = [tf.tile(size[tf.newaxis, tf.newaxis], [1, 2, 1]) for size in episode_checks.size_faults(inputs)]
+        sizes = [tf.tile(size[tf.newaxis, tf.newaxis], [1, 2, 1]) for size in sizes]
         # One row more for each: they are looked at outside of the graph, and go no further.
         return outputs, tf.concat([*sizes, faults], axis=0)
 
@@ -407,8 +409,8 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
 
         return self.over_tasks(predict_task, (numbered(query_x)[0], (support_x, support_y), query_x))
 
-    def _meta_gradient(self, data: Any) -> MetaGradient:
-        (support_x, support_y, query_x), query_y = data
+    def _meta_gradient(self, inputs: Any, query_y: Any) -> MetaGradient:
+        support_x, support_y, query_x = inputs
         functions, theta = self.task_functions, self.meta_parameters()
         iteration = tf.convert_to_tensor(self.optimizer.iterations) if self.compiled else tf.constant(0, tf.int64)
 
@@ -420,8 +422,8 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         mean = tf.nest.map_structure(mean_over_tasks, gradients)
         return MetaGradient(mean_over_tasks(losses), mean, losses, outcome)
 
-    def _first_fault(self, data: Any, result: MetaGradient) -> tf.Tensor:
-        fault = first_fault(result.auxiliary.faults, result.auxiliary.losses, episode_checks.size_faults(*data))
+    def _first_fault(self, result: MetaGradient, sizes: Sequence[tf.Tensor]) -> tf.Tensor:
+        fault = first_fault(result.auxiliary.faults, result.auxiliary.losses, sizes)
         return first_of(fault, gradient_fault(self._in_order(result.gradients)))
 
     def _metrics_of_examples(self, query_x: Any, query_y: Any, predictions: Any, masks: Any) -> dict[str, Any]:

@@ -157,10 +157,13 @@ def test_elements_without_tasks_change_nothing(way, model):
         (lambda sx, sy, qx, qy: (sx[:3], sy[:3], qx, qy), "number of tasks.*(3 and 4|4 and 3) tasks"),
         (lambda sx, sy, qx, qy: (sx, sy[:, :1], qx, qy), "5 inputs and 1 targets"),
         (lambda sx, sy, qx, qy: (sx, sy, qx, qy[:, :1]), "5 inputs and 1 targets"),
+        (lambda sx, sy, qx, qy: (sx[:, :4], sy, qx, qy), "4 inputs and 5 targets"),
+        (lambda sx, sy, qx, qy: (sx[:, :0], sy[:, :0], qx, qy), "0 inputs and 0 targets"),
     ],
 )
-def test_sizes_known_only_in_the_graph_are_compared(way, change, message):
-    learner = make_learner(way, "mse", 1)
+@pytest.mark.parametrize("loss", ["mse", CROSS_ENTROPY], ids=["mse", "cross_entropy"])
+def test_sizes_known_only_in_the_graph_are_compared(way, change, message, loss):
+    learner = make_learner(way, loss, 1 if loss == "mse" else 5)
     (support_x, _, query_x), _ = make_data()
     y = np.ones([4, 5, 1], np.float32)
     data = change(support_x, y, query_x, y)

@@ -103,7 +103,7 @@ def _as_tensor(array: Any) -> tf.Tensor:
     return tensor
 
 
-def size_faults(inputs: Any, query_y: Any = None) -> list[tf.Tensor]:
+def fitted(inputs: Any, query_y: Any = None) -> tuple[Any, Any, list[tf.Tensor]]:
     """Compares the sizes that are known only when a graph runs; those known before are checked by `check_data`.
 
     Args:
@@ -111,30 +111,40 @@ def size_faults(inputs: Any, query_y: Any = None) -> list[tf.Tensor]:
         query_y: The query set's targets, or None.
 
     Returns:
-        Faults as `maml_tf.core.faults.first_fault` takes them; none where every size is known.
+        The inputs and the targets, cut to the least number of tasks and of a set's examples, lest an operation fails
+        before the fault is told; and the faults as `maml_tf.core.faults.first_fault` takes them, none where every size
+        is known.
     """
     support_x, support_y, query_x = inputs
-    every = tf.nest.flatten((support_x, support_y, query_x, [] if query_y is None else query_y))
-    sets = [tf.nest.flatten((support_x, support_y))]
-    if query_y is not None:
-        sets.append(tf.nest.flatten((query_x, query_y)))
-    compared = [(TASKS, 0, every), *((EXAMPLES, 1, leaves) for leaves in sets)]
-    faults = []
-    for kind, axis, (first, *others) in compared:
-        for other in others:
-            if first.shape.rank is None or other.shape.rank is None or None in (first.shape[axis], other.shape[axis]):
-                expected, received = tf.shape(first)[axis], tf.shape(other)[axis]
-                faults.append(fault_of_set(kind, expected != received, received, expected))
-    return faults
+    support, query = (support_x, support_y), ((query_x,) if query_y is None else (query_x, query_y))
+    (support, query), faults = _of_one_length(TASKS, 0, (support, query))
+    support, of_support = _of_one_length(EXAMPLES, 1, support)
+    query, of_query = _of_one_length(EXAMPLES, 1, query)
+    return (*support, query[0]), (None if query_y is None else query[1]), [*faults, *of_support, *of_query]
 
 
-def of_same_tasks(nest: Any) -> Any:
-    """Cuts tensors [tasks, ...] to the least number of tasks, lest a map fails before `size_faults` says why."""
+def _of_one_length(kind: int, axis: int, nest: Any) -> tuple[Any, list[tf.Tensor]]:
+    """Cuts an axis to its least length, and returns the faults of the leaves that are of others."""
     leaves = tf.nest.flatten(nest)
-    if all(leaf.shape.rank is not None and leaf.shape[0] is not None for leaf in leaves):
-        return nest
-    tasks = tf.reduce_min(tf.stack([tf.shape(leaf)[0] for leaf in leaves]))
-    return tf.nest.map_structure(lambda leaf: leaf[:tasks], nest)
+    if all(leaf.shape.rank is not None and leaf.shape[axis] is not None for leaf in leaves):
+        return nest, []
+    lengths = [tf.shape(leaf)[axis] for leaf in leaves]
+    # A meta-batch may be without tasks, a task not without examples.
+    empty = (lengths[0] == 0) & (tf.shape(leaves[0])[0] > 0) if axis else tf.constant(False)
+    faults = [
+        fault_of_set(kind, (lengths[0] != other) | empty, other, lengths[0]) for other in (lengths[1:] or lengths)
+    ]
+    least = tf.reduce_min(tf.stack(lengths))
+    if not axis:
+        return tf.nest.map_structure(lambda leaf: leaf[:least], nest), faults
+
+    def cut(leaf: tf.Tensor) -> tf.Tensor:
+        # Where there is no example, one of zeros: merged operations fail on none.
+        shape = tf.shape(leaf)
+        zeros = tf.zeros(tf.concat([shape[:1], [1 - tf.minimum(least, 1)], shape[2:]], axis=0), leaf.dtype)
+        return tf.ensure_shape(tf.concat([leaf[:, :least], zeros], axis=1), [leaf.shape[0], None, *leaf.shape[2:]])
+
+    return tf.nest.map_structure(cut, nest), faults
 
 
 def without_sample_weight(data: Any) -> Any:

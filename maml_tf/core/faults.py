@@ -152,7 +152,7 @@ def error_of(fault: np.ndarray, iteration: int | None = None) -> Exception | Non
         )
     if kind == EXAMPLES:
         return EpisodeError(
-            "Expected as many targets as inputs in the support set and in the query set. "
+            "Expected as many targets as inputs in the support set and in the query set, at least 1. "
             f"Received: {int(expected)} inputs and {int(received)} targets{where}"
         )
     return None
