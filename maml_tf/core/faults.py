@@ -79,21 +79,29 @@ def first_fault(sets: tf.Tensor, losses: tf.Tensor | None = None, sizes: Sequenc
     found = []
     for fault in sizes:
         found.append(tf.stack([fault[0], zero, zero, fault[1], fault[2], zero]))
-    # One more row, of no fault, so that there is a row to find.
-    flat = tf.concat([tf.reshape(sets, [-1, 3]), no_fault()[tf.newaxis]], axis=0)
-    row = tf.argmax(tf.cast(flat[:, 0] > 0, tf.int8))
-    fault = flat[row]
+    flat = tf.reshape(sets, [-1, 3])
+    row = _first_true(flat[:, 0] > 0)
+    numbers = tf.range(tf.shape(flat)[0])[:, tf.newaxis]
+    # A sum over the one row and, for its number, a minimum: with argmax and a look-up an iteration of the sinusoid's
+    # network takes 18 ms under XLA, and 0.5 ms like this.
+    fault = tf.reduce_sum(tf.where(numbers == row, flat, tf.zeros_like(flat)), axis=0)
     of_set = [fault[0], tf.cast(row // 2, tf.float64), tf.cast(row % 2, tf.float64), fault[1], fault[2], zero]
     found.append(tf.stack(of_set))
     if losses is not None:
         wrong = ~tf.math.is_finite(losses)
-        steps = tf.shape(losses, tf.int64)[1]
-        first = tf.argmax(tf.cast(tf.concat([tf.reshape(wrong, [-1]), [True]], axis=0), tf.int8))
+        steps = tf.shape(losses)[1]
+        first = _first_true(tf.reshape(wrong, [-1]))
         tasks = tf.reduce_sum(tf.cast(tf.reduce_any(wrong, axis=1), tf.float64))
         kind = tf.where(tasks > 0, tf.constant(NOT_FINITE, tf.float64), zero)
         numbers = [first // steps, first % steps, tf.zeros_like(steps), steps - 1]
         found.append(tf.stack([kind, *(tf.cast(number, tf.float64) for number in numbers), tasks]))
     return first_of(*found)
+
+
+def _first_true(flags: tf.Tensor) -> tf.Tensor:
+    """Returns the index of the first True of [flags], their number where there is none."""
+    count = tf.size(flags)
+    return tf.minimum(tf.reduce_min(tf.where(flags, tf.range(count), count)), count)
 
 
 def gradient_fault(gradients: Sequence[tf.Tensor]) -> tf.Tensor:
