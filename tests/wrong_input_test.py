@@ -377,3 +377,17 @@ def test_a_task_whose_adapted_weights_are_nan_counts_as_diverged(way):
     assert np.isnan(learner.evaluate(inputs, targets, verbose=0))
     losses = maml_tf.evaluate(learner, [(inputs, targets)], 1).values["loss"]
     np.testing.assert_array_equal(np.isnan(losses[1]), [False, True, False, False])
+
+
+@pytest.mark.parametrize("way", WAYS, ids=["xla", "vectorized", "mapped"])
+def test_outputs_are_nan_where_an_example_holds_nan(way):
+    inputs, targets = make_data()
+    inputs[2][1, 2] = np.nan
+    learner = make_learner(way)
+
+    wrong = np.isnan(learner.predict(inputs, verbose=0)).any(axis=2)
+
+    assert np.argwhere(wrong).tolist() == [[1, 2]]
+    assert np.isnan(learner.evaluate(inputs, targets, verbose=0))
+    losses = maml_tf.evaluate(learner, [(inputs, targets)], 1).values["loss"]
+    np.testing.assert_array_equal(np.isnan(losses), [[False, True, False, False]] * 2)

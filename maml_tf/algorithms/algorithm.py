@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from maml_tf.core import adaptation
-from maml_tf.core.functional import ModelOutput, nan_where_diverged
+from maml_tf.core.functional import ModelOutput, nan_where_invalid
 from maml_tf.core.keras_interface import masks_of
 from maml_tf.core.over_tasks import task_gradient
 from maml_tf.core.task_functions import TaskFunctions, TaskLossValue, TaskState
@@ -131,10 +131,13 @@ class Algorithm:
     def predict(
         self, functions: TaskFunctions, theta: MetaParameters, learned: Learned, query_x: Any, training: bool
     ) -> ModelOutput:
-        """Calls the adapted model on [query examples, ...]; `training` is Keras' flag."""
+        """Calls the adapted model on [query examples, ...]; `training` is Keras' flag.
+
+        With training=False the outputs are NaN where an adapted parameter is not finite or an example holds NaN.
+        """
         output = functions.functional({**theta.model, **learned.params}, learned.state.model, query_x, training)
         # In training the gradients tell.
-        return output if training else nan_where_diverged(output, learned.params)
+        return output if training else nan_where_invalid(output, learned.params, query_x)
 
     def loss(
         self, functions: TaskFunctions, theta: MetaParameters, task: Task, steps: int, iteration: tf.Tensor

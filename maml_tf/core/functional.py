@@ -180,12 +180,32 @@ def _require_as_many_inputs(model: keras.Model, inputs: Any) -> None:
         raise ValueError(f"Expected {len(expected)} inputs of {model.name!r}. Received: {received} arrays")
 
 
-def nan_where_diverged(output: ModelOutput, params: Any) -> ModelOutput:
-    """Makes the outputs NaN where a parameter is: a ReLU makes 0 of NaN, and the outputs look like any others."""
+def nan_where_invalid(output: ModelOutput, params: Any, inputs: Any) -> ModelOutput:
+    """Makes outputs NaN: all where a parameter is not finite, an example's where its inputs hold NaN.
+
+    TensorFlow's ReLU makes 0 of NaN, and without this the outputs look like any others.
+
+    Args:
+        output: The model's output, with the examples on the first axis.
+        params: Nest of the parameters behind it.
+        inputs: Nest of its inputs, [examples, ...].
+
+    Returns:
+        The output.
+    """
     finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(value)) for value in tf.nest.flatten(params)])
+    for leaf in tf.nest.flatten(inputs):
+        if leaf.dtype.is_floating:
+            nan = tf.math.is_nan(tf.reshape(leaf, [tf.shape(leaf)[0], -1]))
+            finite &= ~tf.reduce_any(nan, axis=1)
 
     def shown(value: tf.Tensor) -> tf.Tensor:
-        return tf.where(finite, value, tf.constant(float("nan"), value.dtype)) if value.dtype.is_floating else value
+        if not value.dtype.is_floating:
+            return value
+        # [examples], or for inputs without floats a scalar, against [examples, ...].
+        axes = tf.ones([tf.rank(value) - tf.rank(finite)], tf.int32)
+        valid = tf.reshape(finite, tf.concat([tf.shape(finite), axes], axis=0))
+        return tf.where(valid, value, tf.constant(float("nan"), value.dtype))
 
     outputs = tf.nest.map_structure(shown, output.outputs)
     return output._replace(outputs=with_masks(outputs, masks_of(output.outputs)))

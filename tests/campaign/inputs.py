@@ -53,10 +53,10 @@ qx=put(QX, np.nan) -> finite
 sx=put(SX, 1e39, np.float64) -> finite
 sx=SX * 1j -> complex
 qx=QX * 1j -> complex
-sx=SX[:3] -> tasks
-sy=SY[:3] -> tasks
-qx=QX[:3], qy=QY[:3] -> tasks
-qy=QY[:3] -> tasks
+sx=SX[:3] -> tasks|cardinality
+sy=SY[:3] -> tasks|cardinality
+qx=QX[:3], qy=QY[:3] -> tasks|cardinality
+qy=QY[:3] -> tasks|cardinality
 sx=SX[:, :4] -> 4 inputs|shape
 sy=SY[:, :4] -> 4 targets|shape
 sy=SY[:, :1] -> 1 targets|shape
@@ -84,7 +84,7 @@ loss="mse", sy=put(SR, np.nan) -> finite
 loss="mse", qy=put(QR, np.inf) -> finite
 loss="mse", sy=put(SR, 1e30) -> finite
 loss="mse", sy=SR * 1j -> complex
-loss="mse", sy=SR[:3], qy=QR -> tasks
+loss="mse", sy=SR[:3], qy=QR -> tasks|cardinality
 """
 
 HOW = {
