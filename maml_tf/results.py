@@ -19,7 +19,7 @@ import tensorflow as tf
 
 import maml_tf
 from maml_tf.configuration import Configuration, differences, from_dict
-from maml_tf.training.files import read_json, write_atomically
+from maml_tf.files import read_json, write_atomically
 
 # Files that a training leaves in its directory: the last one is in a folder of the method.
 RESULTS, CONFIG, WEIGHTS = "results.json", "config.json", "best.weights.h5"

@@ -13,8 +13,8 @@ import tensorflow as tf
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from maml_tf.files import write_atomically
 from maml_tf.methods import LineStyle, methods
-from maml_tf.training.files import write_atomically
 
 # The colours of Okabe and Ito, which people with any of the common colour deficiencies can tell apart.
 PALETTE = {

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import imageio.v3 as imageio
 import numpy as np
 
+from maml_tf.files import save_atomically
 from maml_tf.rl.environments import DrawableEnvironment
-from maml_tf.training.files import save_atomically
 
 
 def film(

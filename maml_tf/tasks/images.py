@@ -9,15 +9,15 @@ import io
 import itertools
 import os
 import pathlib
-import time
-import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from absl import logging
 from PIL import Image
 
 from maml_tf.checks import whole_number
+from maml_tf.files import remove_unfinished, save_atomically
 from maml_tf.tasks.archives import list_files, read_files
 
 # What Pillow may open, and the names of such files; it would open many more, some with the help of other programs.
@@ -30,11 +30,8 @@ IMAGE_SUFFIXES = tuple(itertools.chain(*FORMATS.values()))
 MAX_PIXELS = 1 << 26
 MAX_SIDE = 1 << 13
 _MODES = {1: "L", 3: "RGB"}
-_FILES_AT_ONCE = 1024
-_BYTES_AT_ONCE = 1 << 26
-_FILES_A_THREAD = 64
+_FILES_AT_ONCE = 32
 _SECONDS_BETWEEN_LINES = 5.0
-_SECONDS_TO_WRITE = 24 * 3600
 
 
 def is_image(name: str) -> bool:
@@ -121,21 +118,14 @@ def decode_files(
         name, content = file
         images[places[name]] = decode(content, name)
 
-    began = told = time.monotonic()
-    for done in map_files(put, path, places.keys()):
-        now = time.monotonic()
-        if now - told >= _SECONDS_BETWEEN_LINES:
-            told, speed = now, done / (now - began)
-            logging.info(
-                "decoded %d of %d images, %.0f a second, %.0f s left",
-                done, len(places), speed, (len(places) - done) / speed,
-            )  # fmt: skip
+    for done, _ in enumerate(map_files(put, path, places), start=1):
+        logging.log_every_n_seconds(logging.INFO, "decoded %d of %d images", _SECONDS_BETWEEN_LINES, done, len(places))
 
 
 def map_files(
-    function: Callable[[tuple[str, bytes]], None], path: str | os.PathLike, names: Collection[str]
-) -> Iterator[int]:
-    """Calls a function with the name and content of each file, in threads, and yields how many are done, now and then.
+    function: Callable[[tuple[str, bytes]], Any], path: str | os.PathLike, names: Collection[str]
+) -> Iterator:
+    """Calls a function with the name and content of each file, in threads, and yields what it returns.
 
     Args:
         function: Of a pair; Pillow decodes without Python's lock, so that threads serve.
@@ -143,30 +133,12 @@ def map_files(
         names: Names of files in it.
 
     Yields:
-        The number of files done. About `_BYTES_AT_ONCE` of content are held in memory.
+        What the function returns. `_FILES_AT_ONCE` files are held in memory.
     """
-
-    def call(some: Sequence[tuple[str, bytes]]) -> None:
-        for file in some:
-            function(file)
-
-    def call_all() -> None:
-        parts = (some[i : i + _FILES_A_THREAD] for i in range(0, len(some), _FILES_A_THREAD))
-        list(pool.map(call, parts))
-
-    done = size = 0
-    some: list[tuple[str, bytes]] = []
+    files = read_files(path, names)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for file in read_files(path, names):
-            some.append(file)
-            size += len(file[1])
-            if len(some) == _FILES_AT_ONCE or size > _BYTES_AT_ONCE:
-                call_all()
-                done += len(some)
-                yield done
-                some, size = [], 0
-        call_all()
-        yield done + len(some)
+        while some := list(itertools.islice(files, _FILES_AT_ONCE)):
+            yield from pool.map(function, some)
 
 
 def default_cache_dir(name: str) -> pathlib.Path:
@@ -208,7 +180,9 @@ def decoded_once(
         return images
     images = decode()
     try:
-        _keep(cache_file, images)
+        cache_file.parent.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(cache_file.parent)
+        save_atomically(cache_file, lambda path: np.save(path, images))
     except OSError as error:
         logging.warning(
             "The decoded images can't be kept in %s (%s); decoding at every start.", cache_file.parent, error
@@ -288,30 +262,11 @@ def _load(cache_file: pathlib.Path, shape: tuple[int, ...], mapped: bool) -> np.
     return None
 
 
-def _keep(cache_file: pathlib.Path, images: np.ndarray) -> None:
-    folder = cache_file.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    for part in folder.glob("*.part"):
-        if time.time() - part.stat().st_mtime > _SECONDS_TO_WRITE:
-            part.unlink(missing_ok=True)  # Of a process that was killed.
-    # Whoever reads the cache at the same time finds the whole file or none, whoever else writes it too.
-    unfinished = folder / f"{cache_file.stem}-{uuid.uuid4().hex}.part"
-    try:
-        with open(unfinished, "wb") as file:
-            np.save(file, images)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, cache_file)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
-
-
 def _class_images(path: pathlib.Path) -> list[str]:
     """Returns the names of the images, sorted; a class is the folder that an image is in."""
     if not path.exists():
         raise FileNotFoundError(f"Expected a folder or archive with one folder of images a class. Received: {path}")
-    listed = [file.name for file in list_files(path, folders=True)]
+    listed = list_files(path, folders=True)
     files = [name for name in listed if not name.endswith("/")]
     images = sorted(name for name in files if is_image(name))
     if len(images) < len(files):

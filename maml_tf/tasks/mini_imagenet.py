@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import csv
+import itertools
 import os
 import pathlib
 import re
@@ -15,7 +16,7 @@ import numpy as np
 from absl import logging
 from PIL import Image
 
-from maml_tf.tasks.archives import ARCHIVE_SUFFIXES, ListedFile, is_archive, list_files
+from maml_tf.tasks.archives import ARCHIVE_SUFFIXES, is_archive, list_files
 from maml_tf.tasks.dataset import PARTS, DatasetSpec, SplitClasses, datasets
 from maml_tf.tasks.images import (
     check_image_size,
@@ -119,31 +120,27 @@ def _source(data_dir: pathlib.Path) -> pathlib.Path:
 
 
 def _list_photos(source: pathlib.Path) -> list[_Photo]:
-    photos = sorted(photo for file in list_files(source) if (photo := _photo(file)) is not None)
+    photos = []
+    for name, mark in list_files(source).items():
+        parts = name.split("/")
+        if len(parts) in (3, 4) and parts[-3] in _PART_OF_FOLDER and is_image(name):
+            photos.append(_Photo(parts[-2], parts[-1], _PART_OF_FOLDER[parts[-3]], name, mark))
+    photos.sort()
     missing = [part for part in PARTS if not any(photo.part == part for photo in photos)]
     if missing:
         raise FileNotFoundError(
             "Expected images {train,val,test}/<class>/<image>, directly or within one folder. "
             f"Received: none of {', '.join(missing)} in {source}"
         )
-    parts: dict[str, _Photo] = {}
-    for before, photo in zip([None, *photos], photos, strict=False):
-        if parts.setdefault(photo.class_name, photo).part != photo.part:
+    for before, photo in itertools.pairwise(photos):
+        if before.class_name == photo.class_name and before.part != photo.part:
             raise ValueError(
                 "Expected every class in one part of the split. "
-                f"Received: {photo.class_name!r} in {parts[photo.class_name].part} and in {photo.part} of {source}"
+                f"Received: {photo.class_name!r} in {before.part} and in {photo.part} of {source}"
             )
-        if before is not None and before[:2] == photo[:2]:
+        if before[:2] == photo[:2]:
             raise ValueError(f"Expected one tree of images. Received: {before.name} and {photo.name} in {source}")
     return photos
-
-
-def _photo(file: ListedFile) -> _Photo | None:
-    """Returns the image of that name, or None for a stray file."""
-    parts = file.name.split("/")
-    if len(parts) not in (3, 4) or parts[-3] not in _PART_OF_FOLDER or not is_image(file.name):
-        return None
-    return _Photo(parts[-2], parts[-1], _PART_OF_FOLDER[parts[-3]], file.name, file.fingerprint)
 
 
 def _notice_a_subset(splits: Mapping[str, Sequence[str]], sizes: Mapping[str, int], source: pathlib.Path) -> None:
@@ -292,7 +289,7 @@ def _write_class(source: pathlib.Path, folder: pathlib.Path, names: Sequence[str
 
 def _originals(source: pathlib.Path, label: str, names: Sequence[str]) -> dict[str, str]:
     """Returns from the name of a file of ImageNet to the name in the list that stands for it."""
-    files = sorted((file.name for file in list_files(source) if is_image(file.name)), key=_number_in_name)
+    files = sorted(filter(is_image, list_files(source)), key=_number_in_name)
     by_stem = {pathlib.PurePath(name).stem: name for name in files}
     originals = {}
     for name in names:

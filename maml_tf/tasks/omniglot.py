@@ -10,13 +10,13 @@ import itertools
 import os
 import pathlib
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
 
-from maml_tf.tasks.archives import ListedFile, is_archive, list_files
+from maml_tf.tasks.archives import is_archive, list_files
 from maml_tf.tasks.dataset import PARTS, DatasetSpec, SplitClasses, check_split, datasets
 from maml_tf.tasks.images import (
     check_image_size,
@@ -140,8 +140,12 @@ class Omniglot(SplitClasses):
         self.characters = tuple(sizes)
         _check_complete(sizes, expected_characters, expected_drawings, data_dir)
         splits = _split(split, drawings)
+        # Without the path: data that was moved as it is stays the same data.
+        mark = fingerprint(
+            [f"{_DECODER_VERSION}", *(f"{d.half}/{d.character}/{d.file_name} {d.fingerprint}" for d in drawings)]
+        )
         images = decoded_once(
-            cache_dir / f"{_content_fingerprint(drawings)}-{image_size}.npy",
+            cache_dir / f"{mark}-{image_size}.npy",
             (len(drawings), image_size, image_size, 1),
             lambda: _read_drawings(data_dir, drawings, image_size),
         )
@@ -192,23 +196,17 @@ def _split(split: str | Mapping[str, Sequence[str]], drawings: Sequence[Drawing]
 
 def _split_by_alphabets(drawings: Sequence[Drawing]) -> dict[str, tuple[str, ...]]:
     halves = {drawing.character: drawing.half for drawing in drawings}
-    test = [name for name, half in halves.items() if half == "images_evaluation"]
-    background = [name for name, half in halves.items() if half == "images_background"]
-    alphabets = random_order({_alphabet(name) for name in background})
+    alphabets = random_order({name.partition("/")[0] for name, half in halves.items() if half == "images_background"})
     if len(alphabets) < 2:
         raise ValueError(
             f"Expected at least two alphabets in images_background, one of them to validate on. Received: {alphabets}"
         )
-    kept = set(alphabets[: max(1, len(alphabets) // _BACKGROUND_ALPHABETS_PER_VALIDATION_ALPHABET)])
-    return {
-        "train": tuple(name for name in background if _alphabet(name) not in kept),
-        "validation": tuple(name for name in background if _alphabet(name) in kept),
-        "test": tuple(test),
-    }
-
-
-def _alphabet(character: str) -> str:
-    return character.partition("/")[0]
+    kept = alphabets[: max(1, len(alphabets) // _BACKGROUND_ALPHABETS_PER_VALIDATION_ALPHABET)]
+    splits: dict[str, list[str]] = {part: [] for part in PARTS}
+    for name, half in halves.items():
+        of_background = "validation" if name.partition("/")[0] in kept else "train"
+        splits["test" if half == "images_evaluation" else of_background].append(name)
+    return {part: tuple(names) for part, names in splits.items()}
 
 
 def _check_complete(
@@ -258,34 +256,36 @@ def _download(archive: Archive, folder: pathlib.Path) -> None:
 
 def _list_drawings(data_dir: pathlib.Path) -> list[Drawing]:
     """Lists the drawings of both halves by character and file name, whatever their order on the disk."""
-    drawings = []
+    drawings: list[Drawing] = []
+    half_of: dict[str, str] = {}
     for half in HALVES:
         source = _source(data_dir, half)
         inside = "" if is_archive(source) else f"{half}/"
-        found = [drawing for file in list_files(source) for drawing in _drawing(half, inside, file)]
-        if not found:
+        for name, mark in list_files(source).items():
+            parts = (inside + name).split("/")
+            if len(parts) == 4 and parts[0] == half and parts[3].lower().endswith(".png"):
+                drawings.append(Drawing(f"{parts[1]}/{parts[2]}", parts[3], half, name, mark))
+        if not drawings or drawings[-1].half != half:
             raise ValueError(
                 f"Expected drawings {half}/<Alphabet>/<character>/<drawing>.png. Received: none in {source}"
             )
-        drawings += found
-    drawings.sort()
-    _check_one_half(drawings)
-    return drawings
-
-
-def _content_fingerprint(drawings: Sequence[Drawing]) -> str:
-    """Returns what changes with the names or the content of the drawings."""
-    # Without the path: data that was moved as it is stays the same data.
-    lines = (f"{drawing.half}/{drawing.character}/{drawing.file_name} {drawing.fingerprint}" for drawing in drawings)
-    return fingerprint([f"{_DECODER_VERSION}", *lines])
+    for drawing in drawings:
+        if half_of.setdefault(drawing.character, drawing.half) != drawing.half:
+            raise ValueError(f"Expected every character in one of {HALVES}. Received: {drawing.character!r} in both")
+    return sorted(drawings)
 
 
 def _read_drawings(data_dir: pathlib.Path, drawings: Sequence[Drawing], image_size: int) -> np.ndarray:
     """Returns uint8 [drawings, image_size, image_size, 1], ink 255 and paper 0."""
+
+    def decode(content: bytes, name: str) -> np.ndarray:
+        size, own_size = (image_size, image_size), (DRAWING_SIZE, DRAWING_SIZE)
+        return 255 - decode_image(content, name, size, 1, own_size=own_size, formats=("PNG",))
+
     images = np.empty([len(drawings), image_size, image_size, 1], np.uint8)
     for half in HALVES:
         places = {drawing.name: place for place, drawing in enumerate(drawings) if drawing.half == half}
-        decode_files(_source(data_dir, half), places, images, lambda data, name: _decode(data, name, image_size))
+        decode_files(_source(data_dir, half), places, images, decode)
     return images
 
 
@@ -300,25 +300,6 @@ def _source(data_dir: pathlib.Path, half: str) -> pathlib.Path:
     raise FileNotFoundError(
         f"Expected {expected} in {data_dir}. Received: no {half}.zip and no folder {half}; there is {present}"
     )
-
-
-def _drawing(half: str, inside: str, file: ListedFile) -> Iterator[Drawing]:
-    """Yields the drawing of that name, or nothing for a stray file."""
-    parts = (inside + file.name).split("/")
-    if len(parts) == 4 and parts[0] == half and parts[3].lower().endswith(".png"):
-        yield Drawing(f"{parts[1]}/{parts[2]}", parts[3], half, file.name, file.fingerprint)
-
-
-def _check_one_half(drawings: Sequence[Drawing]) -> None:
-    halves: dict[str, str] = {}
-    for drawing in drawings:
-        if halves.setdefault(drawing.character, drawing.half) != drawing.half:
-            raise ValueError(f"Expected every character in one of {HALVES}. Received: {drawing.character!r} in both")
-
-
-def _decode(content: bytes, name: str, image_size: int) -> np.ndarray:
-    size, own_size = (image_size, image_size), (DRAWING_SIZE, DRAWING_SIZE)
-    return 255 - decode_image(content, name, size, 1, own_size=own_size, formats=("PNG",))
 
 
 def _presets() -> dict[str, dict[str, Any]]:

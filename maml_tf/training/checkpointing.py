@@ -19,7 +19,7 @@ from absl import logging
 from maml_tf import stopping
 from maml_tf.checks import number, whole_number
 from maml_tf.configuration import differences
-from maml_tf.training.files import read_json, writable_directory, write_atomically
+from maml_tf.files import read_json, writable_directory, write_atomically
 from maml_tf.training.iterations import Iterations, Place
 
 _PREFIX = "checkpoint"

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from maml_tf.training.files import read_json, write_atomically
+from maml_tf.files import read_json, write_atomically
 from maml_tf.training.iterations import Iterations, Place
 
 _WALL_TIME = "wall_time.json"

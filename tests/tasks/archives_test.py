@@ -54,8 +54,8 @@ class ImageFilesTest(parameterized.TestCase):
         path = folder.full_path
         if form:
             path = shutil.make_archive(self.create_tempdir().full_path, form, path)
-        self.assertCountEqual([file.name for file in list_files(path)], FILES)
-        self.assertCountEqual([file.name for file in list_files(path, folders=True)], [*FILES, *FOLDERS])
+        self.assertCountEqual(list(list_files(path)), FILES)
+        self.assertCountEqual(list(list_files(path, folders=True)), [*FILES, *FOLDERS])
         self.assertEqual(dict(read_files(path, FILES)), FILES)
 
     def test_of_the_links_in_a_folder_those_to_files_are_files_and_those_that_lead_up_end(self):
@@ -63,7 +63,7 @@ class ImageFilesTest(parameterized.TestCase):
         (folder / "1.png").write_bytes(b"one")
         (folder / "2.png").symlink_to("1.png")
         self.assertEqual(
-            dict(read_files(folder, [file.name for file in list_files(folder)])),
+            dict(read_files(folder, list_files(folder))),
             dict.fromkeys(["1.png", "2.png"], b"one"),
         )
         (folder / "up").symlink_to(folder)
@@ -84,7 +84,7 @@ class ImageFilesTest(parameterized.TestCase):
         content = bytearray(path.read_bytes())
         content[50_000] ^= 1
         path.write_bytes(content)
-        with self.assertRaisesRegex(ValueError, "Expected a whole tar archive. Received: .*changed.tar, which is brok"):
+        with self.assertRaisesRegex(ValueError, "Expected a whole tar archive. Received: .*changed.tar, which cannot"):
             list_files(path)
 
     def test_a_byte_changed_in_a_compressed_zip(self):
@@ -121,7 +121,7 @@ class HostileArchivesTest(parameterized.TestCase):
     def assert_refused(self, path, message, name="1.png", most_megabytes=2):
         def read():
             with self.assertRaisesRegex(ValueError, f"{name} in .*{path.name}.*{message}"):
-                list(read_files(path, [file.name for file in list_files(path)]))
+                list(read_files(path, list(list_files(path))))
 
         self.assertLess(peak_in_megabytes(read), most_megabytes)
 
@@ -134,7 +134,7 @@ class HostileArchivesTest(parameterized.TestCase):
         path = self.zip_of(bytes(16 * MEGABYTE))
         content = path.read_bytes()
         path.write_bytes(content.replace(struct.pack("<L", 16 * MEGABYTE), struct.pack("<L", 100)))
-        self.assert_refused(path, "broken or incomplete: .*CRC")
+        self.assert_refused(path, "cannot be read: .*CRC")
 
     def test_a_small_tar_of_a_large_file(self):
         path = pathlib.Path(self.create_tempdir().full_path, "made.tar.gz")
@@ -192,20 +192,20 @@ class HostileArchivesTest(parameterized.TestCase):
     def test_a_link_in_a_zip(self):
         member = zipfile.ZipInfo("1.png")
         member.create_system, member.external_attr = 3, 0o120777 << 16
-        self.assert_refused(self.zip_of(b"/etc/passwd", name=member), "unpack the archive")
+        self.assert_refused(self.zip_of(b"/etc/passwd", name=member), "is a link.*unpack it")
 
     @parameterized.parameters("2.png", "/etc/passwd", "1.png")
     def test_a_symbolic_link_in_a_tar(self, linkname):
         path = tar_of(self, ("2.png", tarfile.REGTYPE, ""), ("1.png", tarfile.SYMTYPE, linkname))
         self.assert_refused(path, f"symbolic link to '{linkname}'")
 
-    @parameterized.parameters("/etc/passwd", "../1.png", "1.png/", "up/2.png")
+    @parameterized.parameters("/etc/passwd", "../1.png", "0.png", "up/2.png")
     def test_a_hard_link_in_a_tar_to_what_is_not_in_it(self, linkname):
-        self.assert_refused(tar_of(self, ("1.png", tarfile.LNKTYPE, linkname)), f"links to '{linkname}'")
+        self.assert_refused(tar_of(self, ("1.png", tarfile.LNKTYPE, linkname)), f"'{linkname}' not found")
 
     def test_hard_links_in_a_circle(self):
         path = tar_of(self, ("1.png", tarfile.LNKTYPE, "2.png"), ("2.png", tarfile.LNKTYPE, "1.png"))
-        self.assert_refused(path, "neither")
+        self.assert_refused(path, "'2.png' not found")
 
     @parameterized.parameters(tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE)
     def test_a_device_in_a_tar(self, type_):
@@ -243,7 +243,7 @@ class HostileArchivesTest(parameterized.TestCase):
                 content[numbers.randrange(len(content))] = numbers.randrange(256)
             path.write_bytes(content[: numbers.choice([len(content), numbers.randrange(len(content))])])
             try:
-                names = [file.name for file in list_files(path) if file.name in FILES]
+                names = [name for name in list_files(path) if name in FILES]
                 for name, content in read_files(path, names):
                     if form != "tar":  # Whose files have no checksums.
                         self.assertEqual(content, FILES[name] * 50)

@@ -294,8 +294,8 @@ class CacheTest(SmallArchiveTest):
         self.assert_equal_pools(omniglot.pool("test"), self.load().pool("test"))
 
     def test_a_cache_that_fails_half_way_leaves_nothing_behind(self):
-        def save_half(file, array):
-            file.write(b"half")
+        def save_half(path, array):
+            path.write_bytes(b"half")
             raise OSError("disk full")
 
         self.write_zips()
@@ -410,7 +410,7 @@ class BadInputTest(SmallArchiveTest):
         position = data.index(b"IDAT") + 8
         data[position : position + 4] = b"\0\0\0\0"
         path.write_bytes(bytes(data))
-        with self.assertRaisesRegex(ValueError, "Received: images_background/A/.*_01.png in .*zip, which is broken"):
+        with self.assertRaisesRegex(ValueError, "Received: images_background/A/.*_01.png in .*zip, which cannot"):
             self.load()
 
     def test_a_drawing_of_another_size(self):

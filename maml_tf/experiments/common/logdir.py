@@ -10,7 +10,7 @@ from typing import TextIO
 
 from absl import logging
 
-from maml_tf.training.files import remove_unfinished, writable_directory
+from maml_tf.files import remove_unfinished, writable_directory
 
 try:
     import fcntl

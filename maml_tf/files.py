@@ -6,12 +6,14 @@ import json
 import os
 import pathlib
 import tempfile
+import threading
 import warnings
 import zipfile
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
+if TYPE_CHECKING:
+    import keras
 
 _UNFINISHED = ".unfinished-"
 
@@ -77,7 +79,7 @@ def save_atomically(path: str | os.PathLike[str], save: Callable[[pathlib.Path],
     """
     path = pathlib.Path(path)
     # The suffixes stay at the end: Keras chooses the format by them.
-    temporary = path.with_name(f"{_UNFINISHED}{os.getpid()}-{path.name}")
+    temporary = path.with_name(f"{_UNFINISHED}{os.getpid()}-{threading.get_ident()}-{path.name}")
     try:
         save(temporary)
         with open(temporary, "rb") as file:

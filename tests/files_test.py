@@ -1,4 +1,4 @@
-"""Tests of maml_tf.training.files."""
+"""Tests of maml_tf.files."""
 
 import os
 import pathlib
@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from absl.testing import absltest
 
-from maml_tf.training.files import (
+from maml_tf.files import (
     load_weights,
     read_json,
     remove_unfinished,
