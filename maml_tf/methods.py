@@ -35,11 +35,10 @@ class Method:
         label: Name in figures.
         settings: From each domain that can train it ("sinusoid", "classification", "meta_rl") to the fields of that
             domain's configuration that it sets.
-        build: From a domain to what builds the method there, or its place as "module:name", imported at first use: for
-            "sinusoid" called with the name and the configuration, see `maml_tf.experiments.sinusoid.train`, for
-            "meta_rl" with the configuration, see `maml_tf.rl.methods`. Without it the method is the domain's own
-            meta-learner.
-        algorithm: Name of the outer algorithm with which the domain's own meta-learner trains.
+        build: From a domain to what builds the method there, called with the method's name and the configuration, or
+            its place as "module:name", imported at first use: see `maml_tf.experiments.sinusoid.train` for
+            "sinusoid", `maml_tf.rl.methods` for "meta_rl". Without it the method is the domain's own meta-learner.
+        algorithm: Name in `maml_tf.algorithms.algorithms`, with which the domain's own meta-learner trains.
         style: How figures draw it; None for one of the styles left over.
 
     Example:
@@ -64,6 +63,19 @@ class Method:
             return getattr(importlib.import_module(module), name)
         return build
 
+    def applied(self, domain: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Returns `given`, fields of a domain's configuration, with those that the method sets.
+
+        Raises:
+            ValueError: If a field is given another value than the method's.
+        """
+        for field, value in self.settings.get(domain, {}).items():
+            if given.get(field, value) != value:
+                raise ValueError(
+                    f"Expected {field}={value!r}, as {self.label} has it. Received: {field}={given[field]!r}"
+                )
+        return {**given, **self.settings.get(domain, {})}
+
 
 methods: Registry[Method] = Registry("method")
 
@@ -80,7 +92,7 @@ def label(name: str) -> str:
 
 _SINUSOID, _META_RL = "maml_tf.experiments.sinusoid.train:", "maml_tf.rl.methods:"
 _FIRST_ORDER = {"first_order": True}
-_CONTEXT = {"adapted": "context", "context": 1}
+_CONTEXT = {"adapted": "context"}
 
 for _name, _method in {
     "maml": Method("MAML", {"sinusoid": {}, "classification": {}, "meta_rl": {}}, style=LineStyle("green", "-", "o")),

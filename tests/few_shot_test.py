@@ -78,6 +78,18 @@ class BuildLearnerTest(parameterized.TestCase):
         kernels = {f"{layer}/kernel" for layer in ("conv1", "conv2", "conv3", "conv4", "head")}
         self.assertEqual(names, {*kernels, "head/bias"})
 
+    @parameterized.parameters(
+        ("reptile", "Reptile", False, "SGD"),
+        ("maml_first_order", "ModelAgnostic", True, "SGD"),
+        ("meta_sgd", "ModelAgnostic", False, "LearnedStepSizes"),
+    )
+    def test_a_method_names_the_algorithm_and_its_settings(self, method, algorithm, first_order, rule):
+        learner = build_learner(small(method=method))
+        self.assertEqual(type(learner.algorithm).__name__, algorithm)
+        self.assertEqual(type(learner.update_rule).__name__, rule)
+        if algorithm == "ModelAgnostic":
+            self.assertEqual(learner.algorithm.first_order, first_order)
+
     def test_only_the_head_adapts_in_anil(self):
         learner = build_learner(small(adapted="head"))
         self.assertEqual([name.rpartition("/")[2] for name in learner.task_functions.adapted_names], ["kernel", "bias"])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from maml_tf.configuration import Configuration, setting
+from maml_tf.configuration import Configuration, setting, settings
+from maml_tf.methods import methods, names
 from maml_tf.tasks.dataset import datasets
 
 
@@ -17,6 +18,14 @@ class LearnerConfig(Configuration):
 
     dataset: str = setting("omniglot", "Data set whose classes the tasks are made of.", choices=datasets)
     ways: int = setting(5, "Classes N of a task.", minimum=1)
+    method: str = setting(
+        "maml",
+        "Algorithm, one of its variants, or a baseline. pretrained: a classifier of all training classes, fine-tuned "
+        "in the test and compared by its features (nearest neighbour). random: the same with initial weights. "
+        "meta_sgd is maml with step_sizes=weight, anil with adapted=head, context_vector with adapted=context; "
+        "a name with _first_order has first_order=true.",
+        choices=lambda: names("classification"),
+    )
     inner_steps: int = setting(1, "Inner steps in training.", minimum=1)
     evaluation_steps: int = setting(3, "Inner steps in validation and test.", minimum=1, role="evaluation")
     loss_scale: str = setting(
@@ -42,7 +51,12 @@ class LearnerConfig(Configuration):
         "as the original. head: the output layer (ANIL). context: the free parameters at the input (Appendix C.2).",
         choices=("everything", "weights", "head", "context"),
     )
-    context: int = setting(0, "Number of free parameters joined to the input as channels, at each position.", minimum=0)
+    context: int = setting(
+        None,
+        "Number of free parameters joined to the input as channels, at each position: with adapted=context 1, else 0, "
+        "unless told otherwise.",
+        minimum=0,
+    )
     first_order: bool = setting(False, "Whether to drop second derivatives.")
     network: str = setting(
         None,
@@ -75,6 +89,12 @@ class LearnerConfig(Configuration):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        fields = settings(type(self))
+        changed = {name: getattr(self, name) for name in fields if getattr(self, name) != fields[name].default}
+        for name, value in methods[self.method].applied("classification", changed).items():
+            self._set(name, value)
+        if self.context is None:
+            self._set("context", int(self.adapted == "context"))
         networks = tuple(datasets[self.dataset].networks)
         self._set("network", self.network or networks[0])
         if self.network not in networks:

@@ -61,11 +61,10 @@ def build_learner(config: LearnerConfig) -> MetaLearner:
     rule = config.mean_step_size
     if config.step_sizes != "fixed":
         rule = LearnedStepSizes(rule, granularity=config.step_sizes, steps=config.inner_steps)
-    method = getattr(config, "method", "maml")
     return MetaLearner(
         build_network(config),
         task_loss(),
-        of_method(method, config.first_order),
+        of_method(config.method, config.first_order),
         rule,
         config.inner_steps,
         adapted=ADAPTED[config.adapted],

@@ -42,22 +42,22 @@ class PolicyMethod:
     policy: Callable[[int, int, tuple[int, ...]], GaussianPolicy] = gaussian_mlp_policy
 
 
-def pretrained(config: PolicyConfig) -> PolicyMethod:
+def pretrained(name: str, config: PolicyConfig) -> PolicyMethod:
     """One policy trained on all tasks."""
     return PolicyMethod(adapts_in_training=False, tunes_step_size=True)
 
 
-def random(config: PolicyConfig) -> PolicyMethod:
+def random(name: str, config: PolicyConfig) -> PolicyMethod:
     """A policy with random weights."""
     return PolicyMethod(trained=False, tunes_step_size=True)
 
 
-def oracle(config: PolicyConfig) -> PolicyMethod:
+def oracle(name: str, config: PolicyConfig) -> PolicyMethod:
     """One policy trained on all tasks that is told the task."""
     return PolicyMethod(adapts_in_training=False, adapts=False, knows_task=True)
 
 
-def context_vector(config: PolicyConfig) -> PolicyMethod:
+def context_vector(name: str, config: PolicyConfig) -> PolicyMethod:
     """MAML whose inner steps change only free parameters at the policy's input."""
     return PolicyMethod(adapted=matching("context_vector"), policy=context_vector_policy)
 
@@ -78,7 +78,7 @@ def composition(method: str, config: PolicyConfig) -> PolicyMethod:
         config: The configuration that the builder is called with.
     """
     build = methods[method].builder("meta_rl")
-    return PolicyMethod() if build is None else build(config)
+    return PolicyMethod() if build is None else build(method, config)
 
 
 def build_environment(method: str, config: PolicyConfig, simulations: int) -> TaskEnvironment:

@@ -1,4 +1,4 @@
-"""Tests of bin/few_shot.py: a data set of one's own, added in one file outside of the package."""
+"""Tests of bin/few_shot.py: a data set and an algorithm of one's own, each added in one file outside of the package."""
 
 import json
 import pathlib
@@ -59,6 +59,26 @@ datasets.register(
 )
 '''
 
+# All that an algorithm takes: this one minimizes the mean of the query losses before and after adaptation.
+ALGORITHM = """
+import maml_tf
+from maml_tf.algorithms import algorithms
+from maml_tf.methods import Method, methods
+
+
+class Halves(maml_tf.Algorithm):
+    first_order = True
+
+    def loss(self, functions, theta, task, steps, iteration):
+        before, _ = super().loss(functions, theta, task, 0, iteration)
+        after, outcome = super().loss(functions, theta, task, steps, iteration)
+        return (before + after) / 2, outcome
+
+
+algorithms.register("halves", Halves())
+methods.register("halves", Method("halves", {"classification": {"inner_steps": 2}}, algorithm="halves"))
+"""
+
 
 class FewShotTest(absltest.TestCase):
     def setUp(self):
@@ -83,6 +103,21 @@ class FewShotTest(absltest.TestCase):
         self.assertEqual([one["iteration"] for one in results["training"]["validation"]], [2, 4, 6])
         for figure in ("training.png", "accuracy.png"):
             self.assertTrue(binary.is_png(self.folder / "run" / figure))
+
+    def test_an_algorithm_of_ones_own_is_trained_evaluated_and_plotted(self):
+        added = self.folder / "halves.py"
+        added.write_text(ALGORITHM)
+        run = self.folder / "run"
+        for arguments in (("--method=halves",), ("--mode=evaluate",)):
+            finished = self.run_stripes(f"--register={added}", f"--logdir={run}", *arguments)
+            self.assertEqual(finished.code, 0, finished.stderr)
+        results = json.loads((run / "results.json").read_text())
+        self.assertEqual([(row["method"], row["step"]) for row in results["rows"]], [("halves", n) for n in range(3)])
+        self.assertEqual((results["config"]["method"], results["config"]["inner_steps"]), ("halves", 2))
+        self.assertTrue(binary.is_png(run / "accuracy.png"))
+        refused = self.run_stripes(f"--logdir={run}", "--resume")
+        self.assertEqual(refused.code, 1)
+        self.assertIn("halves", refused.errors[0])
 
     def test_help_has_what_the_data_set_offers(self):
         finished = self.run_stripes("--help")

@@ -7,6 +7,7 @@ from typing import Any
 
 from maml_tf.configuration import check_multiple, from_dict, nearest_divisor, setting
 from maml_tf.few_shot.config import LearnerConfig
+from maml_tf.methods import methods
 from maml_tf.tasks.dataset import datasets
 
 TRAINING, VALIDATION, TEST, SUMMARIES = range(4)
@@ -40,12 +41,6 @@ class ClassificationConfig(LearnerConfig):
         1, "Query examples of a class in validation and test. (The paper: K.)", minimum=1, role="evaluation"
     )
     meta_batch_size: int = setting(32, "Tasks of an iteration.", minimum=1)
-    method: str = setting(
-        "maml",
-        "maml, or a baseline. pretrained: a classifier of all training classes, fine-tuned in the test and compared by "
-        "its features (nearest neighbour). random: the same with initial weights.",
-        choices=("maml", "pretrained", "random"),
-    )
     batch_size: int = setting(64, "Images of an iteration of --method=pretrained.", minimum=1)
     meta_learning_rate: float = setting(1e-3, "Learning rate of Adam, the outer optimizer.", positive=True)
     meta_learning_rate_decay: str = setting(
@@ -92,12 +87,12 @@ class ClassificationConfig(LearnerConfig):
         check_multiple(self, "iterations", "validate_every")
         check_multiple(self, "validate_every", "iterations_per_epoch")
         check_multiple(self, "iterations_per_epoch", "steps_per_call")
-        if self.initial_weights and self.method != "maml":
+        if self.initial_weights and not self.meta_learns:
             raise ValueError(
                 f"Expected no initial_weights with method={self.method!r}: a learner's are not a classifier's. "
                 f"Received: initial_weights={self.initial_weights!r}"
             )
-        if self.context and self.method != "maml":
+        if self.context and not self.meta_learns:
             raise ValueError(
                 f"Expected context=0 with method={self.method!r}, whose features are of the image alone. "
                 f"Received: context={self.context}"
@@ -105,11 +100,17 @@ class ClassificationConfig(LearnerConfig):
 
     @property
     def label(self) -> str:
-        """What the rows of the results call the method."""
-        if self.method != "maml":
-            return self.method
-        name = {"everything": "maml", "weights": "maml", "head": "anil", "context": "context_vector"}[self.adapted]
-        return f"{name}_first_order" if self.first_order else name
+        """What the rows of the results call the method; flags that make MAML a variant of it count."""
+        name = self.method.removesuffix("_first_order")
+        if name == "maml":
+            name = {"head": "anil", "context": "context_vector"}.get(self.adapted, name)
+        first_order = f"{name}_first_order"
+        return first_order if self.first_order and first_order in methods else name
+
+    @property
+    def meta_learns(self) -> bool:
+        """Whether a meta-learner is trained on tasks, and not a baseline."""
+        return self.method not in ("pretrained", "random")
 
     @property
     def mean_gradient_clip(self) -> float | None:
@@ -140,8 +141,10 @@ class ClassificationConfig(LearnerConfig):
     def identity(self, **more: Any) -> dict[str, Any]:
         identity = super().identity(**more)
         identity["split"] = self.split or "characters"  # As version 0.1.0 stored it with every data set.
-        if self.method == "maml":
-            del identity["method"], identity["batch_size"]
+        if self.meta_learns:
+            del identity["batch_size"]
+            if methods[self.method].algorithm == "maml":  # A variant of MAML is what the other fields say.
+                del identity["method"]
         if self.meta_learning_rate_decay == "cosine":
             identity["iterations"] = self.iterations
         return identity
@@ -211,7 +214,9 @@ def make_config(dataset: str, preset: str | None = None, **overrides: Any) -> Cl
     preset = preset or next(iter(known))
     if preset not in known:
         raise ValueError(f"Expected a preset of {list(known)}. Received: {preset!r} of {dataset!r}")
-    values = {"dataset": dataset, **known[preset], **overrides}
+    method = overrides.get("method", known[preset].get("method", "maml"))
+    own = methods[method].applied("classification", overrides)
+    values = {"dataset": dataset, **known[preset], **own}
     if "validate_every" not in overrides and values.get("iterations", 0) % values.get("validate_every", 1):
         del values["validate_every"]
     return from_dict(ClassificationConfig, values)

@@ -54,7 +54,7 @@ def evaluate(
     data = open_data(config)
     episodes = evaluation_episodes(data, config, "test", TEST, config.test_tasks)
     logging.info("evaluating on %d tasks of test classes", config.test_tasks)
-    if config.method == "maml":
+    if config.meta_learns:
         evaluations, protocol = {config.label: build_evaluator(learner, config)(episodes, config.evaluation_steps)}, {}
     else:
         validation = evaluation_episodes(data, config, "validation", VALIDATION, config.validation_tasks)

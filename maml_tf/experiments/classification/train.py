@@ -69,7 +69,7 @@ def _train(config: ClassificationConfig, directory: pathlib.Path, resume: bool) 
         return {}
     data = open_data(config)
     validation_tasks = list(evaluation_episodes(data, config, "validation", VALIDATION, config.validation_tasks))
-    trained = learner if config.method == "maml" else classifier(learner.model, labelled_classes(data))
+    trained = learner if config.meta_learns else classifier(learner.model, labelled_classes(data))
     compile_model(trained, config)
     iterations = Iterations(config.iterations, config.iterations_per_epoch)
     monitor = f"val_accuracy_step_{config.evaluation_steps}"
@@ -103,7 +103,7 @@ def _train(config: ClassificationConfig, directory: pathlib.Path, resume: bool) 
         Progress(iterations, metrics=("loss", "accuracy", monitor)),
         keras.callbacks.TensorBoard(str(directory), write_graph=False, write_steps_per_second=True),
     ]
-    if config.method == "maml":
+    if config.meta_learns:
         meta_batch = next(iter(training_episodes(data, config, SUMMARIES)))
         callbacks.append(
             ClassificationSummaries(
@@ -111,7 +111,7 @@ def _train(config: ClassificationConfig, directory: pathlib.Path, resume: bool) 
                 steps=config.evaluation_steps, iterations=iterations, every=config.validate_every,
             )
         )  # fmt: skip
-    draw = training_episodes if config.method == "maml" else training_images
+    draw = training_episodes if config.meta_learns else training_images
     iterations.fit(trained, draw(data, config, TRAINING, first), callbacks)
     if best.iteration is None:
         raise ValueError(

@@ -106,7 +106,9 @@ def run(
     """
     flags.disclaim_key_flags()
     flags.DEFINE_multi_string(
-        "register", [], "Python file that registers methods, data sets or environments; imported before flags are read."
+        "register",
+        [],
+        "Python file that registers algorithms, methods, data sets or environments; imported before flags are read.",
     )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -223,10 +225,7 @@ def flags_parser(app: Any, flags: Any) -> Callable[[Sequence[str]], list[str]]:
     """
 
     def parse(arguments):
-        for path in early("register", arguments[1:]):
-            if not pathlib.Path(path).expanduser().is_file():
-                sys.exit(f"Error: Expected a Python file. Received: --register={path}")
-            import_file(path)
+        import_registered(arguments[1:])
         try:
             return flags.FLAGS(arguments)
         except SystemExit:  # The flags of help alone exit here.
@@ -236,6 +235,22 @@ def flags_parser(app: Any, flags: Any) -> Callable[[Sequence[str]], list[str]]:
             sys.exit(f"Error: --{name} is --{_RENAMED[name]} now" if name in _RENAMED else f"Error: {error}")
 
     return parse
+
+
+def import_registered(arguments: Sequence[str]) -> None:
+    """Imports the files of `--register`, before the flags are read; a file that is not there ends the process.
+
+    Args:
+        arguments: A binary's arguments, without its own name.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    for path in early("register", arguments):
+        if not pathlib.Path(path).expanduser().is_file():
+            sys.exit(f"Error: Expected a Python file. Received: --register={path}")
+        with _without_notices():
+            import_file(path)
+            if tensorflow := sys.modules.get("tensorflow"):  # A file with an algorithm imports it.
+                tensorflow.config.list_physical_devices()
 
 
 def early(name: str, arguments: Sequence[str]) -> list[str]:

@@ -4,7 +4,8 @@ import dataclasses
 
 from absl.testing import absltest, parameterized
 
-from maml_tf.experiments.classification.config import ClassificationConfig
+from maml_tf.configuration import from_dict, to_dict
+from maml_tf.experiments.classification.config import ClassificationConfig, make_config
 
 
 class ClassificationConfigTest(parameterized.TestCase):
@@ -16,7 +17,9 @@ class ClassificationConfigTest(parameterized.TestCase):
         ({"steps_per_call": 3, "iterations_per_epoch": 100}, "iterations_per_epoch=100"),
         ({"gradient_clip": 0.0}, "Received: gradient_clip=0.0"),
         ({"inner_learning_rate": -1.0}, "Received: inner_learning_rate=-1.0"),
-        ({"adapted": "context"}, "Received: context=0"),
+        ({"adapted": "context", "context": 0}, "Received: context=0"),
+        ({"method": "anil", "adapted": "weights"}, "adapted='head'.*Received: adapted='weights'"),
+        ({"method": "oracle"}, "Received: method='oracle'"),
         ({"context": -1}, "Received: context=-1"),
         ({"context": 1, "method": "pretrained"}, "Expected context=0 with method='pretrained'.* Received: context=1"),
         ({"context": 1, "adapted": "context", "method": "random"}, "Expected context=0 with method='random'"),
@@ -94,8 +97,46 @@ class ClassificationConfigTest(parameterized.TestCase):
             ({"adapted": "head"}, "anil"),
             ({"adapted": "context", "context": 1}, "context_vector"),
             ({"method": "pretrained"}, "pretrained"),
+            ({"method": "reptile"}, "reptile"),
+            ({"method": "meta_sgd"}, "meta_sgd"),
+            ({"method": "anil"}, "anil"),
+            ({"method": "anil", "first_order": True}, "anil_first_order"),
+            ({"method": "maml_first_order"}, "maml_first_order"),
+            ({"method": "maml_first_order", "adapted": "head"}, "anil_first_order"),
+            ({"method": "context_vector", "context": 2}, "context_vector"),
         ):
             self.assertEqual(ClassificationConfig(**fields).label, label)
+
+    @parameterized.parameters(
+        ("maml_first_order", {"first_order": True}),
+        ("anil", {"adapted": "head"}),
+        ("anil_first_order", {"adapted": "head", "first_order": True}),
+        ("meta_sgd", {"step_sizes": "weight"}),
+        ("context_vector", {"adapted": "context", "context": 1}),
+    )
+    def test_a_variant_of_maml_is_the_same_training_by_its_name_and_by_its_fields(self, method, fields):
+        named, spelled = ClassificationConfig(method=method), ClassificationConfig(**fields)
+        self.assertEqual(named.identity(), spelled.identity())
+        self.assertNotIn("method", named.identity())
+        self.assertEqual(named, ClassificationConfig(method=method, **fields))
+        self.assertEqual(from_dict(ClassificationConfig, to_dict(named)), named)
+
+    def test_another_algorithm_is_another_training(self):
+        self.assertEqual(
+            ClassificationConfig(method="reptile").identity(), ClassificationConfig().identity() | {"method": "reptile"}
+        )
+
+    def test_a_method_comes_before_the_preset_and_a_flag_against_it_is_an_error(self):
+        config = make_config("omniglot", "5way_1shot_paper", method="anil", ways=3)
+        self.assertEqual((config.adapted, config.head, config.ways), ("head", "normal", 3))
+        for method, fields in (
+            ("anil", {"adapted": "everything"}),
+            ("maml_first_order", {"first_order": False}),
+            ("meta_sgd", {"step_sizes": "fixed"}),
+        ):
+            [(name, value)] = fields.items()
+            with self.assertRaisesRegex(ValueError, f"Received: {name}={value!r}"):
+                make_config("omniglot", method=method, **fields)
 
     def test_the_protocol_names_what_numbers_depend_on(self):
         protocol = ClassificationConfig(loss_scale="original", evaluation_queries=3).protocol()
