@@ -6,7 +6,7 @@ from setuptools import find_packages, setup
 
 setup(
     name="maml_tf",
-    version="0.1.0",
+    version="0.2.0",
     description="Model-agnostic meta-learning (MAML) for TensorFlow 2 and Keras 3",
     long_description=(pathlib.Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

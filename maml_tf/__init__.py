@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from maml_tf.evaluation import Evaluator, evaluate
     from maml_tf.learner import MAML, MetaLearner
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "MAML",

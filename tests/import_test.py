@@ -125,9 +125,15 @@ class LazyTest(parameterized.TestCase):
 
 
 class VersionTest(absltest.TestCase):
-    def test_version_is_that_of_the_distribution(self):
+    def test_one_version_stands_everywhere(self):
         arguments = setup_arguments((PROJECT / "setup.py").read_text(encoding="utf-8"))
         self.assertEqual(maml_tf.__version__, arguments["version"])
+        for file, line in (
+            ("CITATION.cff", f"version: {maml_tf.__version__}\n"),
+            ("MODULE.bazel", f'module(name = "maml_tf", version = "{maml_tf.__version__}")\n'),
+            ("CHANGELOG.md", f"# Changelog\n\n## {maml_tf.__version__}\n"),
+        ):
+            self.assertIn(line, (PROJECT / file).read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -38,27 +38,14 @@ package(default_visibility = ["//visibility:public"])
 licenses(["notice"])
 
 # What the tests of the repository read.
-filegroup(
-    name = "project",
-    testonly = True,
-    srcs = glob(["*", "bin/**", "docs/**", "maml_tf/**", "tests/**"]),
-)
+filegroup(name = "project", testonly = True, srcs = glob(["*", "bin/**", "docs/**", "maml_tf/**", "tests/**"]))
 
-filegroup(
-    name = "testdata",
-    testonly = True,
-    srcs = glob(["testdata/**"], allow_empty = True),
-)
+filegroup(name = "testdata", testonly = True, srcs = glob(["testdata/**"], allow_empty = True))
 """
 
 BINARIES = """\
 [
-    py_binary(
-        name = file[:-len(".py")].replace("/", "."),
-        srcs = [file],
-        main = file,
-        deps = [":bin"],
-    )
+    py_binary(name = file[:-len(".py")].replace("/", "."), srcs = [file], main = file, deps = [":bin"])
     for file in glob(["bin/*.py"])
 ]
 """
