@@ -13,11 +13,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 # TensorFlow reads it when it is imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
+import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
@@ -28,6 +30,7 @@ from maml_tf.models import mini_imagenet_conv, mlp, omniglot_conv
 from maml_tf.tasks import Sinusoids
 from maml_tf.training import InGraphTraining
 
+Result = TypeVar("Result")
 WORKLOADS = ("sinusoid", "omniglot", "mini_imagenet")
 # They need the extra rl.
 SAMPLING_WORKLOADS = ("half_cheetah_sampling", "ant_sampling")
@@ -111,17 +114,28 @@ def build(workload: str, first_order: bool, **options) -> tuple[Callable[[], obj
     return image_step(mini_imagenet_conv(5), (84, 84, 3), 4, 15, 5, 0.05, first_order, **options)
 
 
+def repeated(measure_once: Callable[[], Result], least: int) -> list[Result]:
+    """Measures at least so often, and for --seconds or --calls; returns all results."""
+    found, start = [], time.perf_counter()
+    while len(found) < least or (time.perf_counter() - start < flags.FLAGS.seconds and len(found) < flags.FLAGS.calls):
+        found.append(measure_once())
+    return found
+
+
+def milliseconds(call: Callable[[], object]) -> float:
+    """Times a call."""
+    begin = time.perf_counter()
+    call()
+    return (time.perf_counter() - begin) * 1e3
+
+
 def measure(workload: str, first_order: bool) -> dict[str, object]:
     """Times calls after two warm-up ones; milliseconds a meta-iteration, mebibytes at the peak."""
     options = {"task_map": flags.FLAGS.task_map, "parallel_tasks": flags.FLAGS.parallel_tasks}
     step, iterations = build(workload, first_order, **options)
     step()
     step()
-    times, start = [], time.perf_counter()
-    while len(times) < 5 or (time.perf_counter() - start < flags.FLAGS.seconds and len(times) < flags.FLAGS.calls):
-        begin = time.perf_counter()
-        step()
-        times.append((time.perf_counter() - begin) * 1e3 / iterations)
+    times = [one / iterations for one in repeated(lambda: milliseconds(step), least=5)]
     return {
         "peer": "maml_tf",
         "workload": workload,
@@ -134,30 +148,95 @@ def measure(workload: str, first_order: bool) -> dict[str, object]:
 
 
 def measure_sampling(workload: str) -> dict[str, object]:
-    """Times rollouts with the policy in the loop, and the physics engine alone."""
-    from maml_tf.experiments.meta_rl.speed import sampling_speed
+    """Times rollouts with the paper's policy in the loop and, in turn with them, the physics engine alone.
 
-    values = flags.FLAGS
-    # How long ants stand depends on the policy.
-    keras.utils.set_random_seed(0)
-    speeds = sampling_speed(workload.removesuffix("_sampling"), rollouts=values.rollouts, seconds=values.seconds)
-    return {"peer": "maml_tf", "workload": workload, **speeds, "peak_mib": peak_mib()}
+    The policy is called as `collect` calls it; the environment is used through `step_batch`. The engine's loop is
+    mj_step and mj_forward in C on as many threads, from the same states with the same actions, without simulations that
+    are done: what a step costs depends on what touches the ground, up to 10 % from policy to policy.
+    """
+    from maml_tf.rl.environments import environments
+    from maml_tf.rl.environments.physics import engine_loop
+    from maml_tf.rl.policy import PurePolicy, gaussian_mlp_policy
+    from maml_tf.rl.sampling import Actor
+
+    keras.utils.set_random_seed(0)  # How long ants stand depends on the policy.
+    environment = environments[f"{workload.removesuffix('_sampling')}_velocity"].make(flags.FLAGS.rollouts)
+    size, actions_size = environment.observation_spec().shape[0], environment.action_spec().shape[0]
+    policy = PurePolicy(gaussian_mlp_policy(size, actions_size))
+    act, _ = Actor(policy).shared(policy.parameters(), tasks=1)
+    shape = (environment.horizon, environment.batch_size, actions_size)
+    noise = np.random.default_rng(0).standard_normal(shape, np.float32)
+    actions, running = np.zeros_like(noise), np.zeros(shape[:2], bool)
+    engine = engine_loop(environment.simulations.model, environment.batch_size)
+
+    def sample() -> tuple[float, float]:
+        observations, done = environment.reset_batch(), np.zeros(environment.batch_size, bool)
+        start = environment.simulations.qpos.copy(), environment.simulations.qvel.copy()
+        began = time.perf_counter()
+        for step, of_step in enumerate(noise):
+            running[step], actions[step] = ~done, act(observations) + of_step
+            observations, _, done = environment.step_batch(actions[step])
+        speed = np.count_nonzero(running) / (time.perf_counter() - began)
+        return speed, engine(*start, np.clip(actions, -1.0, 1.0), running)[0]
+
+    sample()
+    speeds, of_engine = zip(*repeated(sample, least=3), strict=True)
+    speed, limit = statistics.median(speeds), statistics.median(of_engine)
+    return {
+        "peer": "maml_tf",
+        "workload": workload,
+        "control_steps_per_second": round(speed),
+        "best_control_steps_per_second": round(max(speeds)),
+        "engine_steps_per_second": round(limit),
+        "share_of_engine": round(speed / limit, 3),
+        "calls": len(speeds),
+        "peak_mib": peak_mib(),
+    }
 
 
 def measure_iteration(workload: str) -> dict[str, object]:
-    """Times whole meta-iterations of MAML with TRPO, and their parts."""
-    from maml_tf.experiments.meta_rl.speed import iteration_speed
+    """Times the first meta-iterations of a training with the paper's settings, but for the one that compiles.
 
-    values = flags.FLAGS
-    speeds = iteration_speed(
-        ITERATION_WORKLOADS[workload],
-        rollouts=values.task_rollouts,
-        curvature_stride=values.curvature_stride,
-        seconds=values.seconds,
-        most=values.calls,
-    )
-    stride = {"curvature_stride": values.curvature_stride}
-    return {"peer": "maml_tf", "workload": workload, "first_order": False, **stride, **speeds, "peak_mib": peak_mib()}
+    "sampling_ms" is the median of rollouts, advantages and inner steps, "outer_step_ms" that of the rest.
+    """
+    from maml_tf.experiments.meta_rl.config import preset
+    from maml_tf.experiments.meta_rl.methods import build_iteration
+    from maml_tf.rl.methods import build_environment, build_policy
+    from maml_tf.rl.policy import PurePolicy
+
+    changes = {"curvature_stride": flags.FLAGS.curvature_stride}
+    rollouts = {} if flags.FLAGS.task_rollouts is None else {"rollouts": flags.FLAGS.task_rollouts}
+    config = preset(ITERATION_WORKLOADS[workload], **changes, **rollouts)
+    keras.utils.set_random_seed(config.seed)
+    simulations = build_environment("maml", config, config.meta_batch_size * config.rollouts)
+    policy = PurePolicy(build_policy("maml", config, simulations))
+    iteration = build_iteration("maml", config, simulations, policy)
+    logs: list[dict[str, float]] = []
+
+    def step() -> None:
+        params, of_iteration = iteration(policy.parameters(), len(logs))
+        policy.assign(params)
+        logs.append(of_iteration)
+
+    step()
+    times = repeated(lambda: milliseconds(step), least=3)
+
+    def median(name: str) -> float:
+        return statistics.median(of_iteration[name] for of_iteration in logs[1:])
+
+    return {
+        "peer": "maml_tf",
+        "workload": workload,
+        "first_order": False,
+        **changes,
+        "median_ms": round(statistics.median(times), 1),
+        "min_ms": round(min(times), 1),
+        "sampling_ms": round(1e3 * median("seconds_sampling"), 1),
+        "outer_step_ms": round(1e3 * median("seconds_update"), 1),
+        "control_steps": round(median("control_steps")),
+        "calls": len(times),
+        "peak_mib": peak_mib(),
+    }
 
 
 def peak_mib() -> int:

@@ -34,8 +34,7 @@ define_flags(flags, _SETTINGS, "By default the training's.")
 
 def experiment(values: Mapping[str, Any]) -> str:
     """Evaluates."""
-    from maml_tf.experiments.meta_rl.evaluate import TrainedPolicy
-    from maml_tf.experiments.meta_rl.run import evaluate_again
+    from maml_tf.experiments.meta_rl.evaluate import TrainedPolicy, evaluate_again
 
     logdir, name = values["logdir"], values["pretrained"]
     method = values["method"] or "maml"

@@ -1,4 +1,4 @@
-"""Checks of plain Python arguments: whole numbers, numbers and flags.
+"""Checks of plain Python arguments: whole numbers, numbers, flags and choices.
 
 Every function returns the value in Python's own type, so that what is stored is what was checked.
 """
@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import math
 import numbers
-from typing import Any
+from collections.abc import Collection
+from typing import Any, TypeVar
+
+Value = TypeVar("Value")
 
 
 def whole_number(name: str, value: Any, minimum: int | None = None, maximum: int | None = None) -> int:
@@ -97,6 +100,31 @@ def flag(name: str, value: Any) -> bool:
     if type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_"):
         return bool(value)
     raise ValueError(f"Expected {name} to be True or False. Received: {name}={value!r}")
+
+
+def choice(name: str, value: Value, choices: Collection[Any]) -> Value:
+    """Checks that a value is one of some.
+
+    Args:
+        name: The argument's name, for the message.
+        value: What was given.
+        choices: The allowed values.
+
+    Returns:
+        The value.
+
+    Raises:
+        ValueError: If it is another.
+
+    Example:
+    >>> from maml_tf.checks import choice
+    >>> choice("mode", "least", ("min", "max"))
+    Traceback (most recent call last):
+    ValueError: Expected mode to be one of ('min', 'max'). Received: mode='least'
+    """
+    if value not in tuple(choices):
+        raise ValueError(f"Expected {name} to be one of {tuple(choices)}. Received: {name}={value!r}")
+    return value
 
 
 def _range(minimum: float | None, maximum: float | None) -> str:

@@ -63,8 +63,7 @@ def setting(
     Returns:
         A field of a dataclass.
     """
-    if role not in _ROLES:
-        raise ValueError(f"Expected a role of {tuple(_ROLES)}. Received: role={role!r}")
+    checks.choice("role", role, _ROLES)
     own = dict(locals())
     return dataclasses.field(default=own.pop("default"), metadata=own)
 
@@ -169,9 +168,8 @@ class Setting:
             return checks.number(self.name, value, self.minimum, self.maximum, positive=self.positive)
         if isinstance(value, os.PathLike):
             value = os.fspath(value)
-        known = self.known
-        if known is not None and value not in known:
-            raise ValueError(f"Expected {self.name} to be one of {known}. Received: {self.name}={value!r}")
+        if (known := self.known) is not None:
+            checks.choice(self.name, value, known)
         if not isinstance(value, str):
             raise ValueError(f"Expected {self.name} to be a string. Received: {self.name}={value!r}")
         return value

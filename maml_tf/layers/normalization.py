@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from maml_tf.checks import flag, number, whole_number
+from maml_tf.checks import choice, flag, number, whole_number
 from maml_tf.layers import closed_form
 
 _STATISTICS = ("training", "always")
@@ -68,17 +68,13 @@ class BatchNormalization(keras.layers.BatchNormalization):
                     f"Expected no {unsupported}: it has no exact second derivative. "
                     f"Received: {unsupported}={kwargs[unsupported]!r}"
                 )
-        if batch_statistics not in _STATISTICS:
-            raise ValueError(
-                f"Expected batch_statistics to be one of {_STATISTICS}. Received: batch_statistics={batch_statistics!r}"
-            )
         super().__init__(
             whole_number("axis", axis),
             number("momentum", momentum, minimum=0, maximum=1),
             *_epsilon_center_scale(epsilon, center, scale),
             **kwargs,
         )
-        self.batch_statistics = batch_statistics
+        self.batch_statistics = choice("batch_statistics", batch_statistics, _STATISTICS)
 
     @classmethod
     def transductive(cls, **kwargs: Any) -> BatchNormalization:
@@ -142,9 +138,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
         if self.batch_statistics == "always" or (training and self.trainable):
             outputs = self._by_batch(x, mask)
         else:
-            centered = x - self._broadcast(self.moving_mean, x)
-            variance = self._broadcast(self.moving_variance, x)
-            outputs = _standardize(centered, variance, self.epsilon, *self._gamma_and_beta(x))
+            centered = x - _shaped(self.moving_mean, x, self._channels(x))
+            variance = _shaped(self.moving_variance, x, self._channels(x))
+            outputs = _standardize(centered, variance, self.epsilon, *_gamma_and_beta(self, x, self._channels(x)))
         return tf.cast(outputs, self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
@@ -161,7 +157,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         if keeps_averages:
             self._update(self.moving_mean, batch.mean)
             self._update(self.moving_variance, batch.variance)
-        gamma, beta = self._gamma_and_beta(x)
+        gamma, beta = _gamma_and_beta(self, x, self._channels(x))
         if not large:
             return _standardize(batch.centered, batch.variance, self.epsilon, gamma, beta)
         zeros = tf.zeros([x.shape[3]], x.dtype)
@@ -174,17 +170,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
         current = tf.reshape(current, [-1])
         average.assign(tf.cast(average, current.dtype) * self.momentum + current * (1.0 - self.momentum))
 
-    def _gamma_and_beta(self, x: tf.Tensor) -> tuple[tf.Tensor | None, tf.Tensor | None]:
-        return (
-            self._broadcast(self.gamma, x) if self.scale else None,
-            self._broadcast(self.beta, x) if self.center else None,
-        )
-
-    def _broadcast(self, variable: keras.Variable, x: tf.Tensor) -> tf.Tensor:
-        """Brings a vector over the channels to the dtype of `x` and a shape that broadcasts to it."""
-        value = tf.cast(tf.convert_to_tensor(variable), x.dtype)
-        following = len(x.shape) - 1 - self.axis % len(x.shape)
-        return tf.reshape(value, [-1] + [1] * following) if following else value
+    def _channels(self, x: tf.Tensor) -> list[int]:
+        """Returns the shape of a vector over the channels that broadcasts to `x`."""
+        return [-1] + [1] * (len(x.shape) - 1 - self.axis % len(x.shape))
 
 
 @keras.saving.register_keras_serializable(package="maml_tf")
@@ -251,14 +239,9 @@ class LayerNormalization(keras.layers.LayerNormalization):
         rank = len(x.shape)
         axes = [axis % rank for axis in self.axis]
         shape = [x.shape[axis] if axis in axes else 1 for axis in range(rank)]
-
-        def broadcast(variable):
-            return tf.reshape(tf.cast(tf.convert_to_tensor(variable), x.dtype), shape)
-
-        gamma = broadcast(self.gamma) if self.scale else None
-        beta = broadcast(self.beta) if self.center else None
         _, centered, variance = _moments(x, axes)
-        return tf.cast(_standardize(centered, variance, self.epsilon, gamma, beta), self.compute_dtype)
+        outputs = _standardize(centered, variance, self.epsilon, *_gamma_and_beta(self, x, shape))
+        return tf.cast(outputs, self.compute_dtype)
 
 
 @keras.saving.register_keras_serializable(package="maml_tf")
@@ -319,16 +302,10 @@ class GroupNormalization(keras.layers.GroupNormalization):
         group_shape = [self.groups, x.shape[axis] // self.groups]
         sizes = tf.shape(x)
         grouped = tf.reshape(x, tf.concat([sizes[:axis], group_shape, sizes[axis + 1 :]], 0))
-
-        def broadcast(variable):
-            value = tf.cast(tf.convert_to_tensor(variable), x.dtype)
-            return tf.reshape(value, group_shape + [1] * (rank - 1 - axis))
-
-        gamma = broadcast(self.gamma) if self.scale else None
-        beta = broadcast(self.beta) if self.center else None
         # Everything but the batch and the groups, which stand where the channels stood.
         _, centered, variance = _moments(grouped, [other for other in range(1, rank + 1) if other != axis])
-        outputs = _standardize(centered, variance, self.epsilon, gamma, beta)
+        gamma_and_beta = _gamma_and_beta(self, x, group_shape + [1] * (rank - 1 - axis))
+        outputs = _standardize(centered, variance, self.epsilon, *gamma_and_beta)
         return tf.cast(tf.reshape(outputs, sizes), self.compute_dtype)
 
 
@@ -458,6 +435,18 @@ def _standardize(
         factor *= gamma
     outputs = centered * factor
     return outputs if beta is None else outputs + beta
+
+
+def _gamma_and_beta(layer: Any, x: tf.Tensor, shape: Sequence[int]) -> tuple[tf.Tensor | None, tf.Tensor | None]:
+    """Returns a layer's scale and offset in the dtype of `x` and a shape that broadcasts to it; None where unused."""
+    return (
+        _shaped(layer.gamma, x, shape) if layer.scale else None,
+        _shaped(layer.beta, x, shape) if layer.center else None,
+    )
+
+
+def _shaped(variable: keras.Variable, x: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
+    return tf.reshape(tf.cast(tf.convert_to_tensor(variable), x.dtype), shape)
 
 
 def _epsilon_center_scale(epsilon: Any, center: Any, scale: Any) -> tuple[float, bool, bool]:

@@ -7,13 +7,12 @@ from typing import Any
 
 import keras
 
-from maml_tf.checks import flag, whole_number
+from maml_tf.checks import choice, flag, whole_number
 from maml_tf.layers import NormalizedReLU
 from maml_tf.models.parts import (
     BATCH_STATISTICS,
     NORMALIZATIONS,
     Initializer,
-    check_choice,
     check_sizes,
     fresh,
     make_head,
@@ -84,10 +83,10 @@ def conv_net(
     input_shape = check_sizes("input_shape", input_shape, rank=3)
     ways, filters = whole_number("ways", ways, minimum=1), whole_number("filters", filters, minimum=1)
     blocks, use_bias = whole_number("blocks", blocks, minimum=1), flag("use_bias", use_bias)
-    check_choice("downsampling", downsampling, _DOWNSAMPLING)
-    check_choice("readout", readout, _READOUTS)
-    check_choice("normalization", normalization, NORMALIZATIONS)
-    check_choice("batch_statistics", batch_statistics, BATCH_STATISTICS)
+    choice("downsampling", downsampling, _DOWNSAMPLING)
+    choice("readout", readout, _READOUTS)
+    choice("normalization", normalization, NORMALIZATIONS)
+    choice("batch_statistics", batch_statistics, BATCH_STATISTICS)
     pool = downsampling == "pool"
     if pool and min(input_shape[:2]) < 2**blocks:
         raise ValueError(

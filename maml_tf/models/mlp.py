@@ -7,12 +7,11 @@ from typing import Any
 
 import keras
 
-from maml_tf.checks import flag, whole_number
+from maml_tf.checks import choice, flag, whole_number
 from maml_tf.models.parts import (
     BATCH_STATISTICS,
     NORMALIZATIONS,
     Initializer,
-    check_choice,
     check_sizes,
     fresh,
     make_head,
@@ -74,8 +73,8 @@ def mlp(
     """
     input_shape, hidden = check_sizes("input_shape", input_shape), check_sizes("hidden", hidden)
     outputs, use_bias = whole_number("outputs", outputs, minimum=1), flag("use_bias", use_bias)
-    check_choice("normalization", normalization, NORMALIZATIONS)
-    check_choice("batch_statistics", batch_statistics, BATCH_STATISTICS)
+    choice("normalization", normalization, NORMALIZATIONS)
+    choice("batch_statistics", batch_statistics, BATCH_STATISTICS)
     policy = keras.dtype_policies.get(dtype)
     inputs = make_input(input_shape, policy)
     x = inputs if len(input_shape) == 1 else keras.layers.Flatten(dtype=policy, name="flatten")(inputs)

@@ -22,12 +22,6 @@ def check_sizes(name: str, sizes: Sequence[int], rank: int | None = None) -> tup
     return tuple(whole_number(f"{name}[{index}]", size, minimum=1) for index, size in enumerate(sizes))
 
 
-def check_choice(name: str, value: str | None, choices: Sequence[str | None]) -> None:
-    """Raises a ValueError unless the value is one of the choices."""
-    if value not in choices:
-        raise ValueError(f"Expected {name} to be one of {tuple(choices)}. Received: {name}={value!r}")
-
-
 def fresh(initializer: Initializer) -> Initializer:
     """Copies an initializer: one object would give all kernels of a shape the same numbers."""
     return initializer.clone() if isinstance(initializer, keras.Initializer) else initializer

@@ -16,10 +16,9 @@ from maml_tf.core.selection import everything
 from maml_tf.core.update_rules import SGD
 from maml_tf.diagnostics.unsupported_layers import warn_of_unsupported_layers
 from maml_tf.rl.closed_form import AdaptedReluPolicy, has_closed_form
-from maml_tf.rl.gaussian import Gaussian, fisher
 from maml_tf.rl.hessian_products import Problem
 from maml_tf.rl.objectives import Experience, PolicyObjective, likelihood_ratio, mean_divergence, reinforce
-from maml_tf.rl.policy import PurePolicy
+from maml_tf.rl.policy import Gaussian, PurePolicy, fisher
 
 Params = dict[str, tf.Tensor]
 

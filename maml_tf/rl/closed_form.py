@@ -23,10 +23,9 @@ import tensorflow as tf
 
 from maml_tf.core.keras_interface import is_layer_graph
 from maml_tf.core.update_rules import UpdateRule
-from maml_tf.rl.gaussian import Gaussian
 from maml_tf.rl.hessian_products import Linearization, derivatives
 from maml_tf.rl.objectives import Experience, PolicyObjective
-from maml_tf.rl.policy import GaussianPolicy, PurePolicy
+from maml_tf.rl.policy import Gaussian, GaussianPolicy, PurePolicy
 
 Params = dict[str, tf.Tensor]
 

@@ -11,12 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from maml_tf.rl.adaptation import PolicyAdaptation, TaskExperience
-from maml_tf.rl.advantage import estimate_advantages
 from maml_tf.rl.environments import TaskEnvironment
-from maml_tf.rl.gaussian import Gaussian, entropy
 from maml_tf.rl.hessian_products import Params
 from maml_tf.rl.objectives import Experience, experience
-from maml_tf.rl.rollouts import Rollouts, mean_returns, pooled
+from maml_tf.rl.policy import Gaussian, entropy
+from maml_tf.rl.rollouts import Rollouts, estimate_advantages, mean_returns, pooled
 from maml_tf.rl.sampling import Actor, collect
 from maml_tf.rl.trust_region import Step
 
@@ -30,7 +29,7 @@ class Estimation:
 
     Attributes:
         discount: Discount of later rewards, between 0 and 1.
-        gae_lambda: Between 0 and 1; see `maml_tf.rl.advantage.generalized_advantages`.
+        gae_lambda: Between 0 and 1; see `maml_tf.rl.rollouts.generalized_advantages`.
         budget: Whether rollouts are counted in steps; see `maml_tf.rl.sampling.collect`.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from maml_tf.rl.gaussian import Gaussian, kl_divergence, log_probability
+from maml_tf.rl.policy import Gaussian, kl_divergence, log_probability
 from maml_tf.rl.rollouts import Rollouts
 
 

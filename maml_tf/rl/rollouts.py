@@ -1,7 +1,9 @@
-"""What a policy did in its environments: arrays [tasks, rollouts, time, ...], with a mask of what counts.
+"""What a policy did in its environments, and the advantages of its actions, as arrays [tasks, rollouts, time, ...].
 
 Everywhere in `maml_tf.rl`, arrays of experience have these axes: the task, the simulation of the task, the time
 step, then what one step holds. Rollouts end at different times, so `valid` is 1 where a step counts and 0 at padding.
+Advantages (discounted returns, generalised advantage estimation, the linear baseline, standardisation) are plain
+arithmetic, each task by itself, in float64.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 
 class Rollouts(NamedTuple):
@@ -64,3 +67,163 @@ def pooled(rollouts: Rollouts) -> Rollouts:
     """
     merged = (leaf.reshape(1, -1, *leaf.shape[2:]) for leaf in rollouts[:-1])
     return Rollouts(*merged, rollouts.log_std[:1])
+
+
+_LARGEST_OBSERVATION = 10.0
+_TIME_SCALE = 100.0
+
+
+class Advantages(NamedTuple):
+    """Estimated advantages.
+
+    Attributes:
+        values: Standardised in each task, 0 at padding, [tasks, rollouts, time].
+        baseline_error: The baseline's mean squared error, as a share of the returns' variance, [tasks].
+    """
+
+    values: np.ndarray
+    baseline_error: np.ndarray
+
+
+def estimate_advantages(rollouts: Rollouts, discount: float = 0.99, gae_lambda: float = 1.0) -> Advantages:
+    """Fits each task's baseline to its rollouts and estimates their standardised advantages.
+
+    Args:
+        rollouts: The rollouts.
+        discount: Discount of later rewards.
+        gae_lambda: Between 0 and 1; see `generalized_advantages`.
+    """
+    returns = discounted_sums(rollouts.rewards, continues(rollouts), discount)
+    baseline = np.zeros_like(returns)
+    # A task's features at a time: those of all would be the largest array of a meta-iteration.
+    for task, counts in enumerate(rollouts.valid > 0):
+        features = baseline_features(rollouts.observations[task][counts], rollouts.elapsed[task][counts])
+        baseline[task][counts] = fit_baseline(features, returns[task][counts])
+    advantages = generalized_advantages(rollouts, baseline, discount, gae_lambda)
+    error, scale = (_moments(values, rollouts.valid)[1] for values in (returns - baseline, returns))
+    return Advantages(standardized(advantages, rollouts.valid), error / np.maximum(scale, 1e-12))
+
+
+def discounted_sums(values: np.ndarray, goes_on: np.ndarray, discount: float) -> np.ndarray:
+    """Sums each rollout's values from every step to its end, `y_t = x_t + discount * y_{t+1}`.
+
+    Args:
+        values: [..., time].
+        goes_on: Whether the rollout of a step goes on at the next, bool [..., time].
+        discount: Between 0 and 1.
+
+    Returns:
+        float64 [..., time].
+
+    Example:
+    >>> import numpy as np
+    >>> from maml_tf.rl.rollouts import discounted_sums
+    >>> discounted_sums(np.array([1.0, 1.0, 1.0, 8.0]), np.array([True, True, False, False]), 0.5)
+    array([1.75, 1.5 , 1.  , 8.  ])
+    """
+    sums = np.array(values, np.float64)
+    for time in reversed(range(sums.shape[-1] - 1)):
+        sums[..., time] += np.where(goes_on[..., time], discount * sums[..., time + 1], 0.0)
+    return sums
+
+
+def generalized_advantages(
+    rollouts: Rollouts, baseline: np.ndarray, discount: float = 0.99, gae_lambda: float = 1.0
+) -> np.ndarray:
+    """Estimates advantages, `A_t = sum_l (discount * lambda)^l delta_{t+l}` (Schulman et al., 2016, Equation 16).
+
+    `delta_t = r_t + discount * V(s_{t+1}) - V(s_t)`, where V is 0 after a rollout's last step, at its end and at
+    the horizon alike: nothing is bootstrapped. With lambda 1 it is the discounted return minus the baseline.
+
+    Args:
+        rollouts: The rollouts.
+        baseline: V, [tasks, rollouts, time].
+        discount: Discount of later rewards.
+        gae_lambda: Between 0 (little variance) and 1 (no bias).
+
+    Returns:
+        float64 [tasks, rollouts, time]; 0 at padding.
+    """
+    goes_on = continues(rollouts)
+    following = np.zeros_like(baseline, np.float64)
+    following[..., :-1] = np.where(goes_on[..., :-1], baseline[..., 1:], 0.0)
+    deltas = rollouts.rewards + discount * following - baseline
+    return discounted_sums(deltas, goes_on, discount * gae_lambda) * rollouts.valid
+
+
+def baseline_features(observations: np.ndarray, elapsed: np.ndarray) -> np.ndarray:
+    """Computes the features of the linear baseline: `o, o^2, t/100, (t/100)^2, (t/100)^3, 1`, o clipped to +-10.
+
+    Args:
+        observations: o, [..., observation].
+        elapsed: t, steps since the rollout began, [...].
+
+    Returns:
+        float64 [..., 2 * observation + 4].
+
+    Source: Duan et al., Benchmarking deep reinforcement learning for continuous control, 2016.
+    """
+    clipped = np.clip(observations, -_LARGEST_OBSERVATION, _LARGEST_OBSERVATION).astype(np.float64)
+    time = elapsed[..., np.newaxis] / _TIME_SCALE
+    return np.concatenate([clipped, clipped**2, time, time**2, time**3, np.ones_like(time)], axis=-1)
+
+
+def fit_baseline(features: np.ndarray, targets: np.ndarray, ridge: float = 1e-5) -> np.ndarray:
+    """Fits a task's linear baseline to its steps and predicts with it, by ridge least squares.
+
+    `(F'F + ridge I) w = F'y`; where that has no finite solution, ridge is made ten times larger, and again.
+
+    Args:
+        features: F, float64 [steps, features].
+        targets: y, the discounted returns, float64 [steps].
+        ridge: Weight of the penalty on the squares of w.
+
+    Returns:
+        `F w`, float64 [steps].
+
+    Raises:
+        ValueError: If features or targets are not finite.
+    """
+    # TensorFlow's linear algebra: NumPy's has threads of its own, and the two wait for each other's.
+    features = tf.constant(features)
+    gram = tf.matmul(features, features, transpose_a=True).numpy()
+    moments = tf.matmul(features, targets[:, np.newaxis], transpose_a=True).numpy()
+    if not (np.all(np.isfinite(gram)) and np.all(np.isfinite(moments))):
+        raise ValueError("Expected finite observations and returns. Received: numbers that are not")
+    return tf.matmul(features, _solve(gram, moments, ridge)).numpy()[:, 0]
+
+
+def standardized(advantages: np.ndarray, valid: np.ndarray, epsilon: float = 1e-8) -> np.ndarray:
+    """Shifts and scales each task's advantages to mean 0 and standard deviation 1 over the steps that count.
+
+    Args:
+        advantages: [tasks, rollouts, time].
+        valid: 1 where a step counts, of the same shape.
+        epsilon: Added to the standard deviation.
+
+    Returns:
+        [tasks, rollouts, time]; 0 at padding.
+    """
+    mean, variance = (of_tasks[:, np.newaxis, np.newaxis] for of_tasks in _moments(advantages, valid))
+    return (advantages - mean) * valid / (np.sqrt(variance) + epsilon)
+
+
+def _moments(values: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Computes each task's mean and variance over the steps that count, [tasks]."""
+    count = np.maximum(valid.sum((1, 2), dtype=np.float64), 1.0)
+    mean = (values * valid).sum((1, 2)) / count
+    deviations = (values - mean[:, np.newaxis, np.newaxis]) * valid
+    return mean, (deviations**2).sum((1, 2)) / count
+
+
+def _solve(gram: np.ndarray, moments: np.ndarray, ridge: float) -> np.ndarray:
+    identity = np.eye(len(gram))
+    for _ in range(10):
+        try:
+            weights = tf.linalg.solve(gram + ridge * identity, moments).numpy()
+        except tf.errors.InvalidArgumentError:  # Singular.
+            weights = np.full(moments.shape, np.nan)
+        if np.all(np.isfinite(weights)):
+            return weights
+        ridge *= 10.0
+    raise ValueError(f"Expected a solvable least-squares problem. Received: none with a ridge up to {ridge / 10.0:g}")

@@ -11,8 +11,7 @@ import tensorflow as tf
 from maml_tf.core.over_tasks import over_tasks
 from maml_tf.rl.environments import TaskEnvironment
 from maml_tf.rl.environments.task_environment import require_shape
-from maml_tf.rl.gaussian import Gaussian
-from maml_tf.rl.policy import PurePolicy
+from maml_tf.rl.policy import Gaussian, PurePolicy
 from maml_tf.rl.rollouts import Rollouts, continues
 
 # Observations [B, observation] -> means [B, action].

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from maml_tf.checks import choice
 from maml_tf.core.over_tasks import meta_gradient, over_tasks
 from maml_tf.rl.hessian_products import (
     FisherProducts,
@@ -81,8 +82,6 @@ class TrustRegion:
         searches: int = 15,
         parallel_blocks: int = 2,
     ):
-        if products not in ("fisher", "finite_differences"):
-            raise ValueError(f'Expected products of "fisher" or "finite_differences". Received: {products!r}')
         if not bound > 0 or not damping >= 0 or not 0 < shrink < 1 or min(iterations, searches, parallel_blocks) < 1:
             raise ValueError(
                 "Expected bound > 0, damping >= 0, 0 < shrink < 1 and counts of at least 1. Received: "
@@ -90,7 +89,8 @@ class TrustRegion:
                 f"parallel_blocks={parallel_blocks}"
             )
         self.problem, self.bound, self.iterations, self.damping = problem, bound, iterations, damping
-        self.products, self.thin, self.shrink, self.searches = products, thin, shrink, searches
+        self.products = choice("products", products, ("fisher", "finite_differences"))
+        self.thin, self.shrink, self.searches = thin, shrink, searches
         self.parallel_blocks = parallel_blocks
         self._fisher: dict[Any, FisherProducts] = {}
         self._compiled = tf.function(self._step, autograph=False)

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import tensorflow as tf
 
-from maml_tf.checks import flag, number, whole_number
+from maml_tf.checks import choice, flag, number, whole_number
 from maml_tf.tasks.episode import Episode, prefetched_map, stream_number
 
 
@@ -152,9 +152,7 @@ class Sinusoids:
         low, high = self.x
         middle = (low + high) / 2
         ranges = {None: (low, high), "left": (low, middle), "right": (middle, high)}
-        if half not in ranges:
-            raise ValueError(f'Expected support_half to be None, "left" or "right". Received: support_half={half!r}')
-        return ranges[half]
+        return ranges[choice("support_half", half, ranges)]
 
 
 def sine_wave(x: tf.Tensor, amplitude: tf.Tensor, phase: tf.Tensor) -> tf.Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from maml_tf.checks import whole_number
+from maml_tf.checks import choice, whole_number
 from maml_tf.evaluation import Evaluator
 from maml_tf.training.iterations import Iterations, Place
 
@@ -85,14 +85,12 @@ class BestWeights(keras.callbacks.Callback):
 
     def __init__(self, model: keras.Model, monitor: str, iterations: Iterations, *, mode: str = "min"):
         super().__init__()
-        if mode not in ("min", "max"):
-            raise ValueError(f'Expected mode to be "min" or "max". Received: mode={mode!r}')
         if not model.built:
             raise ValueError(f"Expected a built model. Received: {model.name!r} with built=False")
         self.copied_model = model
         self.monitor = monitor
         self.iterations = iterations
-        self.mode = mode
+        self.mode = choice("mode", mode, ("min", "max"))
         self._seen: dict[str, Any] = {}
         self.state = tf.Module()
         self.state.value = tf.Variable(float("inf") if mode == "min" else float("-inf"), dtype=tf.float64)

@@ -6,7 +6,7 @@ from absl.testing import absltest, parameterized
 from tests.support import with_rl  # noqa: F401
 
 # isort: split
-from maml_tf.rl import advantage
+from maml_tf.rl import rollouts as advantage
 from tests.rl import examples
 
 

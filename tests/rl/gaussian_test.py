@@ -9,8 +9,8 @@ from tests.support import with_rl  # noqa: F401
 # isort: split
 import tensorflow_probability as tfp
 
-from maml_tf.rl import gaussian as gaussians
-from maml_tf.rl.gaussian import Gaussian
+from maml_tf.rl import policy as gaussians
+from maml_tf.rl.policy import Gaussian
 
 
 def example(seed, log_std_shape=(3,)):

@@ -14,12 +14,11 @@ from tests.support import with_rl  # noqa: F401
 from maml_tf.models import mlp
 from maml_tf.rl import meta_policy
 from maml_tf.rl.adaptation import PolicyAdaptation
-from maml_tf.rl.advantage import estimate_advantages
 from maml_tf.rl.environments import PointNavigation
 from maml_tf.rl.meta_policy import ACTIONS, STATES, TASKS, Estimation, MetaPolicyIteration, Sampler
 from maml_tf.rl.objectives import experience
 from maml_tf.rl.policy import GaussianPolicy, PurePolicy, gaussian_mlp_policy
-from maml_tf.rl.rollouts import mean_returns
+from maml_tf.rl.rollouts import estimate_advantages, mean_returns
 from maml_tf.rl.sampling import collect
 from maml_tf.rl.trust_region import Step, TrustRegion
 

@@ -8,7 +8,7 @@ from tests.support import with_rl  # noqa: F401
 
 # isort: split
 from maml_tf.rl import objectives
-from maml_tf.rl.gaussian import Gaussian, kl_divergence, log_probability
+from maml_tf.rl.policy import Gaussian, kl_divergence, log_probability
 from tests.rl import examples
 
 

@@ -35,7 +35,7 @@ def define_meta_rl_flags(flags: Any, environments: Collection[str], videos: str 
 
 def run(values: Mapping[str, Any], environment: str, chosen: Collection[Setting]) -> str:
     """Trains and evaluates in an environment with the settings in `chosen` among the flags' values."""
-    from maml_tf.experiments.meta_rl import run as experiment  # With TensorFlow, once the flags are right.
+    from maml_tf.experiments.meta_rl import evaluate as experiment  # With TensorFlow, once the flags are right.
 
     config = preset(environment, **given(values, chosen))
     logdir = values["logdir"] or f"runs/{config.environment}"

@@ -1,12 +1,12 @@
-"""Evaluation of initial policies: returns after each number of gradient steps on new tasks."""
+"""The run of meta-reinforcement learning: trains policies and tests them (Section 5.3, Figures 4 and 5)."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 import pathlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 from absl import logging
@@ -14,17 +14,18 @@ from absl import logging
 from maml_tf import pretrained
 from maml_tf.configuration import from_dict
 from maml_tf.core.task_values import Evaluation
+from maml_tf.experiments.common.logdir import open_logdir
 from maml_tf.experiments.meta_rl import config as streams
 from maml_tf.experiments.meta_rl.config import MetaRLConfig
-from maml_tf.experiments.meta_rl.methods import build_adaptation, build_sampler, settled
-from maml_tf.results import POLICY, RESULTS
-from maml_tf.rl.adaptation import Params
-from maml_tf.rl.environments import NonFiniteActionsError, environments
-from maml_tf.rl.meta_policy import Phase, Sampler
-from maml_tf.rl.methods import build_environment, composition, load_policy
+from maml_tf.experiments.meta_rl.figures import write_figures, write_videos
+from maml_tf.experiments.meta_rl.methods import adapted, evaluation_sampler, mean_return, settled, test_tasks
+from maml_tf.experiments.meta_rl.train import train
+from maml_tf.methods import names
+from maml_tf.results import POLICY, RESULTS, MethodResults, Row, file_digest
+from maml_tf.rl.methods import composition, load_policy
 from maml_tf.rl.policy import GaussianPolicy, PurePolicy
 from maml_tf.rl.rollouts import mean_returns
-from maml_tf.training import read_json
+from maml_tf.training import read_json, recorded_seconds, save_atomically, writable_directory
 
 # First step sizes that the baselines choose from.
 CANDIDATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -109,43 +110,8 @@ def evaluate(method: str, config: MetaRLConfig, policy: PurePolicy, step_sizes: 
     """
     tasks = test_tasks(config)
     steps = config.evaluation_steps if composition(method, config).adapts else 0
-    phases = adapted_phases(method, config, policy, tasks, step_sizes, steps, config.stream(streams.TEST))
+    phases, _ = adapted(method, config, policy, tasks, step_sizes, steps, config.stream(streams.TEST))
     return Evaluation({"return": np.stack([mean_returns(phase.rollouts) for phase in phases])})
-
-
-class Validation:
-    """Measures parameters on tasks of its own, neither trained nor tested on, each time with the same noise.
-
-    Args:
-        method: A name of `maml_tf.methods`.
-        config: The experiment's configuration.
-        policy: The policy.
-    """
-
-    def __init__(self, method: str, config: MetaRLConfig, policy: PurePolicy):
-        self._method, self._step_sizes = method, config.step_sizes()
-        self._steps = config.evaluation_steps if composition(method, config).adapts_in_training else 0
-        self._sampler = _sampler(method, config, policy, config.tuning_tasks, self._step_sizes)
-        self._seed = config.stream(streams.TUNING)
-        self._tasks = self._sampler.environment.sample_tasks(config.tuning_tasks, (self._seed, config.tuning_tasks))
-
-    def __call__(self, params: Params) -> float:
-        """Computes the mean return over tasks and over the evaluation's gradient steps.
-
-        For a method that is trained without gradient steps it is the return before them. For a policy that diverges
-        it is minus infinity, and a warning says so.
-        """
-        try:
-            phases, _ = self._sampler.adapt(params, self._tasks, self._steps, (self._seed, self._steps))
-        except NonFiniteActionsError:
-            logging.warning(
-                "%s: the policy diverges on the validation tasks in %d steps of sizes %s, and cannot be the best",
-                self._method,
-                self._steps,
-                self._step_sizes,
-            )
-            return -np.inf
-        return _mean_return(phases)
 
 
 def tune_step_size(method: str, config: MetaRLConfig, policy: PurePolicy) -> float:
@@ -170,17 +136,13 @@ def tune_step_size(method: str, config: MetaRLConfig, policy: PurePolicy) -> flo
     seed, steps = config.stream(streams.TUNING), config.evaluation_steps
     # One schedule of all candidates', so that one compiled step serves them.
     schedule = [config.step_sizes(candidate)[min(step, 1)] for candidate in CANDIDATES for step in range(steps)]
-    sampler = _sampler(method, config, policy, config.tuning_tasks, schedule)
+    sampler = evaluation_sampler(method, config, policy, config.tuning_tasks, schedule)
     tasks = sampler.environment.sample_tasks(config.tuning_tasks, (seed, config.tuning_tasks))
-    returns = []
-    for number in range(len(CANDIDATES)):
-        try:
-            phases, _ = sampler.adapt(policy.parameters(), tasks, steps, (seed, steps), first_step=number * steps)
-        except NonFiniteActionsError:
-            logging.info("%s: diverges with a step size of %g", method, CANDIDATES[number])
-            returns.append(-np.inf)
-            continue
-        returns.append(_mean_return(phases))
+    params = policy.parameters()
+    returns = [mean_return(sampler, params, tasks, steps, seed, number * steps) for number in range(len(CANDIDATES))]
+    logging.info(
+        "%s: mean returns with the step sizes %s: %s", method, CANDIDATES, [round(value, 2) for value in returns]
+    )
     if not np.any(np.isfinite(returns)):
         raise ValueError(
             f"Expected a step size of {CANDIDATES} with which the {method} policy does not diverge. Received: none"
@@ -188,74 +150,114 @@ def tune_step_size(method: str, config: MetaRLConfig, policy: PurePolicy) -> flo
     return CANDIDATES[int(np.nanargmax(returns))]
 
 
-def adapted_phases(
-    method: str,
+def run(
     config: MetaRLConfig,
-    policy: PurePolicy,
-    tasks: Sequence[Any],
-    step_sizes: Sequence[float],
-    steps: int,
-    seed: int,
-) -> list[Phase]:
-    """Lets a policy adapt to tasks.
+    methods: Sequence[str],
+    logdir: str | os.PathLike[str],
+    resume: bool = False,
+    videos: Literal["gif", "mp4", "none"] = "none",
+) -> list[Row]:
+    """Trains and evaluates methods; writes results.json, figures, videos, policies and TensorBoard's events.
 
     Args:
-        method: A name of `maml_tf.methods`.
         config: The experiment's configuration.
-        policy: The initial policy.
-        tasks: The tasks.
-        step_sizes: Size of each gradient step.
-        steps: Number of gradient steps.
-        seed: Seed of initial states and actions.
+        methods: Of `maml_tf.methods.names("meta_rl")`, or "all" for all of them.
+        logdir: Directory for all that is written, created if need be.
+        resume: Whether to go on from the checkpoints in it.
+        videos: Format of videos of two tasks before and after a step, or none.
 
     Returns:
-        The rollouts before the first step and after each: `steps + 1` phases.
+        The rows of results.json: metric "return" after 0 to `evaluation_steps` steps. Those of other methods that
+        earlier runs left in it are among them.
+
+    Raises:
+        FileNotFoundError: If there is no file of initial weights.
+        ValueError: If a method is unknown, random weights are to be initial weights or these do not fit a policy,
+            the directory cannot be written, or it holds checkpoints or results of another configuration, or
+            checkpoints of any without `resume`.
     """
-    sampler = _sampler(method, config, policy, len(tasks), step_sizes)
-    phases, _ = sampler.adapt(policy.parameters(), tasks, steps, (seed, steps))
-    return phases
+    known = names("meta_rl")
+    if not methods or not {*methods} <= {*known, "all"}:
+        raise ValueError(f"Expected methods of {known}, or all. Received: {tuple(methods)}")
+    configs = {method: settled(method, config) for method in (known if "all" in methods else methods)}
+    if config.initial_weights:
+        random = [method for method, its_config in configs.items() if not composition(method, its_config).trained]
+        if random:
+            raise ValueError(
+                f"Expected no initial_weights with the method {random[0]}. "
+                f"Received: initial_weights={config.initial_weights!r}, methods {tuple(configs)}"
+            )
+        if not resume:
+            # Now, not when the turn of a method comes whose policy they do not fit.
+            for method, its_config in configs.items():
+                TrainedPolicy(method, its_config, pathlib.Path(config.initial_weights)).load()
+    with open_logdir(logdir, [f"{method}/checkpoints" for method in configs], resume) as directory:
+        measured = MethodResults(directory / RESULTS, config.environment, config, tuple(configs), resume)
+        policies = {}
+        for method, its_config in configs.items():
+            logging.info("%s: training", method)
+            policy = train(method, its_config, writable_directory(directory / method), resume)
+            path = save_atomically(directory / method / POLICY, policy.policy.save)
+            seconds = recorded_seconds(directory / method)
+            step_sizes = _measure(TrainedPolicy(method, its_config, path), policy, measured, training_seconds=seconds)
+            policies[method] = (policy, step_sizes)
+        _draw(config, measured.rows, policies, directory, videos)
+        return measured.rows
 
 
-def adapted_params(
-    method: str,
-    config: MetaRLConfig,
-    policy: PurePolicy,
-    tasks: Sequence[Any],
-    step_sizes: Sequence[float],
-    steps: int,
-    seed: int,
-) -> Params:
-    """Adapts a policy's parameters to tasks.
+def evaluate_again(
+    trained: TrainedPolicy, output: str | os.PathLike[str], videos: Literal["gif", "mp4", "none"] = "none"
+) -> list[Row]:
+    """Measures a trained policy on the test tasks as `run` does; writes results.json, figures and videos.
 
     Args:
-        method: A name of `maml_tf.methods`.
-        config: The experiment's configuration.
-        policy: The initial policy.
-        tasks: The tasks.
-        step_sizes: Size of each gradient step.
-        steps: Number of gradient steps, at least 1.
-        seed: Seed of initial states and actions.
+        trained: The policy. With another configuration than its training's in what an evaluation may change,
+            it is measured otherwise.
+        output: Directory for all that is written, created if need be; not that of a training.
+        videos: Format of videos of two tasks before and after a step, or none.
 
     Returns:
-        The parameters, each with a leading [tasks] axis.
+        The rows of results.json: metric "return" after 0 to `evaluation_steps` steps. Those of other methods that
+        evaluations with the same configuration left in it are among them.
+
+    Raises:
+        FileNotFoundError: If there is no file of the policy's weights.
+        ValueError: If they are not those of its policy, or the directory cannot be written, is a training's, or holds
+            results of other methods with another configuration.
     """
-    sampler = _sampler(method, config, policy, len(tasks), step_sizes)
-    _, path = sampler.adapt(policy.parameters(), tasks, steps, (seed, steps))
-    return path[-1]
+    policy = PurePolicy(trained.load())
+    directory = writable_directory(output)
+    if any(directory.glob(f"*/{POLICY}")):
+        raise ValueError(f"Expected an output directory that is not a training's. Received: {str(output)!r}")
+    config = trained.config
+    measured = MethodResults(directory / RESULTS, config.environment, config, [trained.method], resume=True)
+    step_sizes = _measure(trained, policy, measured)
+    _draw(config, measured.rows, {trained.method: (policy, step_sizes)}, directory, videos)
+    return measured.rows
 
 
-def test_tasks(config: MetaRLConfig) -> Sequence[Any]:
-    """Draws the test tasks, in the paper's environments those that its authors used."""
-    return environments[config.environment].test_tasks(config.test_tasks, config.test_seed)
+def _measure(trained: TrainedPolicy, policy: PurePolicy, measured: MethodResults, **values: Any) -> tuple[float, float]:
+    """Adds a policy's returns on the test tasks to the results, and returns the step sizes that it took."""
+    method, config = trained.method, settled(trained.method, trained.config)
+    tuned = config.tune_step_size and composition(method, config).tunes_step_size
+    step_sizes = config.step_sizes(tune_step_size(method, config, policy) if tuned else None)
+    logging.info("%s: evaluating on %d test tasks, step sizes %s", method, config.test_tasks, step_sizes)
+    rows = [
+        Row.of(method, config.evaluation_rollouts, summary, step_sizes=list(step_sizes))
+        for summary in evaluate(method, config, policy, step_sizes).summaries()
+    ]
+    measured.add(method, rows, weights_sha256=file_digest(trained.weights), **values)
+    return step_sizes
 
 
-def _sampler(method: str, config: MetaRLConfig, policy: PurePolicy, tasks: int, step_sizes: Sequence[float]) -> Sampler:
-    config = settled(method, config)
-    environment = build_environment(method, config, tasks * config.evaluation_rollouts)
-    return build_sampler(config, environment, build_adaptation(method, config, policy, tuple(step_sizes)))
-
-
-def _mean_return(phases: Sequence[Phase]) -> float:
-    """Computes the mean over tasks and gradient steps; before any step where there is none."""
-    adapted = phases[1:] or phases
-    return float(np.mean([np.nanmean(mean_returns(phase.rollouts)) for phase in adapted]))
+def _draw(
+    config: MetaRLConfig,
+    rows: Sequence[Row],
+    policies: Mapping[str, tuple[PurePolicy, Sequence[float]]],
+    directory: pathlib.Path,
+    videos: Literal["gif", "mp4", "none"],
+) -> None:
+    write_figures(config, rows, policies, directory)
+    if videos != "none":
+        for method, (policy, step_sizes) in policies.items():
+            write_videos(method, config, policy, step_sizes, directory / "videos", videos)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from maml_tf.experiments.meta_rl import config as streams
 from maml_tf.experiments.meta_rl.config import MetaRLConfig
 from maml_tf.methods import methods
-from maml_tf.rl.adaptation import PolicyAdaptation, thinned
-from maml_tf.rl.environments import TaskEnvironment
-from maml_tf.rl.meta_policy import Estimation, MetaPolicyIteration, Sampler
-from maml_tf.rl.methods import composition
+from maml_tf.rl.adaptation import Params, PolicyAdaptation, thinned
+from maml_tf.rl.environments import NonFiniteActionsError, TaskEnvironment, environments
+from maml_tf.rl.meta_policy import Estimation, MetaPolicyIteration, Phase, Sampler
+from maml_tf.rl.methods import build_environment, composition
 from maml_tf.rl.objectives import ClippedSurrogate, likelihood_ratio, reinforce
 from maml_tf.rl.policy import PurePolicy
+from maml_tf.rl.rollouts import mean_returns
 from maml_tf.rl.trust_region import TrustRegion
 
 _INNER = {"reinforce": reinforce, "likelihood_ratio": likelihood_ratio}
@@ -63,3 +67,59 @@ def build_iteration(
 def build_sampler(config: MetaRLConfig, environment: TaskEnvironment, adaptation: PolicyAdaptation) -> Sampler:
     """Composes the sampler of an adaptation's rollouts."""
     return Sampler(environment, adaptation, Estimation(config.discount, config.gae_lambda, config.budget))
+
+
+def evaluation_sampler(
+    method: str, config: MetaRLConfig, policy: PurePolicy, tasks: int, step_sizes: Sequence[float]
+) -> Sampler:
+    """Composes the sampler of an evaluation, in `tasks * evaluation_rollouts` simulations."""
+    config = settled(method, config)
+    environment = build_environment(method, config, tasks * config.evaluation_rollouts)
+    return build_sampler(config, environment, build_adaptation(method, config, policy, tuple(step_sizes)))
+
+
+def test_tasks(config: MetaRLConfig) -> Sequence[Any]:
+    """Draws the test tasks, in the paper's environments those that its authors used."""
+    return environments[config.environment].test_tasks(config.test_tasks, config.test_seed)
+
+
+def adapted(
+    method: str,
+    config: MetaRLConfig,
+    policy: PurePolicy,
+    tasks: Sequence[Any],
+    step_sizes: Sequence[float],
+    steps: int,
+    seed: int,
+) -> tuple[list[Phase], list[Params]]:
+    """Lets a policy adapt to tasks.
+
+    Args:
+        method: A name of `maml_tf.methods`.
+        config: The experiment's configuration.
+        policy: The initial policy.
+        tasks: The tasks.
+        step_sizes: Size of each gradient step; the last one serves all later steps.
+        steps: Number of gradient steps.
+        seed: Seed of initial states and actions.
+
+    Returns:
+        The rollouts before the first step and after each, `steps + 1` phases, and the parameters after each step with a
+        leading [tasks] axis.
+    """
+    sampler = evaluation_sampler(method, config, policy, len(tasks), step_sizes)
+    return sampler.adapt(policy.parameters(), tasks, steps, (seed, steps))
+
+
+def mean_return(
+    sampler: Sampler, params: Params, tasks: Sequence[Any], steps: int, seed: int, first_step: int = 0
+) -> float:
+    """Computes the mean return over tasks and gradient steps, before any step where there is none.
+
+    It is minus infinity where the policy diverges.
+    """
+    try:
+        phases, _ = sampler.adapt(params, tasks, steps, (seed, steps), first_step=first_step)
+    except NonFiniteActionsError:
+        return -np.inf
+    return float(np.mean([np.nanmean(mean_returns(phase.rollouts)) for phase in phases[1:] or phases]))

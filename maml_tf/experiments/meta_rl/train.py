@@ -6,12 +6,14 @@ import pathlib
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from maml_tf.experiments.meta_rl import config as streams
 from maml_tf.experiments.meta_rl.config import MetaRLConfig
-from maml_tf.experiments.meta_rl.evaluate import Validation
-from maml_tf.experiments.meta_rl.methods import build_iteration
+from maml_tf.experiments.meta_rl.methods import build_iteration, evaluation_sampler, mean_return
+from maml_tf.rl.adaptation import Params
 from maml_tf.rl.methods import build_environment, build_policy, composition
 from maml_tf.rl.policy import PurePolicy
 from maml_tf.training import (
@@ -100,6 +102,37 @@ def train(method: str, config: MetaRLConfig, directory: pathlib.Path, resume: bo
     best.apply()
     logging.info("%s: best return on validation tasks %.2f, after %d iterations", method, best.value, best.iteration)
     return policy
+
+
+class Validation:
+    """Measures parameters on tasks of its own, neither trained nor tested on, each time with the same noise.
+
+    Args:
+        method: A name of `maml_tf.methods`.
+        config: The experiment's configuration.
+        policy: The policy.
+    """
+
+    def __init__(self, method: str, config: MetaRLConfig, policy: PurePolicy):
+        self._method, self._step_sizes = method, config.step_sizes()
+        self._steps = config.evaluation_steps if composition(method, config).adapts_in_training else 0
+        self._sampler = evaluation_sampler(method, config, policy, config.tuning_tasks, self._step_sizes)
+        self._seed = config.stream(streams.TUNING)
+        self._tasks = self._sampler.environment.sample_tasks(config.tuning_tasks, (self._seed, config.tuning_tasks))
+
+    def __call__(self, params: Params) -> float:
+        """Computes the mean return over tasks and over the evaluation's gradient steps.
+
+        For a method that is trained without gradient steps it is the return before them. For a policy that diverges
+        it is minus infinity, and a warning says so.
+        """
+        value = mean_return(self._sampler, params, self._tasks, self._steps, self._seed)
+        if value == -np.inf:
+            logging.warning(
+                "%s: the policy diverges on the validation tasks in %d steps of sizes %s, and cannot be the best",
+                self._method, self._steps, self._step_sizes,
+            )  # fmt: skip
+        return value
 
 
 class _Scalars(keras.callbacks.Callback):

@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from maml_tf.checks import choice
 from maml_tf.rl.environments.task_distribution import GOALS
 from maml_tf.rl.environments.task_environment import DrawableEnvironment
 
@@ -66,10 +67,7 @@ class PointNavigation(DrawableEnvironment):
         seed: int = 0,
         task_in_observation: bool = False,
     ):
-        for name, value, choices in (("reward", reward, REWARDS), ("goal", goal, GOAL_REGIONS)):
-            if value not in choices:
-                raise ValueError(f"Expected {name} to be one of {choices}. Received: {name}={value!r}")
-        self.reward, self.goal = reward, goal
+        self.reward, self.goal = choice("reward", reward, REWARDS), choice("goal", goal, GOAL_REGIONS)
         super().__init__(
             batch_size,
             GOALS,

@@ -11,8 +11,8 @@ from tests.support import with_rl  # noqa: F401
 # isort: split
 from maml_tf.experiments.meta_rl import figures
 from maml_tf.experiments.meta_rl.config import FIGURES, MetaRLConfig
-from maml_tf.experiments.meta_rl.evaluate import adapted_phases
-from maml_tf.experiments.meta_rl.evaluate import test_tasks as tasks_of_the_paper
+from maml_tf.experiments.meta_rl.methods import adapted
+from maml_tf.experiments.meta_rl.methods import test_tasks as tasks_of_the_paper
 from maml_tf.results import Row
 from maml_tf.rl.environments import environments
 from maml_tf.rl.methods import build_environment, build_policy
@@ -21,10 +21,10 @@ from maml_tf.rl.policy import PurePolicy
 
 def shortened(*given):
     """Lets a policy adapt in rollouts that end after 50 steps."""
-    phases = adapted_phases(*given)
+    phases, path = adapted(*given)
     for phase in phases:
         phase.rollouts.valid[..., 50:] = 0.0
-    return phases
+    return phases, path
 
 
 class WriteFiguresTest(absltest.TestCase):
@@ -34,7 +34,7 @@ class WriteFiguresTest(absltest.TestCase):
         rows = [Row("pretrained", 2, step, "return", -9.0, 1.0, 0.1, 5) for step in range(2)]
         folder = pathlib.Path(self.create_tempdir().full_path)
         with (
-            mock.patch.object(figures, "adapted_phases", shortened),
+            mock.patch.object(figures, "adapted", shortened),
             mock.patch.object(figures, "trajectories", wraps=figures.trajectories) as drawn,
             mock.patch.object(figures, "learning_curves", wraps=figures.learning_curves) as curves,
         ):
@@ -47,7 +47,7 @@ class WriteFiguresTest(absltest.TestCase):
         goals = np.stack([of_goal.goal for of_goal in paths])
         self.assertLen(np.unique(goals, axis=0), 3)
         self.assertTrue(np.isin(goals, tasks_of_the_paper(config)).all())
-        phases = adapted_phases("pretrained", config, policy, goals, (2.0,), 1, config.stream(FIGURES))
+        phases, _ = adapted("pretrained", config, policy, goals, (2.0,), 1, config.stream(FIGURES))
         for number, of_goal in enumerate(paths):
             for phase, shown in zip(phases, (of_goal.before, of_goal.after), strict=True):
                 self.assertLen(shown, 2)

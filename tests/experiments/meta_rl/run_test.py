@@ -12,7 +12,7 @@ from tests.support import with_rl  # noqa: F401
 
 # isort: split
 from maml_tf.core.task_values import Evaluation
-from maml_tf.experiments.meta_rl import run as meta_rl
+from maml_tf.experiments.meta_rl import evaluate as meta_rl
 from maml_tf.experiments.meta_rl.config import MetaRLConfig
 from maml_tf.methods import names
 from maml_tf.rl.policy import gaussian_mlp_policy

@@ -18,9 +18,9 @@ from maml_tf.experiments.meta_rl import evaluate as evaluation_module
 from maml_tf.experiments.meta_rl import methods as methods_module
 from maml_tf.experiments.meta_rl import train as train_module
 from maml_tf.experiments.meta_rl.config import TEST, TRAINING, TUNING, MetaRLConfig
-from maml_tf.experiments.meta_rl.evaluate import CANDIDATES, Validation, adapted_phases, evaluate, tune_step_size
-from maml_tf.experiments.meta_rl.methods import build_adaptation, build_iteration
-from maml_tf.experiments.meta_rl.train import train
+from maml_tf.experiments.meta_rl.evaluate import CANDIDATES, evaluate, tune_step_size
+from maml_tf.experiments.meta_rl.methods import adapted, build_adaptation, build_iteration
+from maml_tf.experiments.meta_rl.train import Validation, train
 from maml_tf.rl.adaptation import PolicyAdaptation
 from maml_tf.rl.meta_policy import Estimation, Sampler
 from maml_tf.rl.methods import build_environment, build_policy
@@ -200,7 +200,7 @@ class ValidationTest(parameterized.TestCase):
         value = validation(policy.parameters())
         self.assertEqual(value, validation(policy.parameters()))
         self.assertLess(value, 0)
-        with mock.patch.object(evaluation_module, "mean_returns", side_effect=returns):
+        with mock.patch.object(methods_module, "mean_returns", side_effect=returns):
             self.assertEqual(validation(policy.parameters()), expected)
 
     def test_a_diverged_policy_is_the_worst(self):
@@ -223,9 +223,9 @@ class EvaluateTest(absltest.TestCase):
     def test_tests_and_validations_each_have_tasks_and_seeds_of_their_own(self):
         config, _, policy = parts("maml", test_seed=7, seed=3)
         self.enter_context(mock.patch.object(Sampler, "adapt", autospec=True, side_effect=Sampler.adapt))
-        self.enter_context(mock.patch.object(evaluation_module, "build_adaptation", wraps=build_adaptation))
+        self.enter_context(mock.patch.object(methods_module, "build_adaptation", wraps=build_adaptation))
         evaluate("maml", config, policy, (0.7, 0.2))
-        self.assertEqual(evaluation_module.build_adaptation.call_args.args[-1], (0.7, 0.2))
+        self.assertEqual(methods_module.build_adaptation.call_args.args[-1], (0.7, 0.2))
         _, _, tasks, steps, seed = Sampler.adapt.call_args.args
         goals = np.random.RandomState(7).uniform(-0.5, 0.5, (2, 2)).astype(np.float32)
         np.testing.assert_array_equal(tasks, goals)
@@ -245,7 +245,7 @@ class EvaluateTest(absltest.TestCase):
         tasks = build_environment("random", config, 1).sample_tasks(2, (seed, 2))
         returns = []
         for size in candidates:
-            phases = adapted_phases("random", config, policy, tasks, config.step_sizes(size), 2, seed)
+            phases, _ = adapted("random", config, policy, tasks, config.step_sizes(size), 2, seed)
             returns.append(np.mean([mean_returns(phase.rollouts).mean() for phase in phases[1:]]))
         self.assertGreater(np.argmax(returns), 0, returns)
         self.assertEqual(tuned, candidates[np.argmax(returns)], returns)
@@ -255,7 +255,7 @@ class EvaluateTest(absltest.TestCase):
         returns = [[-10.0, np.nan], [-5.0], [-90.0], [-1.0]]
         with (
             mock.patch.object(evaluation_module, "CANDIDATES", (0.1, 0.2)),
-            mock.patch.object(evaluation_module, "mean_returns", side_effect=returns),
+            mock.patch.object(methods_module, "mean_returns", side_effect=returns),
         ):
             self.assertEqual(tune_step_size("random", config, policy), 0.1)
 
@@ -273,7 +273,7 @@ class EvaluateTest(absltest.TestCase):
 
     def test_the_first_step_size_is_tuned_for_the_later_ones_given(self):
         config, _, policy = parts("random", later_learning_rate=0.3)
-        with mock.patch.object(evaluation_module, "build_adaptation", wraps=build_adaptation) as built:
+        with mock.patch.object(methods_module, "build_adaptation", wraps=build_adaptation) as built:
             tune_step_size("random", config, policy)
         schedule = built.call_args.args[-1]
         self.assertEqual(schedule, tuple(size for candidate in CANDIDATES for size in (candidate, 0.3)))

@@ -1,4 +1,4 @@
-"""Tests of maml_tf.experiments.meta_rl.videos."""
+"""Tests of the videos of maml_tf.experiments.meta_rl.figures."""
 
 import os
 import pathlib
@@ -13,10 +13,10 @@ from tests.support import with_rl  # noqa: F401
 # isort: split
 import imageio.v3 as imageio
 
-from maml_tf.experiments.meta_rl import videos
+from maml_tf.experiments.meta_rl import figures as videos
 from maml_tf.experiments.meta_rl.config import FIGURES, MetaRLConfig
-from maml_tf.experiments.meta_rl.evaluate import adapted_params
-from maml_tf.experiments.meta_rl.evaluate import test_tasks as tasks_of_the_paper
+from maml_tf.experiments.meta_rl.methods import adapted
+from maml_tf.experiments.meta_rl.methods import test_tasks as tasks_of_the_paper
 from maml_tf.rl.environments import environments
 from maml_tf.rl.methods import build_environment, build_policy
 from maml_tf.rl.policy import PurePolicy
@@ -64,9 +64,9 @@ class WriteVideosTest(parameterized.TestCase):
         )
         self.assertLen(starts, 1)
         goals = np.stack([shown[0][0], shown[2][0]])
-        adapted = adapted_params("maml", config, policy, goals, (5.0,), 1, config.stream(FIGURES))
+        _, [after] = adapted("maml", config, policy, goals, (5.0,), 1, config.stream(FIGURES))
         for number, goal in enumerate(goals):
-            of_task = {name: value[number] for name, value in adapted.items()}
+            of_task = {name: value[number] for name, value in after.items()}
             for (task, means), params in zip(shown[2 * number :], (policy.parameters(), of_task), strict=False):
                 np.testing.assert_array_equal(task, goal)
                 np.testing.assert_allclose(means, policy(params, observations).mean, rtol=1e-5)

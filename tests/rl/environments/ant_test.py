@@ -1,4 +1,4 @@
-"""Tests of maml_tf.rl.environments.ant."""
+"""Tests of maml_tf.rl.environments.locomotion."""
 
 import numpy as np
 from absl.testing import absltest, parameterized
@@ -6,7 +6,7 @@ from absl.testing import absltest, parameterized
 from tests.support import with_rl  # noqa: F401
 
 # isort: split
-from maml_tf.rl.environments.ant import Ant
+from maml_tf.rl.environments.locomotion import Ant
 from tests.support.mujoco_reference import Reference
 
 STAND = np.array([0, 0, 0.55, 1, 0, 0, 0, 0, 1, 0, -1, 0, -1, 0, 1.0])

@@ -1,4 +1,4 @@
-"""Tests of maml_tf.rl.environments.half_cheetah."""
+"""Tests of maml_tf.rl.environments.locomotion."""
 
 import numpy as np
 from absl.testing import absltest, parameterized
@@ -6,7 +6,7 @@ from absl.testing import absltest, parameterized
 from tests.support import with_rl  # noqa: F401
 
 # isort: split
-from maml_tf.rl.environments.half_cheetah import HalfCheetah
+from maml_tf.rl.environments.locomotion import HalfCheetah
 from tests.support.mujoco_reference import Reference
 
 

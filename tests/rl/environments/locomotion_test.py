@@ -11,8 +11,7 @@ from tests.support import with_rl  # noqa: F401
 # isort: split
 from tf_agents.environments import tf_py_environment
 
-from maml_tf.rl.environments.ant import Ant
-from maml_tf.rl.environments.half_cheetah import HalfCheetah
+from maml_tf.rl.environments.locomotion import Ant, HalfCheetah
 
 BODIES = (HalfCheetah, Ant)
 

@@ -8,8 +8,7 @@ from absl.testing import absltest, parameterized
 from tests.support import with_rl  # noqa: F401
 
 # isort: split
-from maml_tf.rl.environments.ant import Ant
-from maml_tf.rl.environments.half_cheetah import HalfCheetah
+from maml_tf.rl.environments.locomotion import Ant, HalfCheetah
 from maml_tf.rl.environments.physics import engine_loop
 from tests.support.mujoco_reference import Reference, model
 

@@ -1,4 +1,4 @@
-"""Tests of maml_tf.rl.environments.rendering, and of the environments' render."""
+"""Tests of maml_tf.rl.environments.physics, and of the environments' render."""
 
 import os
 import subprocess
@@ -12,8 +12,8 @@ from tests.support import with_rl  # noqa: F401
 from tests.support.source_tree import PROJECT
 
 # isort: split
-from maml_tf.rl.environments import PointNavigation, rendering
-from maml_tf.rl.environments.half_cheetah import HalfCheetah
+from maml_tf.rl.environments import PointNavigation, physics
+from maml_tf.rl.environments.locomotion import HalfCheetah
 
 
 class RenderingTest(parameterized.TestCase):
@@ -58,7 +58,7 @@ class RenderingTest(parameterized.TestCase):
         environment = HalfCheetah(1)
         environment.reset_batch()
         without = {name: value for name, value in os.environ.items() if name != "MUJOCO_GL"}
-        with mock.patch.object(rendering, "_BACKENDS", ("nonsense",)), mock.patch.dict(os.environ, without, clear=True):
+        with mock.patch.object(physics, "_BACKENDS", ("nonsense",)), mock.patch.dict(os.environ, without, clear=True):
             with self.assertRaisesRegex(
                 RuntimeError,
                 "libegl1.*Received: nonsense: .*MUJOCO",
@@ -86,7 +86,7 @@ class RenderingTest(parameterized.TestCase):
 
     def test_osmesa_is_not_loaded_beside_tensorflow(self):
         code = (
-            "import sys, os, maml_tf.rl.environments.half_cheetah\n"
+            "import sys, os, maml_tf.rl.environments.locomotion\n"
             "print(os.environ['MUJOCO_GL'], 'mujoco.osmesa' in sys.modules)"
         )
         done = subprocess.run(
