@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from maml_tf.core.selection import everything, head, matching
     from maml_tf.core.task_values import Evaluation, StepSummary
     from maml_tf.core.update_rules import SGD, Chain, ClipByGlobalNorm, ClipByValue, LearnedStepSizes, UpdateRule
+    from maml_tf.diagnostics.exact import exact
     from maml_tf.diagnostics.second_order import check_second_order
     from maml_tf.evaluation import Evaluator, evaluate
     from maml_tf.learner import MAML, MetaLearner
@@ -34,6 +35,7 @@ __all__ = [
     "check_second_order",
     "evaluate",
     "everything",
+    "exact",
     "head",
     "inner_step",
     "matching",
@@ -48,6 +50,7 @@ __getattr__, __dir__ = lazy.exports(
         "maml_tf.core.selection",
         "maml_tf.core.task_values",
         "maml_tf.core.update_rules",
+        "maml_tf.diagnostics.exact",
         "maml_tf.diagnostics.second_order",
         "maml_tf.evaluation",
         "maml_tf.layers",

@@ -13,6 +13,7 @@ from maml_tf.algorithms import Algorithm, Learned, MetaParameters, ModelAgnostic
 from maml_tf.checks import flag, whole_number
 from maml_tf.core import episode_checks, selection
 from maml_tf.core.clone import clone
+from maml_tf.core.conversions import conversions, convert
 from maml_tf.core.faults import (
     FaultCheckedModel,
     NonFiniteLossError,
@@ -358,6 +359,7 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         return {
             **super().get_config(),
             "model": serialize(self.model),
+            "conversions": conversions(self.model),
             "loss": serialize(self._loss_given),
             "algorithm": serialize(self.algorithm),
             "inner_learning_rate": serialize(self.update_rule),
@@ -373,6 +375,7 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         for key in ("model", "loss", "algorithm", "inner_learning_rate", "adapted"):
             if key in config:
                 config[key] = keras.saving.deserialize_keras_object(config[key], custom_objects=custom_objects)
+        convert(config["model"], config.pop("conversions", {}))
         return cls(**config)
 
     def _remember(self, inputs: Any) -> None:

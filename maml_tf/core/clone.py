@@ -11,11 +11,13 @@ from typing import Any
 
 import keras
 
+from maml_tf.core.conversions import conversions, convert
 from maml_tf.core.keras_interface import (
     compile_holds_lambdas,
+    computing_layers,
     is_layer_graph,
-    layers_of,
     quiet_config,
+    take_names,
     uncompiled_view,
 )
 
@@ -53,17 +55,22 @@ def clone(model: keras.Model) -> keras.Model:
                 "Expected a subclassed model that can be rebuilt from get_config() and its input shape. "
                 f"Received: {type(model).__name__}: {error}"
             ) from error
+    convert(copy, conversions(model))
     if len(copy.weights) != len(model.weights):
         raise TypeError(
             f"Expected a copy with {len(model.weights)} weights from {type(model).__name__}.get_config(). "
             f"Received: one with {len(copy.weights)}; define build(input_shape)"
         )
-    for target, source in zip(copy.variables, model.variables, strict=True):
-        target.assign(source)
-        # A flag set after the model was made is not in every configuration.
+    for target, source in zip(computing_layers(copy), computing_layers(model), strict=True):
+        # What was set after the model was made is not in every configuration.
         if target.trainable != source.trainable:
             target.trainable = source.trainable
-    for target, source in zip(layers_of(copy), layers_of(model), strict=True):
+        take_names(target, source)
+    for target, source in zip(copy.variables, model.variables, strict=True):
+        target.assign(source)
+        if target.trainable != source.trainable:
+            target.trainable = source.trainable
+    for target, source in zip(computing_layers(copy), computing_layers(model), strict=True):
         if isinstance(target, keras.layers.Normalization):
             target.finalize_state()  # It computes with what it derives from its variables.
         if hasattr(source, "save_assets"):  # What a layer learned and holds in no variable, such as a vocabulary.
@@ -118,12 +125,29 @@ def _copy_of_graph(model: keras.Model, copies: dict[int, Any]) -> keras.Model:
 
     def copied(layer: Any) -> Any:
         if id(layer) not in copies:
-            graph = is_layer_graph(layer)
-            copies[id(layer)] = _copy_of_graph(layer, copies) if graph else remade(layer, quiet_config(layer))
+            copies[id(layer)] = _copy_of_graph(layer, copies) if is_layer_graph(layer) else _copy_of_layer(layer)
         return copies[id(layer)]
 
     # Takes the layers' classes as they are: from_config would look them up by name.
-    return keras.models.clone_model(uncompiled_view(model), clone_function=copied)
+    with default_policy(model.dtype_policy):
+        copy = keras.models.clone_model(uncompiled_view(model), clone_function=copied)
+    inputs = [[layer for layer in each.layers if isinstance(layer, keras.layers.InputLayer)] for each in (copy, model)]
+    for target, source in zip(*inputs, strict=True):
+        target.name = source.name
+    return copy
+
+
+def _copy_of_layer(layer: Any) -> Any:
+    try:
+        if not isinstance(layer, keras.layers.Layer):
+            return remade(layer, quiet_config(layer))
+        with default_policy(layer.dtype_policy):  # Of the layers that its constructor makes without one.
+            return remade(layer, quiet_config(layer))
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise TypeError(
+            f"Expected layers that can be rebuilt from get_config(). Received: {layer.name!r} of type "
+            f"{type(layer).__name__}: {error}"
+        ) from error
 
 
 def _is_found_by_name(function: types.FunctionType) -> bool:

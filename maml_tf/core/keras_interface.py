@@ -25,9 +25,29 @@ def layers_of(layer: keras.layers.Layer, *, include_self: bool = True, recursive
     return layer._flatten_layers(include_self=include_self, recursive=recursive)
 
 
+def computing_layers(layer: keras.layers.Layer) -> list[Any]:
+    """Lists a layer and the layers inside it but inputs: those of a copy of it are as many, in the same order.
+
+    A nested model whose inputs are the outer model's too has inputs of its own in a copy.
+    """
+    return [inner for inner in layers_of(layer) if not isinstance(inner, keras.layers.InputLayer)]
+
+
 def own_trainable_variables(layer: keras.layers.Layer) -> list[keras.Variable]:
     """Lists the trainable variables that a layer made itself, without those of the layers inside it."""
     return layer._trainable_variables
+
+
+def take_names(layer: keras.layers.Layer, other: keras.layers.Layer) -> None:
+    """Gives a layer and the variables that it made itself the names of a like layer, and their paths."""
+    layer.name = other.name
+
+    def own(each: keras.layers.Layer) -> list[keras.Variable]:
+        seeds = [generator.state for generator in each._seed_generators]
+        return [*each._trainable_variables, *each._non_trainable_variables, *seeds]
+
+    for variable, named in zip(own(layer), own(other), strict=True):
+        variable._name, variable._path = named.name, named.path
 
 
 def seed_variables(model: keras.Model) -> list[keras.Variable]:

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from maml_tf.core.clone import default_policy, remade
+from maml_tf.core.conversions import conversions, convert
 from maml_tf.core.keras_interface import layers_of, quiet_config
 
 
@@ -38,6 +39,7 @@ def as_float64(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> An
         with default_policy("float64"):  # Of the sub-layers that a constructor makes without one.
             twin = remade(layer, _of_float64(quiet_config(layer)))
             twin(*cast_floating(args, "float64"), **cast_floating(kwargs, "float64"))
+        convert(twin, conversions(layer))
         for target, source in zip(twin.variables, layer.variables, strict=True):
             target.assign(keras.ops.cast(source, target.dtype))
     except (TypeError, ValueError, NotImplementedError, tf.errors.InvalidArgumentError):

@@ -64,8 +64,9 @@ def warn_of_unsupported_layers(model: keras.Model, stacklevel: int = 2) -> None:
     if unsupported:
         listed = "; ".join(f"{found.layer}: {found.reason}" for found in unsupported)
         warnings.warn(
-            f"The exact meta-gradient will be wrong or unavailable through these layers: {listed}. See "
-            "maml_tf.check_second_order.",
+            f"The exact meta-gradient will be wrong or unavailable through these layers: {listed}. "
+            "maml_tf.exact(model) returns the model with exact layers in place of those that have a counterpart; "
+            "maml_tf.check_second_order(model, sample_input) measures how wrong they are.",
             stacklevel=stacklevel,
         )
 
@@ -74,8 +75,9 @@ def _reason(layer: keras.layers.Layer) -> str | None:
     for stock in _NORMALIZATIONS:
         # A subclass with a call of its own computes something else.
         if type(layer).call is stock.call:
-            # A frozen BatchNormalization normalises with constants.
-            if layer.trainable or stock is not keras.layers.BatchNormalization:
+            # A frozen BatchNormalization normalises with constants, and rms_scaling takes another variance.
+            frozen = stock is keras.layers.BatchNormalization and not layer.trainable
+            if not frozen and not getattr(layer, "rms_scaling", False):
                 return _STATISTICS.format(stock.__name__)
     if isinstance(layer, (keras.layers.UpSampling2D, keras.layers.Resizing)):
         if layer.interpolation != "nearest" or isinstance(layer, keras.layers.Resizing):

@@ -51,6 +51,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
     Source: Ioffe and Szegedy, Batch Normalization, 2015, Algorithm 1.
     """
 
+    # Of a layer of Keras' that `maml_tf.exact` made one of this class.
+    batch_statistics = "training"
+
     def __init__(
         self,
         axis: int = -1,

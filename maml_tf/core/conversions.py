@@ -1,0 +1,63 @@
+"""What was done to a model's layers after they were made, and how it is done again to a rebuilt model.
+
+A layer's configuration tells what its constructor got. A layer inside another whose constructor makes it is rebuilt
+without what came later: the exact class that `maml_tf.exact` gave it, or Keras' `enable_lora`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from maml_tf.core.keras_interface import computing_layers
+
+
+def make_exact(layer: keras.layers.Layer, exact: type[keras.layers.Layer]) -> None:
+    """Gives a built layer a subclass of its class that computes the same with exact second derivatives."""
+    layer.__class__ = exact
+    layer.was_made_exact = True
+
+
+def conversions(model: keras.layers.Layer) -> dict[str, dict[str, Any]]:
+    """Describes the conversions of a model's layers, in types that JSON holds.
+
+    Args:
+        model: A built model or layer.
+
+    Returns:
+        A dictionary from a layer's number in the model to `exact`, the name by which Keras knows its class, and
+        `lora_rank` and `lora_alpha`. Layers that are as their configuration tells are left out.
+    """
+    found = {}
+    for number, layer in enumerate(computing_layers(model)):
+        told: dict[str, Any] = {}
+        if getattr(layer, "was_made_exact", False):
+            told["exact"] = keras.saving.get_registered_name(type(layer))
+        if getattr(layer, "lora_enabled", False):
+            told["lora_rank"] = layer.lora_rank
+            if hasattr(layer, "lora_alpha"):  # Keras 3.8 has none.
+                told["lora_alpha"] = layer.lora_alpha
+        if told:
+            found[str(number)] = told
+    return found
+
+
+def convert(model: keras.layers.Layer, described: Mapping[str, Mapping[str, Any]]) -> None:
+    """Does to a rebuilt model what `conversions` described; what is done already stays.
+
+    Args:
+        model: A built model or layer whose layers are those of the described one, in their order.
+        described: As `conversions` returns it.
+    """
+    layers = computing_layers(model)
+    for number, told in described.items():
+        layer = layers[int(number)]
+        if "exact" in told:
+            make_exact(layer, keras.saving.get_registered_object(told["exact"]))
+        if "lora_rank" in told:
+            if not layer.lora_enabled:
+                layer.enable_lora(told["lora_rank"])
+            if "lora_alpha" in told:  # Built from its configuration, Keras' layer takes the rank for it.
+                layer.lora_alpha = told["lora_alpha"]

@@ -1,0 +1,72 @@
+"""Conversion of a model's layers to ones whose second derivatives are exact."""
+
+from __future__ import annotations
+
+import keras
+
+from maml_tf import layers
+from maml_tf.core.clone import clone
+from maml_tf.core.conversions import make_exact
+from maml_tf.core.keras_interface import layers_of, quiet_config
+from maml_tf.diagnostics.unsupported_layers import unsupported_layers
+
+_EXACT = {
+    keras.layers.BatchNormalization: layers.BatchNormalization,
+    keras.layers.LayerNormalization: layers.LayerNormalization,
+    keras.layers.GroupNormalization: layers.GroupNormalization,
+}
+
+
+def exact(model: keras.Model) -> keras.Model:
+    """Copies a model with exact layers in place of those known to have wrong second derivatives.
+
+    Keras' BatchNormalization, LayerNormalization and GroupNormalization become `maml_tf.layers`', wherever they are: in
+    nested models, wrappers, and layers that make them themselves. Outputs, first derivatives, weights, names,
+    `trainable` and data types stay.
+
+    A `MAML` of the copy is saved with it. Saved alone, the copy loses the exact layers that are inside other layers,
+    which Keras rebuilds by their constructors: call `exact` on what is loaded.
+
+    Args:
+        model: A built Keras model that can be rebuilt from its configuration; it stays as it is.
+
+    Returns:
+        A model of the same class, with variables of its own.
+
+    Raises:
+        TypeError: If the model or a layer of it cannot be rebuilt from its configuration.
+        ValueError: If the model is not built, or layers known to be wrong have no exact counterpart; all are named.
+            Layers not known to be wrong `maml_tf.check_second_order` finds.
+
+    Example:
+    >>> import keras
+    >>> import maml_tf
+    >>> stock = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4), keras.layers.LayerNormalization()])
+    >>> model = maml_tf.exact(stock)
+    >>> len(maml_tf.check_second_order(stock, keras.random.normal((8, 4), seed=0)))
+    1
+    >>> len(maml_tf.check_second_order(model, keras.random.normal((8, 4), seed=0)))
+    0
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"Expected a keras.Model. Received: {model!r} of type {type(model).__name__}")
+    if not model.built:
+        raise ValueError(
+            f"Expected a built model: give it an Input, or call it once on a batch. Received: {model.name!r}, "
+            "which has no weights yet"
+        )
+    copy = clone(model)
+    refused = {}
+    for layer in layers_of(copy):
+        counterpart = _EXACT.get(type(layer))
+        if counterpart is not None:
+            try:
+                counterpart(**quiet_config(layer))
+            except ValueError as error:
+                refused[layer.name] = str(error)
+            else:
+                make_exact(layer, counterpart)
+    left = [f"{found.layer}: {refused.get(found.layer, found.reason)}" for found in unsupported_layers(copy)]
+    if left:
+        raise ValueError(f"Expected layers that have an exact counterpart. Received: {'; '.join(left)}")
+    return copy
