@@ -6,6 +6,7 @@
     omniglot, mini_imagenet, point_navigation, half_cheetah, ant
                another experiment in the same way: the binary of that name in bin/
     test       run the tests: pytest with the arguments given
+    lowest     the same with the oldest packages that setup.py allows, in .venv_lowest (Python 3.10 or 3.11)
     campaign   try what users and machines do wrong, by the hundred: python -m tests.campaign with the arguments given
     lint       ruff's checks and formatting; with --fix, mend what ruff can mend
 
@@ -19,6 +20,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import signal
@@ -37,7 +39,7 @@ EXPERIMENTS = {
     "half_cheetah": ["rl"],
     "ant": ["rl"],
 }
-EXTRAS = {**EXPERIMENTS, "test": ["rl", "test"], "campaign": ["rl", "test"], "lint": ["test"]}
+EXTRAS = {**EXPERIMENTS, "test": ["rl", "test"], "lowest": ["rl", "test"], "campaign": ["rl", "test"], "lint": ["test"]}
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 # Written first and completed last: its presence says that the folder is ours, its content what is installed.
 MARKER = "maml_tf_bootstrap.json"
@@ -50,7 +52,7 @@ def main(arguments):
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--venv", type=pathlib.Path, default=PROJECT / ".venv", help="default: %(default)s")
+    parser.add_argument("--venv", type=pathlib.Path, help="default: .venv in the project, for lowest .venv_lowest")
     parser.add_argument("command", metavar="COMMAND", choices=sorted(EXTRAS), help=", ".join(sorted(EXTRAS)))
     parser.add_argument("arguments", metavar="ARGUMENT", nargs=argparse.REMAINDER, help="passed through")
     options = parser.parse_args(arguments)
@@ -60,7 +62,9 @@ def main(arguments):
         parser.error(f"lint takes no argument but --fix. Received: {shlex.join(options.arguments)}")
 
     check_python(sys.version_info)
-    venv = Venv(options.venv.absolute())
+    lowest = options.command == "lowest"
+    folder = options.venv or PROJECT / (".venv_lowest" if lowest else ".venv")
+    venv = Venv(folder.absolute(), lowest_versions() if lowest else [])
     venv.prepare(EXTRAS[options.command])
     if options.command in EXPERIMENTS:
         return become([venv.python, PROJECT / "bin" / f"{options.command}.py", *options.arguments])
@@ -84,14 +88,18 @@ def lint(venv, arguments):
     return checked or formatted
 
 
-COMMANDS = {"test": test, "campaign": campaign, "lint": lint}
+COMMANDS = {"test": test, "lowest": test, "campaign": campaign, "lint": lint}
 
 
 class Venv:
-    """A virtual environment with the project installed in it, in place, with some of its extras."""
+    """A virtual environment with the project installed in it, in place, with some of its extras.
 
-    def __init__(self, folder):
+    `constraints` are the versions that its packages must have, such as "numpy==1.26".
+    """
+
+    def __init__(self, folder, constraints=()):
         self.folder = folder
+        self.constraints = list(constraints)
         self.marker = folder / MARKER
         self.python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
@@ -108,7 +116,9 @@ class Venv:
         say(f"installing maml_tf{requirement[1:]} and what it needs: a minute or more, once")
         quiet = [] if sys.stdout.isatty() else ["--quiet"]
         pip = [self.python, "-m", "pip", "install", "--disable-pip-version-check", *quiet]
-        code = run([*pip, "--editable", requirement], cwd=PROJECT)
+        constraints = self.folder / "constraints.txt"
+        constraints.write_text("\n".join(self.constraints))
+        code = run([*pip, "--constraint", constraints, "--editable", requirement], cwd=PROJECT)
         if code:
             fail(
                 "pip could not install the packages (its message is above). Is the package index within "
@@ -140,6 +150,7 @@ class Venv:
             "project": str(PROJECT),
             "setup.py": digest,
             "python": version.decode().strip(),
+            "constraints": self.constraints,
             "extras": sorted(extras),
         }
 
@@ -178,6 +189,12 @@ class Venv:
         temporary = self.marker.with_suffix(f".{os.getpid()}")
         temporary.write_text(json.dumps(state, indent=2) + "\n")
         os.replace(str(temporary), str(self.marker))
+
+
+def lowest_versions():
+    """Returns the oldest version of every package that setup.py allows, as pip's constraints."""
+    text = (PROJECT / "setup.py").read_text(encoding="utf-8")
+    return [f"{name}=={version}" for name, version in re.findall(r'"([\w-]+)(?:\[\w+\])?>=([\d.]+)', text)]
 
 
 def check_python(version):

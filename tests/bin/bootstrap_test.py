@@ -3,9 +3,11 @@
 import contextlib
 import importlib.util
 import io
+import itertools
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from unittest import mock
 
 from absl.testing import absltest, parameterized
 
+from tests.support.build_file import setup_arguments
 from tests.support.source_tree import PROJECT
 
 
@@ -91,6 +94,20 @@ class BootstrapTest(parameterized.TestCase):
         self.main("lint")
         self.assertLen(self.ran("install"), 2)
         self.assertEqual([command[3:] for command in self.ran("ruff")], [["check", "."], ["format", "--check", "."]])
+
+    def test_the_oldest_packages_have_an_environment_of_their_own(self):
+        self.main("lowest", "-k", "adapt")
+        [install] = self.ran("install")
+        constraints = pathlib.Path(install[install.index("--constraint") + 1]).read_text().splitlines()
+        required = setup_arguments((PROJECT / "setup.py").read_text(encoding="utf-8"))
+        required = [*required["install_requires"], *itertools.chain(*required["extras_require"].values())]
+        self.assertEqual(
+            [line.partition("==")[0] for line in constraints], [re.split(r"[\[>]", r)[0] for r in required]
+        )
+        self.assertContainsSubset(["keras==3.8", "numpy==1.26"], constraints)
+        self.assertEqual(self.commands[-1][1:3], ["-m", "pytest"])
+        self.main("test")
+        self.assertLen(self.ran("install"), 2)
 
     def test_campaign_runs_the_parts_it_is_given(self):
         self.main("campaign", "--part=fuzz")
