@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -9,13 +10,21 @@ import tempfile
 import threading
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
+
+from absl import logging
+
+try:
+    import fcntl
+except ImportError:  # Windows.
+    fcntl = None
 
 if TYPE_CHECKING:
     import keras
 
 _UNFINISHED = ".unfinished-"
+_LOCK = ".lock"
 
 
 def writable_directory(path: str | os.PathLike[str]) -> pathlib.Path:
@@ -158,3 +167,43 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"Expected a JSON object. Received: {type(content).__name__} in {os.fspath(path)!r}")
     return content
+
+
+@contextlib.contextmanager
+def open_logdir(logdir: str | os.PathLike[str], checkpoints: Iterable[str], resume: bool) -> Iterator[pathlib.Path]:
+    """Creates the directory if need be, and makes sure that nothing in it is trained over, before any training.
+
+    Args:
+        logdir: The directory.
+        checkpoints: The folders in it that the run keeps its checkpoints in.
+        resume: Whether the run is to go on from them.
+
+    Yields:
+        Its path, while no other process trains in it (not on Windows).
+
+    Raises:
+        ValueError: If it cannot be written to, another process trains in it, or it holds checkpoints and `resume` is
+            False.
+    """
+    directory = writable_directory(logdir)
+    # It stays behind: to remove it would let two processes each lock a file of that name.
+    with open(directory / _LOCK, "a") as lock:
+        try:
+            if fcntl:  # Until the file is closed, or the process ends in whatever way.
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                "Expected a directory that no other process trains in. "
+                f"Received: {str(directory)!r}, where one does (it holds {_LOCK})"
+            ) from error
+        except OSError as error:  # A file system without locks.
+            logging.warning("%s can't be locked (%s): make sure that no other process trains there.", directory, error)
+        remove_unfinished(directory)
+        if not resume:
+            for folder in checkpoints:
+                if any((directory / folder).glob("checkpoint-*.index")):
+                    raise ValueError(
+                        "Expected a directory without checkpoints, or to resume from them (--resume). "
+                        f"Received: {str(directory)!r} with checkpoints in {folder!r}"
+                    )
+        yield directory

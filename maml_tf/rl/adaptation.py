@@ -171,15 +171,9 @@ def thinned(task: TaskExperience, stride: int) -> TaskExperience:
     """
 
     def thin(batch: Experience) -> Experience:
-        weights = batch.weights[::stride]
-        total = tf.reduce_sum(batch.weights) / tf.maximum(tf.reduce_sum(weights), 1e-12)
-        return Experience(
-            batch.observations[::stride],
-            batch.actions[::stride],
-            batch.advantages[::stride],
-            weights * total,
-            batch.mean[::stride],
-            batch.log_std,
-        )
+        *of_steps, log_std = batch
+        kept = Experience(*(values[::stride] for values in of_steps), log_std)
+        total = tf.reduce_sum(batch.weights) / tf.maximum(tf.reduce_sum(kept.weights), 1e-12)
+        return kept._replace(weights=kept.weights * total)
 
     return TaskExperience(tuple(map(thin, task.inner)), thin(task.outer))

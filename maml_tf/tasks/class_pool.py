@@ -311,17 +311,13 @@ class ImageStore:
     @functools.cached_property
     def tensor(self) -> tf.Tensor:
         """The images on the host, where tf.data works; a GPU would send every image back."""
+        flags, dtype = self.array.flags, self.array.dtype
+        aligned = self.array.ctypes.data % _ALIGNMENT == 0
+        shareable = aligned and flags.c_contiguous and flags.writeable and dtype.isnative and dtype.kind in "uif"
         with tf.init_scope(), tf.device("CPU:0"):
-            if self._is_shareable():
-                # convert_to_tensor would copy, and so read all of a mapped file.
+            if shareable:  # convert_to_tensor would copy, and so read all of a mapped file.
                 return tf.experimental.dlpack.from_dlpack(self.array.__dlpack__())
             return tf.convert_to_tensor(self.array)
-
-    def _is_shareable(self) -> bool:
-        flags = self.array.flags
-        aligned = self.array.ctypes.data % _ALIGNMENT == 0
-        dtype = self.array.dtype
-        return aligned and flags.c_contiguous and flags.writeable and dtype.isnative and dtype.kind in "uif"
 
 
 def _check_transform(transform: Transform) -> Transform:
@@ -369,15 +365,14 @@ def _join_classes(classes: Mapping[Hashable, np.ndarray]) -> tuple[np.ndarray, n
             f"Expected at least one class and at least one image in each. Received: {len(arrays)} classes, "
             f"empty among them: {empty}"
         )
-    shapes = {images.shape[1:]: name for name, images in arrays.items()}
-    if len(shapes) > 1:
-        received = ", ".join(f"{shape} in class {name!r}" for shape, name in shapes.items())
-        raise ValueError(f"Expected images of one shape in all classes. Received: {received}")
-    dtypes = {images.dtype: name for name, images in arrays.items()}
-    if len(dtypes) > 1:
-        # Joined, they would be of one type and of two scales.
-        received = ", ".join(f"{dtype} in class {name!r}" for dtype, name in dtypes.items())
-        raise ValueError(f"Expected images of one dtype in all classes. Received: {received}")
+    # Joined, images of two types would be of one type and of two scales.
+    for kind, found in (
+        ("shape", {images.shape[1:]: name for name, images in arrays.items()}),
+        ("dtype", {images.dtype: name for name, images in arrays.items()}),
+    ):
+        if len(found) > 1:
+            received = ", ".join(f"{value} in class {name!r}" for value, name in found.items())
+            raise ValueError(f"Expected images of one {kind} in all classes. Received: {received}")
     labels = np.repeat(list(arrays), [len(images) for images in arrays.values()])
     return np.concatenate(list(arrays.values())), labels
 

@@ -45,7 +45,7 @@ class Progress(keras.callbacks.Callback):
         self.iterations = iterations
         self.every_seconds = every_seconds
         self.shown_metrics = metrics
-        self.write = write or _write_to_stderr
+        self.write = write or (lambda line: print(line, file=sys.stderr, flush=True))
         self.clock = clock
         self._mark = (0, 0.0)
         self._written_at = 0.0
@@ -220,8 +220,3 @@ def format_duration(seconds: float) -> str:
         return f"{rest} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
-
-
-def _write_to_stderr(line: str) -> None:
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()

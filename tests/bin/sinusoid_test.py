@@ -13,8 +13,8 @@ import tensorflow as tf
 from absl.testing import absltest
 
 from maml_tf.configuration import settings
-from maml_tf.experiments.common.logdir import open_logdir
 from maml_tf.experiments.sinusoid.config import METHODS, SinusoidConfig
+from maml_tf.files import open_logdir
 from maml_tf.results import read_rows
 from tests.support import binary
 

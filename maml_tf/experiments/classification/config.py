@@ -87,15 +87,10 @@ class ClassificationConfig(LearnerConfig):
         check_multiple(self, "iterations", "validate_every")
         check_multiple(self, "validate_every", "iterations_per_epoch")
         check_multiple(self, "iterations_per_epoch", "steps_per_call")
-        if self.initial_weights and not self.meta_learns:
+        if not self.meta_learns and (self.initial_weights or self.context):
             raise ValueError(
-                f"Expected no initial_weights with method={self.method!r}: a learner's are not a classifier's. "
-                f"Received: initial_weights={self.initial_weights!r}"
-            )
-        if self.context and not self.meta_learns:
-            raise ValueError(
-                f"Expected context=0 with method={self.method!r}, whose features are of the image alone. "
-                f"Received: context={self.context}"
+                f"Expected no initial_weights and context=0 with method={self.method!r}, a classifier of images alone. "
+                f"Received: initial_weights={self.initial_weights!r}, context={self.context}"
             )
 
     @property

@@ -21,8 +21,8 @@ from maml_tf.experiments.classification.data import (
 )
 from maml_tf.experiments.classification.figures import ClassificationSummaries
 from maml_tf.experiments.classification.files import check_weights, write_config, write_weights
-from maml_tf.experiments.common.logdir import open_logdir
 from maml_tf.few_shot.learner import build_evaluator, build_learner, task_loss
+from maml_tf.files import open_logdir
 from maml_tf.learner import MetaLearner
 from maml_tf.plotting import save, training_curves
 from maml_tf.results import TRAINING_RECORD, WEIGHTS
@@ -197,16 +197,16 @@ class _BestFile(keras.callbacks.Callback):
         if self.best.iteration is None:
             return
         # Not always: to write the same weights again changes the file, by which results know them.
+        reason = "whose are others"
         try:
             load_weights(self.learner, self.directory / WEIGHTS)
+            pairs = zip(self.learner.weights, self.best.state.weights, strict=True)
+            if all(np.array_equal(variable, kept) for variable, kept in pairs):
+                return
         except (FileNotFoundError, ValueError) as error:
-            logging.warning("the best weights are written again from the checkpoint: %s", error)
-            self._write()
-            return
-        pairs = zip(self.learner.weights, self.best.state.weights, strict=True)
-        if not all(np.array_equal(variable, kept) for variable, kept in pairs):
-            logging.warning("the best weights are written again from the checkpoint, whose are others")
-            self._write()
+            reason = str(error)
+        logging.warning("the best weights are written again from the checkpoint: %s", reason)
+        self._write()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self.best.iteration == self.best.iterations.done:

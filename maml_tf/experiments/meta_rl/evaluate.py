@@ -14,12 +14,12 @@ from absl import logging
 from maml_tf import pretrained
 from maml_tf.configuration import from_dict
 from maml_tf.core.task_values import Evaluation
-from maml_tf.experiments.common.logdir import open_logdir
 from maml_tf.experiments.meta_rl import config as streams
 from maml_tf.experiments.meta_rl.config import MetaRLConfig
 from maml_tf.experiments.meta_rl.figures import write_figures, write_videos
 from maml_tf.experiments.meta_rl.methods import adapted, evaluation_sampler, mean_return, settled, test_tasks
 from maml_tf.experiments.meta_rl.train import train
+from maml_tf.files import open_logdir
 from maml_tf.methods import names
 from maml_tf.results import POLICY, RESULTS, MethodResults, Row, file_digest
 from maml_tf.rl.methods import composition, load_policy

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
-from typing import Any
 
 import keras
 import numpy as np
@@ -67,19 +67,12 @@ def train(method: str, config: MetaRLConfig, directory: pathlib.Path, resume: bo
     first = checkpoint.restore() if resume else 0
     if config.initial_weights and not first:
         load_weights(policy.policy, config.initial_weights)
-    callbacks = keras.callbacks.CallbackList(
-        in_order(
-            [
-                iterations,
-                checkpoint,
-                Progress(iterations, metrics=_SHOWN),
-                WallTime(directory, iterations, resume=resume),
-                _Scalars(directory),
-            ]
-        )
-    )
+    shown = Progress(iterations, metrics=_SHOWN)
+    wall_time = WallTime(directory, iterations, resume=resume)
+    callbacks = keras.callbacks.CallbackList(in_order([iterations, checkpoint, shown, wall_time]))
     if first < config.iterations:
-        with finishing_steps():
+        writer = tf.summary.create_file_writer(str(directory / "train"))
+        with finishing_steps(), contextlib.closing(writer):
             callbacks.on_train_begin()
             for number in range(first, config.iterations):
                 callbacks.on_epoch_begin(number)
@@ -89,8 +82,12 @@ def train(method: str, config: MetaRLConfig, directory: pathlib.Path, resume: bo
                     best.offer(validated[_VALIDATION], number)
                 params, logs = iteration(policy.parameters(), number)
                 policy.assign(params)
+                logs |= validated
+                with writer.as_default(step=number):
+                    for name, value in logs.items():
+                        tf.summary.scalar(name, value)
                 callbacks.on_train_batch_end(0)
-                callbacks.on_epoch_end(number, {**logs, **validated})
+                callbacks.on_epoch_end(number, logs)
             callbacks.on_train_end()
     # Not in the checkpoint, so that a training that goes on equals one that was longer from the start.
     best.offer(validation(policy.parameters()), config.iterations)
@@ -133,23 +130,3 @@ class Validation:
                 self._method, self._steps, self._step_sizes,
             )  # fmt: skip
         return value
-
-
-class _Scalars(keras.callbacks.Callback):
-    """Writes each iteration's measurements for TensorBoard."""
-
-    def __init__(self, directory: pathlib.Path):
-        super().__init__()
-        self._directory = directory
-        self._writer: tf.summary.SummaryWriter | None = None
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if self._writer is None:
-            self._writer = tf.summary.create_file_writer(str(self._directory / "train"))
-        with self._writer.as_default(step=epoch):
-            for name, value in (logs or {}).items():
-                tf.summary.scalar(name, value)
-
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        if self._writer is not None:
-            self._writer.close()

@@ -203,18 +203,19 @@ class Oracle(Pretraining):
 
 
 class MultiTask(FineTuning):
-    """The mean of networks trained on a task each, without a penalty (Appendix C.1)."""
+    """The mean of networks trained on a task each, without a penalty (Appendix C.1).
 
+    Attributes:
+        penalty: The field of the configuration that holds the penalty's weight.
+        move_anchor: Whether the penalty is on the distance to the mean so far.
+    """
+
+    penalty: str | None = None
     move_anchor = False
-
-    @property
-    def strength(self) -> float:
-        """Weight of the penalty."""
-        return 0.0
 
     def train(self, directory: pathlib.Path, resume: bool) -> None:
         config = self.config
-        anchored = AnchoredRegression(self.network, self.strength)
+        anchored = AnchoredRegression(self.network, getattr(config, self.penalty) if self.penalty else 0.0)
         rate = keras.optimizers.schedules.CosineDecay(config.multi_task_learning_rate, config.multi_task_iterations)
         anchored.compile(keras.optimizers.Adam(rate), loss="mse", jit_compile=True)
         anchored.optimizer.build(anchored.trainable_variables)
@@ -260,16 +261,11 @@ class MultiTask(FineTuning):
 class MultiTaskL2(MultiTask):
     """The mean of networks with an l2 penalty."""
 
-    @property
-    def strength(self) -> float:
-        return self.config.multi_task_l2
+    penalty = "multi_task_l2"
 
 
 class MultiTaskMean(MultiTask):
     """The mean of networks with a penalty on the distance to the mean so far."""
 
+    penalty = "multi_task_mean"
     move_anchor = True
-
-    @property
-    def strength(self) -> float:
-        return self.config.multi_task_mean

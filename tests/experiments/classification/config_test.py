@@ -21,11 +21,11 @@ class ClassificationConfigTest(parameterized.TestCase):
         ({"method": "anil", "adapted": "weights"}, "adapted='head'.*Received: adapted='weights'"),
         ({"method": "oracle"}, "Received: method='oracle'"),
         ({"context": -1}, "Received: context=-1"),
-        ({"context": 1, "method": "pretrained"}, "Expected context=0 with method='pretrained'.* Received: context=1"),
-        ({"context": 1, "adapted": "context", "method": "random"}, "Expected context=0 with method='random'"),
+        ({"context": 1, "method": "pretrained"}, "context=0 with method='pretrained'.* Received: .*context=1"),
+        ({"context": 1, "adapted": "context", "method": "random"}, "context=0 with method='random'"),
         ({"loss_scale": "sum"}, "Received: loss_scale='sum'"),
         ({"meta_learning_rate_decay": "linear"}, "Received: meta_learning_rate_decay='linear'"),
-        ({"initial_weights": "a.weights.h5", "method": "random"}, "Expected no initial_weights with method='random'"),
+        ({"initial_weights": "a.weights.h5", "method": "random"}, "Expected no initial_weights .* method='random'"),
     )
     def test_what_cannot_be_run_is_an_error(self, fields, message):
         with self.assertRaisesRegex(ValueError, message):

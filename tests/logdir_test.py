@@ -1,4 +1,4 @@
-"""Tests of maml_tf.experiments.common.logdir."""
+"""Tests of maml_tf.files.open_logdir."""
 
 import errno
 import fcntl
@@ -7,8 +7,8 @@ from unittest import mock
 
 from absl.testing import absltest
 
-from maml_tf.experiments.common import logdir
-from maml_tf.experiments.common.logdir import open_logdir
+from maml_tf import files as logdir
+from maml_tf.files import open_logdir
 
 
 class OpenLogdirTest(absltest.TestCase):
