@@ -31,23 +31,35 @@ _ROLES = {
 }
 
 
-def setting(
-    default: Any,
-    help: str,
-    *,
-    minimum: float | None = None,
-    maximum: float | None = None,
-    positive: bool = False,
-    choices: Choices | None = None,
-    role: str = "training",
-    since: str | None = None,
-    flag: str | None = None,
-) -> Any:
+def setting(default: Any, help: str, **rules: Any) -> Any:
     """Makes a field of a `Configuration`.
 
     Args:
         default: The default. A field whose default is None may be None.
         help: What the field means, for a reader who sees no other field.
+        **rules: Attributes of `Setting` that differ from their defaults.
+
+    Returns:
+        A field of a dataclass.
+
+    Raises:
+        TypeError: If a rule is no attribute of `Setting`.
+        ValueError: If the role is unknown.
+    """
+    Setting("", str, False, default, help, **rules)  # A wrong rule is told of here, where it stands.
+    return dataclasses.field(default=default, metadata={"help": help, **rules})
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """A field of a configuration with all that is known of it; see `setting`.
+
+    Attributes:
+        name: The field's name.
+        kind: bool, int, float or str; of the items where `repeated`.
+        repeated: Whether the field is a tuple.
+        default: The default.
+        help: What the field means.
         minimum: The least allowed number, of an item where the field is a tuple.
         maximum: The greatest allowed number.
         positive: Whether a number must be greater than 0.
@@ -59,23 +71,6 @@ def setting(
         since: The version that brought the field. Older checkpoints do not hold it, so `identity` leaves it out at
             its default.
         flag: The flag's name, by default the field's.
-
-    Returns:
-        A field of a dataclass.
-    """
-    checks.choice("role", role, _ROLES)
-    own = dict(locals())
-    return dataclasses.field(default=own.pop("default"), metadata=own)
-
-
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """A field of a configuration with all that is known of it; see `setting`.
-
-    Attributes:
-        name: The field's name.
-        kind: bool, int, float or str; of the items where `repeated`.
-        repeated: Whether the field is a tuple.
     """
 
     name: str
@@ -90,6 +85,9 @@ class Setting:
     role: str = "training"
     since: str | None = None
     flag: str | None = None
+
+    def __post_init__(self) -> None:
+        checks.choice("role", self.role, _ROLES)
 
     @property
     def flag_name(self) -> str:
@@ -149,9 +147,7 @@ class Setting:
         Raises:
             ValueError: If it is of another type, or out of range.
         """
-        if not self.repeated:
-            return self._check_one(self._read(text))
-        return tuple(self._check_one(self._read(item)) for item in text.split(",") if item)
+        return self.check([self._read(item) for item in text.split(",") if item] if self.repeated else self._read(text))
 
     def _read(self, text: str) -> Any:
         try:
@@ -269,7 +265,7 @@ def settings(config_class: type[Configuration]) -> dict[str, Setting]:
     hints = typing.get_type_hints(config_class)
     found = {}
     for field in dataclasses.fields(config_class):
-        if "role" not in field.metadata:
+        if "help" not in field.metadata:
             raise TypeError(f"Expected {field.name} of {config_class.__name__} to be made by setting()")
         hint = next((part for part in _parts(hints[field.name]) if part is not type(None)), None)
         repeated = typing.get_origin(hint) is tuple

@@ -102,8 +102,12 @@ class ParameterAveraging(keras.callbacks.Callback):
         return self.anchored.model.trainable_variables
 
     def start(self) -> None:
-        """Sets the first network's weights; a resumed training restores its checkpoint afterwards."""
-        self._restart()
+        """Sets the weights that the next network starts from; a resumed training restores its checkpoint afterwards."""
+        values = self.initial_weights(int(self.state.count))
+        for variable, value in zip(self._variables, values, strict=True):
+            variable.assign(value)
+        for variable, value in self._optimizer_start:
+            variable.assign(value)
 
     def apply(self) -> None:
         """Sets the model's weights to the mean of the networks so far.
@@ -126,11 +130,4 @@ class ParameterAveraging(keras.callbacks.Callback):
             self.anchored.strength.assign(self._strength)
             for anchor, mean in zip(self.anchored.anchor, self.state.mean, strict=True):
                 anchor.assign(mean)
-        self._restart()
-
-    def _restart(self) -> None:
-        values = self.initial_weights(int(self.state.count))
-        for variable, value in zip(self._variables, values, strict=True):
-            variable.assign(value)
-        for variable, value in self._optimizer_start:
-            variable.assign(value)
+        self.start()

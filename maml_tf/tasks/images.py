@@ -10,7 +10,7 @@ import itertools
 import os
 import pathlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
@@ -32,6 +32,24 @@ MAX_SIDE = 1 << 13
 _MODES = {1: "L", 3: "RGB"}
 _FILES_AT_ONCE = 32
 _SECONDS_BETWEEN_LINES = 5.0
+
+
+class ImageFile(NamedTuple):
+    """An image of a data set; in order by class and file name, whatever the order on the disk.
+
+    Attributes:
+        class_name: Its class.
+        file_name: Its name in the folder of the class.
+        part: The part of the data set that it is in.
+        name: Its name in the folder or archive of the part.
+        fingerprint: Changes when the content does.
+    """
+
+    class_name: str
+    file_name: str
+    part: str
+    name: str
+    fingerprint: str
 
 
 def is_image(name: str) -> bool:
@@ -249,16 +267,16 @@ def _check_channels(channels: int) -> int:
 
 
 def _load(cache_file: pathlib.Path, shape: tuple[int, ...], mapped: bool) -> np.ndarray | None:
+    reason = "it holds something else than was kept there"
     try:
         images = np.load(cache_file, mmap_mode="c" if mapped else None)
+        if images.shape == shape and images.dtype == np.uint8:
+            return images
     except FileNotFoundError:
         return None
     except (OSError, ValueError, EOFError) as error:
-        logging.warning("%s can't be read (%s); decoding again.", cache_file, error)
-        return None
-    if images.shape == shape and images.dtype == np.uint8:
-        return images
-    logging.warning("%s holds something else than was kept there; decoding again.", cache_file)
+        reason = str(error)
+    logging.warning("%s can't be used (%s); decoding again.", cache_file, reason)
     return None
 
 

@@ -10,7 +10,7 @@ import pathlib
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -19,6 +19,7 @@ from PIL import Image
 from maml_tf.tasks.archives import ARCHIVE_SUFFIXES, is_archive, list_files
 from maml_tf.tasks.dataset import PARTS, DatasetSpec, SplitClasses, datasets
 from maml_tf.tasks.images import (
+    ImageFile,
     check_image_size,
     decode_files,
     decode_image,
@@ -39,16 +40,6 @@ _COLUMNS = ["filename", "label"]
 _JPEG_QUALITY = 95
 # Raised when the way the images are decoded changes, so that arrays cached before are not taken for new ones.
 _DECODER_VERSION = 1
-
-
-class _Photo(NamedTuple):
-    """An image as it is listed; ordered by class and name, whatever the order on the disk."""
-
-    class_name: str
-    file_name: str
-    part: str
-    name: str
-    fingerprint: str
 
 
 class MiniImagenet(SplitClasses):
@@ -119,12 +110,12 @@ def _source(data_dir: pathlib.Path) -> pathlib.Path:
     return archives[0] if len(archives) == 1 and not folders else data_dir
 
 
-def _list_photos(source: pathlib.Path) -> list[_Photo]:
+def _list_photos(source: pathlib.Path) -> list[ImageFile]:
     photos = []
     for name, mark in list_files(source).items():
         parts = name.split("/")
         if len(parts) in (3, 4) and parts[-3] in _PART_OF_FOLDER and is_image(name):
-            photos.append(_Photo(parts[-2], parts[-1], _PART_OF_FOLDER[parts[-3]], name, mark))
+            photos.append(ImageFile(parts[-2], parts[-1], _PART_OF_FOLDER[parts[-3]], name, mark))
     photos.sort()
     missing = [part for part in PARTS if not any(photo.part == part for photo in photos)]
     if missing:
@@ -158,7 +149,7 @@ def _notice_a_subset(splits: Mapping[str, Sequence[str]], sizes: Mapping[str, in
         )  # fmt: skip
 
 
-def _decode(source: pathlib.Path, photos: Sequence[_Photo], image_size: int) -> np.ndarray:
+def _decode(source: pathlib.Path, photos: Sequence[ImageFile], image_size: int) -> np.ndarray:
     logging.info("decoding %d images of %s, once", len(photos), source)
     images = np.empty([len(photos), image_size, image_size, 3], np.uint8)
     places = {photo.name: place for place, photo in enumerate(photos)}

@@ -19,6 +19,7 @@ from absl import logging
 from maml_tf.tasks.archives import is_archive, list_files
 from maml_tf.tasks.dataset import PARTS, DatasetSpec, SplitClasses, check_split, datasets
 from maml_tf.tasks.images import (
+    ImageFile,
     check_image_size,
     decode_files,
     decode_image,
@@ -55,24 +56,6 @@ OFFICIAL_ARCHIVES = tuple(
     Archive(f"{half}.zip", f"{_OFFICIAL_ADDRESS}{half}.zip", md5)
     for half, md5 in zip(HALVES, ("68d2efa1b9178cc56df9314c21c6e718", "6b91aef0f799c5bb55b94e3f2daec811"), strict=True)
 )
-
-
-class Drawing(NamedTuple):
-    """One drawing as it is listed.
-
-    Attributes:
-        character: `Alphabet/characterNN`.
-        file_name: `NNNN_MM.png`.
-        half: `images_background` or `images_evaluation`.
-        name: In the half's zip, or within the half's folder.
-        fingerprint: Changes when the content does.
-    """
-
-    character: str
-    file_name: str
-    half: str
-    name: str
-    fingerprint: str
 
 
 class Omniglot(SplitClasses):
@@ -136,20 +119,20 @@ class Omniglot(SplitClasses):
             data_dir = cache_dir
         data_dir = pathlib.Path(data_dir).expanduser()
         drawings = _list_drawings(data_dir)
-        sizes = collections.Counter(drawing.character for drawing in drawings)
+        sizes = collections.Counter(drawing.class_name for drawing in drawings)
         self.characters = tuple(sizes)
         _check_complete(sizes, expected_characters, expected_drawings, data_dir)
         splits = _split(split, drawings)
         # Without the path: data that was moved as it is stays the same data.
         mark = fingerprint(
-            [f"{_DECODER_VERSION}", *(f"{d.half}/{d.character}/{d.file_name} {d.fingerprint}" for d in drawings)]
+            [f"{_DECODER_VERSION}", *(f"{d.part}/{d.class_name}/{d.file_name} {d.fingerprint}" for d in drawings)]
         )
         images = decoded_once(
             cache_dir / f"{mark}-{image_size}.npy",
             (len(drawings), image_size, image_size, 1),
             lambda: _read_drawings(data_dir, drawings, image_size),
         )
-        characters = [drawing.character for drawing in drawings]
+        characters = [drawing.class_name for drawing in drawings]
         super().__init__(ClassPool(images, characters, rotations=True), splits)
 
 
@@ -172,8 +155,8 @@ def random_order(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: hashlib.sha256(f"0:{name}".encode()).hexdigest())
 
 
-def _split(split: str | Mapping[str, Sequence[str]], drawings: Sequence[Drawing]) -> dict[str, tuple[str, ...]]:
-    present = {drawing.character for drawing in drawings}
+def _split(split: str | Mapping[str, Sequence[str]], drawings: Sequence[ImageFile]) -> dict[str, tuple[str, ...]]:
+    present = {drawing.class_name for drawing in drawings}
     if split == "characters":
         parts = official_split()
         if present.isdisjoint(itertools.chain(*parts.values())):
@@ -194,8 +177,8 @@ def _split(split: str | Mapping[str, Sequence[str]], drawings: Sequence[Drawing]
     return {part: tuple(names) for part, names in split.items()}
 
 
-def _split_by_alphabets(drawings: Sequence[Drawing]) -> dict[str, tuple[str, ...]]:
-    halves = {drawing.character: drawing.half for drawing in drawings}
+def _split_by_alphabets(drawings: Sequence[ImageFile]) -> dict[str, tuple[str, ...]]:
+    halves = {drawing.class_name: drawing.part for drawing in drawings}
     alphabets = random_order({name.partition("/")[0] for name, half in halves.items() if half == "images_background"})
     if len(alphabets) < 2:
         raise ValueError(
@@ -254,9 +237,9 @@ def _download(archive: Archive, folder: pathlib.Path) -> None:
         ) from error
 
 
-def _list_drawings(data_dir: pathlib.Path) -> list[Drawing]:
+def _list_drawings(data_dir: pathlib.Path) -> list[ImageFile]:
     """Lists the drawings of both halves by character and file name, whatever their order on the disk."""
-    drawings: list[Drawing] = []
+    drawings: list[ImageFile] = []
     half_of: dict[str, str] = {}
     for half in HALVES:
         source = _source(data_dir, half)
@@ -264,18 +247,18 @@ def _list_drawings(data_dir: pathlib.Path) -> list[Drawing]:
         for name, mark in list_files(source).items():
             parts = (inside + name).split("/")
             if len(parts) == 4 and parts[0] == half and parts[3].lower().endswith(".png"):
-                drawings.append(Drawing(f"{parts[1]}/{parts[2]}", parts[3], half, name, mark))
-        if not drawings or drawings[-1].half != half:
+                drawings.append(ImageFile(f"{parts[1]}/{parts[2]}", parts[3], half, name, mark))
+        if not drawings or drawings[-1].part != half:
             raise ValueError(
                 f"Expected drawings {half}/<Alphabet>/<character>/<drawing>.png. Received: none in {source}"
             )
     for drawing in drawings:
-        if half_of.setdefault(drawing.character, drawing.half) != drawing.half:
-            raise ValueError(f"Expected every character in one of {HALVES}. Received: {drawing.character!r} in both")
+        if half_of.setdefault(drawing.class_name, drawing.part) != drawing.part:
+            raise ValueError(f"Expected every character in one of {HALVES}. Received: {drawing.class_name!r} in both")
     return sorted(drawings)
 
 
-def _read_drawings(data_dir: pathlib.Path, drawings: Sequence[Drawing], image_size: int) -> np.ndarray:
+def _read_drawings(data_dir: pathlib.Path, drawings: Sequence[ImageFile], image_size: int) -> np.ndarray:
     """Returns uint8 [drawings, image_size, image_size, 1], ink 255 and paper 0."""
 
     def decode(content: bytes, name: str) -> np.ndarray:
@@ -284,7 +267,7 @@ def _read_drawings(data_dir: pathlib.Path, drawings: Sequence[Drawing], image_si
 
     images = np.empty([len(drawings), image_size, image_size, 1], np.uint8)
     for half in HALVES:
-        places = {drawing.name: place for place, drawing in enumerate(drawings) if drawing.half == half}
+        places = {drawing.name: place for place, drawing in enumerate(drawings) if drawing.part == half}
         decode_files(_source(data_dir, half), places, images, decode)
     return images
 
