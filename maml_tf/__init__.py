@@ -7,6 +7,7 @@ from maml_tf import lazy
 if TYPE_CHECKING:
     from maml_tf.algorithms import Algorithm
     from maml_tf.core.adaptation import Adaptation, adapt, inner_step
+    from maml_tf.core.low_rank import lora
     from maml_tf.core.selection import everything, head, matching
     from maml_tf.core.task_values import Evaluation, StepSummary
     from maml_tf.core.update_rules import SGD, Chain, ClipByGlobalNorm, ClipByValue, LearnedStepSizes, UpdateRule
@@ -38,6 +39,7 @@ __all__ = [
     "exact",
     "head",
     "inner_step",
+    "lora",
     "matching",
 ]
 
@@ -47,6 +49,7 @@ __getattr__, __dir__ = lazy.exports(
     (
         "maml_tf.algorithms",
         "maml_tf.core.adaptation",
+        "maml_tf.core.low_rank",
         "maml_tf.core.selection",
         "maml_tf.core.task_values",
         "maml_tf.core.update_rules",

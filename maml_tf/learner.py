@@ -25,6 +25,7 @@ from maml_tf.core.faults import (
 )
 from maml_tf.core.functional import FunctionalModel
 from maml_tf.core.keras_interface import WrapsModel, masks_of, with_masks
+from maml_tf.core.low_rank import keep_factors
 from maml_tf.core.over_tasks import (
     MetaGradient,
     check_task_map,
@@ -108,6 +109,7 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
                 f"Expected algorithm to be a name of {list(algorithms)} or a maml_tf.Algorithm. Received: {algorithm!r}"
             )
         functions = TaskFunctions(model, loss, as_update_rule(inner_learning_rate), adapted)
+        keep_factors(model)
         # Tasks' tensors keep their dtypes: the wrapped model casts its own inputs, and labels stay labels.
         super().__init__(name=name, **{"dtype": model.dtype_policy, "autocast": False, **kwargs})
         self.model = model

@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from maml_tf.core.keras_interface import computing_layers
+from maml_tf.core.keras_interface import computing_layers, own_trainable_variables
 
 
 def make_exact(layer: keras.layers.Layer, exact: type[keras.layers.Layer]) -> None:
@@ -28,7 +28,8 @@ def conversions(model: keras.layers.Layer) -> dict[str, dict[str, Any]]:
 
     Returns:
         A dictionary from a layer's number in the model to `exact`, the name by which Keras knows its class, and
-        `lora_rank` and `lora_alpha`. Layers that are as their configuration tells are left out.
+        `lora_rank`, `lora_alpha` and `trainable`, the flags of its variables. Layers that are as their configuration
+        tells are left out.
     """
     found = {}
     for number, layer in enumerate(computing_layers(model)):
@@ -39,6 +40,7 @@ def conversions(model: keras.layers.Layer) -> dict[str, dict[str, Any]]:
             told["lora_rank"] = layer.lora_rank
             if hasattr(layer, "lora_alpha"):  # Keras 3.8 has none.
                 told["lora_alpha"] = layer.lora_alpha
+            told["trainable"] = [variable.trainable for variable in own_trainable_variables(layer)]
         if told:
             found[str(number)] = told
     return found
@@ -61,3 +63,6 @@ def convert(model: keras.layers.Layer, described: Mapping[str, Mapping[str, Any]
                 layer.enable_lora(told["lora_rank"])
             if "lora_alpha" in told:  # Built from its configuration, Keras' layer takes the rank for it.
                 layer.lora_alpha = told["lora_alpha"]
+            for variable, trainable in zip(own_trainable_variables(layer), told["trainable"], strict=True):
+                if variable.trainable != trainable:
+                    variable.trainable = trainable

@@ -29,7 +29,7 @@ class ModelOutput(NamedTuple):
     Attributes:
         outputs: The model's outputs.
         added_loss: The sum of the losses that the model adds itself, a scalar, or None.
-        state: The new values of the non-trainable variables.
+        state: The new values of the variables that a call may change.
     """
 
     outputs: Any
@@ -41,8 +41,8 @@ class FunctionalModel:
     """A built `keras.Model` as a pure function `(parameters, state, inputs) -> (outputs, added loss, state)`.
 
     Parameters are a dictionary from a trainable variable's path to a tensor, so that error messages can name
-    them. State is the list of the non-trainable variables' values: moving statistics and random seeds. Nothing is
-    assigned: gradients flow to whatever tensors are passed in.
+    them. State is the list of the values of the variables that a call may change: moving statistics and random seeds.
+    Frozen weights are neither. Nothing is assigned: gradients flow to whatever tensors are passed in.
 
     Args:
         model: Any built Keras model: functional, sequential or subclassed.
@@ -88,7 +88,7 @@ class FunctionalModel:
         }
 
     def state(self, task: tf.Tensor | int | None = None) -> list[tf.Tensor]:
-        """Reads the non-trainable variables.
+        """Reads the variables that a call may change.
 
         Args:
             task: Number of the task in the meta-batch, folded into the random seeds so that every task draws
@@ -96,11 +96,11 @@ class FunctionalModel:
                 seeds are [tasks, ...].
 
         Returns:
-            A list of tensors, in the model's order.
+            A list of tensors, in the order of `state_variables`.
         """
         seeds = {id(variable) for variable in seed_variables(self.model)} if task is not None else ()
         values = []
-        for variable in self.model.non_trainable_variables:
+        for variable in self.state_variables():
             value = tf.convert_to_tensor(variable)
             if id(variable) in seeds:
                 offset = tf.cast(task, tf.int64) * _SEED_STRIDE % 2**31
@@ -108,18 +108,27 @@ class FunctionalModel:
             values.append(value)
         return values
 
+    def state_variables(self) -> list[keras.Variable]:
+        """Lists the non-trainable variables that are no frozen weights, in the model's order."""
+        layers = layers_of(self.model)
+        weights = {id(variable) for layer in layers for variable in own_trainable_variables(layer)}
+        # It assigns the weight that it divides by its norm.
+        spectral = (layer for layer in layers if isinstance(layer, keras.layers.SpectralNormalization))
+        weights -= {id(variable) for layer in spectral for variable in layer.variables}
+        return [variable for variable in self.model.non_trainable_variables if id(variable) not in weights]
+
     def parts(self) -> tuple[int, ...]:
         """Identifies the layers and the trainable variables there are now, to tell a change of the model."""
         layers = layers_of(self.model)
         return (*(id(layer) for layer in layers), *(id(variable) for variable in self.model.trainable_variables))
 
     def last_batch_statistics(self) -> list[bool]:
-        """Tells which non-trainable variables hold the statistics of the last batch alone.
+        """Tells which variables of the state hold the statistics of the last batch alone.
 
         These are the moving averages of batch normalization with momentum 0.
 
         Returns:
-            A flag for each variable, in the model's order.
+            A flag for each variable, in the order of `state_variables`.
         """
         kept = {
             id(variable)
@@ -127,14 +136,14 @@ class FunctionalModel:
             if isinstance(layer, keras.layers.BatchNormalization) and layer.momentum == 0 and layer.trainable
             for variable in layer.non_trainable_variables
         }
-        return [id(variable) in kept for variable in self.model.non_trainable_variables]
+        return [id(variable) in kept for variable in self.state_variables()]
 
     def __call__(self, params: dict[str, tf.Tensor], state: Sequence[tf.Tensor], inputs: Any, training: bool):
         """Calls the model without changing it, its variables or its inputs: safe in threads.
 
         Args:
             params: A tensor for every name in `names`.
-            state: The non-trainable variables' values.
+            state: The values of `state_variables`.
             inputs: The model's inputs, with a leading batch axis.
             training: Keras' training flag.
 
@@ -148,28 +157,30 @@ class FunctionalModel:
         model = self.model
         _require_as_many_inputs(model, inputs)
         trainable = list(zip(model.trainable_variables, [params[name] for name in self.names], strict=True))
-        given = [*trainable, *zip(model.non_trainable_variables, state, strict=True)]
+        state_variables = self.state_variables()
+        given = [*trainable, *zip(state_variables, state, strict=True)]
         with keras.StatelessScope(state_mapping=given, collect_losses=True) as scope, losses_kept():
             outputs = model(_copies(inputs), **training_argument(model, training))
             losses = take_losses(scope, model)
             losses += [variable.regularizer(value) for variable, value in trainable if variable.regularizer is not None]
-        known = {id(variable) for variable in [*model.variables, *model.metrics_variables]}
+        given_variables = [*model.trainable_variables, *state_variables, *model.metrics_variables]
+        known = {id(variable) for variable in given_variables}
         if not known.issuperset(scope.state_mapping):
             raise ValueError(
-                "Expected a model whose call changes no variables but its own; a layer that draws random numbers must "
-                "hold a keras.random.SeedGenerator, seed=self.seed_generator. "
+                "Expected a model whose call changes no variables but its own, and no frozen weights; a layer that "
+                "draws random numbers must hold a keras.random.SeedGenerator, seed=self.seed_generator. "
                 f"Received: {model.name!r}, which changes {len(set(scope.state_mapping) - known)} other variables"
             )
-        state = [scope.get_current_value(variable) for variable in model.non_trainable_variables]
+        state = [scope.get_current_value(variable) for variable in state_variables]
         return ModelOutput(outputs, total(losses) if losses else None, state)
 
     def assign_state(self, state: Iterable[tf.Tensor]) -> None:
-        """Writes a state back into the model's non-trainable variables.
+        """Writes a state back into the model's variables.
 
         Args:
-            state: Values in the model's order.
+            state: Values in the order of `state_variables`.
         """
-        for variable, value in zip(self.model.non_trainable_variables, state, strict=True):
+        for variable, value in zip(self.state_variables(), state, strict=True):
             variable.assign(value)
 
 

@@ -34,19 +34,23 @@ def computing_layers(layer: keras.layers.Layer) -> list[Any]:
 
 
 def own_trainable_variables(layer: keras.layers.Layer) -> list[keras.Variable]:
-    """Lists the trainable variables that a layer made itself, without those of the layers inside it."""
+    """Lists the variables that a layer made itself as trainable, frozen since or not; those of inner layers are not."""
     return layer._trainable_variables
+
+
+def own_variables(layer: keras.layers.Layer) -> list[keras.Variable]:
+    """Lists the variables that a layer made itself, without those of the layers inside it and of random seeds."""
+    return [*layer._trainable_variables, *layer._non_trainable_variables]
 
 
 def take_names(layer: keras.layers.Layer, other: keras.layers.Layer) -> None:
     """Gives a layer and the variables that it made itself the names of a like layer, and their paths."""
     layer.name = other.name
 
-    def own(each: keras.layers.Layer) -> list[keras.Variable]:
-        seeds = [generator.state for generator in each._seed_generators]
-        return [*each._trainable_variables, *each._non_trainable_variables, *seeds]
-
-    for variable, named in zip(own(layer), own(other), strict=True):
+    mine, theirs = (
+        [*own_variables(each), *(generator.state for generator in each._seed_generators)] for each in (layer, other)
+    )
+    for variable, named in zip(mine, theirs, strict=True):
         variable._name, variable._path = named.name, named.path
 
 

@@ -20,7 +20,7 @@ class TaskState(NamedTuple):
     """What an adaptation threads through its steps.
 
     Attributes:
-        model: The values of the model's non-trainable variables: moving statistics and seeds.
+        model: The values of the variables that a call may change: moving statistics and seeds.
         fault: The first fault of the support set's targets, float64 [3]; see `maml_tf.core.faults`.
     """
 
@@ -34,7 +34,7 @@ class TaskLossValue(NamedTuple):
     Attributes:
         loss: A scalar, the model's own added losses included; NaN where the targets are at fault.
         outputs: The model's outputs.
-        state: The new values of the model's non-trainable variables.
+        state: The new values of the variables that a call may change.
         fault: The targets' fault, float64 [3].
     """
 
@@ -170,7 +170,7 @@ class TaskFunctions:
 
         Args:
             params: A tensor for every variable path.
-            state: The values of the model's non-trainable variables.
+            state: The values of the variables that a call may change.
             inputs: [examples, ...].
             targets: [examples, ...].
             training: Keras' training flag.

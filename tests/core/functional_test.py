@@ -116,11 +116,32 @@ class FunctionalModelTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "layer 'half' with policy 'mixed_float16'; use 'mixed_bfloat16'"):
             FunctionalModel(model)
 
-    def test_frozen_variables_are_state(self):
+    def test_frozen_weights_are_neither_parameters_nor_state(self):
         frozen = keras.layers.Dense(4, trainable=False)
-        pure = FunctionalModel(sequential(frozen, keras.layers.Dense(1)))
+        norm = keras.layers.BatchNormalization(trainable=False)
+        pure = FunctionalModel(sequential(frozen, norm, keras.layers.Dense(1)))
         self.assertLen(pure.parameters(), 2)
-        self.assertLen(pure.state(), 2)
+        self.assertEqual(pure.state_variables(), [norm.moving_mean, norm.moving_variance])
+
+    @parameterized.parameters(True, False)
+    def test_a_weight_that_a_call_changes_is_state_while_it_is_frozen(self, trainable):
+        layer = keras.layers.SpectralNormalization(keras.layers.Dense(4))
+        layer.trainable = trainable
+        pure = FunctionalModel(sequential(layer))
+        before = pure.state()
+        after = pure(pure.parameters(), before, tf.ones((1, 3)), training=True).state
+        self.assertLen(after, 1 if trainable else 3)
+        self.assertTrue(any(np.any(new != old) for new, old in zip(after, before, strict=True)))
+
+    def test_another_frozen_weight_that_a_call_changes(self):
+        class Growing(keras.layers.Dense):
+            def call(self, x):
+                self.kernel.assign(2 * self.kernel)
+                return super().call(x)
+
+        pure = FunctionalModel(sequential(Growing(2, trainable=False)))
+        with self.assertRaisesRegex(ValueError, "no frozen weights.*changes 1 other"):
+            pure(pure.parameters(), pure.state(), tf.ones((1, 3)), training=True)
 
     def test_random_numbers_that_no_layer_holds_the_seed_of(self):
         """Keras' own seed would stand still: the same noise for every task and step."""
