@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from absl import logging
 
+from maml_tf.checks import whole_number
 from maml_tf.core.selection import Selection, everything
 from maml_tf.evaluation import Evaluator, Metric
 from maml_tf.learner import MAML
@@ -58,8 +59,7 @@ def tune_step_size(
     >>> step_size
     0.01
     """
-    if steps < 1:
-        raise ValueError(f"Expected steps of at least 1. Received: steps={steps}")
+    steps = whole_number("steps", steps, minimum=1)
     metrics = {} if error is None else {"error": error}
     table = np.empty((len(step_sizes), len(episodes)))
     for row, step_size in enumerate(step_sizes):

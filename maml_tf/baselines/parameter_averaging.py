@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from maml_tf.checks import number
+
 
 class AnchoredRegression(keras.Model):
     """A model trained with the penalty `strength * ||theta - anchor||^2` beside its loss.
@@ -23,8 +25,7 @@ class AnchoredRegression(keras.Model):
 
     def __init__(self, model: keras.Model, strength: float):
         super().__init__(name=f"anchored_{model.name}")
-        if not strength >= 0:
-            raise ValueError(f"Expected strength >= 0. Received: strength={strength}")
+        number("strength", strength, minimum=0)
         self.model = model
         self._penalised = strength > 0
         self.strength = tf.Variable(strength, dtype=tf.float32, trainable=False)

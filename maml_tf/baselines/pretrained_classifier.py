@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from maml_tf.checks import whole_number
 from maml_tf.tasks import ClassPool
 from maml_tf.tasks.class_pool import ImageStore
 from maml_tf.tasks.episode import prefetched_map
@@ -39,10 +40,8 @@ def classifier(network: keras.Model, classes: int) -> keras.Model:
     >>> classifier(omniglot_conv(5, filters=8), 1100).output_shape
     (None, 1100)
     """
-    if classes < 2:
-        raise ValueError(f"Expected classes of at least 2. Received: classes={classes}")
     features = feature_model(network)
-    outputs = keras.layers.Dense(classes, name="class_head")(features.output)
+    outputs = keras.layers.Dense(whole_number("classes", classes, minimum=2), name="class_head")(features.output)
     return keras.Model(network.input, outputs, name=f"{network.name}_classifier")
 
 
@@ -65,8 +64,7 @@ def labelled_batches(
     Raises:
         ValueError: If `batch_size` is not positive, or `first` is negative.
     """
-    if batch_size < 1 or first < 0:
-        raise ValueError(f"Expected batch_size >= 1 and first >= 0. Received: batch_size={batch_size}, first={first}")
+    batch_size, first = whole_number("batch_size", batch_size, 1), whole_number("first", first, 0)
     images = ImageStore(np.concatenate([pool.images_of(name) for name in pool.class_names])).tensor
     labels = tf.constant(np.repeat(np.arange(len(pool)), pool.class_sizes), tf.int32)
 

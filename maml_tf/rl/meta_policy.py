@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from maml_tf.checks import number, whole_number
 from maml_tf.rl.adaptation import PolicyAdaptation, TaskExperience
 from maml_tf.rl.environments import TaskEnvironment
 from maml_tf.rl.hessian_products import Params
@@ -41,11 +42,8 @@ class Estimation:
     budget: bool = False
 
     def __post_init__(self) -> None:
-        if not (0 <= self.discount <= 1 and 0 <= self.gae_lambda <= 1):
-            raise ValueError(
-                "Expected discount and gae_lambda between 0 and 1. "
-                f"Received: discount={self.discount}, gae_lambda={self.gae_lambda}"
-            )
+        number("discount", self.discount, minimum=0, maximum=1)
+        number("gae_lambda", self.gae_lambda, minimum=0, maximum=1)
 
 
 class Phase(NamedTuple):
@@ -167,12 +165,11 @@ class MetaPolicyIteration:
         seed: int = 0,
     ):
         simulations = sampler.environment.batch_size
-        if tasks < 1 or inner_steps < 0 or simulations % tasks:
-            raise ValueError(
-                f"Expected inner_steps >= 0 and tasks to divide the {simulations} simulations. Received: "
-                f"tasks={tasks}, inner_steps={inner_steps}"
-            )
-        self.sampler, self.outer, self.tasks, self.inner_steps, self.seed = sampler, outer, tasks, inner_steps, seed
+        self.sampler, self.outer, self.seed = sampler, outer, seed
+        self.tasks = whole_number("tasks", tasks, minimum=1)
+        self.inner_steps = whole_number("inner_steps", inner_steps, minimum=0)
+        if simulations % tasks:
+            raise ValueError(f"Expected tasks to divide the {simulations} simulations. Received: tasks={tasks}")
 
     def __call__(self, params: Params, number: int) -> tuple[Params, dict[str, float]]:
         """Does iteration `number`, from 0: returns the new initial parameters, and named measurements."""

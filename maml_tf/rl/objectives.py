@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from maml_tf.checks import number
 from maml_tf.rl.policy import Gaussian, kl_divergence, log_probability
 from maml_tf.rl.rollouts import Rollouts
 
@@ -118,9 +119,7 @@ class ClippedSurrogate:
     """
 
     def __init__(self, epsilon: float = 0.2):
-        if not epsilon > 0:
-            raise ValueError(f"Expected epsilon > 0. Received: epsilon={epsilon}")
-        self.epsilon = epsilon
+        self.epsilon = number("epsilon", epsilon, positive=True)
 
     def __call__(self, gaussian: Gaussian, batch: Experience) -> tf.Tensor:
         """Computes the loss, a scalar."""

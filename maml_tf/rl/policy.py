@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from maml_tf.checks import number
 from maml_tf.core.functional import FunctionalModel
 from maml_tf.models import mlp
 
@@ -113,11 +114,9 @@ class GaussianPolicy(keras.Model):
     def __init__(self, network: keras.Model, initial_log_std: float = 0.0, min_std: float = 1e-6, **kwargs):
         _check_network(network)
         super().__init__(**{"dtype": network.trainable_variables[-1].dtype, **kwargs})
-        if not min_std > 0:
-            raise ValueError(f"Expected min_std > 0. Received: min_std={min_std}")
         self.network = network
         self.initial_log_std = float(initial_log_std)
-        self.min_std = float(min_std)
+        self.min_std = number("min_std", min_std, positive=True)
         self.log_std = self.add_weight(
             shape=(network.output_shape[-1],),
             initializer=keras.initializers.Constant(self.initial_log_std),

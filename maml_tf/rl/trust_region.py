@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from maml_tf.checks import choice
+from maml_tf.checks import choice, number, whole_number
 from maml_tf.core.over_tasks import meta_gradient, over_tasks
 from maml_tf.rl.hessian_products import (
     FisherProducts,
@@ -82,16 +82,15 @@ class TrustRegion:
         searches: int = 15,
         parallel_blocks: int = 2,
     ):
-        if not bound > 0 or not damping >= 0 or not 0 < shrink < 1 or min(iterations, searches, parallel_blocks) < 1:
-            raise ValueError(
-                "Expected bound > 0, damping >= 0, 0 < shrink < 1 and counts of at least 1. Received: "
-                f"bound={bound}, damping={damping}, shrink={shrink}, iterations={iterations}, searches={searches}, "
-                f"parallel_blocks={parallel_blocks}"
-            )
-        self.problem, self.bound, self.iterations, self.damping = problem, bound, iterations, damping
+        if not 0 < shrink < 1:
+            raise ValueError(f"Expected 0 < shrink < 1. Received: shrink={shrink}")
+        self.problem, self.thin, self.shrink = problem, thin, shrink
+        self.bound = number("bound", bound, positive=True)
+        self.damping = number("damping", damping, minimum=0)
+        self.iterations = whole_number("iterations", iterations, minimum=1)
+        self.searches = whole_number("searches", searches, minimum=1)
+        self.parallel_blocks = whole_number("parallel_blocks", parallel_blocks, minimum=1)
         self.products = choice("products", products, ("fisher", "finite_differences"))
-        self.thin, self.shrink, self.searches = thin, shrink, searches
-        self.parallel_blocks = parallel_blocks
         self._fisher: dict[Any, FisherProducts] = {}
         self._compiled = tf.function(self._step, autograph=False)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import pathlib
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from collections.abc import Callable
 import imageio.v3 as imageio
 import numpy as np
 
+from maml_tf.checks import number, whole_number
 from maml_tf.files import save_atomically
 from maml_tf.rl.environments import DrawableEnvironment
 
@@ -42,8 +42,7 @@ def film(
     """
     if not isinstance(environment, DrawableEnvironment):
         raise TypeError(f"Expected environment to be a DrawableEnvironment. Received: {type(environment).__name__}")
-    if every < 1:
-        raise ValueError(f"Expected every to be at least 1. Received: every={every}")
+    whole_number("every", every, minimum=1)
     observations = environment.reset_batch()
     snapshots, done, steps = [environment.snapshot(simulation)], np.zeros(environment.batch_size, bool), 0
     while not done[simulation]:
@@ -73,8 +72,7 @@ def write_video(path: str | os.PathLike[str], frames: np.ndarray, frames_per_sec
         raise ValueError(
             f"Expected frames uint8 [frames, height, width, 3]. Received: {frames.dtype} {list(frames.shape)}"
         )
-    if not 0 < frames_per_second < math.inf:
-        raise ValueError(f"Expected frames_per_second > 0. Received: frames_per_second={frames_per_second}")
+    number("frames_per_second", frames_per_second, positive=True)
     if path.suffix == ".gif":
         options = {"plugin": "pillow", "duration": 1000 / frames_per_second, "loop": 0}
     elif path.suffix == ".mp4":

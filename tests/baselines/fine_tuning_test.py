@@ -108,7 +108,7 @@ class TuneStepSizeTest(absltest.TestCase):
             tune_step_size(line_through_zero(1.0), "mse", sets, 4, (1e20, 1e25))
 
     def test_no_step_is_an_error(self):
-        with self.assertRaisesRegex(ValueError, "Expected steps of at least 1. Received: steps=0"):
+        with self.assertRaisesRegex(ValueError, "at least 1. Received: steps=0"):
             tune_step_size(line_through_zero(1.0), "mse", [[tasks_at(1.0)]], 0)
 
 

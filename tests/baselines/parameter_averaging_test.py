@@ -67,7 +67,7 @@ class AnchoredRegressionTest(absltest.TestCase):
 
     def test_a_negative_strength_is_an_error(self):
         for strength in (-1.0, float("nan")):
-            with self.assertRaisesRegex(ValueError, f"Expected strength >= 0. Received: strength={strength}"):
+            with self.assertRaisesRegex(ValueError, f"Expected strength .* Received: strength={strength}"):
                 AnchoredRegression(keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]), strength)
 
 

@@ -40,7 +40,7 @@ class ClassifierTest(absltest.TestCase):
         np.testing.assert_allclose(model(images), head(features), rtol=1e-6)
 
     def test_one_class_is_an_error(self):
-        with self.assertRaisesRegex(ValueError, "Expected classes of at least 2. Received: classes=1"):
+        with self.assertRaisesRegex(ValueError, "at least 2. Received: classes=1"):
             classifier(conv_net((4, 4, 1), filters=2, blocks=1), 1)
 
 
@@ -89,9 +89,9 @@ class LabelledBatchesTest(absltest.TestCase):
         self.assertBetween(float(np.mean(labels)), 0.4, 0.6)
 
     def test_bad_numbers_are_errors(self):
-        with self.assertRaisesRegex(ValueError, "Received: batch_size=0, first=0"):
+        with self.assertRaisesRegex(ValueError, "Received: batch_size=0"):
             labelled_batches(pool(), 1, 0)
-        with self.assertRaisesRegex(ValueError, "Received: batch_size=5, first=-1"):
+        with self.assertRaisesRegex(ValueError, "Received: first=-1"):
             labelled_batches(pool(), 1, 5, first=-1)
 
 

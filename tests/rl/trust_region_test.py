@@ -115,8 +115,8 @@ class QuadraticTest(parameterized.TestCase):
         ({"products": "exact"}, "Expected products .* Received: products='exact'"),
         ({"bound": 0.0}, "Received: bound=0.0"),
         ({"shrink": 1.0}, "0 < shrink < 1.*shrink=1.0"),
-        ({"damping": -1e-5}, "damping >= 0.*damping=-1e-05"),
-        ({"iterations": 0}, "counts of at least 1.*iterations=0"),
+        ({"damping": -1e-5}, "Expected damping .*damping=-1e-05"),
+        ({"iterations": 0}, "at least 1.*iterations=0"),
     )
     def test_bad_arguments_are_refused(self, options, message):
         with self.assertRaisesRegex(ValueError, message):

@@ -16,6 +16,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from maml_tf.checks import whole_number
+
 _DRAWS = "MUJOCO_GL"
 _chosen = os.environ.get(_DRAWS)
 # MuJoCo loads what this variable names as it is imported. OSMesa and TensorFlow each bring a copy of LLVM, and crash
@@ -218,8 +220,7 @@ def draw_states(model: mujoco.MjModel, qpos: np.ndarray, width: int, height: int
         ValueError: If width or height is not positive.
         RuntimeError: If nothing on this machine can draw.
     """
-    if width < 1 or height < 1:
-        raise ValueError(f"Expected width and height of at least 1. Received: width={width}, height={height}")
+    width, height = whole_number("width", width, 1), whole_number("height", height, 1)
     chosen = os.environ.get("MUJOCO_GL")
     failures = []
     with tempfile.TemporaryDirectory() as folder:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from maml_tf.checks import whole_number
+
 
 class TaskDistribution(abc.ABC):
     """A distribution of tasks, each any object; several tasks are a list, or an array with a leading axis.
@@ -20,6 +22,8 @@ class TaskDistribution(abc.ABC):
 
     Example:
     >>> import numpy as np
+
+    from maml_tf.checks import whole_number
     >>> from maml_tf.rl.environments import TaskDistribution
     >>> class Mazes(TaskDistribution):
     ...     def sample(self, n, seed):
@@ -79,9 +83,8 @@ class VectorTasks(TaskDistribution):
         Raises:
             ValueError: If `n` is not positive.
         """
-        if n < 1:
-            raise ValueError(f"Expected n to be at least 1. Received: n={n}")
-        return self.from_unit(np.random.default_rng(seed).random((n, self.size))).astype(np.float32)
+        unit = np.random.default_rng(seed).random((whole_number("n", n, minimum=1), self.size))
+        return self.from_unit(unit).astype(np.float32)
 
     def checked(self, tasks: np.ndarray) -> np.ndarray:
         """Returns a copy of tasks, float32 [tasks, size]; raises a ValueError for another shape, NaN or infinity."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from maml_tf.checks import whole_number
 from maml_tf.rl.agents import array_spec, py_environment
 from maml_tf.rl.agents import time_step as ts
 from maml_tf.rl.environments.task_distribution import TaskDistribution
@@ -68,19 +69,16 @@ class TaskEnvironment(py_environment.PyEnvironment):
         seed: int = 0,
         task_in_observation: bool = False,
     ):
-        if batch_size < 1 or horizon < 1:
-            received = f"batch_size={batch_size}, horizon={horizon}"
-            raise ValueError(f"Expected batch_size and horizon to be at least 1. Received: {received}")
         if task_in_observation and not distribution.size:
             raise ValueError(
                 "Expected tasks that numbers describe, for task_in_observation: set `size` and define `features` of "
                 f"the task distribution. Received: {type(distribution).__name__} of size 0"
             )
         self.distribution = distribution
-        self.horizon = horizon
+        self.horizon = whole_number("horizon", horizon, minimum=1)
         self.task_in_observation = task_in_observation
         self.diverged = 0
-        self._batch_size = batch_size
+        self._batch_size = whole_number("batch_size", batch_size, minimum=1)
         observed = observation_size + (distribution.size if task_in_observation else 0)
         self._observation_spec = array_spec.ArraySpec((observed,), np.float32, "observation")
         self._action_spec = array_spec.BoundedArraySpec((action_size,), np.float32, -1.0, 1.0, "action")

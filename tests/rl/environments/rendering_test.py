@@ -40,11 +40,11 @@ class RenderingTest(parameterized.TestCase):
             self.skipTest(str(error))
         self.assertEqual(environment.draw(snapshots, 800, 600).shape, (1, 600, 800, 3))
 
-    @parameterized.parameters((0, 64), (96, -1))
-    def test_refuses_sizes(self, width, height):
+    @parameterized.parameters((0, 64, "width=0"), (96, -1, "height=-1"))
+    def test_refuses_sizes(self, width, height, received):
         environment = HalfCheetah(1)
         environment.reset_batch()
-        with self.assertRaisesRegex(ValueError, f"Received: width={width}, height={height}"):
+        with self.assertRaisesRegex(ValueError, f"Received: {received}"):
             environment.draw(environment.snapshot(0)[np.newaxis], width, height)
 
     def test_navigation_renders_through_tf_agents_interface(self):
