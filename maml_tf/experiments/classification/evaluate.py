@@ -16,8 +16,7 @@ from maml_tf.baselines import feature_model, nearest_neighbour, tune_step_size
 from maml_tf.core.task_values import Evaluation
 from maml_tf.evaluation import accuracy
 from maml_tf.experiments.classification.config import TEST, VALIDATION, ClassificationConfig
-from maml_tf.experiments.classification.data import evaluation_episodes, open_data
-from maml_tf.experiments.classification.files import load_config, load_learner
+from maml_tf.experiments.classification.files import evaluation_episodes, load_config, load_learner, open_data
 from maml_tf.few_shot.learner import ADAPTED, build_evaluator, task_loss
 from maml_tf.learner import MAML
 from maml_tf.plotting import learning_curves, save

@@ -12,15 +12,17 @@ from absl import logging
 
 from maml_tf.baselines import classifier
 from maml_tf.experiments.classification.config import SUMMARIES, TRAINING, VALIDATION, ClassificationConfig
-from maml_tf.experiments.classification.data import (
+from maml_tf.experiments.classification.figures import ClassificationSummaries
+from maml_tf.experiments.classification.files import (
+    check_weights,
     evaluation_episodes,
     labelled_classes,
     open_data,
     training_episodes,
     training_images,
+    write_config,
+    write_weights,
 )
-from maml_tf.experiments.classification.figures import ClassificationSummaries
-from maml_tf.experiments.classification.files import check_weights, write_config, write_weights
 from maml_tf.few_shot.learner import build_evaluator, build_learner, task_loss
 from maml_tf.files import open_logdir
 from maml_tf.learner import MetaLearner

@@ -194,7 +194,13 @@ class TaskEnvironment(py_environment.PyEnvironment):
         """
         if not self._started:
             raise ValueError("Expected reset_batch before the first step on the tasks set. Received: no reset")
-        actions = _checked_actions(actions, (self.batch_size, *self._action_spec.shape))
+        actions = np.asarray(actions)
+        require_shape("actions", actions, (self.batch_size, *self._action_spec.shape))
+        if not np.all(np.isfinite(actions)):
+            raise NonFiniteActionsError(
+                "Expected finite actions. Received: numbers that are not, in simulations "
+                f"{np.flatnonzero(~np.isfinite(actions).all(axis=1))[:5]}"
+            )
         running = ~self._done
         rewards, ended = self._advance(np.clip(actions, -1.0, 1.0), running)
         require_shape("rewards", rewards, (self.batch_size,))
@@ -278,19 +284,6 @@ class DrawableEnvironment(TaskEnvironment):
         if mode != "rgb_array":
             raise ValueError(f"Expected mode to be 'rgb_array'. Received: mode={mode!r}")
         return self.draw(self.snapshot(0)[np.newaxis])[0]
-
-
-def _checked_actions(actions: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Returns actions as an array, and raises an error for another shape or a number that is not finite."""
-    actions = np.asarray(actions)
-    if actions.shape != shape:
-        raise ValueError(f"Expected actions of shape {shape}. Received: {actions.shape}")
-    if not np.all(np.isfinite(actions)):
-        raise NonFiniteActionsError(
-            "Expected finite actions. Received: numbers that are not, in simulations "
-            f"{np.flatnonzero(~np.isfinite(actions).all(axis=1))[:5]}"
-        )
-    return actions
 
 
 def require_shape(name: str, values: np.ndarray, shape: tuple[int, ...]) -> None:

@@ -5,7 +5,7 @@ from unittest import mock
 import numpy as np
 from absl.testing import absltest
 
-from maml_tf.experiments.classification import data as image_data
+from maml_tf.experiments.classification import files as image_data
 from maml_tf.experiments.classification.config import TEST, TRAINING, VALIDATION, ClassificationConfig
 from tests.support.source_tree import PROJECT
 

@@ -16,8 +16,8 @@ from maml_tf.experiments.classification import evaluate as evaluate_module
 from maml_tf.experiments.classification import files
 from maml_tf.experiments.classification import train as train_module
 from maml_tf.experiments.classification.config import ClassificationConfig
-from maml_tf.experiments.classification.data import open_data
 from maml_tf.experiments.classification.evaluate import evaluate
+from maml_tf.experiments.classification.files import open_data
 from maml_tf.experiments.classification.train import train
 from maml_tf.few_shot.learner import build_learner
 from maml_tf.results import file_digest, read_rows
