@@ -155,8 +155,12 @@ def _start_tensorflow(task_a_thread: bool) -> None:
     gc.enable()
 
 
-# TensorFlow writes these whatever TF_CPP_MIN_LOG_LEVEL is. Error 303: the machine has no driver of a GPU.
-_NOTICE = re.compile(rb"WARNING: All log messages before absl::InitializeLog|[IW]\d{4} .*\.cc:\d+\]|.*cuInit.*\(303\)")
+# TensorFlow writes these whatever TF_CPP_MIN_LOG_LEVEL is. Error 303: the machine has no driver of a GPU. Version 2.18
+# registers the factories of cuFFT, cuDNN and cuBLAS twice.
+_NOTICE = re.compile(
+    rb"WARNING: All log messages before absl::InitializeLog|[IW]\d{4} .*\.cc:\d+\]"
+    rb"|.*(cuInit.*\(303\)|Unable to register cu\w+ factory)"
+)
 
 
 @contextlib.contextmanager

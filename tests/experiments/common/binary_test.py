@@ -6,6 +6,8 @@ import logging as stdlib_logging
 import pathlib
 import re
 import signal
+import subprocess
+import sys
 import types
 from unittest import mock
 
@@ -138,6 +140,24 @@ class RunTest(absltest.TestCase):
         self.addCleanup(logging.set_verbosity, logging.get_verbosity())
         self.assertEqual(Usage(experiment).run(f"--logdir={self.create_tempdir().full_path}"), (0, "\n"))
         self.assertEqual(said.getvalue(), "training\n")
+
+    def test_start_up_lines_of_tensorflow_are_left_out_and_others_kept(self):
+        file = pathlib.Path(self.create_tempdir().full_path, "notices.py")
+        lines = [
+            "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR",
+            "I0000 00:00:1795902867.369584   15091 port.cc:153] oneDNN custom operations are on.",
+            "E0000 00:00:1795906224.942895   30268 cuda_dnn.cc:8310] Unable to register cuDNN factory: Attempting to",
+            "2026-11-28 22:50:24.845182: E external/cuda_fft.cc:477] Unable to register cuFFT factory: Attempting to",
+            "E0000 00:00:1795902906.039326   15466 cuda_platform.cc:52] failed call to cuInit: UNKNOWN ERROR (303)",
+            "E0000 00:00:1795902906.039326   15466 cuda_platform.cc:52] failed call to cuInit: no memory (2)",
+            "my own line",
+        ]
+        file.write_text(f"import os\nos.write(2, {chr(10).join([*lines, ''])!r}.encode())\n")
+        code = "import sys; from maml_tf.experiments.common import binary; binary.import_registered(sys.argv[1:])"
+        finished = subprocess.run(
+            [sys.executable, "-c", code, f"--register={file}"], capture_output=True, text=True, check=True
+        )
+        self.assertEqual(finished.stderr.splitlines(), lines[-2:])
 
     def test_a_signal_is_one_line(self):
         written = io.StringIO()
