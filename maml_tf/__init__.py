@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from maml_tf.core.update_rules import SGD, Chain, ClipByGlobalNorm, ClipByValue, LearnedStepSizes, UpdateRule
     from maml_tf.diagnostics.exact import exact
     from maml_tf.diagnostics.second_order import check_second_order
+    from maml_tf.doctor.diagnosis import Diagnosis, Doctor, diagnose
     from maml_tf.evaluation import Evaluator, evaluate
     from maml_tf.learner import MAML, MetaLearner
 
@@ -26,6 +27,8 @@ __all__ = [
     "Chain",
     "ClipByGlobalNorm",
     "ClipByValue",
+    "Diagnosis",
+    "Doctor",
     "Evaluation",
     "Evaluator",
     "LearnedStepSizes",
@@ -34,6 +37,7 @@ __all__ = [
     "UpdateRule",
     "adapt",
     "check_second_order",
+    "diagnose",
     "evaluate",
     "everything",
     "exact",
@@ -53,6 +57,7 @@ __getattr__, __dir__ = lazy.exports(
         "maml_tf.core.selection",
         "maml_tf.core.task_values",
         "maml_tf.core.update_rules",
+        "maml_tf.doctor.diagnosis",
         "maml_tf.diagnostics.exact",
         "maml_tf.diagnostics.second_order",
         "maml_tf.evaluation",

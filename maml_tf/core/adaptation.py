@@ -19,6 +19,13 @@ Objective = Callable[..., Any]
 Rule = Callable[[Params, Params, Any], Params]
 
 
+class MissingGradientError(ValueError):
+    """A loss does not depend on a parameter."""
+
+    # AutoGraph keeps the type of errors with this constructor.
+    __init__ = Exception.__init__
+
+
 class InnerStep(NamedTuple):
     """One inner step's outcome.
 
@@ -158,11 +165,13 @@ def require_gradients(gradients: Params, kind: str, remedy: str) -> None:
         remedy: What the caller can do about it, for the message.
 
     Raises:
-        ValueError: If a gradient is None; the message holds its path in the nest.
+        MissingGradientError: If a gradient is None; the message holds its path in the nest.
     """
     for path, gradient in _leaves_with_paths(gradients):
         if gradient is None:
-            raise ValueError(f"Expected the {kind} of every parameter to exist. Received: None for {path!r}. {remedy}")
+            raise MissingGradientError(
+                f"Expected the {kind} of every parameter to exist. Received: None for {path!r}. {remedy}"
+            )
 
 
 def _leaves_with_paths(nest: Any, path: str = "") -> list[tuple[str, Any]]:

@@ -274,7 +274,9 @@ def check_task_map(task_map: str, parallel_tasks: int | None) -> None:
             raise ValueError(f"Expected parallel_tasks to be None with task_map='unrolled'. Received: {parallel_tasks}")
 
 
-class _MissingDerivativeError(LookupError):
+class MissingDerivativeError(LookupError):
+    """An operation has no second derivative."""
+
     # AutoGraph keeps the type of errors with this constructor, and replaces a plain LookupError by one of its own.
     __init__ = Exception.__init__
 
@@ -283,7 +285,7 @@ def _gradient(tape, loss, params):
     try:
         return tape.gradient(loss, params)
     except LookupError as error:
-        raise _MissingDerivativeError(
+        raise MissingDerivativeError(
             f"Expected every operation to have the derivatives that exact meta-gradients need. Received: {error}. "
             "maml_tf.check_second_order names the layer; first_order=True needs none of second order."
         ) from error

@@ -3,12 +3,14 @@
 from maml_tf.files import load_weights, read_json, save_atomically, writable_directory, write_atomically
 from maml_tf.stopping import finishing_steps, stop_on_signals
 from maml_tf.training.checkpointing import AtomicCheckpoint
+from maml_tf.training.diagnosis import AdaptationDiagnosis
 from maml_tf.training.in_graph import InGraphTraining
 from maml_tf.training.iterations import Iterations, TerminateOnNonFinite, in_order
 from maml_tf.training.progress import Progress, WallTime, recorded_seconds
 from maml_tf.training.validation import AdaptationValidation, BestWeights
 
 __all__ = [
+    "AdaptationDiagnosis",
     "AdaptationValidation",
     "AtomicCheckpoint",
     "BestWeights",

@@ -169,6 +169,12 @@ class CheckSecondOrderTest(parameterized.TestCase):
         model = sequential(keras.layers.MaxPooling2D(), shape=(6, 6, 1))
         self.assertEmpty(check_second_order(model, np.zeros((2, 6, 6, 1), np.float32)))
 
+    def test_many_kinks_within_the_usual_step(self):
+        # Images without any pattern, of which the check's own jitter alone tells the pixels apart.
+        images = np.zeros([5, 84, 84, 32], np.float32)
+        model = keras.Sequential([keras.Input(images.shape[1:]), layers.NormalizedReLU(True, name="norm")])
+        self.assertEmpty(check_second_order(model, images))
+
     def test_the_seed_draws_the_directions(self):
         model = sequential(Standardized(name="bad"))
         errors = [check_second_order(model, sample(6, 4), seed=seed)[0].relative_error for seed in (0, 0, 5)]

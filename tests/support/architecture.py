@@ -29,6 +29,7 @@ FLOORS = (
     ),
     (
         "maml_tf.baselines",
+        "maml_tf.doctor",
         "maml_tf.evaluation",
         "maml_tf.export",
         "maml_tf.few_shot",
