@@ -10,7 +10,16 @@ if TYPE_CHECKING:
     from maml_tf.core.low_rank import lora
     from maml_tf.core.selection import everything, head, matching
     from maml_tf.core.task_values import Evaluation, StepSummary
-    from maml_tf.core.update_rules import SGD, Chain, ClipByGlobalNorm, ClipByValue, LearnedStepSizes, UpdateRule
+    from maml_tf.core.update_rules import (
+        SGD,
+        Adam,
+        Chain,
+        ClipByGlobalNorm,
+        ClipByValue,
+        LearnedStepSizes,
+        Momentum,
+        UpdateRule,
+    )
     from maml_tf.diagnostics.exact import exact
     from maml_tf.diagnostics.second_order import check_second_order
     from maml_tf.doctor.diagnosis import Diagnosis, Doctor, diagnose
@@ -22,6 +31,7 @@ __version__ = "0.2.0"
 __all__ = [
     "MAML",
     "SGD",
+    "Adam",
     "Adaptation",
     "Algorithm",
     "Chain",
@@ -33,6 +43,7 @@ __all__ = [
     "Evaluator",
     "LearnedStepSizes",
     "MetaLearner",
+    "Momentum",
     "StepSummary",
     "UpdateRule",
     "adapt",

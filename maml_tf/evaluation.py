@@ -78,7 +78,7 @@ class Evaluator:
         self.learner.check_before_step()
         batches = []
         for data in episodes:
-            measured, fault = self._evaluate(episode_checks.check_data(data), tf.constant(steps))
+            measured, fault = self._evaluate(episode_checks.check_data(data, self.learner.model), tf.constant(steps))
             if error := error_of(fault.numpy()):
                 raise error
             batches.append(measured)
@@ -91,7 +91,7 @@ class Evaluator:
 
     def _evaluate_tasks(self, data, steps):
         """Returns the metrics [steps + 1, tasks, ...] by name, and the first fault."""
-        (support_x, support_y, query_x), query_y, sizes = episode_checks.fitted(*data)
+        (support_x, support_y, query_x), query_y, sizes = episode_checks.fitted(*data, self.learner.model)
         sets = (support_x, support_y), (query_x, query_y)
         learner, theta = self.learner, self.learner.meta_parameters()
         algorithm, functions = learner.algorithm, learner.task_functions

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from maml_tf.algorithms import Algorithm, Learned, MetaParameters, ModelAgnostic, Task, algorithms
@@ -38,7 +39,7 @@ from maml_tf.core.over_tasks import (
     over_tasks,
     sum_over_replicas,
 )
-from maml_tf.core.task_functions import TaskFunctions
+from maml_tf.core.task_functions import TaskFunctions, TaskState
 from maml_tf.core.update_rules import UpdateRule, as_update_rule
 from maml_tf.diagnostics.unsupported_layers import warn_of_unsupported_layers
 
@@ -69,6 +70,8 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         task_map: How to go over tasks, see `maml_tf.core.over_tasks.over_tasks`; "auto" chooses by model and
             device, and for a model with a `call` of its own the way that every model can go, "mapped".
         parallel_tasks: How many tasks are held in memory at once, at most; None for the number of the way over tasks.
+        unroll: Whether inner steps stand one after the other in the graph or are a loop in flat memory; None chooses by
+            their number, see `maml_tf.adapt`.
         name: Name of the Keras model.
         **kwargs: Passed to `keras.Model`.
 
@@ -99,6 +102,7 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         adapted: selection.Selection = selection.everything,
         task_map: str = "auto",
         parallel_tasks: int | None = None,
+        unroll: bool | None = None,
         name: str = "meta_learner",
         **kwargs,
     ):
@@ -108,7 +112,7 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
             raise TypeError(
                 f"Expected algorithm to be a name of {list(algorithms)} or a maml_tf.Algorithm. Received: {algorithm!r}"
             )
-        functions = TaskFunctions(model, loss, as_update_rule(inner_learning_rate), adapted)
+        functions = TaskFunctions(model, loss, as_update_rule(inner_learning_rate), adapted, unroll)
         keep_factors(model)
         # Tasks' tensors keep their dtypes: the wrapped model casts its own inputs, and labels stay labels.
         super().__init__(name=name, **{"dtype": model.dtype_policy, "autocast": False, **kwargs})
@@ -124,6 +128,7 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         self._loss_given = loss
         # In a namespace, because Keras wraps what holds dictionaries.
         self._fed = types.SimpleNamespace(inputs=None)
+        self._compiled = types.SimpleNamespace(algorithm=None, adapted=None)
         self.built = True
         if not algorithm.first_order:
             warn_of_unsupported_layers(model, stacklevel=3 if type(self) is MetaLearner else 4)
@@ -159,13 +164,34 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         # Before any training, so that what is saved and what it is loaded into hold the same variables.
         self.optimizer.build(self.trainable_variables)
 
-    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         if kwargs.get("class_weight") is not None:
             received = kwargs["class_weight"]
             raise ValueError(
                 f"Expected no class_weight: the loss can weight classes. Received: class_weight={received}"
             )
-        return super().fit(*args, **kwargs)
+        episode_checks.check_before(self.model, x, y)
+        return super().fit(x, y, *args, **kwargs)
+
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        episode_checks.check_before(self.model, x, y)
+        return super().evaluate(x, y, *args, **kwargs)
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        episode_checks.check_before(self.model, x, inputs_alone=True)
+        return super().predict(x, *args, **kwargs)
+
+    def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        episode_checks.check_before(self.model, x, y)
+        return super().train_on_batch(x, y, *args, **kwargs)
+
+    def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        episode_checks.check_before(self.model, x, y)
+        return super().test_on_batch(x, y, *args, **kwargs)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        episode_checks.check_before(self.model, x, inputs_alone=True)
+        return super().predict_on_batch(x)
 
     @property
     def output_names(self) -> list[str]:
@@ -196,9 +222,9 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         Raises:
             ValueError: If the inputs do not fit together or to the model.
         """
-        inputs = episode_checks.check_inputs(inputs)
+        inputs = episode_checks.check_inputs(inputs, self.model)
         self._remember(inputs)
-        inputs, _, sizes = episode_checks.fitted(inputs)
+        inputs, _, sizes = episode_checks.fitted(inputs, model=self.model)
         outputs, faults = self._predict(inputs, training)
         fault = first_fault(faults, sizes=sizes)
         with tf.control_dependencies(raise_in_graph(fault)):
@@ -222,7 +248,7 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
             tf.errors.InvalidArgumentError: If a loss is not finite, or labels are out of range; the message holds the
                 task. In a function of yours under XLA, which drops assertions, the loss returned is not finite then.
         """
-        inputs, targets, sizes = episode_checks.fitted(*episode_checks.check_data(data))
+        inputs, targets, sizes = episode_checks.fitted(*episode_checks.check_data(data, self.model), self.model)
         result = self._meta_gradient(inputs, targets)
         with tf.control_dependencies(raise_in_graph(self._first_fault(result, sizes))):
             return tf.identity(result.loss), [tf.identity(gradient) for gradient in self._in_order(result.gradients)]
@@ -244,19 +270,17 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
             NonFiniteLossError: If a loss or an adapted weight is not finite; the message holds the step.
         """
         steps = self.inner_steps if steps is None else whole_number("steps", steps, minimum=0)
-        support = episode_checks.check_support(support_x, support_y)
-        theta = self.meta_parameters()
-        result = self.algorithm.adapt(self.task_functions, theta, None, support, steps)
-        params = {**theta.model, **result.params}
-        state = self.task_functions.settle(params, result.state, support)
+        support = episode_checks.check_support(support_x, support_y, self.model)
+        self.check_before_step()
+        params, state, losses = self._adapting(*support, steps)
         if error := error_of(first_fault(tf.stack([[state.fault, tf.zeros_like(state.fault)]])).numpy()):
             raise error
-        for step, loss in enumerate(result.losses):
-            if not tf.math.is_finite(loss):
+        for step, loss in enumerate(losses.numpy()):
+            if not np.isfinite(loss):
                 raise NonFiniteLossError(
-                    f"Expected finite losses of the support set. Received: {float(loss)} before inner step {step}"
+                    f"Expected finite losses of the support set. Received: {loss} before inner step {step}"
                 )
-        for name, value in result.params.items():
+        for name, value in params.items():
             if not tf.reduce_all(tf.math.is_finite(value)):
                 raise NonFiniteLossError(
                     f"Expected finite weights after {steps} inner steps; a smaller step size may help. "
@@ -269,9 +293,9 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         return adapted
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        inputs, targets = episode_checks.check_data(episode_checks.without_sample_weight(data))
+        inputs, targets = episode_checks.check_data(episode_checks.without_sample_weight(data), self.model)
         self._remember(inputs)
-        inputs, targets, sizes = episode_checks.fitted(inputs, targets)
+        inputs, targets, sizes = episode_checks.fitted(inputs, targets, self.model)
         result = self._meta_gradient(inputs, targets)
         tasks = tf.shape(result.task_losses)[0]
         all_tasks = sum_over_replicas(tasks)
@@ -293,9 +317,9 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         return self._metrics_of_examples(inputs[2], targets, result.auxiliary.outputs, result.auxiliary.masks)
 
     def test_step(self, data: Any) -> dict[str, Any]:
-        inputs, targets = episode_checks.check_data(episode_checks.without_sample_weight(data))
+        inputs, targets = episode_checks.check_data(episode_checks.without_sample_weight(data), self.model)
         self._remember(inputs)
-        (support_x, support_y, query_x), targets, sizes = episode_checks.fitted(inputs, targets)
+        (support_x, support_y, query_x), targets, sizes = episode_checks.fitted(inputs, targets, self.model)
         functions, theta = self.task_functions, self.meta_parameters()
 
         def measure(task):
@@ -316,9 +340,9 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
 
     def predict_step(self, data: Any) -> tuple[Any, tf.Tensor]:
         inputs = keras.utils.unpack_x_y_sample_weight(data)[0]
-        inputs = episode_checks.check_inputs(inputs)
+        inputs = episode_checks.check_inputs(inputs, self.model)
         self._remember(inputs)
-        inputs, _, sizes = episode_checks.fitted(inputs)
+        inputs, _, sizes = episode_checks.fitted(inputs, model=self.model)
         outputs, faults = self._predict(inputs, training=False)
         sizes = [tf.tile(size[tf.newaxis, tf.newaxis], [1, 2, 1]) for size in sizes]
         # One row more for each: they are looked at outside of the graph, and go no further.
@@ -369,6 +393,7 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
             "adapted": serialize(self.adapted),
             "task_map": self.task_map,
             "parallel_tasks": self.parallel_tasks,
+            "unroll": self.task_functions.unroll,
         }
 
     @classmethod
@@ -379,6 +404,29 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
                 config[key] = keras.saving.deserialize_keras_object(config[key], custom_objects=custom_objects)
         convert(config["model"], config.pop("conversions", {}))
         return cls(**config)
+
+    def _adapting(
+        self, support_x: Any, support_y: Any, steps: int
+    ) -> tuple[dict[str, tf.Tensor], TaskState, tf.Tensor]:
+        """Adapts to one task, compiled once for all numbers of steps.
+
+        Returns:
+            All parameters by path, the state for predictions, and the losses [steps].
+        """
+
+        def adapted(support_x, support_y, steps):
+            theta = self.meta_parameters()
+            result = algorithm.adapt(functions, theta, None, (support_x, support_y), steps)
+            params = {**theta.model, **result.params}
+            return params, functions.settle(params, result.state, (support_x, support_y)), result.losses
+
+        algorithm, functions = self.algorithm, self.task_functions
+        if self.compiled and self.run_eagerly:
+            return adapted(support_x, support_y, steps)
+        if self._compiled.algorithm is not algorithm:
+            compiled = tf.function(adapted, autograph=False, reduce_retracing=True)
+            self._compiled.algorithm, self._compiled.adapted = algorithm, compiled
+        return self._compiled.adapted(support_x, support_y, steps if functions.unroll else tf.constant(steps))
 
     def _remember(self, inputs: Any) -> None:
         """Notes the inputs' types and shapes, without the numbers of tasks and examples, for `export`."""
@@ -454,6 +502,7 @@ class MAML(MetaLearner):
         adapted: Which variables the inner steps change, see `MetaLearner`.
         task_map: How to go over tasks, see `MetaLearner`.
         parallel_tasks: How many tasks are held in memory at once, see `MetaLearner`.
+        unroll: Whether inner steps are a loop, see `MetaLearner`.
         name: Name of the Keras model.
         **kwargs: Passed to `keras.Model`.
 

@@ -1,6 +1,7 @@
 """Input that does not fit gives one clear error, or a right number, in every way of using a learner."""
 
 import contextlib
+import functools
 
 import keras
 import numpy as np
@@ -391,3 +392,44 @@ def test_outputs_are_nan_where_an_example_holds_nan(way):
     assert np.isnan(learner.evaluate(inputs, targets, verbose=0))
     losses = maml_tf.evaluate(learner, [(inputs, targets)], 1).values["loss"]
     np.testing.assert_array_equal(np.isnan(losses), [[False, True, False, False]] * 2)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=["xla", "vectorized", "mapped"])
+@pytest.mark.parametrize("width", [2, 6])
+def test_inputs_of_another_width_known_only_in_the_graph_are_refused(way, width):
+    """Under XLA a matrix product of other widths gives numbers."""
+    (support_x, support_y, query_x), query_y = make_data()
+    query_x = np.resize(query_x, (*query_x.shape[:2], width))
+    data = tf.data.Dataset.from_generator(
+        lambda: iter([((support_x, support_y, query_x), query_y)]),
+        output_signature=(
+            (tf.TensorSpec([None] * 3), tf.TensorSpec([None] * 2, tf.int64), tf.TensorSpec([None] * 3)),
+            tf.TensorSpec([None] * 2, tf.int64),
+        ),
+    )
+    learner = make_learner(way)
+
+    for use in (functools.partial(learner.fit, shuffle=False), learner.evaluate):
+        with pytest.raises(maml_tf.core.faults.EpisodeError, match=f"has 3 on an axis. Received: {width}"):
+            use(data, verbose=0)
+    with pytest.raises(ValueError, match=rf"3.*Received: .*{width}"):
+        learner.predict(data.map(lambda inputs, targets: (inputs,)), verbose=0)
+
+
+def test_a_wrong_call_leaves_the_learner_as_it_was():
+    """Keras' compiled functions generalise over the shapes that they meet; other ranks never reach them."""
+    (support_x, support_y, query_x), query_y = make_data()
+    learner = make_learner(WAYS[0])
+    for wrong in (support_x[0, :, 0], support_x[..., None, None], support_x.astype(str), support_x[..., :2]):
+        for call in (
+            lambda x: learner.train_on_batch((x, support_y, query_x), query_y),
+            lambda x: learner.fit((x, support_y, query_x), query_y, verbose=0),
+            lambda x: learner.test_on_batch((x, support_y, query_x), query_y),
+            lambda x: learner.predict((x, support_y, query_x), verbose=0),
+            lambda x: learner.adapt(x[0], support_y[0]),
+        ):
+            with pytest.raises(ValueError, match=r"Expected .* Received: "):
+                call(wrong)
+
+    assert np.isfinite(learner.train_on_batch((support_x, support_y, query_x), query_y))
+    assert np.isfinite(learner.train_on_batch((support_x[:3], support_y[:3], query_x[:3]), query_y[:3]))

@@ -46,10 +46,12 @@ class Learned(NamedTuple):
     Attributes:
         params: The parameters that adapt, by path.
         state: What the steps thread through.
+        rule_state: What the update rule carries from step to step.
     """
 
     params: dict[str, tf.Tensor]
     state: TaskState
+    rule_state: Any = ()
 
 
 class Outcome(NamedTuple):
@@ -90,7 +92,8 @@ class Algorithm:
 
     def begin(self, functions: TaskFunctions, theta: MetaParameters, number: Any, support: Any) -> Learned:
         """Returns what a task starts from: theta's parameters that adapt."""
-        return Learned(functions.adapted(theta.model), functions.initial_state(number))
+        params = functions.adapted(theta.model)
+        return Learned(params, functions.initial_state(number), functions.update_rule.initial_state(params))
 
     def objective(self, functions: TaskFunctions, theta: MetaParameters, support: Any) -> Callable[..., Any]:
         """Returns the inner objective `(params, support, step, state) -> (loss, state)`: the support loss."""
@@ -107,8 +110,10 @@ class Algorithm:
             return adaptation.adapt(
                 self.objective(functions, theta, support),
                 start.params,
-                [support] * steps,
+                support,
                 functions.update_rule,
+                steps=steps,
+                unroll=functions.unroll,
                 first_order=self.first_order,
                 state=start.state,
             )
@@ -125,8 +130,9 @@ class Algorithm:
                 functions.update_rule,
                 step=step,
                 state=learned.state,
+                rule_state=learned.rule_state,
             )
-        return Learned(result.params, result.state)
+        return Learned(result.params, result.state, result.rule_state)
 
     def predict(
         self, functions: TaskFunctions, theta: MetaParameters, learned: Learned, query_x: Any, training: bool
@@ -154,7 +160,7 @@ class Algorithm:
         return Outcome(
             query.outputs,
             masks_of(query.outputs),
-            tf.stack([*adapted.losses, query.loss]),
+            tf.concat([tf.cast(adapted.losses, query.loss.dtype), query.loss[tf.newaxis]], axis=0),
             query.state,
             tf.stack([adapted.state.fault, query.fault]),
         )

@@ -11,12 +11,19 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from maml_tf.checks import whole_number
+from maml_tf.core.looped_steps import loop_of_steps
+
 # A nest (dict, list or tuple) of float tensors.
 Params = Any
 # (parameters, batch, step) -> scalar loss, or (parameters, batch, step, state) -> (scalar loss, state).
 Objective = Callable[..., Any]
-# (parameters, gradients, step) -> parameters.
-Rule = Callable[[Params, Params, Any], Params]
+# (parameters, gradients, step) -> parameters; one with `initial_state` carries a state of its own, see `inner_step`.
+Rule = Callable[..., Any]
+
+# More steps on one batch are a loop of the graph. On a CPU a loop of 5 takes 1.15 to 1.2 times as long as 5 steps one
+# after the other, and 0.9 times the memory; at 20 it takes 0.6 times the memory and a third of the time to trace.
+UNROLLED_STEPS = 5
 
 
 class MissingGradientError(ValueError):
@@ -33,11 +40,13 @@ class InnerStep(NamedTuple):
         params: The new parameters.
         loss: The loss before the step, a scalar.
         state: What the objective threaded through, or None.
+        rule_state: What the rule carries to the next step; `()` where it carries nothing.
     """
 
     params: Params
     loss: tf.Tensor
     state: Any
+    rule_state: Any = ()
 
 
 class Adaptation(NamedTuple):
@@ -45,17 +54,17 @@ class Adaptation(NamedTuple):
 
     Attributes:
         params: The adapted parameters, with the structure of the initial ones.
-        path: The parameters before the first step and after each step: `len(batches) + 1` entries.
-        losses: The loss before each step: `len(batches)` scalars.
+        path: The parameters before the first step and after each step, a sequence of `steps + 1` nests.
+        losses: The loss before each step, [steps].
         state: What the objective threaded through the steps (batch-norm statistics, dropout seeds), or None.
         states: The state before the first step and after each step, beside `path`.
     """
 
     params: Params
-    path: tuple[Params, ...]
-    losses: tuple[tf.Tensor, ...]
+    path: Sequence[Params]
+    losses: tf.Tensor
     state: Any
-    states: tuple[Any, ...]
+    states: Sequence[Any]
 
 
 def inner_step(
@@ -67,6 +76,7 @@ def inner_step(
     step: int | tf.Tensor = 0,
     first_order: bool = False,
     state: Any = None,
+    rule_state: Any = None,
 ) -> InnerStep:
     """Takes one gradient step on one batch.
 
@@ -77,10 +87,12 @@ def inner_step(
             `(params, batch, step, state) -> (loss, state)`.
         params: Nest of float tensors to differentiate and update.
         batch: Whatever the objective takes.
-        update_rule: `(params, gradients, step) -> params`.
+        update_rule: `(params, gradients, step) -> params`; one that has `initial_state(params)`, such as momentum,
+            `(params, gradients, step, rule_state) -> (params, rule_state)`.
         step: Number of the step, from 0: a Python integer or a scalar integer tensor.
         first_order: Whether to stop the gradient through the inner gradient.
         state: Nest of tensors handed to the objective and replaced by what it returns, or None.
+        rule_state: The rule's own state, by default its initial one.
 
     Returns:
         An `InnerStep`.
@@ -101,15 +113,21 @@ def inner_step(
     gradients = tf.nest.map_structure(tf.convert_to_tensor, gradients)
     if first_order:
         gradients = tf.nest.map_structure(tf.stop_gradient, gradients)
-    return InnerStep(update_rule(params, gradients, step), loss, state)
+    if not hasattr(update_rule, "initial_state"):
+        return InnerStep(update_rule(params, gradients, step), loss, state)
+    rule_state = update_rule.initial_state(params) if rule_state is None else rule_state
+    params, rule_state = update_rule(params, gradients, step, rule_state)
+    return InnerStep(params, loss, state, rule_state)
 
 
 def adapt(
     objective: Objective,
     params: Params,
-    batches: Sequence[Any],
+    batches: Any,
     update_rule: Rule,
     *,
+    steps: int | tf.Tensor | None = None,
+    unroll: bool | None = None,
     first_order: bool = False,
     state: Any = None,
 ) -> Adaptation:
@@ -123,14 +141,19 @@ def adapt(
         objective: `(params, batch, step) -> loss`, a scalar tensor; with `state` given,
             `(params, batch, step, state) -> (loss, state)`.
         params: Nest of float tensors, the initial parameters.
-        batches: One batch for each step: `[support] * steps` in supervised learning, the rollouts of each step in
-            reinforcement learning.
+        batches: A sequence with one batch for each step, such as the rollouts of each step in reinforcement learning;
+            with `steps` given one batch for all of them, such as a support set.
         update_rule: `(params, gradients, step) -> params`, such as `maml_tf.SGD(0.01)`.
-        first_order: Whether to stop the gradient through the inner gradients.
+        steps: Number of steps on the one batch: an integer or, outside of XLA, a scalar integer tensor.
+        unroll: Whether the steps on one batch stand one after the other in the graph, faster for a few; otherwise they
+            are a loop, whose graph, and memory but for the parameters of every step, do not grow with their number. By
+            default up to 5 steps are unrolled.
+        first_order: Whether to stop the gradient through the inner gradients, and through the losses and states, which
+            would have to be computed again for it.
         state: Nest of tensors threaded through the objective's calls, or None.
 
     Returns:
-        An `Adaptation`; with no batch, one whose parameters are the initial ones.
+        An `Adaptation`; with no step, one whose parameters are the initial ones.
 
     Raises:
         ValueError: If a loss is not a scalar, or does not depend on one of the parameters.
@@ -144,16 +167,66 @@ def adapt(
     >>> adaptation = maml_tf.adapt(loss, {"w": tf.constant([0.0])}, [1.0, 1.0], maml_tf.SGD(0.25))
     >>> [float(params["w"][0]) for params in adaptation.path]
     [0.0, 0.5, 0.75]
+    >>> float(maml_tf.adapt(loss, {"w": tf.constant([0.0])}, 1.0, maml_tf.SGD(0.25), steps=100).params["w"][0])
+    1.0
     """
-    path, losses, states = [params], [], [state]
-    for step, batch in enumerate(batches):
-        params, loss, state = inner_step(
-            objective, params, batch, update_rule, step=step, first_order=first_order, state=state
-        )
-        path.append(params)
-        losses.append(loss)
-        states.append(state)
-    return Adaptation(params, tuple(path), tuple(losses), state, tuple(states))
+    rule_state = update_rule.initial_state(params) if hasattr(update_rule, "initial_state") else ()
+
+    # Where the objective threads nothing through, a nest of nothing stands for None, which is no tensor.
+    threads = state is not None
+
+    def one(carried, batch, step):
+        params, state, rule_state = carried
+        result = inner_step(
+            objective, params, batch, update_rule, step=step, first_order=first_order, state=state if threads else None,
+            rule_state=rule_state,
+        )  # fmt: skip
+        state, loss = result.state, result.loss
+        if first_order:
+            state, loss = tf.nest.map_structure(_constant, (state, loss))
+        return (result.params, state if threads else (), result.rule_state), loss
+
+    carried = params, state if threads else (), rule_state
+    if _unrolled(steps, unroll):
+        path, losses = [carried], []
+        for step, batch in enumerate(batches if steps is None else [batches] * steps):
+            carried, loss = one(carried, batch, step)
+            path.append(carried)
+            losses.append(loss)
+        losses = tf.stack(losses) if losses else tf.zeros([0], tf.nest.flatten(params)[0].dtype)
+    else:
+        path, losses = loop_of_steps(lambda carried, step: one(carried, batches, step), carried, steps)
+    params, state, _ = path[-1]
+    return Adaptation(params, _Part(path, 0), losses, state if threads else None, _Part(path, 1))
+
+
+def _unrolled(steps: int | tf.Tensor | None, unroll: bool | None) -> bool:
+    """Checks the number of steps, and decides whether they stand one after the other."""
+    known = steps is None or not tf.is_tensor(steps)
+    if steps is None and unroll is False:
+        raise ValueError("Expected steps, and one batch for all of them, with unroll=False. Received: a batch for each")
+    if unroll and not known:
+        raise ValueError("Expected steps as an integer with unroll=True. Received: a tensor")
+    if steps is not None and known:
+        whole_number("steps", steps, minimum=0)
+    return unroll if unroll is not None else known and (steps is None or steps <= UNROLLED_STEPS)
+
+
+class _Part(Sequence):
+    """One of the things that are carried from step to step, before the first and after each."""
+
+    def __init__(self, path: Sequence[tuple], part: int):
+        self._path, self._part = path, part
+
+    def __len__(self) -> int:
+        return len(self._path)
+
+    def __getitem__(self, step: Any) -> Any:
+        return self._path[step][self._part]
+
+
+def _constant(value: Any) -> Any:
+    return tf.stop_gradient(value) if tf.is_tensor(value) and value.dtype.is_floating else value
 
 
 def require_gradients(gradients: Params, kind: str, remedy: str) -> None:

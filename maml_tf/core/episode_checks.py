@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from maml_tf.core.faults import EXAMPLES, TASKS, fault_of_set
+from maml_tf.core.faults import EXAMPLES, INPUTS, SETS, TASKS, fault_of_set
 
 _FORM = "((support_x, support_y, query_x), query_y), each with a leading task axis"
 
 
-def check_data(data: Any) -> Any:
+def check_data(data: Any, model: keras.Model | None = None) -> Any:
     """Checks a meta-batch.
 
     Args:
         data: `((support_x, support_y, query_x), query_y)`.
+        model: The model that the inputs are for, or None.
 
     Returns:
-        The same, as tensors.
+        The same, as tensors; specifications stay what they are.
 
     Raises:
         ValueError: If it has another form, or its parts do not fit together.
@@ -28,52 +32,84 @@ def check_data(data: Any) -> Any:
         raise ValueError(f"Expected data of the form {_FORM}. Received: {_describe(data)}")
     if data[1] is None:
         raise ValueError(f"Expected data of the form {_FORM}. Received: no query_y")
-    inputs = check_inputs(data[0])
+    inputs = check_inputs(data[0], model)
     query_y = as_tensors(data[1])
     _check_examples("query", inputs[2], query_y, axis=1)
     return inputs, query_y
 
 
-def check_inputs(inputs: Any) -> Any:
+def check_inputs(inputs: Any, model: keras.Model | None = None) -> Any:
     """Checks a learner's inputs.
 
     Args:
         inputs: `(support_x, support_y, query_x)`, each with a leading task axis.
+        model: The model that they are for, or None.
 
     Returns:
-        The same, as tensors.
+        The same, as tensors; specifications stay what they are.
 
     Raises:
-        ValueError: If it has another form, is empty, or its parts do not fit together.
+        ValueError: If it has another form, is empty, or its parts do not fit together or to the model.
     """
     if not (isinstance(inputs, (tuple, list)) and len(inputs) == 3):
         raise ValueError(f"Expected inputs (support_x, support_y, query_x). Received: {_describe(inputs)}")
     support_x, support_y, query_x = inputs = tuple(as_tensors(part) for part in inputs)
     _check_examples("support", support_x, support_y, axis=1)
+    _check_examples("query", query_x, None, axis=1)
     tasks = {leaf.shape[0] for leaf in tf.nest.flatten((support_x, support_y, query_x))} - {None}
     if len(tasks) > 1 or 0 in tasks:
         raise ValueError(
             "Expected support and query of the same number of tasks, at least 1. "
             f"Received: support_x {_describe(support_x)}, query_x {_describe(query_x)}"
         )
+    for kind, part in zip(SETS, (support_x, query_x), strict=True):
+        _check_input_shapes(model, kind, part, axes=2)
     return inputs
 
 
-def check_support(support_x: Any, support_y: Any) -> tuple[Any, Any]:
+def check_before(model: keras.Model, x: Any, y: Any = None, *, inputs_alone: bool = False) -> None:
+    """Checks what is known of Keras' data before Keras sees it.
+
+    A compiled function that has once met another number of axes takes none for known from then on.
+
+    Args:
+        model: The model that the inputs are for.
+        x: `(support_x, support_y, query_x)`, arrays or tensors, or a `tf.data.Dataset`; others pass.
+        y: The targets of arrays.
+        inputs_alone: Whether there need not be targets.
+
+    Raises:
+        ValueError: If they do not fit together or to the model.
+    """
+    if isinstance(x, tf.data.Dataset):
+        specs = x.element_spec
+        x, y = (keras.utils.unpack_x_y_sample_weight(specs)[0], None) if inputs_alone else without_sample_weight(specs)
+    elif not isinstance(x, (tuple, list)):
+        return
+    specs = _nest_of(x, _as_spec)
+    if inputs_alone:
+        check_inputs(specs, model)
+    else:
+        check_data((specs, None if y is None else _nest_of(y, _as_spec)), model)
+
+
+def check_support(support_x: Any, support_y: Any, model: keras.Model | None = None) -> tuple[Any, Any]:
     """Checks one task's support set, without a task axis.
 
     Args:
         support_x: [support examples, ...].
         support_y: [support examples, ...].
+        model: The model that it is for, or None.
 
     Returns:
         Both, as tensors.
 
     Raises:
-        ValueError: If it is empty or does not fit together.
+        ValueError: If it is empty or does not fit together or to the model.
     """
     support = as_tensors(support_x), as_tensors(support_y)
     _check_examples("support", *support, axis=0)
+    _check_input_shapes(model, "support", support[0], axes=1)
     return support
 
 
@@ -83,50 +119,122 @@ def as_tensors(nest: Any) -> Any:
     Raises:
         ValueError: If an array holds no real numbers, or is none.
     """
-    if isinstance(nest, list) and all(isinstance(leaf, (int, float)) for leaf in tf.nest.flatten(nest)):
-        return _as_tensor(nest)
+    return _nest_of(nest, _as_tensor)
+
+
+def _nest_of(nest: Any, leaf: Callable[[Any], Any]) -> Any:
+    if isinstance(nest, list) and all(isinstance(number, (int, float)) for number in tf.nest.flatten(nest)):
+        return leaf(nest)
     if isinstance(nest, dict):
-        return {key: as_tensors(value) for key, value in nest.items()}
+        return {key: _nest_of(value, leaf) for key, value in nest.items()}
     if isinstance(nest, (list, tuple)):
-        parts = [as_tensors(part) for part in nest]
+        parts = [_nest_of(part, leaf) for part in nest]
         return type(nest)(*parts) if hasattr(nest, "_fields") else type(nest)(parts)
-    return tf.nest.map_structure(_as_tensor, nest)
+    return tf.nest.map_structure(leaf, nest)
 
 
-def _as_tensor(array: Any) -> tf.Tensor:
+def _as_tensor(array: Any) -> tf.Tensor | tf.TensorSpec:
+    if isinstance(array, tf.TensorSpec):
+        return array
     try:
         tensor = tf.convert_to_tensor(array)
     except (TypeError, ValueError) as error:
         raise ValueError(f"Expected arrays of numbers. Received: {_describe(array)}: {error}") from None
-    if tensor.dtype.is_complex or not (tensor.dtype.is_floating or tensor.dtype.is_integer or tensor.dtype.is_bool):
-        raise ValueError(f"Expected arrays of real numbers. Received: {_describe(tensor)} of {tensor.dtype.name}")
+    _require_real_numbers(tensor)
     return tensor
 
 
-def fitted(inputs: Any, query_y: Any = None) -> tuple[Any, Any, list[tf.Tensor]]:
+def _as_spec(array: Any) -> tf.TensorSpec:
+    """Describes an array without copying it to where TensorFlow computes."""
+    if not isinstance(array, np.ndarray) or array.dtype == object:
+        array = _as_tensor(array)
+    spec = tf.TensorSpec(array.shape, tf.as_dtype(array.dtype))
+    _require_real_numbers(spec)
+    return spec
+
+
+def _require_real_numbers(array: tf.Tensor | tf.TensorSpec) -> None:
+    dtype = array.dtype
+    if dtype.is_complex or not (dtype.is_floating or dtype.is_integer or dtype.is_bool):
+        raise ValueError(f"Expected arrays of real numbers. Received: {_describe(array)} of {dtype.name}")
+
+
+def fitted(inputs: Any, query_y: Any = None, model: keras.Model | None = None) -> tuple[Any, Any, list[tf.Tensor]]:
     """Compares the sizes that are known only when a graph runs; those known before are checked by `check_data`.
 
     Args:
         inputs: `(support_x, support_y, query_x)`, tensors.
         query_y: The query set's targets, or None.
+        model: The model that the inputs are for, or None.
 
     Returns:
-        The inputs and the targets, cut to the least number of tasks and of a set's examples, lest an operation fails
-        before the fault is told; and the faults as `maml_tf.core.faults.first_fault` takes them, none where every size
-        is known.
+        The inputs and the targets, cut to the least number of tasks and of a set's examples and to the shapes that the
+        model takes, lest an operation fails before the fault is told, or under XLA does not; and the faults as
+        `maml_tf.core.faults.first_fault` takes them, none where every size is known.
     """
     support_x, support_y, query_x = inputs
     support, query = (support_x, support_y), ((query_x,) if query_y is None else (query_x, query_y))
     (support, query), faults = _of_one_length(TASKS, 0, (support, query))
     support, of_support = _of_one_length(EXAMPLES, 1, support)
     query, of_query = _of_one_length(EXAMPLES, 1, query)
-    return (*support, query[0]), (None if query_y is None else query[1]), [*faults, *of_support, *of_query]
+    support_x, of_support_x = _as_the_model_takes(model, support[0])
+    query_x, of_query_x = _as_the_model_takes(model, query[0])
+    faults += [*of_support, *of_query, *of_support_x, *of_query_x]
+    return (support_x, support[1], query_x), (None if query_y is None else query[1]), faults
+
+
+def _as_the_model_takes(model: keras.Model | None, inputs: Any) -> tuple[Any, list[tf.Tensor]]:
+    """Cuts and fills the axes of [tasks, examples, ...] to the model's lengths; returns the faults of other lengths."""
+    leaves, faults = tf.nest.flatten(inputs), []
+    for index, shape in enumerate(_input_shapes(model, inputs)):
+        leaf = leaves[index]
+        if leaf.shape.rank != 2 + len(shape):
+            continue
+        for axis, length in enumerate(shape, 2):
+            if length is None or leaf.shape[axis] is not None:
+                continue
+            given = tf.shape(leaf)
+            faults.append(fault_of_set(INPUTS, given[axis] != length, given[axis], length))
+            missing = tf.tensor_scatter_nd_update(given, [[axis]], [tf.maximum(length - given[axis], 0)])
+            filled = tf.concat([leaf, tf.zeros(missing, leaf.dtype)], axis)
+            leaf = tf.gather(filled, tf.range(length), axis=axis)
+        leaves[index] = leaf
+    return tf.nest.pack_sequence_as(inputs, leaves), faults
+
+
+def _input_shapes(model: keras.Model | None, inputs: Any) -> list[tuple[int | None, ...]]:
+    """Returns the shapes of a model's inputs without the examples; none where they are unknown, or go by names."""
+    expected = getattr(model, "inputs", None) or []
+    leaves = tf.nest.flatten(inputs)
+    if isinstance(inputs, dict) or len(expected) != len(leaves):
+        return []
+    return [tuple(spec.shape[1:]) for spec in expected]
+
+
+def _check_input_shapes(model: keras.Model | None, kind: str, inputs: Any, axes: int) -> None:
+    """Compares what is known of the shapes of inputs with `axes` axes before an example's own."""
+    for leaf, shape in zip(tf.nest.flatten(inputs), _input_shapes(model, inputs), strict=False):
+        given = tuple(leaf.shape[axes:])
+        # Keras adds and drops a last axis of length 1.
+        fits = [shape, shape[:-1]] if shape[-1:] == (1,) else [shape, (*shape, 1)]
+        if not any(map(functools.partial(_agree, given), fits)):
+            leading = "tasks, examples" if axes == 2 else "examples"
+            raise ValueError(
+                f"Expected {kind}_x of shape [{leading}, {', '.join(map(str, shape))}], as the model's input. "
+                f"Received: {_describe(leaf)}"
+            )
+
+
+def _agree(given: tuple[int | None, ...], expected: tuple[int | None, ...]) -> bool:
+    return len(given) == len(expected) and all(
+        None in pair or pair[0] == pair[1] for pair in zip(given, expected, strict=True)
+    )
 
 
 def _of_one_length(kind: int, axis: int, nest: Any) -> tuple[Any, list[tf.Tensor]]:
     """Cuts an axis to its least length, and returns the faults of the leaves that are of others."""
     leaves = tf.nest.flatten(nest)
-    if all(leaf.shape.rank is not None and leaf.shape[axis] is not None for leaf in leaves):
+    if all(leaf.shape[axis] is not None for leaf in leaves):
         return nest, []
     lengths = [tf.shape(leaf)[axis] for leaf in leaves]
     # A meta-batch may be without tasks, a task not without examples.
@@ -166,23 +274,18 @@ def without_sample_weight(data: Any) -> Any:
 
 
 def _check_examples(kind: str, inputs: Any, targets: Any, axis: int) -> None:
-    leaves = tf.nest.flatten((inputs, targets))
-    if any(leaf.shape.rank is not None and leaf.shape.rank <= axis for leaf in leaves):
+    leaves = tf.nest.flatten(inputs if targets is None else (inputs, targets))
+    received = f"{kind}_x {_describe(inputs)}" + (f", {kind}_y {_describe(targets)}" if targets is not None else "")
+    if any(leaf.shape.rank is None or leaf.shape.rank <= axis for leaf in leaves):
         raise ValueError(
             f"Expected {kind} arrays with axes {'[tasks, examples, ...]' if axis else '[examples, ...]'}. "
-            f"Received: {kind}_x {_describe(inputs)}, {kind}_y {_describe(targets)}"
+            f"Received: {received}"
         )
     counts = {leaf.shape[axis] for leaf in leaves} - {None}
     if len(counts) > 1 or 0 in counts:
-        raise ValueError(
-            f"Expected as many {kind} targets as {kind} inputs, at least 1. "
-            f"Received: {kind}_x {_describe(inputs)}, {kind}_y {_describe(targets)}"
-        )
+        raise ValueError(f"Expected as many {kind} targets as {kind} inputs, at least 1. Received: {received}")
     if axis == 1 and len({leaf.shape[0] for leaf in leaves} - {None}) > 1:
-        raise ValueError(
-            f"Expected {kind} inputs and targets of the same number of tasks. "
-            f"Received: {kind}_x {_describe(inputs)}, {kind}_y {_describe(targets)}"
-        )
+        raise ValueError(f"Expected {kind} inputs and targets of the same number of tasks. Received: {received}")
 
 
 def _describe(nest: Any) -> str:
@@ -191,4 +294,7 @@ def _describe(nest: Any) -> str:
     if isinstance(nest, (list, tuple)):
         return "(" + ", ".join(_describe(value) for value in nest) + ")"
     shape = getattr(nest, "shape", None)
-    return type(nest).__name__ if shape is None else f"shape {list(shape)}"
+    if shape is None:
+        return type(nest).__name__
+    unknown = "a shape of unknown rank, which tf.ensure_shape can give"
+    return unknown if getattr(shape, "rank", 0) is None else f"shape {list(shape)}"

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 # The kinds of fault, 0 being none.
-NOT_FINITE, LABEL, TARGETS, TASKS, EXAMPLES, GRADIENT = range(1, 7)
+NOT_FINITE, LABEL, TARGETS, TASKS, EXAMPLES, GRADIENT, INPUTS = range(1, 8)
 SETS = ("support", "query")
 
 
@@ -163,6 +163,11 @@ def error_of(fault: np.ndarray, iteration: int | None = None) -> Exception | Non
             "Expected as many targets as inputs in the support set and in the query set, at least 1. "
             f"Received: {int(expected)} inputs and {int(received)} targets{where}"
         )
+    if kind == INPUTS:
+        return EpisodeError(
+            f"Expected support_x and query_x of the shape of the model's input, which has {int(expected)} on an axis. "
+            f"Received: {int(received)}{where}"
+        )
     return None
 
 
@@ -195,6 +200,7 @@ def raise_in_graph(fault: tf.Tensor) -> list[tf.Operation]:
         "query), so many on an axis, instead of:",
         TASKS: "Expected support and query of the same number of tasks. Received: 0, 0, tasks, instead of:",
         EXAMPLES: "Expected as many targets as inputs. Received: 0, 0, targets, instead of:",
+        INPUTS: "Expected inputs of the shape of the model's. Received: 0, 0, so many on an axis, instead of:",
     }
     return [tf.debugging.Assert(fault[0] != kind, [text, fault[1:]], summarize=6) for kind, text in texts.items()]
 

@@ -244,6 +244,8 @@ def _at_least_one(tasks: Any, count: tf.Tensor) -> Any:
     return tf.nest.map_structure(padded, tasks)
 
 
+# AutoGraph would bury an error under a stack of its own.
+@tf.autograph.experimental.do_not_convert
 def _over_some(function: Callable[[Any], Any], tasks: Any, task_map: str, parallel_tasks: int | None) -> Any:
     if task_map == "unrolled":
         return _unrolled(function, tasks)
@@ -251,7 +253,7 @@ def _over_some(function: Callable[[Any], Any], tasks: Any, task_map: str, parall
         return _mapped(function, tasks, parallel_tasks or _threads())
     if parallel_tasks is None:
         vectorized = functools.partial(tf.vectorized_map, function, fallback_to_while_loop=True, warn=False)
-        # Eagerly it makes a function with AutoGraph, which buries an error under a stack of its own.
+        # Eagerly it makes a function with AutoGraph.
         return tf.function(vectorized, autograph=False)(tasks) if tf.executing_eagerly() else vectorized(tasks)
     return _vectorized_in_chunks(function, tasks, parallel_tasks)
 

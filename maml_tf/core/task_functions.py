@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from maml_tf.checks import flag
 from maml_tf.core.adaptation import Params
 from maml_tf.core.faults import first_of, no_fault
 from maml_tf.core.functional import FunctionalModel, ModelOutput, bind
@@ -52,6 +53,7 @@ class TaskFunctions:
         loss: The task loss, as Keras accepts it.
         update_rule: The inner update rule; it is built for the adapted variables.
         selection: Which variables adapt.
+        unroll: Whether inner steps stand one after the other in the graph, see `maml_tf.core.adaptation.adapt`.
 
     Attributes:
         functional: The model as a pure function.
@@ -64,10 +66,18 @@ class TaskFunctions:
         ValueError: If no variable or an unknown one is selected, or the model is not built.
     """
 
-    def __init__(self, model: keras.Model, loss: Any, update_rule: UpdateRule, selection: Selection):
+    def __init__(
+        self,
+        model: keras.Model,
+        loss: Any,
+        update_rule: UpdateRule,
+        selection: Selection,
+        unroll: bool | None = None,
+    ):
         self.functional = FunctionalModel(model)
         self.data_loss = as_task_loss(loss)
         self.update_rule = update_rule
+        self.unroll = unroll if unroll is None else flag("unroll", unroll)
         if not callable(selection):
             raise TypeError(
                 "Expected adapted to be maml_tf.everything, maml_tf.head, maml_tf.matching(pattern) or a function from "

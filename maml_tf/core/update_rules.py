@@ -20,23 +20,36 @@ _register = keras.saving.register_keras_serializable(package="maml_tf")
 class UpdateRule(keras.layers.Layer):
     """Base class: maps gradients to updates, and subtracts the updates from the parameters.
 
-    A subclass defines `updates(gradients, params, step)`, a pure function of tensors. Being a Keras layer, a rule
-    is saved, loaded and tracked with the model that holds it, and its variables are meta-learned.
+    A subclass defines `updates(gradients, params, step)`, a pure function of tensors; one that carries something from
+    step to step, such as a velocity, `initial_state(params)` and `stateful_updates(gradients, params, step, state)`.
+    Being a Keras layer, a rule is saved, loaded and tracked with the model that holds it, and its variables are
+    meta-learned.
     """
 
-    def __call__(self, params: Params, gradients: Params, step: int | tf.Tensor = 0) -> Params:
+    def __call__(self, params: Params, gradients: Params, step: int | tf.Tensor = 0, state: Any = None) -> Any:
         """Takes a step: `params - updates`.
 
         Args:
             params: Nest of float tensors.
             gradients: Nest of the same structure.
             step: Number of the inner step, from 0.
+            state: What the step before returned, `initial_state(params)` at the first; None for a first step alone.
 
         Returns:
-            A nest of the same structure.
+            A nest of the same structure; with `state` given, that and the new state.
         """
-        updates = self.updates(gradients, params, step)
-        return tf.nest.map_structure(lambda value, update: value - update, params, updates)
+        before = self.initial_state(params) if state is None else state
+        updates, after = self.stateful_updates(gradients, params, step, before)
+        params = tf.nest.map_structure(lambda value, update: value - update, params, updates)
+        return params if state is None else (params, after)
+
+    def initial_state(self, params: Params) -> Any:
+        """Returns what the first step begins with, a nest of tensors; none where steps know nothing of each other."""
+        return ()
+
+    def stateful_updates(self, gradients: Params, params: Params, step: int | tf.Tensor, state: Any) -> Any:
+        """Maps gradients to what is subtracted from the parameters, and the state to the next step's."""
+        return self.updates(gradients, params, step), state
 
     def updates(self, gradients: Params, params: Params, step: int | tf.Tensor) -> Params:
         """Maps gradients to what is subtracted from the parameters.
@@ -172,10 +185,15 @@ class Chain(UpdateRule):
             rule.build(params)
         self.built = True
 
-    def updates(self, gradients, params, step):
-        for rule in self.rules:
-            gradients = rule.updates(gradients, params, step)
-        return gradients
+    def initial_state(self, params):
+        return [rule.initial_state(params) for rule in self.rules]
+
+    def stateful_updates(self, gradients, params, step, state):
+        after = []
+        for rule, of_rule in zip(self.rules, state, strict=True):
+            gradients, of_rule = rule.stateful_updates(gradients, params, step, of_rule)
+            after.append(of_rule)
+        return gradients, after
 
     def get_config(self):
         rules = [keras.saving.serialize_keras_object(rule) for rule in self.rules]
@@ -185,6 +203,97 @@ class Chain(UpdateRule):
     def from_config(cls, config):
         rules = [keras.saving.deserialize_keras_object(rule) for rule in config["rules"]]
         return cls(**{**config, "rules": rules})
+
+
+@_register
+class Momentum(UpdateRule):
+    """Replaces gradients by their velocity, `v_{k+1} = decay * v_k + gradient`, from `v_0 = 0`.
+
+    It goes before the rule that scales: `Chain([Momentum(0.9), SGD(0.01)])`.
+
+    Args:
+        decay: Share of the velocity that stays, from 0 to 1.
+
+    Raises:
+        ValueError: If the share is out of range.
+
+    Source: Polyak, Some methods of speeding up the convergence of iteration methods, 1964.
+
+    Example:
+    >>> import maml_tf
+    >>> rule = maml_tf.Chain([maml_tf.Momentum(0.5), maml_tf.SGD(1.0)])
+    >>> params, state = rule([8.0], [2.0], 0, rule.initial_state([8.0]))
+    >>> params, state = rule(params, [2.0], 1, state)
+    >>> [float(value) for value in params]  # 8 - 2 - (1 + 2)
+    [3.0]
+    """
+
+    def __init__(self, decay: float = 0.9, **kwargs):
+        super().__init__(**kwargs)
+        self.decay = number("decay", decay, minimum=0, maximum=1)
+
+    def initial_state(self, params):
+        return tf.nest.map_structure(tf.zeros_like, params)
+
+    def stateful_updates(self, gradients, params, step, state):
+        velocity = tf.nest.map_structure(lambda old, gradient: self.decay * old + gradient, state, gradients)
+        return velocity, velocity
+
+    def get_config(self):
+        return {**super().get_config(), "decay": self.decay}
+
+
+@_register
+class Adam(UpdateRule):
+    """Replaces gradients by `m / sqrt(v + epsilon**2)`, of their moving mean m and mean square v without bias.
+
+    It goes before the rule that scales: `Chain([Adam(), SGD(0.001)])`. The bound stands inside of the root, which
+    has no derivative at 0: where a gradient is 0 the meta-gradient would be NaN.
+
+    Args:
+        beta_1: Decay of the moving mean, from 0 to less than 1.
+        beta_2: Decay of the moving mean square, from 0 to less than 1.
+        epsilon: Positive bound of the root.
+
+    Raises:
+        ValueError: If a number is out of range.
+
+    Source: Kingma and Ba, Adam: A Method for Stochastic Optimization, 2015, Algorithm 1.
+
+    Example:
+    >>> import maml_tf
+    >>> [round(float(value), 4) for value in maml_tf.Chain([maml_tf.Adam(), maml_tf.SGD(0.5)])([1.0], [1e-3])]
+    [0.5]
+    """
+
+    def __init__(self, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7, **kwargs):
+        super().__init__(**kwargs)
+        self.beta_1, self.beta_2 = _decay("beta_1", beta_1), _decay("beta_2", beta_2)
+        self.epsilon = number("epsilon", epsilon, positive=True)
+
+    def initial_state(self, params):
+        return [tf.nest.map_structure(tf.zeros_like, params) for _ in range(2)]
+
+    def stateful_updates(self, gradients, params, step, state):
+        means, squares = (
+            tf.nest.map_structure(lambda old, new, beta=beta: beta * old + (1 - beta) * new, moving, values)
+            for beta, moving, values in (
+                (self.beta_1, state[0], gradients),
+                (self.beta_2, state[1], tf.nest.map_structure(tf.square, gradients)),
+            )
+        )
+
+        def update(mean, square):
+            number_of_steps = tf.cast(step, mean.dtype) + 1
+            mean /= 1 - self.beta_1**number_of_steps
+            square /= 1 - self.beta_2**number_of_steps
+            return mean / tf.sqrt(square + self.epsilon**2)
+
+        return tf.nest.map_structure(update, means, squares), [means, squares]
+
+    def get_config(self):
+        own = {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
+        return {**super().get_config(), **own}
 
 
 @_register
@@ -298,8 +407,14 @@ def as_update_rule(rule: float | Sequence[float] | UpdateRule) -> UpdateRule:
         return SGD(rule)
     raise TypeError(
         "Expected inner_learning_rate to be a number, a sequence of numbers (one a step) or a maml_tf update rule "
-        f"(SGD, LearnedStepSizes, ClipByValue, ClipByGlobalNorm, Chain). Received: {rule!r}"
+        f"(SGD, LearnedStepSizes, ClipByValue, ClipByGlobalNorm, Momentum, Adam, Chain). Received: {rule!r}"
     )
+
+
+def _decay(name: str, value: float) -> float:
+    if number(name, value, minimum=0, maximum=1) == 1:
+        raise ValueError(f"Expected {name} to be less than 1. Received: {value}")
+    return float(value)
 
 
 def _is_number(value: Any) -> bool:

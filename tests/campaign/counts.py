@@ -21,8 +21,9 @@ _OF_A_CALL = re.compile(
 
 # Keras' own sentences about a name or an input, and Python's about a type, are as clear as ours.
 _SAYS_WHAT = re.compile(
-    r"Expected.*Received|expected.*received|Could not interpret \w+ identifier"
-    r"|object is not iterable|expected .*, not ",
+    r"Expected.*Received|expected.*received|expected shape=.*found shape=|Could not interpret \w+ identifier"
+    r"|object is not iterable|expected .*, not |Data cardinality is ambiguous"
+    r"|Failed to convert a NumPy array to a Tensor \(Unsupported object",
     re.DOTALL,
 )
 

@@ -132,7 +132,7 @@ def with_fault(trial: Trial, data: dict[str, Any]) -> tuple[dict[str, Any], str]
             return data, "none"  # Labels [examples, 1] are labels.
         changed = array[..., np.newaxis]
     elif fault == "axis_less":
-        if name.endswith("_y") and array.shape[1:] == (1, 1):
+        if array.shape[1:] == (1, 1):
             return data, "none"  # One number for one example either way.
         changed = array[:, 0]
     elif fault == "complex":

@@ -75,7 +75,6 @@ qy=np.eye(5)[QY] -> shape|label
 sy=SY.astype(str) -> string|dtype|numbers
 sx=SX.astype(str), qx=QX.astype(str) -> string|dtype|numbers
 sx=SX.astype(object) -> object|string|dtype|numbers
-loss="mse", sy=SR[..., 0] -> shape
 loss="mse", sy=np.tile(SR, 2) -> shape
 loss="mse", qy=np.tile(QR, 2) -> shape
 loss="mse", sy=SR[..., None, None] -> shape

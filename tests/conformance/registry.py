@@ -121,6 +121,8 @@ RULES = (
         lambda: maml_tf.LearnedStepSizes(0.1, granularity="layer_and_step", steps=5),
     ),
     RuleEntry("clipped_by_value", lambda: maml_tf.Chain([maml_tf.ClipByValue(0.1), maml_tf.SGD(0.2)])),
+    RuleEntry("momentum", lambda: maml_tf.Chain([maml_tf.Momentum(0.5), maml_tf.SGD(0.1)])),
+    RuleEntry("adam", lambda: maml_tf.Chain([maml_tf.Adam(epsilon=0.1), maml_tf.SGD(0.1)])),
     RuleEntry("clipped_by_norm", lambda: maml_tf.Chain([maml_tf.ClipByGlobalNorm(0.3), maml_tf.SGD(0.2)])),
 )
 

@@ -48,6 +48,7 @@ FLOOR_OF_THE_PACKAGE = 2
 # none of the three can serve.
 GRADIENT_MODULES = (
     "maml_tf.core.adaptation",
+    "maml_tf.core.looped_steps",
     "maml_tf.core.over_tasks",
     "maml_tf.diagnostics.second_order",
     # Forward mode and the shared primal pass of Fisher-vector products: no inner or outer gradient.
