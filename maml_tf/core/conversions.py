@@ -1,17 +1,21 @@
 """What was done to a model's layers after they were made, and how it is done again to a rebuilt model.
 
 A layer's configuration tells what its constructor got. A layer inside another whose constructor makes it is rebuilt
-without what came later: the exact class that `maml_tf.exact` gave it, or Keras' `enable_lora`.
+without what came later: what `maml_tf.exact` gave it, or Keras' `enable_lora`. Keras' recurrent layers do not tell of
+`use_cudnn` either.
 """
 
 from __future__ import annotations
 
+import types
 from collections.abc import Mapping
 from typing import Any
 
 import keras
 
 from maml_tf.core.keras_interface import computing_layers, own_trainable_variables
+
+_ACTIVATIONS = ("activation", "recurrent_activation")
 
 
 def make_exact(layer: keras.layers.Layer, exact: type[keras.layers.Layer]) -> None:
@@ -27,15 +31,21 @@ def conversions(model: keras.layers.Layer) -> dict[str, dict[str, Any]]:
         model: A built model or layer.
 
     Returns:
-        A dictionary from a layer's number in the model to `exact`, the name by which Keras knows its class, and
-        `lora_rank`, `lora_alpha` and `trainable`, the flags of its variables. Layers that are as their configuration
-        tells are left out.
+        A dictionary from a layer's number in the model to `exact`, the name by which Keras knows its class; activations
+        of `maml_tf`, by such names; `use_cudnn` where it is False; and `lora_rank`, `lora_alpha` and `trainable`, the
+        flags of its variables. Layers without any of these are left out.
     """
     found = {}
     for number, layer in enumerate(computing_layers(model)):
         told: dict[str, Any] = {}
         if getattr(layer, "was_made_exact", False):
             told["exact"] = keras.saving.get_registered_name(type(layer))
+        for name in _ACTIVATIONS:
+            activation = vars(layer).get(name)
+            if isinstance(activation, types.FunctionType) and activation.__module__.startswith("maml_tf."):
+                told[name] = keras.saving.get_registered_name(activation)
+        if vars(layer).get("use_cudnn") is False:
+            told["use_cudnn"] = False
         if getattr(layer, "lora_enabled", False):
             told["lora_rank"] = layer.lora_rank
             if hasattr(layer, "lora_alpha"):  # Keras 3.8 has none.
@@ -58,6 +68,11 @@ def convert(model: keras.layers.Layer, described: Mapping[str, Mapping[str, Any]
         layer = layers[int(number)]
         if "exact" in told:
             make_exact(layer, keras.saving.get_registered_object(told["exact"]))
+        for name in _ACTIVATIONS:
+            if name in told:
+                setattr(layer, name, keras.saving.get_registered_object(told[name]))
+        if "use_cudnn" in told:
+            layer.use_cudnn = told["use_cudnn"]
         if "lora_rank" in told:
             if not layer.lora_enabled:
                 layer.enable_lora(told["lora_rank"])

@@ -14,15 +14,16 @@ _EXACT = {
     keras.layers.BatchNormalization: layers.BatchNormalization,
     keras.layers.LayerNormalization: layers.LayerNormalization,
     keras.layers.GroupNormalization: layers.GroupNormalization,
+    keras.layers.UpSampling2D: layers.UpSampling2D,
 }
 
 
 def exact(model: keras.Model) -> keras.Model:
     """Copies a model with exact layers in place of those known to have wrong second derivatives.
 
-    Keras' BatchNormalization, LayerNormalization and GroupNormalization become `maml_tf.layers`', wherever they are: in
-    nested models, wrappers, and layers that make them themselves. Outputs, first derivatives, weights, names,
-    `trainable` and data types stay.
+    Keras' BatchNormalization, LayerNormalization, GroupNormalization, UpSampling2D and softsign become those of
+    `maml_tf.layers`, and LSTM and GRU leave cuDNN: in nested models, wrappers and layers that make them, too.
+    Outputs, first derivatives, weights, names, `trainable` and data types stay.
 
     A `MAML` of the copy is saved with it. Saved alone, the copy loses the exact layers that are inside other layers,
     which Keras rebuilds by their constructors: call `exact` on what is loaded.
@@ -66,6 +67,11 @@ def exact(model: keras.Model) -> keras.Model:
                 refused[layer.name] = str(error)
             else:
                 make_exact(layer, counterpart)
+        for name in ("activation", "recurrent_activation"):
+            if vars(layer).get(name) is keras.activations.softsign:
+                setattr(layer, name, layers.softsign)
+        if "use_cudnn" in vars(layer):
+            layer.use_cudnn = False
     left = [f"{found.layer}: {refused.get(found.layer, found.reason)}" for found in unsupported_layers(copy)]
     if left:
         raise ValueError(f"Expected layers that have an exact counterpart. Received: {'; '.join(left)}")

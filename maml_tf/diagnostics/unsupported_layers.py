@@ -13,7 +13,7 @@ from maml_tf.core.keras_interface import layers_of
 
 _STATISTICS = "its variance treats the mean as a constant, so second derivatives are wrong; use maml_tf.layers.{}"
 _CUDNN = "cuDNN kernels have no second derivative; pass use_cudnn=False"
-_INTERPOLATION = "interpolation {!r} has no second derivative"
+_INTERPOLATION = "interpolation {!r} has no second derivative; maml_tf.layers.UpSampling2D has"
 _NORMALIZATIONS = (
     keras.layers.BatchNormalization,
     keras.layers.LayerNormalization,
@@ -79,11 +79,12 @@ def _reason(layer: keras.layers.Layer) -> str | None:
             frozen = stock is keras.layers.BatchNormalization and not layer.trainable
             if not frozen and not getattr(layer, "rms_scaling", False):
                 return _STATISTICS.format(stock.__name__)
-    if isinstance(layer, (keras.layers.UpSampling2D, keras.layers.Resizing)):
-        if layer.interpolation != "nearest" or isinstance(layer, keras.layers.Resizing):
-            return _INTERPOLATION.format(layer.interpolation)
-    if getattr(layer, "activation", None) is keras.activations.softsign:
-        return "softsign has no second derivative"
+    upsampling = type(layer).call is keras.layers.UpSampling2D.call
+    if (upsampling and layer.interpolation != "nearest") or isinstance(layer, keras.layers.Resizing):
+        return _INTERPOLATION.format(layer.interpolation)
+    activations = (getattr(layer, name, None) for name in ("activation", "recurrent_activation"))
+    if keras.activations.softsign in activations:
+        return "softsign has no second derivative; use maml_tf.layers.softsign"
     if isinstance(layer, (keras.layers.LSTM, keras.layers.GRU)) and layer.use_cudnn is not False:
         return _CUDNN if tf.config.list_logical_devices("GPU") else None
     return None

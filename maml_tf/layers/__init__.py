@@ -1,6 +1,15 @@
 """Keras layers that meta-learning needs."""
 
 from maml_tf.layers.context import ContextVector
+from maml_tf.layers.counterparts import UpSampling2D, softsign
 from maml_tf.layers.normalization import BatchNormalization, GroupNormalization, LayerNormalization, NormalizedReLU
 
-__all__ = ["BatchNormalization", "ContextVector", "GroupNormalization", "LayerNormalization", "NormalizedReLU"]
+__all__ = [
+    "BatchNormalization",
+    "ContextVector",
+    "GroupNormalization",
+    "LayerNormalization",
+    "NormalizedReLU",
+    "UpSampling2D",
+    "softsign",
+]

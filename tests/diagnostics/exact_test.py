@@ -100,6 +100,21 @@ def transformer():
     return keras.Model(inputs, keras.layers.Dense(1)(keras.layers.GlobalAveragePooling1D()(hidden)))
 
 
+def upsampled():
+    inputs = keras.Input((4,))
+    images = keras.layers.Reshape((2, 2, 1))(keras.layers.Dense(4, "softsign")(inputs))
+    for interpolation, data_format in (("bilinear", "channels_last"), ("bicubic", "channels_first")):
+        images = keras.layers.UpSampling2D((2, 1), data_format, interpolation)(keras.ops.sin(images))
+    return keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Flatten()(images)))
+
+
+def recurrent():
+    inputs = keras.Input((4,))
+    steps = keras.layers.Reshape((2, 2))(inputs)
+    steps = keras.layers.GRU(2, activation="softsign", recurrent_activation="softsign")(steps)
+    return keras.Model(inputs, keras.layers.Dense(1)(steps))
+
+
 def subclassed():
     model = Network()
     model(np.zeros((2, 4), "float32"))
@@ -117,6 +132,8 @@ _MODELS = {
         keras.layers.Reshape((2, 2)), keras.layers.TimeDistributed(Block(2)), keras.layers.Flatten()
     ),
     "subclassed": subclassed,
+    "upsampled": upsampled,
+    "recurrent": recurrent,
 }
 
 
@@ -226,6 +243,21 @@ class ExactTest(parameterized.TestCase):
         self.assertEmpty(unsupported_layers(loaded.model))
         for value, expected in zip(loaded.meta_gradients(data)[1], learner.meta_gradients(data)[1], strict=True):
             np.testing.assert_array_equal(value.numpy(), expected.numpy())
+
+    def test_recurrent_layers_leave_cudnn(self):
+        """Which no configuration tells of."""
+        inputs = keras.Input((3, 2))
+        model = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Bidirectional(keras.layers.LSTM(2))(inputs)))
+        path = f"{self.create_tempdir().full_path}/learner.keras"
+        with absltest.mock.patch("tensorflow.config.list_logical_devices", return_value=["GPU:0"]):
+            self.assertNotEmpty(unsupported_layers(model))
+            converted = maml_tf.exact(model)
+        with warnings_are_errors():
+            maml_tf.MAML(converted, "mse").save(path)
+            loaded = keras.saving.load_model(path)
+        with absltest.mock.patch("tensorflow.config.list_logical_devices", return_value=["GPU:0"]):
+            self.assertEmpty(unsupported_layers(converted))
+            self.assertEmpty(unsupported_layers(loaded.model))
 
     def test_a_loaded_model_is_converted_again(self):
         ignore_array_copy()

@@ -16,7 +16,7 @@ def mean_query_loss(learner, data):
     return np.mean([loss(y, y_pred) for y, y_pred in zip(targets, outputs, strict=True)])
 
 
-def directional_difference(learner, data, direction):
+def directional_difference(learner, data, direction, epsilon=_EPSILON):
     """Central difference of the mean query loss along a direction in all trainable variables."""
     values = [variable.numpy() for variable in learner.trainable_variables]
 
@@ -25,7 +25,7 @@ def directional_difference(learner, data, direction):
             variable.assign(value + distance * component)
         return mean_query_loss(learner, data)
 
-    difference = (loss_at(_EPSILON) - loss_at(-_EPSILON)) / (2 * _EPSILON)
+    difference = (loss_at(epsilon) - loss_at(-epsilon)) / (2 * epsilon)
     for variable, value in zip(learner.trainable_variables, values, strict=True):
         variable.assign(value)
     return difference
