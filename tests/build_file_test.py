@@ -81,13 +81,16 @@ class TextTest(absltest.TestCase):
         tree = write_tree(self.tree.root, {"maml_tf/core/masks.py": "import keras\n"})
         self.assertEqual(
             set(build_file.build_text(tree).splitlines()) - set(before),
-            {'    deps = [":maml_tf.checks", "@pypi//keras", "@pypi//tensorflow"],'},
+            {'        "maml_tf/core": [":maml_tf.checks", "@pypi//keras", "@pypi//tensorflow"],'},
         )
 
     def test_files_of_a_package_are_its_data(self):
-        text = build_file.build_text(self.tree)
-        self.assertIn('data = glob(["maml_tf/tasks/**"], exclude = ["**/*.py"]),', text)
-        self.assertNotIn('data = glob(["maml_tf/core/**"]', text)
+        (self.tree.root / "BUILD").write_text(build_file.build_text(self.tree))
+        targets = run_build_file(self.tree.root)
+        self.assertEqual(targets["maml_tf.tasks"]["data"], ["maml_tf/tasks/splits/test.txt"])
+        self.assertEqual(targets["maml_tf.core"]["data"], [])
+        self.assertEqual(targets["maml_tf.checks"]["srcs"], ["maml_tf/checks.py"])
+        self.assertLen(targets["maml_tf.core"]["srcs"], 3)
 
     def test_cycle_of_targets_is_found(self):
         tree = write_tree(self.tree.root, {"maml_tf/tasks/a.py": "import bin.sinusoid\nimport maml_tf.core.rules\n"})

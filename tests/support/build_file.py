@@ -43,6 +43,33 @@ filegroup(name = "project", testonly = True, srcs = glob(["*", "bin/**", "docs/*
 filegroup(name = "testdata", testonly = True, srcs = glob(["testdata/**"], allow_empty = True))
 """
 
+LIBRARIES = """\
+[
+    py_library(
+        name = path.replace("/", "."),
+        srcs = glob([path + ".py", path + "/**/*.py"], allow_empty = True),
+        data = glob([path + "/**"], exclude = ["**/*.py", "**/*.pyc"], allow_empty = True),
+        deps = deps,
+    )
+    for path, deps in {{
+{packages}
+    }}.items()
+]
+
+py_library(
+    name = "maml_tf",
+    srcs = ["maml_tf/__init__.py"],
+    deps = {maml_tf},
+)
+
+py_library(
+    name = "tests.support",
+    testonly = True,
+    srcs = glob(["tests/**/*.py"], exclude = ["tests/**/*_test.py"]),
+    deps = {support},
+)
+"""
+
 BINARIES = """\
 [
     py_binary(name = file[:-len(".py")].replace("/", "."), srcs = [file], main = file, deps = [":bin"])
@@ -96,9 +123,17 @@ def distributions(tree: SourceTree, source) -> set[str]:
 def build_text(tree: SourceTree) -> str:
     targets = dependencies(tree)
     tests = {target_of(source.module) for source in tree.files.values() if source.path.endswith("_test.py")}
-    libraries = [_library(tree, target, deps) for target, deps in targets.items() if target not in tests]
-    folders = [f'        "{test.replace(".", "/")}": {_labels(targets[test], indent=8)},' for test in sorted(tests)]
-    return "\n".join([HEADER, *libraries, BINARIES, TESTS.format(folders="\n".join(folders))])
+    packages = [target for target in targets if target not in {*tests, "maml_tf", "tests.support"}]
+    libraries = LIBRARIES.format(
+        packages=_table(targets, packages),
+        maml_tf=_labels(targets["maml_tf"], indent=4),
+        support=_labels(targets["tests.support"], indent=4),
+    )
+    return "\n".join([HEADER, libraries, BINARIES, TESTS.format(folders=_table(targets, sorted(tests)))])
+
+
+def _table(targets: dict[str, set[str]], names: list[str]) -> str:
+    return "\n".join(f'        "{name.replace(".", "/")}": {_labels(targets[name], indent=8)},' for name in names)
 
 
 def cycle(deps: dict[str, set[str]]) -> list[str]:
@@ -128,27 +163,6 @@ def setup_arguments(text: str) -> dict[str, object]:
         except ValueError:
             continue
     return arguments
-
-
-def _library(tree: SourceTree, target: str, deps: set[str]) -> str:
-    path = target.replace(".", "/")
-    attributes = {"name": f'"{target}"'}
-    if target == "tests.support":
-        attributes |= {"testonly": "True", "srcs": 'glob(["tests/**/*.py"], exclude = ["tests/**/*_test.py"])'}
-    elif target == "maml_tf":
-        attributes["srcs"] = '["maml_tf/__init__.py"]'
-    elif (tree.root / path).is_dir():
-        attributes["srcs"] = f'glob(["{path}/**/*.py"])'
-        if any(file.suffix not in (".py", ".pyc") for file in (tree.root / path).rglob("*") if file.is_file()):
-            attributes["data"] = f'glob(["{path}/**"], exclude = ["**/*.py"])'
-    else:
-        attributes["srcs"] = f'["{path}.py"]'
-    if deps:
-        attributes["deps"] = _labels(deps, indent=4)
-    written = [f"{name} = {value}" for name, value in attributes.items()]
-    if len(line := f"py_library({', '.join(written)})\n") <= 120:
-        return line
-    return "\n".join(["py_library(", *(f"    {attribute}," for attribute in written), ")\n"])
 
 
 def _labels(deps: set[str], indent: int) -> str:
