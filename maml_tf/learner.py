@@ -33,6 +33,7 @@ from maml_tf.core.over_tasks import (
     choose_jit_compile,
     choose_task_map,
     examples_of,
+    mean_gradient,
     mean_over_tasks,
     merged_states,
     numbered,
@@ -471,9 +472,7 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
             return self.algorithm.gradient(functions, theta, Task(*task), self.inner_steps, iteration)
 
         tasks = numbered(query_y)[0], (support_x, support_y), (query_x, query_y)
-        losses, gradients, outcome = self.over_tasks(gradient, tasks)
-        mean = tf.nest.map_structure(mean_over_tasks, gradients)
-        return MetaGradient(mean_over_tasks(losses), mean, losses, outcome)
+        return mean_gradient(gradient, tasks, task_map=self.task_map, parallel_tasks=self.parallel_tasks)
 
     def _first_fault(self, result: MetaGradient, sizes: Sequence[tf.Tensor]) -> tf.Tensor:
         fault = first_fault(result.auxiliary.faults, result.auxiliary.losses, sizes)

@@ -1,7 +1,7 @@
 """The ways over a meta-batch's tasks, and the meta-gradient, taken task by task inside the map over tasks.
 
 The gradient of a mean over tasks is the mean of the tasks' gradients. Taking each inside the map stores one
-task's tape at a time instead of the tape of the whole map.
+task's tape at a time instead of the tape of the whole map, and adding them up there stores no task's gradient.
 """
 
 from __future__ import annotations
@@ -81,10 +81,40 @@ def meta_gradient(
     >>> meta_gradient(lambda w, x: (w * x, ()), tf.constant(1.0), tf.constant([1.0, 3.0])).gradients.numpy().item()
     2.0
     """
-    losses, gradients, auxiliary = over_tasks(
+    return mean_gradient(
         lambda task: task_gradient(outer_loss, params, task), tasks, task_map=task_map, parallel_tasks=parallel_tasks
     )
-    return MetaGradient(mean_over_tasks(losses), tf.nest.map_structure(mean_over_tasks, gradients), losses, auxiliary)
+
+
+def mean_gradient(
+    gradient: Callable[[Any], tuple[tf.Tensor, Params, Any]],
+    tasks: Any,
+    *,
+    task_map: str = "mapped",
+    parallel_tasks: int | None = None,
+) -> MetaGradient:
+    """Averages the tasks' gradients, added up in the order of the tasks.
+
+    With "mapped", and with `parallel_tasks` with "vectorized" too, no more gradients are held than tasks at once.
+
+    Args:
+        gradient: Takes one task; returns its outer loss, the loss' gradient and a nest of tensors.
+        tasks: Nest of tensors with a leading [tasks] axis.
+        task_map: How to go over tasks, one of `TASK_MAPS`; see `over_tasks`.
+        parallel_tasks: How many tasks to hold in memory at once; see `over_tasks`.
+
+    Returns:
+        A `MetaGradient`.
+    """
+
+    def of_task(task):
+        loss, gradients, auxiliary = gradient(task)
+        return (loss, auxiliary), gradients
+
+    (losses, auxiliary), sums = _kept_and_added(of_task, tasks, task_map, parallel_tasks)
+    count = tf.shape(losses)[0]
+    means = tf.nest.map_structure(lambda value: tf.math.divide_no_nan(value, tf.cast(count, value.dtype)), sums)
+    return MetaGradient(mean_over_tasks(losses), means, losses, auxiliary)
 
 
 def task_gradient(
@@ -244,6 +274,67 @@ def _at_least_one(tasks: Any, count: tf.Tensor) -> Any:
     return tf.nest.map_structure(padded, tasks)
 
 
+def _kept_and_added(function: Callable[[Any], tuple[Any, Any]], tasks: Any, task_map: str, parallel_tasks: int | None):
+    """Applies a function to each task; stacks the first of its two results, and adds up the second."""
+    check_task_map(task_map, parallel_tasks)
+    first = tf.nest.flatten(tasks)[0]
+    if task_map == "unrolled" or (task_map == "vectorized" and parallel_tasks is None):
+        kept, added = over_tasks(function, tasks, task_map=task_map)
+        return kept, tf.nest.map_structure(lambda leaf: tf.reduce_sum(leaf, axis=0), added)
+    count = first.shape[0] or tf.shape(first)[0]
+    if not first.shape[0]:
+        tasks = _at_least_one(tasks, count)
+    if task_map == "mapped":
+        kept, added = _added_one_by_one(
+            function, tasks, tf.range(tf.maximum(count, 1)) < count, parallel_tasks or _threads()
+        )
+    else:
+        chunks, counts = _in_chunks(tasks, count, parallel_tasks)
+
+        def of_chunk(chunk):
+            kept, parts = over_tasks(function, chunk[0], task_map="vectorized")
+            return kept, tf.nest.map_structure(functools.partial(_sum_of_some, chunk[1]), parts)
+
+        every = tf.ones_like(counts[:, 0])
+        kept, added = _added_one_by_one(of_chunk, (chunks, counts), every, 1)
+        kept = tf.nest.map_structure(lambda leaf: _reshaped(leaf, [-1], leaf[0, 0]), kept)
+    return tf.nest.map_structure(lambda leaf: leaf[:count], kept), added
+
+
+def _sum_of_some(counts: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    """Adds up the rows of [tasks, ...] that count, and no NaN of the others."""
+    shape = tf.concat([tf.shape(counts), tf.ones([tf.rank(values) - 1], tf.int32)], axis=0)
+    return tf.reduce_sum(tf.where(tf.reshape(counts, shape), values, tf.zeros_like(values)), axis=0)
+
+
+def _added_one_by_one(function, tasks, counts, parallel_tasks):
+    """Goes over tasks in a loop that stacks one result, and of the other holds the sum of the tasks that count."""
+    traced = _traced(function, tasks)
+    kept, added = traced.structured_outputs
+    number = tf.shape(counts)[0]
+    stacks = [tf.TensorArray(leaf.dtype, number, element_shape=leaf.shape) for leaf in tf.nest.flatten(kept)]
+    sums = [tf.zeros(leaf.shape, leaf.dtype) for leaf in tf.nest.flatten(added)]
+
+    def next_task(index, stacks, sums):
+        kept, added = traced(tf.nest.map_structure(lambda leaf: leaf[index], tasks))
+        stacks = [stack.write(index, leaf) for stack, leaf in zip(stacks, tf.nest.flatten(kept), strict=True)]
+        sums = [
+            tf.where(counts[index], value + leaf, value)
+            for value, leaf in zip(sums, tf.nest.flatten(added), strict=True)
+        ]
+        return index + 1, stacks, sums
+
+    _, stacks, sums = tf.while_loop(
+        lambda index, *_: index < number,
+        next_task,
+        (tf.constant(0), stacks, sums),
+        parallel_iterations=parallel_tasks,
+        maximum_iterations=number,
+    )
+    kept = tf.nest.pack_sequence_as(kept, [stack.stack() for stack in stacks])
+    return kept, tf.nest.pack_sequence_as(added, sums)
+
+
 # AutoGraph would bury an error under a stack of its own.
 @tf.autograph.experimental.do_not_convert
 def _over_some(function: Callable[[Any], Any], tasks: Any, task_map: str, parallel_tasks: int | None) -> Any:
@@ -303,9 +394,7 @@ def _unrolled(function, tasks):
 
 
 def _mapped(function, tasks, parallel_tasks):
-    # Traced first, because the map must know its results' dtypes before its body exists.
-    specs = tf.nest.map_structure(lambda leaf: tf.TensorSpec(leaf.shape[1:], leaf.dtype), tasks)
-    traced = tf.function(function, autograph=False).get_concrete_function(specs)
+    traced = _traced(function, tasks)
     signature = tf.nest.map_structure(lambda leaf: tf.TensorSpec(leaf.shape, leaf.dtype), traced.structured_outputs)
     flat_signature = tf.nest.flatten(signature)
     flat = tf.map_fn(
@@ -317,6 +406,12 @@ def _mapped(function, tasks, parallel_tasks):
     return tf.nest.pack_sequence_as(signature, flat)
 
 
+def _traced(function, tasks):
+    """Traces a function of one task first: a loop must know its results' dtypes before its body exists."""
+    specs = tf.nest.map_structure(lambda leaf: tf.TensorSpec(leaf.shape[1:], leaf.dtype), tasks)
+    return tf.function(function, autograph=False).get_concrete_function(specs)
+
+
 def _threads() -> int:
     return tf.config.threading.get_inter_op_parallelism_threads() or os.cpu_count() or 1
 
@@ -324,14 +419,20 @@ def _threads() -> int:
 def _vectorized_in_chunks(function, tasks, parallel_tasks):
     first = tf.nest.flatten(tasks)[0]
     count = tf.shape(first)[0] if first.shape[0] is None else first.shape[0]
-    chunks = -(-count // parallel_tasks)
-    # Where the last chunk is short, the last task fills it.
-    rows = tf.minimum(tf.range(chunks * parallel_tasks), count - 1)
+    chunked, _ = _in_chunks(tasks, count, parallel_tasks)
+    results = _mapped(lambda chunk: over_tasks(function, chunk, task_map="vectorized"), chunked, 1)
+    return tf.nest.map_structure(lambda leaf: _reshaped(leaf, [-1], leaf[0, 0])[:count], results)
+
+
+def _in_chunks(tasks, count, parallel_tasks):
+    """Returns tasks [chunks, parallel_tasks, ...], and which of them count: the last one fills the last chunk."""
+    chunks = -(-tf.maximum(count, 1) // parallel_tasks)
+    numbers = tf.range(chunks * parallel_tasks)
+    rows = tf.minimum(numbers, tf.maximum(count, 1) - 1)
     chunked = tf.nest.map_structure(
         lambda leaf: _reshaped(tf.gather(leaf, rows), [chunks, parallel_tasks], leaf[0]), tasks
     )
-    results = _mapped(lambda chunk: over_tasks(function, chunk, task_map="vectorized"), chunked, 1)
-    return tf.nest.map_structure(lambda leaf: _reshaped(leaf, [chunks * parallel_tasks], leaf[0, 0])[:count], results)
+    return chunked, tf.reshape(numbers < count, [chunks, parallel_tasks])
 
 
 def _reshaped(values, leading, element):

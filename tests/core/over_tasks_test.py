@@ -50,14 +50,34 @@ class MetaGradientTest(parameterized.TestCase):
 
     @parameterized.parameters(("mapped", 3, [4, 2], 3), ("vectorized", 2, [2, 2, 2], 1))
     def test_no_more_tasks_at_once_than_asked_for(self, task_map, parallel_tasks, shape, iterations):
-        def outer(w, x):
-            return w * tf.reduce_sum(x), ()
-
+        options = {"task_map": task_map, "parallel_tasks": parallel_tasks}
         with absltest.mock.patch.object(tf, "map_fn", wraps=tf.map_fn) as map_fn:
-            meta_gradient(outer, tf.constant(1.0), tf.ones((4, 2)), task_map=task_map, parallel_tasks=parallel_tasks)
+            over_tasks(tf.reduce_sum, tf.ones((4, 2)), **options)
         (call,) = map_fn.call_args_list
         self.assertEqual(call.args[1][0].shape, shape)
         self.assertEqual(call.kwargs["parallel_iterations"], iterations)
+        with absltest.mock.patch.object(tf, "while_loop", wraps=tf.while_loop) as while_loop:
+            meta_gradient(lambda w, x: (w * tf.reduce_sum(x), ()), tf.constant(1.0), tf.ones((4, 2)), **options)
+        self.assertEqual(while_loop.call_args.kwargs["parallel_iterations"], iterations)
+
+    @parameterized.parameters(("mapped", None), ("mapped", 2), ("vectorized", 2), ("vectorized", 5))
+    def test_gradients_are_added_in_memory_that_does_not_grow_with_the_tasks(self, task_map, parallel_tasks):
+        """No tensor of the graph, nor of its loops, holds a gradient of each of the 7 tasks."""
+
+        @tf.function(autograph=False)
+        def gradient(w, tasks):
+            return meta_gradient(
+                lambda w, x: (tf.reduce_sum(w**2) * x, ()), w, tasks, task_map=task_map, parallel_tasks=parallel_tasks
+            ).gradients
+
+        tasks = tf.constant([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
+        np.testing.assert_allclose(gradient(tf.fill([11], 2.0), tasks), np.full(11, 4 * 4.0))
+        graphs = [gradient.get_concrete_function(tf.fill([11], 2.0), tasks).graph]
+        for graph in graphs:
+            graphs += [function.graph for function in graph._functions.values() if hasattr(function, "graph")]
+            for operation in graph.get_operations():
+                for tensor in operation.outputs:
+                    self.assertNotEqual(tensor.shape[:1].as_list() if tensor.shape.rank == 2 else None, [7])
 
     @parameterized.parameters((5, 5), (0, os.cpu_count()))
     def test_mapped_tasks_are_as_many_at_once_as_threads(self, threads, expected):
