@@ -129,7 +129,7 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         self._loss_given = loss
         # In a namespace, because Keras wraps what holds dictionaries.
         self._fed = types.SimpleNamespace(inputs=None)
-        self._compiled = types.SimpleNamespace(algorithm=None, adapted=None)
+        self._compiled = types.SimpleNamespace(adaptations={})
         self.built = True
         if not algorithm.first_order:
             warn_of_unsupported_layers(model, stacklevel=3 if type(self) is MetaLearner else 4)
@@ -406,28 +406,30 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         convert(config["model"], config.pop("conversions", {}))
         return cls(**config)
 
-    def _adapting(
-        self, support_x: Any, support_y: Any, steps: int
-    ) -> tuple[dict[str, tf.Tensor], TaskState, tf.Tensor]:
-        """Adapts to one task, compiled once for all numbers of steps.
+    def _adapting(self, support_x: Any, support_y: Any, steps: int) -> tuple[dict[str, tf.Tensor], TaskState, Any]:
+        """Adapts to one task, compiled once for all numbers of steps and of examples.
 
         Returns:
             All parameters by path, the state for predictions, and the losses [steps].
         """
-
-        def adapted(support_x, support_y, steps):
-            theta = self.meta_parameters()
-            result = algorithm.adapt(functions, theta, None, (support_x, support_y), steps)
-            params = {**theta.model, **result.params}
-            return params, functions.settle(params, result.state, (support_x, support_y)), result.losses
-
         algorithm, functions = self.algorithm, self.task_functions
-        if self.compiled and self.run_eagerly:
-            return adapted(support_x, support_y, steps)
-        if self._compiled.algorithm is not algorithm:
-            compiled = tf.function(adapted, autograph=False, reduce_retracing=True)
-            self._compiled.algorithm, self._compiled.adapted = algorithm, compiled
-        return self._compiled.adapted(support_x, support_y, steps if functions.unroll else tf.constant(steps))
+
+        def adapted(support, steps):
+            theta = self.meta_parameters()
+            result = algorithm.adapt(functions, theta, None, support, steps)
+            params = {**theta.model, **result.params}
+            return params, functions.settle(params, result.state, support), result.losses
+
+        support = support_x, support_y
+        if functions.unroll or (self.compiled and self.run_eagerly):
+            return adapted(support, steps)
+        # TensorFlow's own way to trace less takes numbers of axes that differ for unknown ones.
+        specs = tf.nest.map_structure(lambda leaf: tf.TensorSpec([None, *leaf.shape[1:]], leaf.dtype), support)
+        key = algorithm, repr(specs)
+        if key not in self._compiled.adaptations:
+            signature = [specs, tf.TensorSpec([], tf.int32)]
+            self._compiled.adaptations[key] = tf.function(adapted, input_signature=signature, autograph=False)
+        return self._compiled.adaptations[key](support, tf.constant(steps))
 
     def _remember(self, inputs: Any) -> None:
         """Notes the inputs' types and shapes, without the numbers of tasks and examples, for `export`."""

@@ -433,3 +433,20 @@ def test_a_wrong_call_leaves_the_learner_as_it_was():
 
     assert np.isfinite(learner.train_on_batch((support_x, support_y, query_x), query_y))
     assert np.isfinite(learner.train_on_batch((support_x[:3], support_y[:3], query_x[:3]), query_y[:3]))
+
+
+@pytest.mark.parametrize("way", WAYS, ids=["xla", "vectorized", "mapped"])
+def test_targets_of_another_shape_are_told_without_a_stack(way):
+    inputs, targets = make_data()
+    with pytest.raises(ValueError, match=r"^Expected targets of shape .* Received: targets of shape \[\d+, 5\]$"):
+        make_learner(way).train_on_batch((inputs[0], np.eye(5)[inputs[1]], inputs[2]), targets)
+
+
+def test_adapt_takes_any_number_of_examples_after_targets_of_another_shape():
+    (support_x, support_y, _), _ = make_data()
+    learner = make_learner(WAYS[0])
+    for wrong in (np.eye(5)[support_y[0]], support_y[0][:, None, None], support_y[0]):
+        with contextlib.suppress(ValueError):
+            learner.adapt(support_x[0], wrong)
+    for examples in (5, 3, 1):
+        learner.adapt(support_x[0, :examples], support_y[0, :examples])

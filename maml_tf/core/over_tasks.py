@@ -6,9 +6,10 @@ task's tape at a time instead of the tape of the whole map, and adding them up t
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -344,9 +345,25 @@ def _over_some(function: Callable[[Any], Any], tasks: Any, task_map: str, parall
         return _mapped(function, tasks, parallel_tasks or _threads())
     if parallel_tasks is None:
         vectorized = functools.partial(tf.vectorized_map, function, fallback_to_while_loop=True, warn=False)
-        # Eagerly it makes a function with AutoGraph.
-        return tf.function(vectorized, autograph=False)(tasks) if tf.executing_eagerly() else vectorized(tasks)
+        with _errors_as_raised():
+            # Eagerly it makes a function with AutoGraph.
+            return tf.function(vectorized, autograph=False)(tasks) if tf.executing_eagerly() else vectorized(tasks)
     return _vectorized_in_chunks(function, tasks, parallel_tasks)
+
+
+@contextlib.contextmanager
+def _errors_as_raised() -> Iterator[None]:
+    """Raises errors as they are: under XLA tf.vectorized_map calls AutoGraph, which writes stacks around a message."""
+    try:
+        yield
+    except Exception as error:
+        raised = error
+        while str(raised).startswith("in user code:") and type(raised.__context__) is type(error):
+            raised = raised.__context__
+        if raised is not error:
+            vars(raised).pop("ag_error_metadata", None)  # By which the next function would write a stack again.
+            raise raised from None
+        raise
 
 
 def check_task_map(task_map: str, parallel_tasks: int | None) -> None:
