@@ -54,10 +54,10 @@ def _losses(panel: Axes, m: Measurements) -> None:
 def _slope(panel: Axes, m: Measurements) -> None:
     steps = np.arange(1, m.steps + 1)
     _band(panel, steps, m.slope_used, style.GREEN, "o", None)
-    for height, text in ((1.0, "lowest point along the step"), (2.0, "as high as before, on a parabola")):
+    for height, text in ((1.0, "lowest\npoint"), (2.0, "as high\nas before")):
         panel.axhline(height, color=style.GREY, linestyle="--", linewidth=0.9)
         panel.annotate(
-            text, (1.0, height), xycoords=("axes fraction", "data"), ha="right", va="bottom", color=style.GREY
+            text, (1.0, height), xycoords=("axes fraction", "data"), ha="left", va="center", color=style.GREY
         )
     top = np.nanmax(np.where(np.isfinite(m.slope_used), m.slope_used, np.nan), initial=2.0)
     panel.set_ylim(0, min(max(2.4, 1.05 * top), 5.0))

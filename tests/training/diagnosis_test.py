@@ -25,7 +25,7 @@ class AdaptationDiagnosisTest(absltest.TestCase):
         self.assertEqual(history.history["diagnosis_verdicts"], [1, 1])
         (events,) = pathlib.Path(folder).glob("events*")
         written = [
-            (event.step, value.tag)
+            (event.step, value.tag.replace(learner.model.name + "/", ""))
             for event in tf.compat.v1.train.summary_iterator(str(events))
             for value in event.summary.value
         ]
