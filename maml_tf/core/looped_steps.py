@@ -50,6 +50,7 @@ def loop_of_steps(one: Callable[[Any, tf.Tensor], tuple[Any, tf.Tensor]], carrie
     Returns:
         `Steps`, and the losses [steps].
     """
+    steps = tf.cast(steps, tf.int32) if tf.is_tensor(steps) else steps
     leaves = [tf.convert_to_tensor(leaf) for leaf in tf.nest.flatten(carried)]
     dtypes = [leaf.dtype for leaf in leaves]
 
@@ -85,9 +86,9 @@ def loop_of_steps(one: Callable[[Any, tf.Tensor], tuple[Any, tf.Tensor]], carrie
         _, last, kept, losses = tf.while_loop(lambda step, *_: step < steps, forth, start, parallel_iterations=1)
 
         def gradient(*cotangents, variables=()):
-            cotangents = [_dense(value) for value in cotangents]
-            of_last, of_kept, of_losses = cotangents[: len(leaves)], cotangents[len(leaves) : -1], cotangents[-1]
-            of_last, of_kept = [of_last[index] for index in numbers], [of_kept[index] for index in numbers]
+            of_last = [_dense(cotangents[index]) for index in numbers]
+            of_kept = [_dense(cotangents[len(leaves) + index]) for index in numbers]
+            of_losses = _dense(cotangents[-1])
             flowing = [value + of_steps[steps] for value, of_steps in zip(of_last, of_kept, strict=True)]
 
             def back(step, flowing, collected):

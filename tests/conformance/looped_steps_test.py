@@ -53,10 +53,16 @@ def test_every_model_and_rule(model, rule, first_order):
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("rule", [registry.RULES[4], registry.RULES[-2]], ids=lambda entry: entry.name)
 def test_every_way(rule, way):
-    model = registry.NORMALIZED_MODELS[0]
-    assert_same(
-        *both(lambda **options: registry.make_learner(model, rule, STEPS, **options), registry.make_data(model), way)
-    )
+    def build():
+        hidden = [layers.BatchNormalization(dtype="float64"), keras.layers.Dropout(0.3, seed=1, dtype="float64")]
+        return keras.Sequential([keras.Input((3,), dtype="float64"), *hidden, keras.layers.Dense(1, dtype="float64")])
+
+    model = registry.ModelEntry("with_dropout", build, (3,), None)
+
+    def make(**options):
+        return registry.make_learner(model, rule, STEPS, **options)
+
+    assert_same(*both(make, registry.make_data(model), way))
 
 
 @pytest.mark.parametrize("rule", registry.RULES[::3], ids=lambda entry: entry.name)
@@ -101,7 +107,7 @@ def quadratic(params, batch, step):
     return tf.reduce_sum((params["w"] - batch) ** 4)
 
 
-@pytest.mark.parametrize("steps", [3, tf.constant(3)], ids=["integer", "tensor"])
+@pytest.mark.parametrize("steps", [3, tf.constant(3, tf.int64)], ids=["integer", "tensor"])
 def test_losses_and_parameters_of_every_step_are_differentiable(steps):
     found = []
     for unroll, number in ((False, steps), (True, 3)):
