@@ -8,12 +8,13 @@ from maml_tf import models
 from tests.conformance import registry
 from tests.support.finite_differences import directional_difference, dot, mean_query_loss, unit_direction
 
+# Every model with every rule; other numbers of steps where they could matter: every model once, and every rule once.
 _CASES = [
     (f"{model.name}_{rule.name}_{steps}_steps", model, rule, steps)
     for model in registry.MODELS
     for rule in registry.RULES
     for steps in registry.STEPS
-    if len(model.input_shape) == 1 or rule.name not in ("momentum", "adam")
+    if steps == 2 or model is registry.MODELS[0] or rule is registry.RULES[0]
 ]
 _CASES += [
     (
