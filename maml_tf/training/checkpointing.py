@@ -145,7 +145,8 @@ class AtomicCheckpoint(keras.callbacks.Callback):
         try:
             path = self._manager.save(checkpoint_number=done)
         except tf.errors.OpError as error:
-            raise OSError(f"Expected room for a checkpoint. Received: {error.message.strip()}") from error
+            said = re.sub(r"\{\{.*?\}\}|\[Op:\w+\]", "", error.message).strip()  # Without the names of operations.
+            raise OSError(f"Expected room for a checkpoint. Received: {said}") from error
         self._saved_iteration, self._saved_at = done, self.clock()
         stopping.note_saved(done, self.directory)
         return path

@@ -80,7 +80,8 @@ def is_clear(error: BaseException, expected: str = "") -> bool:
         isinstance(error, kinds)
         and message.count("\n") <= 3
         and len(message) <= LONGEST_MESSAGE
-        and _SAYS_WHAT.search(message)
+        # The system's errors say what was not there, and where.
+        and (_SAYS_WHAT.search(message) or (isinstance(error, OSError) and error.filename))
         and not _OF_A_STACK.search(message)
         and re.search(expected, message) is not None
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import pathlib
@@ -27,11 +28,15 @@ CONFIG = SinusoidConfig(iterations=20, **SETTINGS)
 
 @contextlib.contextmanager
 def files_of_at_most(size: int):
-    """A disk with room for no file larger than `size`: writing more is an error, as on a full one."""
+    """A disk with room for no file larger than `size`: writing more is an error, as on a full one.
+
+    What is printed meanwhile may go to a file too, and is left out.
+    """
     limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     try:
-        yield
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)

@@ -33,6 +33,8 @@ def step_sizes(rule: str, step: int, weights: list[tf.Tensor], rates: list[tf.Te
         return [0.1] * len(weights)
     if rule == "sgd_rate_per_step":
         return [[0.2, 0.1, 0.05][min(step, 2)]] * len(weights)
+    if rule in ("momentum", "adam"):
+        return [0.1] * len(weights)
     if rule in ("clipped_by_value", "clipped_by_norm"):
         return [0.2] * len(weights)
     if rule == "learned_per_layer_and_step":
@@ -47,6 +49,27 @@ def clipped(rule: str, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
         norm = tf.sqrt(sum(tf.reduce_sum(gradient**2) for gradient in gradients))
         return [gradient * (0.3 / norm) if norm > 0.3 else gradient for gradient in gradients]
     return gradients
+
+
+def carried(rule: str, path: list[list[tf.Tensor]]) -> list[tf.Tensor]:
+    """Returns the updates of rules that know of earlier steps, as sums over the gradients of all steps so far."""
+
+    def decayed(share, power):
+        """Adds up each weight's gradients, a step's worth `share` of the next one's."""
+        return [
+            sum(share ** (len(path) - 1 - step) * gradients[index] ** power for step, gradients in enumerate(path))
+            for index in range(len(path[0]))
+        ]
+
+    if rule == "momentum":
+        return decayed(0.5, 1)
+    if rule == "adam":
+        mean, square = (
+            [(1 - share) * value / (1 - share ** len(path)) for value in decayed(share, power)]
+            for share, power in ((0.9, 1), (0.999, 2))
+        )
+        return [m / tf.sqrt(v + 0.01) for m, v in zip(mean, square, strict=True)]
+    return path[-1]
 
 
 def meta_gradient(
@@ -83,7 +106,7 @@ def meta_gradient(
         spread = [rates[index] for index in layer_of] if rates else []
         total = 0.0
         for task in range(len(query_y)):
-            weights = list(theta)
+            weights, path = list(theta), []
             for step in range(steps):
                 with tf.GradientTape() as inner:
                     inner.watch(weights)
@@ -92,7 +115,8 @@ def meta_gradient(
                 if first_order:
                     gradients = [tf.constant(np.array(gradient)) for gradient in gradients]
                 sizes = step_sizes(rule, step, weights, spread)
-                updates = clipped(rule, gradients)
+                path.append(clipped(rule, gradients))
+                updates = carried(rule, path)
                 weights = [w - size * update for w, size, update in zip(weights, sizes, updates, strict=True)]
             total += loss(query_y[task], forward(weights, query_x[task]))
         mean = total / len(query_y)
