@@ -85,7 +85,7 @@ class ZeroStepsTest(absltest.TestCase):
         params = {"w": tf.constant([1.0, 2.0])}
         adaptation = maml_tf.adapt(lambda *_: tf.constant(0.0), params, [], maml_tf.SGD(0.1))
         self.assertIs(adaptation.params, params)
-        self.assertEqual((len(adaptation.path), adaptation.losses), (1, ()))
+        self.assertEqual((len(adaptation.path), adaptation.losses.shape), (1, (0,)))
 
     def test_learner_adapted_zero_steps_is_the_plain_model(self):
         for entry in registry.MODELS:

@@ -22,6 +22,10 @@ __all__ = [
     "environments",
 ]
 
-# These need tf-agents.
-_LATE = ("gymnasium_environment", "point_navigation", "task_environment")
-__getattr__, __dir__ = lazy.exports(__name__, __all__, [f"{__name__}.{module}" for module in _LATE])
+# These need tf-agents, and one of them gymnasium too.
+_of_gymnasium, _ = lazy.exports(__name__, ["GymnasiumEnvironment"], [f"{__name__}.gymnasium_environment"])
+_others, __dir__ = lazy.exports(__name__, __all__, [f"{__name__}.point_navigation", f"{__name__}.task_environment"])
+
+
+def __getattr__(name: str) -> object:
+    return (_of_gymnasium if name == "GymnasiumEnvironment" else _others)(name)
