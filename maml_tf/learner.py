@@ -171,28 +171,10 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
             raise ValueError(
                 f"Expected no class_weight: the loss can weight classes. Received: class_weight={received}"
             )
-        episode_checks.check_before(self.model, x, y)
         return super().fit(x, y, *args, **kwargs)
 
-    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        episode_checks.check_before(self.model, x, y)
-        return super().evaluate(x, y, *args, **kwargs)
-
-    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        episode_checks.check_before(self.model, x, inputs_alone=True)
-        return super().predict(x, *args, **kwargs)
-
-    def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        episode_checks.check_before(self.model, x, y)
-        return super().train_on_batch(x, y, *args, **kwargs)
-
-    def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        episode_checks.check_before(self.model, x, y)
-        return super().test_on_batch(x, y, *args, **kwargs)
-
-    def predict_on_batch(self, x: Any) -> Any:
-        episode_checks.check_before(self.model, x, inputs_alone=True)
-        return super().predict_on_batch(x)
+    def check_arguments(self, x: Any, y: Any, inputs_alone: bool) -> None:
+        episode_checks.check_before(self.model, x, y, inputs_alone=inputs_alone)
 
     @property
     def output_names(self) -> list[str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import itertools
 import os
 import sys
 import time
@@ -33,6 +34,7 @@ _APPLICATIONS = ("MobileNetV3Small", "EfficientNetB0", "ResNet50V2", "ConvNeXtTi
 _HUB = "keras_hub"  # Used where it is installed; setup.py does not ask for it.
 # A ReLU that changes its sign between the two points of a difference spoils it, rounding one of close points.
 _EPSILONS = (1e-7, 1e-8, 1e-6, 1e-9)
+_DIRECTIONS = 2
 
 
 def application(name):
@@ -98,7 +100,7 @@ def meta_gradient_error(model, draw):
     learner = maml_tf.MAML(model, "mse", 0.01, task_map="unrolled")
     _, gradients = learner.meta_gradients(data)
     errors = []
-    for seed, epsilon in enumerate(_EPSILONS):
+    for seed, epsilon in itertools.product(range(_DIRECTIONS), _EPSILONS):
         direction = unit_direction(learner, seed)
         difference = directional_difference(learner, data, direction, epsilon)
         errors.append(abs(dot(gradients, direction) / difference - 1))

@@ -77,8 +77,9 @@ class Algorithm:
 
     The learner maps `gradient` over the tasks of a meta-batch and applies the mean; evaluation calls `begin`,
     `advance` and `predict`. A subclass replaces what differs, and nothing else of the package changes. `functions` are
-    the model's pure functions, `theta` the meta-parameters, `steps` the number of inner steps, `iteration` the number
-    of the training iteration, an integer tensor.
+    the model's pure functions, `theta` the meta-parameters, `steps` the number of inner steps, which
+    `maml_tf.MetaLearner.adapt` passes as an integer tensor, `iteration` the number of the training iteration, an
+    integer tensor.
 
     Example:
     >>> import maml_tf

@@ -21,8 +21,8 @@ Objective = Callable[..., Any]
 # (parameters, gradients, step) -> parameters; one with `initial_state` carries a state of its own, see `inner_step`.
 Rule = Callable[..., Any]
 
-# More steps on one batch are a loop of the graph. On a CPU a loop of 5 takes 1.15 to 1.2 times as long as 5 steps one
-# after the other, and 0.9 times the memory; at 20 it takes 0.6 times the memory and a third of the time to trace.
+# More steps on one batch are a loop of the graph. It pays in memory and in tracing from about here on, and costs up to
+# a fifth of the time of a few steps: docs/methods.md has what was measured.
 UNROLLED_STEPS = 5
 
 
@@ -171,8 +171,7 @@ def adapt(
     1.0
     """
     rule_state = update_rule.initial_state(params) if hasattr(update_rule, "initial_state") else ()
-
-    # Where the objective threads nothing through, a nest of nothing stands for None, which is no tensor.
+    # A loop carries tensors alone: () stands for a state of None.
     threads = state is not None
 
     def one(carried, batch, step):

@@ -323,6 +323,9 @@ class FaultCheckedModel(keras.Model):
     def check_before_step(self) -> None:
         """Hook: raises where the model has changed in a way that a compiled step does not see."""
 
+    def check_arguments(self, x: Any, y: Any, inputs_alone: bool) -> None:
+        """Hook: raises for arrays and data sets that do not fit, before Keras' compiled functions see them."""
+
     def make_train_function(self, force: bool = False) -> None:
         with self._making:
             if self.train_function is None or force:
@@ -352,13 +355,31 @@ class FaultCheckedModel(keras.Model):
 
                 self.predict_function = predict_and_check
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        with self._evaluating:
-            return super().evaluate(*args, **kwargs)
+    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        self.check_arguments(x, y, inputs_alone=False)
+        return super().fit(x, y, *args, **kwargs)
 
-    def test_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+    def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        self.check_arguments(x, y, inputs_alone=False)
+        return super().train_on_batch(x, y, *args, **kwargs)
+
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        self.check_arguments(x, y, inputs_alone=False)
         with self._evaluating:
-            return super().test_on_batch(*args, **kwargs)
+            return super().evaluate(x, y, *args, **kwargs)
+
+    def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        self.check_arguments(x, y, inputs_alone=False)
+        with self._evaluating:
+            return super().test_on_batch(x, y, *args, **kwargs)
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        self.check_arguments(x, None, inputs_alone=True)
+        return super().predict(x, *args, **kwargs)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        self.check_arguments(x, None, inputs_alone=True)
+        return super().predict_on_batch(x)
 
     def _checked(self, function: Callable[[Any], Any], iteration: Callable[[], int | None]) -> Callable[[Any], Any]:
         def run_and_check(iterator):

@@ -60,13 +60,7 @@ class FunctionalModel:
     """
 
     def __init__(self, model: keras.Model):
-        if not isinstance(model, keras.Model):
-            raise TypeError(f"Expected a keras.Model. Received: {model!r} of type {type(model).__name__}")
-        if not model.built:
-            raise ValueError(
-                f"Expected a built model: give it an Input, or call it once on a batch. Received: {model.name!r}, "
-                "which has no weights yet"
-            )
+        require_built(model)
         _require_no_float16(model)
         _require_no_carried_state(model)
         self.model = model
@@ -182,6 +176,22 @@ class FunctionalModel:
         """
         for variable, value in zip(self.state_variables(), state, strict=True):
             variable.assign(value)
+
+
+def require_built(model: Any) -> None:
+    """Raises where something is no Keras model, or one without weights.
+
+    Raises:
+        TypeError: If it is no Keras model.
+        ValueError: If it is not built.
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"Expected a keras.Model. Received: {model!r} of type {type(model).__name__}")
+    if not model.built:
+        raise ValueError(
+            f"Expected a built model: give it an Input, or call it once on a batch. Received: {model.name!r}, "
+            "which has no weights yet"
+        )
 
 
 def _require_as_many_inputs(model: keras.Model, inputs: Any) -> None:

@@ -255,13 +255,7 @@ def over_tasks(
     Raises:
         ValueError: If `task_map` is unknown, or `parallel_tasks` does not fit it.
     """
-    check_task_map(task_map, parallel_tasks)
-    first = tf.nest.flatten(tasks)[0]
-    if task_map != "unrolled" and not first.shape[0]:
-        count = tf.shape(first)[0]
-        results = _over_some(function, _at_least_one(tasks, count), task_map, parallel_tasks)
-        return tf.nest.map_structure(lambda leaf: leaf[:count], results)
-    return _over_some(function, tasks, task_map, parallel_tasks)
+    return _kept_and_added(lambda task: (function(task), ()), tasks, task_map, parallel_tasks)[0]
 
 
 def _at_least_one(tasks: Any, count: tf.Tensor) -> Any:
@@ -275,55 +269,49 @@ def _at_least_one(tasks: Any, count: tf.Tensor) -> Any:
     return tf.nest.map_structure(padded, tasks)
 
 
+# AutoGraph would bury an error under a stack of its own.
+@tf.autograph.experimental.do_not_convert
 def _kept_and_added(function: Callable[[Any], tuple[Any, Any]], tasks: Any, task_map: str, parallel_tasks: int | None):
     """Applies a function to each task; stacks the first of its two results, and adds up the second."""
     check_task_map(task_map, parallel_tasks)
+    if task_map == "unrolled":
+        kept, parts = _unrolled(function, tasks)
+        return kept, tf.nest.map_structure(lambda leaf: tf.reduce_sum(leaf, axis=0), parts)
     first = tf.nest.flatten(tasks)[0]
-    if task_map == "unrolled" or (task_map == "vectorized" and parallel_tasks is None):
-        kept, added = over_tasks(function, tasks, task_map=task_map)
-        return kept, tf.nest.map_structure(lambda leaf: tf.reduce_sum(leaf, axis=0), added)
-    count = first.shape[0] or tf.shape(first)[0]
+    count = tf.shape(first)[0]
     if not first.shape[0]:
         tasks = _at_least_one(tasks, count)
+    counted = tf.range(tf.maximum(count, 1)) < count
     if task_map == "mapped":
-        kept, added = _added_one_by_one(
-            function, tasks, tf.range(tf.maximum(count, 1)) < count, parallel_tasks or _threads()
-        )
+        kept, added = _one_by_one(function, tasks, counted, parallel_tasks or _threads())
+    elif parallel_tasks is None:
+        kept, added = _merged(function, tasks, None if first.shape[0] else counted)
     else:
-        chunks, counts = _in_chunks(tasks, count, parallel_tasks)
-
-        def of_chunk(chunk):
-            kept, parts = over_tasks(function, chunk[0], task_map="vectorized")
-            return kept, tf.nest.map_structure(functools.partial(_sum_of_some, chunk[1]), parts)
-
-        every = tf.ones_like(counts[:, 0])
-        kept, added = _added_one_by_one(of_chunk, (chunks, counts), every, 1)
+        chunks = _in_chunks(tasks, counted, parallel_tasks)
+        every = tf.ones_like(chunks[1][:, 0])
+        kept, added = _one_by_one(lambda chunk: _merged(function, *chunk), chunks, every, 1)
         kept = tf.nest.map_structure(lambda leaf: _reshaped(leaf, [-1], leaf[0, 0]), kept)
-    return tf.nest.map_structure(lambda leaf: leaf[:count], kept), added
+    if not first.shape[0] or (task_map == "vectorized" and parallel_tasks):
+        kept = tf.nest.map_structure(lambda leaf: leaf[:count], kept)
+    return kept, added
 
 
-def _sum_of_some(counts: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    """Adds up the rows of [tasks, ...] that count, and no NaN of the others."""
-    shape = tf.concat([tf.shape(counts), tf.ones([tf.rank(values) - 1], tf.int32)], axis=0)
-    return tf.reduce_sum(tf.where(tf.reshape(counts, shape), values, tf.zeros_like(values)), axis=0)
-
-
-def _added_one_by_one(function, tasks, counts, parallel_tasks):
-    """Goes over tasks in a loop that stacks one result, and of the other holds the sum of the tasks that count."""
-    traced = _traced(function, tasks)
+def _one_by_one(function, tasks, counted, parallel_tasks):
+    """Goes over tasks in a loop that stacks one result, and of the other holds the sum over the tasks that count."""
+    # Traced first, because the loop must know its results' dtypes before its body exists.
+    specs = tf.nest.map_structure(lambda leaf: tf.TensorSpec(leaf.shape[1:], leaf.dtype), tasks)
+    traced = tf.function(function, autograph=False).get_concrete_function(specs)
     kept, added = traced.structured_outputs
-    number = tf.shape(counts)[0]
+    number = tf.shape(counted)[0]
+    rows = [tf.TensorArray(leaf.dtype, number).unstack(leaf) for leaf in tf.nest.flatten(tasks)]
     stacks = [tf.TensorArray(leaf.dtype, number, element_shape=leaf.shape) for leaf in tf.nest.flatten(kept)]
     sums = [tf.zeros(leaf.shape, leaf.dtype) for leaf in tf.nest.flatten(added)]
 
     def next_task(index, stacks, sums):
-        kept, added = traced(tf.nest.map_structure(lambda leaf: leaf[index], tasks))
+        kept, added = traced(tf.nest.pack_sequence_as(tasks, [row.read(index) for row in rows]))
         stacks = [stack.write(index, leaf) for stack, leaf in zip(stacks, tf.nest.flatten(kept), strict=True)]
-        sums = [
-            tf.where(counts[index], value + leaf, value)
-            for value, leaf in zip(sums, tf.nest.flatten(added), strict=True)
-        ]
-        return index + 1, stacks, sums
+        pairs = zip(sums, tf.nest.flatten(added), strict=True)
+        return index + 1, stacks, [tf.where(counted[index], value + leaf, value) for value, leaf in pairs]
 
     _, stacks, sums = tf.while_loop(
         lambda index, *_: index < number,
@@ -336,19 +324,22 @@ def _added_one_by_one(function, tasks, counts, parallel_tasks):
     return kept, tf.nest.pack_sequence_as(added, sums)
 
 
-# AutoGraph would bury an error under a stack of its own.
-@tf.autograph.experimental.do_not_convert
-def _over_some(function: Callable[[Any], Any], tasks: Any, task_map: str, parallel_tasks: int | None) -> Any:
-    if task_map == "unrolled":
-        return _unrolled(function, tasks)
-    if task_map == "mapped":
-        return _mapped(function, tasks, parallel_tasks or _threads())
-    if parallel_tasks is None:
-        vectorized = functools.partial(tf.vectorized_map, function, fallback_to_while_loop=True, warn=False)
-        with _errors_as_raised():
-            # Eagerly it makes a function with AutoGraph.
-            return tf.function(vectorized, autograph=False)(tasks) if tf.executing_eagerly() else vectorized(tasks)
-    return _vectorized_in_chunks(function, tasks, parallel_tasks)
+def _merged(function, tasks, counted):
+    """Merges the tasks' operations; of the second result it returns the sum over the tasks that count, or over all."""
+    vectorized = functools.partial(tf.vectorized_map, function, fallback_to_while_loop=True, warn=False)
+    with _errors_as_raised():
+        # Eagerly it makes a function with AutoGraph.
+        called = tf.function(vectorized, autograph=False) if tf.executing_eagerly() else vectorized
+        kept, parts = called(tasks)
+
+    def added(values):
+        if counted is None:
+            return tf.reduce_sum(values, axis=0)
+        axes = tf.ones([tf.rank(values) - 1], tf.int32)
+        counts = tf.reshape(counted, tf.concat([tf.shape(counted), axes], axis=0))
+        return tf.reduce_sum(tf.where(counts, values, tf.zeros_like(values)), axis=0)
+
+    return kept, tf.nest.map_structure(added, parts)
 
 
 @contextlib.contextmanager
@@ -410,46 +401,18 @@ def _unrolled(function, tasks):
     return tf.nest.map_structure(lambda *leaves: tf.stack(leaves), *results)
 
 
-def _mapped(function, tasks, parallel_tasks):
-    traced = _traced(function, tasks)
-    signature = tf.nest.map_structure(lambda leaf: tf.TensorSpec(leaf.shape, leaf.dtype), traced.structured_outputs)
-    flat_signature = tf.nest.flatten(signature)
-    flat = tf.map_fn(
-        lambda leaves: tf.nest.flatten(traced(tf.nest.pack_sequence_as(tasks, leaves))),
-        tf.nest.flatten(tasks),
-        fn_output_signature=flat_signature,
-        parallel_iterations=parallel_tasks,
-    )
-    return tf.nest.pack_sequence_as(signature, flat)
-
-
-def _traced(function, tasks):
-    """Traces a function of one task first: a loop must know its results' dtypes before its body exists."""
-    specs = tf.nest.map_structure(lambda leaf: tf.TensorSpec(leaf.shape[1:], leaf.dtype), tasks)
-    return tf.function(function, autograph=False).get_concrete_function(specs)
-
-
 def _threads() -> int:
     return tf.config.threading.get_inter_op_parallelism_threads() or os.cpu_count() or 1
 
 
-def _vectorized_in_chunks(function, tasks, parallel_tasks):
-    first = tf.nest.flatten(tasks)[0]
-    count = tf.shape(first)[0] if first.shape[0] is None else first.shape[0]
-    chunked, _ = _in_chunks(tasks, count, parallel_tasks)
-    results = _mapped(lambda chunk: over_tasks(function, chunk, task_map="vectorized"), chunked, 1)
-    return tf.nest.map_structure(lambda leaf: _reshaped(leaf, [-1], leaf[0, 0])[:count], results)
-
-
-def _in_chunks(tasks, count, parallel_tasks):
-    """Returns tasks [chunks, parallel_tasks, ...], and which of them count: the last one fills the last chunk."""
-    chunks = -(-tf.maximum(count, 1) // parallel_tasks)
-    numbers = tf.range(chunks * parallel_tasks)
-    rows = tf.minimum(numbers, tf.maximum(count, 1) - 1)
-    chunked = tf.nest.map_structure(
-        lambda leaf: _reshaped(tf.gather(leaf, rows), [chunks, parallel_tasks], leaf[0]), tasks
-    )
-    return chunked, tf.reshape(numbers < count, [chunks, parallel_tasks])
+def _in_chunks(tasks, counted, size):
+    """Reshapes [tasks, ...] to [chunks, size, ...]; the last task fills the last chunk, and does not count there."""
+    count = counted.shape[0] or tf.shape(counted)[0]
+    chunks = -(-count // size)
+    numbers = tf.range(chunks * size)
+    rows = tf.minimum(numbers, count - 1)
+    tasks = tf.nest.map_structure(lambda leaf: _reshaped(tf.gather(leaf, rows), [chunks, size], leaf[0]), tasks)
+    return tasks, tf.reshape(tf.gather(counted, rows) & (numbers < count), [chunks, size])
 
 
 def _reshaped(values, leading, element):

@@ -7,6 +7,7 @@ import keras
 from maml_tf import layers
 from maml_tf.core.clone import clone
 from maml_tf.core.conversions import make_exact
+from maml_tf.core.functional import require_built
 from maml_tf.core.keras_interface import layers_of, quiet_config
 from maml_tf.diagnostics.unsupported_layers import unsupported_layers
 
@@ -49,13 +50,7 @@ def exact(model: keras.Model) -> keras.Model:
     >>> len(maml_tf.check_second_order(model, keras.random.normal((8, 4), seed=0)))
     0
     """
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"Expected a keras.Model. Received: {model!r} of type {type(model).__name__}")
-    if not model.built:
-        raise ValueError(
-            f"Expected a built model: give it an Input, or call it once on a batch. Received: {model.name!r}, "
-            "which has no weights yet"
-        )
+    require_built(model)
     copy = clone(model)
     refused = {}
     for layer in layers_of(copy):

@@ -48,17 +48,19 @@ class MetaGradientTest(parameterized.TestCase):
         expected = np.mean(2 * (2.0 - targets)) * (0.8 if first_order else 0.64)
         np.testing.assert_allclose(result.gradients["w"], expected, rtol=1e-14)
 
-    @parameterized.parameters(("mapped", 3, [4, 2], 3), ("vectorized", 2, [2, 2, 2], 1))
-    def test_no_more_tasks_at_once_than_asked_for(self, task_map, parallel_tasks, shape, iterations):
-        options = {"task_map": task_map, "parallel_tasks": parallel_tasks}
-        with absltest.mock.patch.object(tf, "map_fn", wraps=tf.map_fn) as map_fn:
-            over_tasks(tf.reduce_sum, tf.ones((4, 2)), **options)
-        (call,) = map_fn.call_args_list
-        self.assertEqual(call.args[1][0].shape, shape)
-        self.assertEqual(call.kwargs["parallel_iterations"], iterations)
+    @parameterized.parameters(("mapped", 3, 4, 3), ("vectorized", 2, 2, 1), ("vectorized", 3, 2, 1))
+    def test_no_more_tasks_at_once_than_asked_for(self, task_map, parallel_tasks, loops, iterations):
+        seen = []
+
+        def function(x):
+            seen.append(x.shape.as_list())
+            return tf.reduce_sum(x)
+
         with absltest.mock.patch.object(tf, "while_loop", wraps=tf.while_loop) as while_loop:
-            meta_gradient(lambda w, x: (w * tf.reduce_sum(x), ()), tf.constant(1.0), tf.ones((4, 2)), **options)
+            over_tasks(function, tf.ones((4, 2)), task_map=task_map, parallel_tasks=parallel_tasks)
         self.assertEqual(while_loop.call_args.kwargs["parallel_iterations"], iterations)
+        self.assertEqual(int(while_loop.call_args.kwargs["maximum_iterations"]), loops)
+        self.assertEqual(seen, [[2]])
 
     @parameterized.parameters(("mapped", None), ("mapped", 2), ("vectorized", 2), ("vectorized", 5))
     def test_gradients_are_added_in_memory_that_does_not_grow_with_the_tasks(self, task_map, parallel_tasks):
@@ -84,9 +86,9 @@ class MetaGradientTest(parameterized.TestCase):
         setting = absltest.mock.patch.object(
             tf.config.threading, "get_inter_op_parallelism_threads", return_value=threads
         )
-        with setting, absltest.mock.patch.object(tf, "map_fn", wraps=tf.map_fn) as map_fn:
+        with setting, absltest.mock.patch.object(tf, "while_loop", wraps=tf.while_loop) as while_loop:
             over_tasks(tf.identity, tf.ones(2), task_map="mapped")
-        self.assertEqual(map_fn.call_args.kwargs["parallel_iterations"], expected)
+        self.assertEqual(while_loop.call_args.kwargs["parallel_iterations"], expected)
 
     @parameterized.parameters(*TASK_MAPS)
     def test_sparse_gradients_become_dense(self, task_map):
