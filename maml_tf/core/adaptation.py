@@ -21,8 +21,8 @@ Objective = Callable[..., Any]
 # (parameters, gradients, step) -> parameters; one with `initial_state` carries a state of its own, see `inner_step`.
 Rule = Callable[..., Any]
 
-# More steps on one batch are a loop of the graph. It pays in memory and in tracing from about here on, and costs up to
-# a fifth of the time of a few steps: docs/methods.md has what was measured.
+# More steps on one batch are a loop of the graph. It pays in memory and in tracing from about here on, and costs a
+# few steps some of their time: docs/methods.md has what was measured.
 UNROLLED_STEPS = 5
 
 

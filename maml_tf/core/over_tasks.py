@@ -281,15 +281,15 @@ def _kept_and_added(function: Callable[[Any], tuple[Any, Any]], tasks: Any, task
     count = tf.shape(first)[0]
     if not first.shape[0]:
         tasks = _at_least_one(tasks, count)
-    counted = tf.range(tf.maximum(count, 1)) < count
+    # None where all tasks count.
+    counted = None if first.shape[0] else tf.range(tf.maximum(count, 1)) < count
     if task_map == "mapped":
         kept, added = _one_by_one(function, tasks, counted, parallel_tasks or _threads())
     elif parallel_tasks is None:
-        kept, added = _merged(function, tasks, None if first.shape[0] else counted)
+        kept, added = _merged(function, tasks, counted)
     else:
         chunks = _in_chunks(tasks, counted, parallel_tasks)
-        every = tf.ones_like(chunks[1][:, 0])
-        kept, added = _one_by_one(lambda chunk: _merged(function, *chunk), chunks, every, 1)
+        kept, added = _one_by_one(lambda chunk: _merged(function, *chunk), chunks, None, 1)
         kept = tf.nest.map_structure(lambda leaf: _reshaped(leaf, [-1], leaf[0, 0]), kept)
     if not first.shape[0] or (task_map == "vectorized" and parallel_tasks):
         kept = tf.nest.map_structure(lambda leaf: leaf[:count], kept)
@@ -302,7 +302,7 @@ def _one_by_one(function, tasks, counted, parallel_tasks):
     specs = tf.nest.map_structure(lambda leaf: tf.TensorSpec(leaf.shape[1:], leaf.dtype), tasks)
     traced = tf.function(function, autograph=False).get_concrete_function(specs)
     kept, added = traced.structured_outputs
-    number = tf.shape(counted)[0]
+    number = tf.shape(tf.nest.flatten(tasks)[0])[0]
     rows = [tf.TensorArray(leaf.dtype, number).unstack(leaf) for leaf in tf.nest.flatten(tasks)]
     stacks = [tf.TensorArray(leaf.dtype, number, element_shape=leaf.shape) for leaf in tf.nest.flatten(kept)]
     sums = [tf.zeros(leaf.shape, leaf.dtype) for leaf in tf.nest.flatten(added)]
@@ -311,6 +311,8 @@ def _one_by_one(function, tasks, counted, parallel_tasks):
         kept, added = traced(tf.nest.pack_sequence_as(tasks, [row.read(index) for row in rows]))
         stacks = [stack.write(index, leaf) for stack, leaf in zip(stacks, tf.nest.flatten(kept), strict=True)]
         pairs = zip(sums, tf.nest.flatten(added), strict=True)
+        if counted is None:
+            return index + 1, stacks, [value + leaf for value, leaf in pairs]
         return index + 1, stacks, [tf.where(counted[index], value + leaf, value) for value, leaf in pairs]
 
     _, stacks, sums = tf.while_loop(
@@ -407,12 +409,14 @@ def _threads() -> int:
 
 def _in_chunks(tasks, counted, size):
     """Reshapes [tasks, ...] to [chunks, size, ...]; the last task fills the last chunk, and does not count there."""
-    count = counted.shape[0] or tf.shape(counted)[0]
+    first = tf.nest.flatten(tasks)[0]
+    count = first.shape[0] or tf.shape(first)[0]
     chunks = -(-count // size)
     numbers = tf.range(chunks * size)
     rows = tf.minimum(numbers, count - 1)
     tasks = tf.nest.map_structure(lambda leaf: _reshaped(tf.gather(leaf, rows), [chunks, size], leaf[0]), tasks)
-    return tasks, tf.reshape(tf.gather(counted, rows) & (numbers < count), [chunks, size])
+    filled = numbers < count if counted is None else tf.gather(counted, rows) & (numbers < count)
+    return tasks, tf.reshape(filled, [chunks, size])
 
 
 def _reshaped(values, leading, element):
