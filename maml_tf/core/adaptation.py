@@ -221,7 +221,8 @@ class _Part(Sequence):
         return len(self._path)
 
     def __getitem__(self, step: Any) -> Any:
-        return self._path[step][self._part]
+        taken = self._path[step]
+        return [each[self._part] for each in taken] if isinstance(step, slice) else taken[self._part]
 
 
 def _constant(value: Any) -> Any:

@@ -30,7 +30,9 @@ class Steps(Sequence):
             raise TypeError("Expected a number of steps known to Python. Received: a tensor; take items by tensors")
         return self._steps + 1
 
-    def __getitem__(self, step: int | tf.Tensor) -> Any:
+    def __getitem__(self, step: int | slice | tf.Tensor) -> Any:
+        if isinstance(step, slice):
+            return [self[each] for each in range(len(self))[step]]
         if not tf.is_tensor(step):
             if step == -1:
                 return self._last

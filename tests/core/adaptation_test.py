@@ -55,6 +55,12 @@ class AdaptTest(parameterized.TestCase):
         self.assertEqual([float(loss) for loss in result.losses], [1.0, 0.25, 0.0625])
         self.assertIs(result.params, result.path[-1])
 
+    @parameterized.parameters(True, False)
+    def test_slices_of_the_path_are_lists_of_parameters(self, unroll):
+        result = adapt(quadratic, {"w": tf.constant(0.0)}, 1.0, SGD(0.25), steps=3, unroll=unroll)
+        self.assertEqual([float(params["w"]) for params in result.path[1:]], [0.5, 0.75, 0.875])
+        self.assertEqual([float(params["w"]) for params in result.path[-2::-2]], [0.75, 0.0])
+
     def test_each_step_sees_its_batch_and_number(self):
         seen = []
 
