@@ -282,7 +282,8 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         result = self._meta_gradient(inputs, targets)
         tasks = tf.shape(result.task_losses)[0]
         all_tasks = sum_over_replicas(tasks)
-        state = merged_states(result.auxiliary.state, self.task_functions.functional.state())
+        functional = self.task_functions.functional
+        state = functional.at_inner_step(merged_states(result.auxiliary.state, functional.state()), 0)
 
         def update():
             # Keras' optimizers add up the replicas' gradients, each of which is a mean over its share of the tasks.
@@ -291,7 +292,7 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
             scale = self.optimizer.scale_loss(1.0) * tf.cast(share, tf.float32)
             gradients = [gradient * tf.cast(scale, gradient.dtype) for gradient in self._in_order(result.gradients)]
             self.optimizer.apply(gradients, self.trainable_variables)
-            self.task_functions.functional.assign_state(state)
+            functional.assign_state(state)
 
         # Neither the optimizer nor the moving statistics must see a step at fault, or one without tasks.
         sound = self.note(self._first_fault(result, sizes))

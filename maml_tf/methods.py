@@ -106,6 +106,19 @@ for _name, _method in {
         "ANIL, first order", {"classification": {"adapted": "head", **_FIRST_ORDER}}, style=LineStyle("sky", "--", "<")
     ),
     "meta_sgd": Method("Meta-SGD", {"classification": {"step_sizes": "weight"}}, style=LineStyle("blue", "-", "h")),
+    "maml_plus_plus": Method(
+        "MAML++",
+        {
+            "classification": {
+                "adapted": "weights",
+                "step_sizes": "layer_and_step",
+                "per_step_norm": True,
+                "meta_learning_rate_decay": "cosine",
+            }
+        },
+        algorithm="maml_plus_plus",
+        style=LineStyle("green", "--", "$M$"),
+    ),
     "reptile": Method(
         "Reptile", {"sinusoid": {}, "classification": {}}, algorithm="reptile", style=LineStyle("orange", "-", "x")
     ),

@@ -82,6 +82,7 @@ class BuildLearnerTest(parameterized.TestCase):
         ("reptile", "Reptile", False, "SGD"),
         ("maml_first_order", "ModelAgnostic", True, "SGD"),
         ("meta_sgd", "ModelAgnostic", False, "LearnedStepSizes"),
+        ("maml_plus_plus", "MAMLPlusPlus", False, "LearnedStepSizes"),
     )
     def test_a_method_names_the_algorithm_and_its_settings(self, method, algorithm, first_order, rule):
         learner = build_learner(small(method=method))
@@ -89,6 +90,17 @@ class BuildLearnerTest(parameterized.TestCase):
         self.assertEqual(type(learner.update_rule).__name__, rule)
         if algorithm == "ModelAgnostic":
             self.assertEqual(learner.algorithm.first_order, first_order)
+
+    def test_a_part_of_maml_plus_plus_stands_alone(self):
+        learner = build_learner(small(first_order_iterations=7))
+        self.assertEqual(
+            learner.algorithm.get_config(),
+            {"multi_step_iterations": 0, "first_order_iterations": 7, "first_order": False},
+        )
+        learner = build_learner(small(per_step_norm=True, inner_steps=2))
+        self.assertEqual(learner.model.get_layer("norm1").gamma.shape[0], 3)
+        with self.assertRaisesRegex(ValueError, r"Expected \[\] of 'reptile'. Received: multi_step_iterations"):
+            build_learner(small(method="reptile", multi_step_iterations=5))
 
     def test_only_the_head_adapts_in_anil(self):
         learner = build_learner(small(adapted="head"))

@@ -2,12 +2,14 @@
 
 from maml_tf.algorithms.algorithm import Algorithm, Learned, MetaParameters, Outcome, Task
 from maml_tf.algorithms.maml import ModelAgnostic
+from maml_tf.algorithms.maml_plus_plus import MAMLPlusPlus
 from maml_tf.algorithms.registry import algorithms, of_method
 from maml_tf.algorithms.reptile import Reptile
 
 __all__ = [
     "Algorithm",
     "Learned",
+    "MAMLPlusPlus",
     "MetaParameters",
     "ModelAgnostic",
     "Outcome",

@@ -9,12 +9,24 @@ from maml_tf.registry import Registry
 algorithms: Registry = Registry("algorithm")
 
 
-def of_method(name: str, first_order: bool = False) -> Any:
+def of_method(name: str, first_order: bool = False, **options: Any) -> Any:
     """Returns the algorithm with which the learner of a method of `maml_tf.methods` trains.
 
     Args:
         name: The method's name.
-        first_order: Whether MAML is to be first order.
+        first_order: Whether the algorithm is to be first order.
+        **options: Arguments of the algorithm's constructor, such as a configuration's fields. An option that the
+            algorithm does not have must be 0, or beside MAML one of MAML++.
+
+    Raises:
+        ValueError: If the algorithm cannot be first order, or does not have an option that is not 0.
     """
-    algorithm = methods[name].algorithm
-    return algorithms["maml_first_order" if first_order and algorithm == "maml" else algorithm]
+    algorithm = algorithms[methods[name].algorithm]
+    options = {key: value for key, value in options.items() if value}
+    if methods[name].algorithm == "maml" and options:
+        algorithm = type(algorithms["maml_plus_plus"])(0, 0)
+    if first_order and not algorithm.first_order:
+        options["first_order"] = True
+    if unknown := sorted(set(options) - set(algorithm.get_config())):
+        raise ValueError(f"Expected {sorted(algorithm.get_config())} of {name!r}. Received: {', '.join(unknown)}")
+    return algorithm.from_config({**algorithm.get_config(), **options}) if options else algorithm

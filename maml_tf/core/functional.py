@@ -132,6 +132,22 @@ class FunctionalModel:
         }
         return [id(variable) in kept for variable in self.state_variables()]
 
+    def at_inner_step(self, state: Sequence[tf.Tensor], step: int | tf.Tensor) -> list[tf.Tensor]:
+        """Tells layers how many inner steps the parameters of the next call have taken.
+
+        Args:
+            state: The values of `state_variables`.
+            step: The number.
+
+        Returns:
+            The state, in which the variables that layers hold as `inner_step` have the number as value.
+        """
+        told = {id(getattr(layer, "inner_step", None)) for layer in layers_of(self.model)}
+        return [
+            tf.cast(step, value.dtype) if id(variable) in told else value
+            for variable, value in zip(self.state_variables(), state, strict=True)
+        ]
+
     def __call__(self, params: dict[str, tf.Tensor], state: Sequence[tf.Tensor], inputs: Any, training: bool):
         """Calls the model without changing it, its variables or its inputs: safe in threads.
 

@@ -21,7 +21,7 @@ class TaskState(NamedTuple):
     """What an adaptation threads through its steps.
 
     Attributes:
-        model: The values of the variables that a call may change: moving statistics and seeds.
+        model: The values of the variables that a call may change: moving statistics, seeds and the number of the step.
         fault: The first fault of the support set's targets, float64 [3]; see `maml_tf.core.faults`.
     """
 
@@ -133,7 +133,7 @@ class TaskFunctions:
         Args:
             number: Number of the task in the meta-batch, which its random seeds depend on, or None.
         """
-        return TaskState(self.functional.state(number), no_fault())
+        return TaskState(self.functional.at_inner_step(self.functional.state(number), 0), no_fault())
 
     def objective(self, params: dict[str, tf.Tensor]) -> Callable[..., Any]:
         """Makes the inner objective, with the parameters that do not adapt as constants.
@@ -146,8 +146,10 @@ class TaskFunctions:
         """
 
         def objective(adapted, batch, step, state):
-            value = self.loss({**params, **adapted}, state.model, *batch, training=True)
-            return value.loss, TaskState(value.state, first_of(state.fault, value.fault))
+            before = self.functional.at_inner_step(state.model, step)
+            value = self.loss({**params, **adapted}, before, *batch, training=True)
+            after = self.functional.at_inner_step(value.state, step + 1)
+            return value.loss, TaskState(after, first_of(state.fault, value.fault))
 
         return objective
 

@@ -23,7 +23,8 @@ class LearnerConfig(Configuration):
         "Algorithm, one of its variants, or a baseline. pretrained: a classifier of all training classes, fine-tuned "
         "in the test and compared by its features (nearest neighbour). random: the same with initial weights. "
         "meta_sgd is maml with step_sizes=weight, anil with adapted=head, context_vector with adapted=context; "
-        "a name with _first_order has first_order=true.",
+        "maml_plus_plus with adapted=weights, step_sizes=layer_and_step, per_step_norm=true, cosine decay and the "
+        "annealing of multi_step_iterations and first_order_iterations; a name with _first_order has first_order=true.",
         choices=lambda: names("classification"),
     )
     inner_steps: int = setting(1, "Inner steps in training.", minimum=1)
@@ -58,6 +59,27 @@ class LearnerConfig(Configuration):
         minimum=0,
     )
     first_order: bool = setting(False, "Whether to drop second derivatives.")
+    multi_step_iterations: int = setting(
+        None,
+        "Iterations over which the outer loss passes from the mean of the query losses after every inner step to the "
+        "loss after the last; 0 for the last alone. By default 15 % of the iterations with method=maml_plus_plus, else "
+        "0.",
+        minimum=0,
+        since="0.2.0",
+    )
+    first_order_iterations: int = setting(
+        None,
+        "Iterations at the beginning without second derivatives. By default half of the iterations with "
+        "method=maml_plus_plus, else 0.",
+        minimum=0,
+        since="0.2.0",
+    )
+    per_step_norm: bool = setting(
+        False,
+        "Whether batch normalization has a scale, an offset and moving averages of their own after each number of "
+        "inner steps up to inner_steps.",
+        since="0.2.0",
+    )
     network: str = setting(
         None,
         "Network of the data set, by default its first. conv: 4 convolutional modules, strided on Omniglot, with "
@@ -95,6 +117,9 @@ class LearnerConfig(Configuration):
             self._set(name, value)
         if self.context is None:
             self._set("context", int(self.adapted == "context"))
+        for name, share in (("multi_step_iterations", 0.15), ("first_order_iterations", 0.5)):
+            if getattr(self, name) is None:
+                self._set(name, round(share * self.annealed_over) if self.method == "maml_plus_plus" else 0)
         networks = tuple(datasets[self.dataset].networks)
         self._set("network", self.network or networks[0])
         if self.network not in networks:
@@ -103,6 +128,11 @@ class LearnerConfig(Configuration):
             )
         if self.adapted == "context" and not self.context:
             raise ValueError("Expected context >= 1 with adapted='context'. Received: context=0")
+
+    @property
+    def annealed_over(self) -> int:
+        """The iterations of the training, of which shares are annealed; 0 of a learner that is not trained."""
+        return 0
 
     @property
     def mean_step_size(self) -> float:

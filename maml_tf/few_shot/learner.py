@@ -42,6 +42,7 @@ def build_network(config: LearnerConfig) -> keras.Model:
         filters=config.filters,
         head_initializer=keras.initializers.RandomNormal(stddev=1.0) if config.head == "normal" else config.head,
         batch_statistics=_BATCH_STATISTICS[config.batch_statistics],
+        **({"norm_steps": config.inner_steps} if config.per_step_norm else {}),
     )
     if not config.context:
         return network
@@ -64,7 +65,12 @@ def build_learner(config: LearnerConfig) -> MetaLearner:
     return MetaLearner(
         build_network(config),
         task_loss(),
-        of_method(config.method, config.first_order),
+        of_method(
+            config.method,
+            config.first_order,
+            multi_step_iterations=config.multi_step_iterations,
+            first_order_iterations=config.first_order_iterations,
+        ),
         rule,
         config.inner_steps,
         adapted=ADAPTED[config.adapted],

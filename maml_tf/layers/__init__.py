@@ -2,7 +2,13 @@
 
 from maml_tf.layers.context import ContextVector
 from maml_tf.layers.counterparts import UpSampling2D, softsign
-from maml_tf.layers.normalization import BatchNormalization, GroupNormalization, LayerNormalization, NormalizedReLU
+from maml_tf.layers.normalization import (
+    BatchNormalization,
+    GroupNormalization,
+    LayerNormalization,
+    NormalizedReLU,
+    PerStepBatchNormalization,
+)
 
 __all__ = [
     "BatchNormalization",
@@ -10,6 +16,7 @@ __all__ = [
     "GroupNormalization",
     "LayerNormalization",
     "NormalizedReLU",
+    "PerStepBatchNormalization",
     "UpSampling2D",
     "softsign",
 ]

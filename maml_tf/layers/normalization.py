@@ -94,22 +94,29 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return cls(**{"scale": False, "epsilon": 1e-3, "batch_statistics": "always", **kwargs})
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
+        rank, channels = self._rank_and_channels(input_shape)
+        if self.batch_statistics == "training":
+            super().build(input_shape)
+            return
+        # Keras' build, less the moving averages.
+        self.input_spec = keras.layers.InputSpec(ndim=rank, axes={self.axis: channels})
+        self._add_gamma_and_beta((channels,))
+
+    def _rank_and_channels(self, input_shape: tuple[int | None, ...]) -> tuple[int, int]:
         rank = len(input_shape)
         if not -rank <= self.axis < rank:
             raise ValueError(f"Expected axis to exist in inputs of shape {input_shape}. Received: axis={self.axis}")
         channels = input_shape[self.axis]
         if channels is None:
             raise ValueError(f"Expected axis {self.axis} to have a known length. Received: input shape {input_shape}")
-        if self.batch_statistics == "training":
-            super().build(input_shape)
-            return
-        # Keras' build, less the moving averages.
-        self.input_spec = keras.layers.InputSpec(ndim=rank, axes={self.axis: channels})
+        return rank, channels
+
+    def _add_gamma_and_beta(self, shape: tuple[int, ...]) -> None:
         for name, wanted in (("gamma", self.scale), ("beta", self.center)):
             if wanted:
                 weight = self.add_weight(
                     name=name,
-                    shape=(channels,),
+                    shape=shape,
                     initializer=getattr(self, f"{name}_initializer"),
                     regularizer=getattr(self, f"{name}_regularizer"),
                     constraint=getattr(self, f"{name}_constraint"),
@@ -141,9 +148,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
         if self.batch_statistics == "always" or (training and self.trainable):
             outputs = self._by_batch(x, mask)
         else:
-            centered = x - _shaped(self.moving_mean, x, self._channels(x))
-            variance = _shaped(self.moving_variance, x, self._channels(x))
-            outputs = _standardize(centered, variance, self.epsilon, *_gamma_and_beta(self, x, self._channels(x)))
+            centered = x - _shaped(self._now(self.moving_mean), x, self._channels(x))
+            variance = _shaped(self._now(self.moving_variance), x, self._channels(x))
+            outputs = _standardize(centered, variance, self.epsilon, *self._gamma_and_beta(x))
         return tf.cast(outputs, self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
@@ -160,7 +167,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         if keeps_averages:
             self._update(self.moving_mean, batch.mean)
             self._update(self.moving_variance, batch.variance)
-        gamma, beta = _gamma_and_beta(self, x, self._channels(x))
+        gamma, beta = self._gamma_and_beta(x)
         if not large:
             return _standardize(batch.centered, batch.variance, self.epsilon, gamma, beta)
         zeros = tf.zeros([x.shape[3]], x.dtype)
@@ -173,9 +180,88 @@ class BatchNormalization(keras.layers.BatchNormalization):
         current = tf.reshape(current, [-1])
         average.assign(tf.cast(average, current.dtype) * self.momentum + current * (1.0 - self.momentum))
 
+    def _now(self, variable: keras.Variable) -> Any:
+        """Returns the vector over the channels that this call uses."""
+        return variable
+
+    def _gamma_and_beta(self, x: tf.Tensor) -> tuple[tf.Tensor | None, tf.Tensor | None]:
+        shape = self._channels(x)
+        return (
+            _shaped(self._now(self.gamma), x, shape) if self.scale else None,
+            _shaped(self._now(self.beta), x, shape) if self.center else None,
+        )
+
     def _channels(self, x: tf.Tensor) -> list[int]:
         """Returns the shape of a vector over the channels that broadcasts to `x`."""
         return [-1] + [1] * (len(x.shape) - 1 - self.axis % len(x.shape))
+
+
+@keras.saving.register_keras_serializable(package="maml_tf")
+class PerStepBatchNormalization(BatchNormalization):
+    """Batch normalization with a scale, an offset and moving averages for each number of inner steps taken.
+
+    `y_k = gamma_k * (x - mean_k) / sqrt(var_k + epsilon) + beta_k`, where k is the number of inner steps that the
+    weights before it have taken. A learner keeps k in the variable `inner_step` while it adapts, and sets it in the
+    model that `MetaLearner.adapt` returns; otherwise it is 0.
+
+    Args:
+        steps: Number of inner steps that have values of their own; from then on the values after the last serve.
+        **kwargs: `BatchNormalization`'s arguments. With batch_statistics="always" there are no moving averages.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+    >>> import tensorflow as tf
+    >>> from maml_tf.layers import PerStepBatchNormalization
+    >>> layer = PerStepBatchNormalization(steps=5, batch_statistics="always", name="norm")
+    >>> layer(tf.constant([[1.0], [3.0]])).numpy().round(2).tolist()
+    [[-1.0], [1.0]]
+    >>> [(weight.name, tuple(weight.shape)) for weight in layer.weights]
+    [('gamma', (6, 1)), ('beta', (6, 1)), ('inner_step', ())]
+
+    Source: Antoniou, Edwards and Storkey, How to train your MAML, 2019, Section 4, "per-step batch normalization".
+    """
+
+    def __init__(self, steps: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.steps = whole_number("steps", steps, minimum=1)
+
+    @classmethod
+    def transductive(cls, **kwargs: Any) -> PerStepBatchNormalization:
+        """Makes the layer of the paper's classification networks, with a gamma: each step's is learned."""
+        return cls(**{"epsilon": 1e-3, "batch_statistics": "always", **kwargs})
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        rank, channels = self._rank_and_channels(input_shape)
+        self.input_spec = keras.layers.InputSpec(ndim=rank, axes={self.axis: channels})
+        shape = (self.steps + 1, channels)
+        self._add_gamma_and_beta(shape)
+        if self.batch_statistics == "training":
+            for name in ("moving_mean", "moving_variance"):
+                initializer = getattr(self, f"{name}_initializer")
+                options = {"initializer": initializer, "trainable": False, "autocast": False}
+                setattr(self, name, self.add_weight(name=name, shape=shape, **options))
+        # Not int32, which XLA on a GPU cannot reach.
+        self.inner_step = self.add_weight(
+            name="inner_step", shape=(), dtype="int64", initializer="zeros", trainable=False, autocast=False
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "steps": self.steps}
+
+    def _now(self, variable: keras.Variable) -> tf.Tensor:
+        return tf.gather(tf.convert_to_tensor(variable), self._row())
+
+    def _update(self, average: keras.Variable, current: tf.Tensor) -> None:
+        current = tf.reshape(current, [-1])
+        before = tf.cast(average, current.dtype)
+        after = before * self.momentum + current * (1.0 - self.momentum)
+        row = tf.range(self.steps + 1, dtype=tf.int64) == self._row()
+        average.assign(tf.where(row[:, tf.newaxis], after, before))
+
+    def _row(self) -> tf.Tensor:
+        return tf.minimum(tf.convert_to_tensor(self.inner_step), self.steps)
 
 
 @keras.saving.register_keras_serializable(package="maml_tf")

@@ -13,6 +13,7 @@ from maml_tf.models.parts import (
     BATCH_STATISTICS,
     NORMALIZATIONS,
     Initializer,
+    check_norm_steps,
     check_sizes,
     fresh,
     make_head,
@@ -37,6 +38,7 @@ def conv_net(
     head_initializer: Initializer = "glorot_uniform",
     normalization: str | None = "batch",
     batch_statistics: str = "always",
+    norm_steps: int | None = None,
     use_bias: bool = False,
     dtype: str | keras.DTypePolicy | None = None,
     name: str = "conv_net",
@@ -59,6 +61,8 @@ def conv_net(
         batch_statistics: "always" as in the paper's code (evaluation is transductive), "training" for moving averages
             in inference, see `maml_tf.layers.BatchNormalization`, or "support" for the statistics of the last batch
             in training, which in adaptation is the support set.
+        norm_steps: Number of inner steps for which batch normalization has a scale, an offset and averages of their
+            own, see `maml_tf.layers.PerStepBatchNormalization`; None for one batch normalization of all steps.
         use_bias: Whether convolutions have biases. Batch normalization subtracts a bias again: its gradient
             is exactly zero and it only costs time. Set it for `normalization=None`, or for the original's
             variables.
@@ -87,6 +91,7 @@ def conv_net(
     choice("readout", readout, _READOUTS)
     choice("normalization", normalization, NORMALIZATIONS)
     choice("batch_statistics", batch_statistics, BATCH_STATISTICS)
+    check_norm_steps(norm_steps, normalization)
     pool = downsampling == "pool"
     if pool and min(input_shape[:2]) < 2**blocks:
         raise ValueError(
@@ -106,7 +111,8 @@ def conv_net(
             dtype=policy,
             name=f"conv{number}",
         )
-        if activation == "relu" and normalization == "batch" and batch_statistics == "always":
+        plain = normalization == "batch" and batch_statistics == "always" and norm_steps is None
+        if activation == "relu" and plain:
             x = NormalizedReLU(pool, dtype=policy, name=f"norm{number}")(convolution(x))
             continue
         x = normalized_activation(
@@ -115,6 +121,7 @@ def conv_net(
             activation=activation,
             normalization=normalization,
             batch_statistics=batch_statistics,
+            norm_steps=norm_steps,
             dtype=policy,
         )
         if pool:

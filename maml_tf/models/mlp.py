@@ -12,6 +12,7 @@ from maml_tf.models.parts import (
     BATCH_STATISTICS,
     NORMALIZATIONS,
     Initializer,
+    check_norm_steps,
     check_sizes,
     fresh,
     make_head,
@@ -30,6 +31,7 @@ def mlp(
     head_initializer: Initializer | None = None,
     normalization: str | None = None,
     batch_statistics: str = "always",
+    norm_steps: int | None = None,
     use_bias: bool = True,
     output_activation: str | None = None,
     dtype: str | keras.DTypePolicy | None = None,
@@ -51,6 +53,8 @@ def mlp(
         normalization: Before each activation: None, "batch" (no gamma) or "layer".
         batch_statistics: "always" or "training", see `maml_tf.layers.BatchNormalization`, or "support", see
             `conv_net`.
+        norm_steps: Number of inner steps for which batch normalization has a scale, an offset and averages of their
+            own, see `maml_tf.layers.PerStepBatchNormalization`; None for one batch normalization of all steps.
         use_bias: Whether the hidden layers have biases. Batch normalization subtracts a bias again, so
             under it they only cost time.
         output_activation: Activation of the outputs; None for linear outputs.
@@ -75,6 +79,7 @@ def mlp(
     outputs, use_bias = whole_number("outputs", outputs, minimum=1), flag("use_bias", use_bias)
     choice("normalization", normalization, NORMALIZATIONS)
     choice("batch_statistics", batch_statistics, BATCH_STATISTICS)
+    check_norm_steps(norm_steps, normalization)
     policy = keras.dtype_policies.get(dtype)
     inputs = make_input(input_shape, policy)
     x = inputs if len(input_shape) == 1 else keras.layers.Flatten(dtype=policy, name="flatten")(inputs)
@@ -92,6 +97,7 @@ def mlp(
             activation=activation,
             normalization=normalization,
             batch_statistics=batch_statistics,
+            norm_steps=norm_steps,
             dtype=policy,
         )
     last = fresh(kernel_initializer if head_initializer is None else head_initializer)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import keras
 
 from maml_tf.checks import whole_number
-from maml_tf.layers import BatchNormalization, LayerNormalization
+from maml_tf.layers import BatchNormalization, LayerNormalization, PerStepBatchNormalization
 
 NORMALIZATIONS = (None, "batch", "layer")
 BATCH_STATISTICS = ("training", "always", "support")
@@ -20,6 +20,17 @@ def check_sizes(name: str, sizes: Sequence[int], rank: int | None = None) -> tup
         count = "" if rank is None else f"{rank} "
         raise ValueError(f"Expected {name} to be a tuple of {count}sizes. Received: {name}={sizes!r}")
     return tuple(whole_number(f"{name}[{index}]", size, minimum=1) for index, size in enumerate(sizes))
+
+
+def check_norm_steps(norm_steps: int | None, normalization: str | None) -> None:
+    """Checks the number of inner steps for which batch normalization has values of their own."""
+    if norm_steps is not None:
+        whole_number("norm_steps", norm_steps, minimum=1)
+        if normalization != "batch":
+            raise ValueError(
+                "Expected normalization='batch' with norm_steps. "
+                f"Received: normalization={normalization!r}, norm_steps={norm_steps}"
+            )
 
 
 def fresh(initializer: Initializer) -> Initializer:
@@ -39,6 +50,7 @@ def normalized_activation(
     activation: str,
     normalization: str | None,
     batch_statistics: str,
+    norm_steps: int | None,
     dtype: keras.DTypePolicy,
 ) -> keras.KerasTensor:
     """Applies the normalization, if any, and the activation.
@@ -51,6 +63,7 @@ def normalized_activation(
             batch axis).
         batch_statistics: Of `maml_tf.layers.BatchNormalization`, or "support": in inference, the statistics of the
             last batch in training, which in adaptation is the support set.
+        norm_steps: Of `maml_tf.layers.PerStepBatchNormalization`; None for one batch normalization of all steps.
         dtype: Policy of the layers.
     """
     if normalization == "batch":
@@ -58,7 +71,10 @@ def normalized_activation(
         options = {"batch_statistics": batch_statistics}
         if batch_statistics == "support":
             options = {"batch_statistics": "training", "momentum": 0.0}
-        x = BatchNormalization.transductive(dtype=dtype, name=f"norm{number}", **options)(x)
+        layer = BatchNormalization
+        if norm_steps is not None:
+            layer, options = PerStepBatchNormalization, {"steps": norm_steps, **options}
+        x = layer.transductive(dtype=dtype, name=f"norm{number}", **options)(x)
     elif normalization == "layer":
         x = LayerNormalization(axis=list(range(1, len(x.shape))), dtype=dtype, name=f"norm{number}")(x)
     return keras.layers.Activation(activation, dtype=dtype, name=f"activation{number}")(x)

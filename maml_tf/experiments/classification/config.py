@@ -108,6 +108,10 @@ class ClassificationConfig(LearnerConfig):
         return self.method not in ("pretrained", "random")
 
     @property
+    def annealed_over(self) -> int:
+        return self.iterations
+
+    @property
     def mean_gradient_clip(self) -> float | None:
         """The bound of the outer gradient's elements on the mean cross-entropy."""
         if self.gradient_clip is None or self.loss_scale == "mean":
@@ -140,6 +144,9 @@ class ClassificationConfig(LearnerConfig):
             del identity["batch_size"]
             if methods[self.method].algorithm == "maml":  # A variant of MAML is what the other fields say.
                 del identity["method"]
+        for name in ("multi_step_iterations", "first_order_iterations"):
+            if not identity[name]:
+                del identity[name]  # As versions that did not have it.
         if self.meta_learning_rate_decay == "cosine":
             identity["iterations"] = self.iterations
         return identity

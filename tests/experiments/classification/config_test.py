@@ -78,6 +78,9 @@ class ClassificationConfigTest(parameterized.TestCase):
                 "batch_size",
                 "meta_learning_rate_decay",
                 "initial_weights",
+                "multi_step_iterations",
+                "first_order_iterations",
+                "per_step_norm",
             },
         )
         self.assertEqual(ClassificationConfig(method="pretrained").identity()["batch_size"], 64)
@@ -120,6 +123,16 @@ class ClassificationConfigTest(parameterized.TestCase):
         self.assertNotIn("method", named.identity())
         self.assertEqual(named, ClassificationConfig(method=method, **fields))
         self.assertEqual(from_dict(ClassificationConfig, to_dict(named)), named)
+
+    def test_the_annealing_of_maml_plus_plus_follows_the_iterations(self):
+        config = ClassificationConfig(method="maml_plus_plus", iterations=2000)
+        self.assertEqual((config.multi_step_iterations, config.first_order_iterations), (300, 1000))
+        self.assertEqual(config.meta_learning_rate_decay, "cosine")
+        self.assertEqual(from_dict(ClassificationConfig, to_dict(config)), config)
+        other = ClassificationConfig(method="maml_plus_plus", iterations=2000, first_order_iterations=0)
+        self.assertEqual((other.multi_step_iterations, other.first_order_iterations), (300, 0))
+        plain, alone = (ClassificationConfig(**fields).identity() for fields in ({}, {"multi_step_iterations": 5}))
+        self.assertEqual(alone, plain | {"multi_step_iterations": 5})
 
     def test_another_algorithm_is_another_training(self):
         self.assertEqual(

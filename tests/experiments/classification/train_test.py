@@ -86,6 +86,22 @@ class ClassificationTest(absltest.TestCase):
         with self.assertRaisesRegex(ValueError, r"Expected an evaluation to change .* alone. Received: \['ways'\]"):
             evaluate(logdir, {"ways": 3})
 
+    def test_maml_plus_plus_resumes_in_the_part_in_which_it_stopped(self):
+        config = self.small(
+            method="maml_plus_plus", network="dense", iterations=4, iterations_per_epoch=1, validate_every=4,
+            multi_step_iterations=1, first_order=False,
+        )  # fmt: skip
+        record = train(config, self.folder / "whole")
+        self.assertEqual(record["best_iteration"], 4)
+        stopped = mock.patch.object(train_module.AdaptationValidation, "on_epoch_end", side_effect=KeyboardInterrupt)
+        with stopped, self.assertRaises(KeyboardInterrupt):
+            train(config, self.folder / "parts")
+        train(config, self.folder / "parts", resume=True)
+        whole, parts = (files.load_learner(self.folder / name, config).get_weights() for name in ("whole", "parts"))
+        for value, expected in zip(parts, whole, strict=True):
+            np.testing.assert_array_equal(value, expected)
+        self.assertEqual({row.method for row in evaluate(self.folder / "parts")}, {"maml_plus_plus"})
+
     def test_the_weights_kept_are_those_of_the_best_validation(self):
         logdir = self.folder / "run"
         # Whatever it learns, the second validation is said to be the best of three.
