@@ -75,7 +75,7 @@ __getattr__, __dir__ = lazy.exports(
         "maml_tf.layers",
         "maml_tf.learner",
     ),
-    ("algorithms", "baselines", "layers", "models", "plotting", "pretrained", "rl", "tasks", "training"),
+    ("algorithms", "baselines", "export", "layers", "models", "plotting", "pretrained", "rl", "tasks", "training"),
 )
 lazy.import_with_keras(
     ("maml_tf.layers", "maml_tf.learner"),

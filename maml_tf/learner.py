@@ -207,6 +207,8 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         """
         inputs = episode_checks.check_inputs(inputs, self.model)
         self._remember(inputs)
+        # What is exported may be called with arrays of other shapes than its graph was made for.
+        inputs = tf.nest.map_structure(lambda leaf: tf.ensure_shape(leaf, leaf.shape), inputs)
         inputs, _, sizes = episode_checks.fitted(inputs, model=self.model)
         outputs, faults = self._predict(inputs, training)
         fault = first_fault(faults, sizes=sizes)
@@ -349,20 +351,37 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
             filepath: Folder or file to write.
             format: Keras' name of the format.
             verbose: Whether Keras prints what was written.
-            input_signature: `[(support_x, support_y, query_x)]` as `tf.TensorSpec`s; by default of the data that the
-                learner was last trained, evaluated or called on, with any number of tasks and of examples.
+            input_signature: `[(support_x, support_y, query_x)]` as `tf.TensorSpec`s; by default `data_specs()`.
             **kwargs: Keras' other arguments.
 
         Raises:
-            ValueError: If there is no signature because the learner has not seen data.
+            ValueError: If there is no signature: see `data_specs`.
         """
-        if input_signature is None and self._fed.inputs is None:
+        input_signature = [self.data_specs()] if input_signature is None else input_signature
+        super().export(filepath, format, bool(verbose), input_signature, **kwargs)
+
+    def data_specs(self) -> tuple[Any, Any, Any]:
+        """Returns the types and shapes of `(support_x, support_y, query_x)`, as nests of `tf.TensorSpec`.
+
+        They are those of the data that the learner was last trained, evaluated or called on; of a learner that has seen
+        none, those of the model's one input and of what its loss compares with its one output, labels being int32.
+        Numbers of tasks and of examples are None.
+
+        Raises:
+            ValueError: If the learner has seen no data, and its model and its loss do not tell.
+        """
+        if self._fed.inputs is not None:
+            return self._fed.inputs
+        specs = episode_checks.specs_of(self.model, self.task_functions.data_loss.targets)
+        if specs is None:
             raise ValueError(
                 "Expected a learner that has seen data, which tell the types and shapes of its inputs: call fit, "
-                "evaluate or predict first, or pass input_signature. Received: neither"
+                "evaluate or predict first, or pass input_signature. Received: neither, and a model and a loss that do "
+                "not tell"
             )
-        input_signature = [self._fed.inputs] if input_signature is None else input_signature
-        super().export(filepath, format, bool(verbose), input_signature, **kwargs)
+        # An unrolled map repeats the graph for every task.
+        tasks = 1 if self.task_map == "unrolled" else None
+        return tf.nest.map_structure(lambda spec: tf.TensorSpec([tasks, *spec.shape], spec.dtype), specs)
 
     def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object
@@ -399,9 +418,8 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
 
         def adapted(support, steps):
             theta = self.meta_parameters()
-            result = algorithm.adapt(functions, theta, None, support, steps)
-            params = {**theta.model, **result.params}
-            return params, functions.settle(params, result.state, support), result.losses
+            learned, losses = algorithm.learn(functions, theta, None, support, steps)
+            return {**theta.model, **learned.params}, learned.state, losses
 
         support = support_x, support_y
         if functions.unroll or (self.compiled and self.run_eagerly):
@@ -426,9 +444,7 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
 
     def _learn(self, theta: MetaParameters, task: Task) -> Learned:
         """Adapts to a task's support set, for predictions with training=False."""
-        result = self.algorithm.adapt(self.task_functions, theta, task.number, task.support, self.inner_steps)
-        params = {**theta.model, **result.params}
-        return Learned(result.params, self.task_functions.settle(params, result.state, task.support))
+        return self.algorithm.learn(self.task_functions, theta, task.number, task.support, self.inner_steps)[0]
 
     def _predict(self, inputs: Any, training: bool) -> tuple[Any, tf.Tensor]:
         """Returns the outputs on the query sets and the tasks' faults, [tasks, 2, 3]."""

@@ -119,6 +119,18 @@ class Algorithm:
                 state=start.state,
             )
 
+    def learn(
+        self, functions: TaskFunctions, theta: MetaParameters, number: Any, support: Any, steps: int
+    ) -> tuple[Learned, tf.Tensor]:
+        """Adapts to one task for predictions with training=False.
+
+        Returns:
+            What was learned, with the batch statistics of `functions.settle`, and the support losses [steps].
+        """
+        result = self.adapt(functions, theta, number, support, steps)
+        params = {**theta.model, **result.params}
+        return Learned(result.params, functions.settle(params, result.state, support)), result.losses
+
     def advance(
         self, functions: TaskFunctions, theta: MetaParameters, learned: Learned, support: Any, step: Any
     ) -> Learned:

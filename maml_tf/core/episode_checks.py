@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from maml_tf.core.faults import EXAMPLES, INPUTS, SETS, TASKS, fault_of_set
+from maml_tf.core.task_loss import LABELS
 
 _FORM = "((support_x, support_y, query_x), query_y), each with a leading task axis"
 
@@ -91,6 +92,31 @@ def check_before(model: keras.Model, x: Any, y: Any = None, *, inputs_alone: boo
         check_inputs(specs, model)
     else:
         check_data((specs, None if y is None else _nest_of(y, _as_spec)), model)
+
+
+def specs_of(model: keras.Model, targets: str | None) -> tuple[Any, Any, Any] | None:
+    """Tells the types and shapes of one task from a model and its loss.
+
+    Args:
+        model: A model.
+        targets: What the loss compares with its outputs, see `maml_tf.core.task_loss.TaskLoss`.
+
+    Returns:
+        `(support_x, support_y, query_x)`, a `tf.TensorSpec` [None, ...] each; None where the model has other than one
+        input and one output of known shapes, or it is not known what the loss takes.
+    """
+    inputs, outputs = (list(getattr(model, name, None) or []) for name in ("inputs", "outputs"))
+    if len(inputs) != 1 or len(outputs) != 1 or targets is None:
+        return None
+    # A model may take or return a dictionary or a list of one tensor.
+    if not isinstance(model, keras.Sequential) and any(map(tf.nest.is_nested, (model.input, model.output))):
+        return None
+    x = tf.TensorSpec([None, *inputs[0].shape[1:]], inputs[0].dtype)
+    if targets == LABELS:
+        y = tf.TensorSpec([None, *outputs[0].shape[1:-1]], tf.int32)
+    else:
+        y = tf.TensorSpec([None, *outputs[0].shape[1:]], outputs[0].dtype)
+    return x, y, x
 
 
 def check_support(support_x: Any, support_y: Any, model: keras.Model | None = None) -> tuple[Any, Any]:

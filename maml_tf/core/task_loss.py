@@ -21,6 +21,7 @@ _ELEMENTWISE = (
     "dice", "tversky",
 )  # fmt: skip
 _SPARSE = "sparse_categorical_crossentropy"
+LABELS, LIKE_OUTPUTS = "labels", "like_outputs"
 
 
 class TaskLoss:
@@ -30,11 +31,19 @@ class TaskLoss:
         function: The loss.
         fault: A function `(y_true, y_pred) -> float64 [3]`, see `maml_tf.core.faults`, or None where all that could be
             wrong is known to be right.
+        targets: `LABELS` where targets are integers, one for a vector of outputs, `LIKE_OUTPUTS` where they have the
+            outputs' shape, None where that is not known.
     """
 
-    def __init__(self, function: Callable[[Any, Any], tf.Tensor], fault: Callable[[Any, Any], tf.Tensor | None]):
+    def __init__(
+        self,
+        function: Callable[[Any, Any], tf.Tensor],
+        fault: Callable[[Any, Any], tf.Tensor | None],
+        targets: str | None = None,
+    ):
         self._function = function
         self.fault = fault
+        self.targets = targets
 
     def __call__(self, y_true: Any, y_pred: Any) -> tf.Tensor:
         return self._function(y_true, y_pred)
@@ -98,7 +107,11 @@ def as_task_loss(loss: Any) -> TaskLoss:
         _require_one_array(y_true)
         return fault_of_one(y_true, y_pred)
 
-    loss_of_each = TaskLoss(of_each, fault)
+    if sparse is not None:
+        targets = LABELS if sparse["axis"] == -1 else None
+    else:
+        targets = LIKE_OUTPUTS if _name(resolved) in _ELEMENTWISE else None
+    loss_of_each = TaskLoss(of_each, fault, targets)
     return loss_of_each
 
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from maml_tf.core.adaptation import adapt, inner_step
+from maml_tf.core.adaptation import InnerStep, adapt, inner_step
 from maml_tf.core.over_tasks import over_tasks
 from maml_tf.core.selection import everything
 from maml_tf.core.update_rules import SGD
@@ -104,6 +104,21 @@ class PolicyAdaptation:
         """
         return self._compiled_step(params, batches, tf.constant(step))
 
+    def step_of_task(self, params: Params, batch: Experience, step: int | tf.Tensor) -> InnerStep:
+        """Takes one inner step in one task.
+
+        Args:
+            params: The parameters.
+            batch: The experience of the step, sampled with them.
+            step: Number of the inner step, from 0.
+
+        Returns:
+            All parameters, those that are not adapted unchanged, and the loss before the step.
+        """
+        changing = {name: params[name] for name in self.adapted}
+        result = inner_step(self._loss(params), changing, batch, self._rule, step=step)
+        return result._replace(params={**params, **result.params})
+
     def problem(self, outer: PolicyObjective = likelihood_ratio) -> Problem:
         """States the meta-optimisation of the policy: the loss after adaptation, and its trust region.
 
@@ -149,9 +164,7 @@ class PolicyAdaptation:
 
     def _step_of_tasks(self, params: Params, batches: Experience, step: tf.Tensor) -> Params:
         def of_task(task):
-            params, batch = task
-            changing = {name: params[name] for name in self.adapted}
-            return {**params, **inner_step(self._loss(params), changing, batch, self._rule, step=step).params}
+            return self.step_of_task(*task, step).params
 
         return over_tasks(of_task, (params, batches))
 

@@ -354,7 +354,10 @@ class SavingTest(WritingTest):
         learner = maml_tf.MAML(model, keras.losses.SparseCategoricalCrossentropy(from_logits=True), 0.1)
         learner.compile("sgd")
         with self.assertRaisesRegex(ValueError, "input_signature"):
-            learner.export(self.path("unfed"))
+            maml_tf.MAML(model, lambda y, outputs: tf.reduce_mean(outputs)).export(self.path("unknown"))
+        path = self.path("unfed")
+        learner.export(path)
+        unfed = tf.saved_model.load(path)
 
         def episodes(shots):
             (x, _, query_x), _ = make_data(shots=shots)
@@ -366,7 +369,11 @@ class SavingTest(WritingTest):
         learner.export(path)
         loaded = tf.saved_model.load(path)
         inputs, _ = episodes(7)
-        assert_same(loaded.serve(tuple(map(tf.constant, inputs))), learner(inputs))
+        expected = learner(inputs)
+        assert_same(loaded.serve(tuple(map(tf.constant, inputs))), expected)
+        # Labels are int32 where no data have said otherwise; the weights are from before fit.
+        support_x, support_y, query_x = inputs
+        self.assertEqual(unfed.serve((support_x, support_y.astype(np.int32), query_x)).shape, expected.shape)
 
 
 if __name__ == "__main__":
