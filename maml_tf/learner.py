@@ -114,6 +114,7 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
                 f"Expected algorithm to be a name of {list(algorithms)} or a maml_tf.Algorithm. Received: {algorithm!r}"
             )
         functions = TaskFunctions(model, loss, as_update_rule(inner_learning_rate), adapted, unroll)
+        algorithm.check(functions)
         keep_factors(model)
         # Tasks' tensors keep their dtypes: the wrapped model casts its own inputs, and labels stay labels.
         super().__init__(name=name, **{"dtype": model.dtype_policy, "autocast": False, **kwargs})
@@ -251,9 +252,14 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
 
         Raises:
             ValueError: If the support set is empty or does not fit together or to the model, or `steps` is not a whole
-                number of at least 0.
+                number of at least 0; or if the algorithm keeps the support set itself instead of weights.
             NonFiniteLossError: If a loss or an adapted weight is not finite; the message holds the step.
         """
+        if not self.algorithm.learns_weights:
+            raise ValueError(
+                "Expected an algorithm that learns a task in weights of the model; `predict` and `evaluate` serve all. "
+                f"Received: {type(self.algorithm).__name__}, which compares with the support set"
+            )
         steps = self.inner_steps if steps is None else whole_number("steps", steps, minimum=0)
         support = episode_checks.check_support(support_x, support_y, self.model)
         self.check_before_step()

@@ -122,6 +122,18 @@ for _name, _method in {
     "reptile": Method(
         "Reptile", {"sinusoid": {}, "classification": {}}, algorithm="reptile", style=LineStyle("orange", "-", "x")
     ),
+    "proto_maml": Method(
+        "Proto-MAML", {"classification": {}}, algorithm="proto_maml", style=LineStyle("purple", "-", "$Q$")
+    ),
+    "prototypical": Method(
+        "prototypical networks",
+        {"classification": {}},
+        algorithm="prototypical",
+        style=LineStyle("purple", "--", "$P$"),
+    ),
+    "matching": Method(
+        "matching networks", {"classification": {}}, algorithm="matching", style=LineStyle("purple", "-.", "$N$")
+    ),
     "context_vector": Method(
         "context vector",
         {"classification": _CONTEXT, "meta_rl": {}},

@@ -10,14 +10,37 @@ import tensorflow as tf
 import maml_tf
 from maml_tf.algorithms import Algorithm, algorithms
 from maml_tf.models import mlp
-from tests.support.small_learner import make_data
+from tests.support.small_learner import draw, make_data
+
+WAYS = 3
 
 
-def make_learner(algorithm, **options):
+def make_learner(algorithm, loss="mse", outputs=1, **options):
     keras.utils.set_random_seed(0)
-    learner = maml_tf.MetaLearner(mlp((2,), (5,), activation="tanh"), "mse", algorithm, 0.1, inner_steps=2, **options)
-    learner.compile(keras.optimizers.Adam(0.01))
+    network = mlp((2,), (5,), outputs, activation="tanh")
+    learner = maml_tf.MetaLearner(network, loss, algorithm, 0.1, inner_steps=2, **options)
+    learner.compile(keras.optimizers.Adam(0.01), jit_compile=False)
     return learner
+
+
+def make_classifier(algorithm, **options):
+    return make_learner(algorithm, keras.losses.SparseCategoricalCrossentropy(from_logits=True), WAYS, **options)
+
+
+def make_classes(tasks=3, shots=2):
+    """Makes a meta-batch whose classes lie around points of their own."""
+    labels = np.tile(np.arange(WAYS), (tasks, shots))
+    centers = 2 * draw(tasks, WAYS, 2, seed=4)
+    support_x, query_x = (
+        np.take_along_axis(centers, labels[..., None], 1) + draw(*labels.shape, 2, seed=seed) for seed in (5, 6)
+    )
+    return (support_x, labels, query_x), labels
+
+
+def cross_entropy(labels, logits):
+    logits = np.asarray(logits, np.float64)
+    likelihoods = logits - np.log(np.sum(np.exp(logits), axis=-1, keepdims=True))
+    return -np.mean(np.take_along_axis(likelihoods, labels[..., None], -1), axis=(-1, -2))
 
 
 @pytest.fixture(params=list(algorithms))
@@ -26,35 +49,40 @@ def name(request):
 
 
 def test_training_lowers_the_outer_loss(name):
-    history = make_learner(name).fit(*make_data(), batch_size=4, epochs=20, verbose=0).history["loss"]
+    history = make_classifier(name).fit(*make_classes(), batch_size=3, epochs=20, verbose=0).history["loss"]
 
     assert history[-1] < history[0]
 
 
 def test_evaluation_agrees_with_adapting_and_predicting(name):
-    learner, data = make_learner(name), make_data()
+    learner, data = make_classifier(name), make_classes()
     (support_x, support_y, query_x), query_y = data
 
     losses = maml_tf.evaluate(learner, [data], 3).values["loss"]
 
     outputs = learner.predict(data[0], verbose=0)
-    np.testing.assert_allclose(losses[2], np.mean((outputs - query_y) ** 2, axis=(1, 2)), rtol=1e-4)
-    adapted = learner.adapt(support_x[1], support_y[1], steps=3)
-    np.testing.assert_allclose(losses[3, 1], np.mean((adapted(query_x[1]) - query_y[1]) ** 2), rtol=1e-4)
+    np.testing.assert_allclose(losses[2], cross_entropy(query_y, outputs), rtol=1e-4)
+    np.testing.assert_allclose(learner.evaluate(*data, batch_size=3, verbose=0), np.mean(losses[2]), rtol=1e-4)
+    if learner.algorithm.learns_weights:
+        adapted = learner.adapt(support_x[1], support_y[1], steps=3)
+        np.testing.assert_allclose(losses[3, 1], cross_entropy(query_y[1], adapted(query_x[1])), rtol=1e-4)
+    else:
+        with pytest.raises(ValueError, match="learns a task in weights"):
+            learner.adapt(support_x[1], support_y[1])
 
 
 def test_ways_over_tasks_agree(name):
-    data = make_data()
-    expected = make_learner(name, task_map="unrolled").meta_gradients(data)
+    data = make_classes()
+    expected = make_classifier(name, task_map="unrolled").meta_gradients(data)
 
     for task_map in ("mapped", "vectorized"):
-        received = make_learner(name, task_map=task_map).meta_gradients(data)
+        received = make_classifier(name, task_map=task_map).meta_gradients(data)
         for one, other in zip(tf.nest.flatten(expected), tf.nest.flatten(received), strict=True):
             np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-6)
 
 
 def test_saving_keeps_it(name, tmp_path):
-    learner, data = make_learner(name), make_data()
+    learner, data = make_classifier(name, task_map="unrolled"), make_classes(tasks=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Keras' own, of NumPy.
         learner.save(tmp_path / "learner.keras")
@@ -65,6 +93,14 @@ def test_saving_keeps_it(name, tmp_path):
     assert loaded.algorithm.get_config() == learner.algorithm.get_config()
     for one, other in zip(learner.meta_gradients(data)[1], loaded.meta_gradients(data)[1], strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+def test_a_wrong_support_label_is_told(name):
+    (support_x, support_y, query_x), query_y = make_classes()
+    wrong = np.where(support_y == 1, WAYS, support_y)
+
+    with pytest.raises(ValueError, match=f"support_y to hold .* Received: label {WAYS}"):
+        make_classifier(name, task_map="unrolled").meta_gradients(((support_x, wrong, query_x), query_y))
 
 
 def test_maml_is_the_learner_with_that_algorithm():
@@ -126,8 +162,7 @@ def test_reptile_moves_towards_what_the_steps_end_at():
         np.testing.assert_allclose(received, np.mean(expected, axis=0), rtol=1e-4, atol=1e-6)
 
 
-def test_reptile_has_no_gradient_of_step_sizes():
-    learner = maml_tf.MetaLearner(mlp((2,), (5,)), "mse", "reptile", maml_tf.LearnedStepSizes(0.1))
-
-    with pytest.raises(ValueError, match="learned step sizes"):
-        learner.meta_gradients(make_data())
+@pytest.mark.parametrize("name", ["reptile", "prototypical", "matching"])
+def test_an_algorithm_without_a_gradient_of_step_sizes_says_so(name):
+    with pytest.raises(ValueError, match=r"without learned step sizes.*Received: 'learned_step_sizes'"):
+        maml_tf.MetaLearner(mlp((2,), (5,)), "mse", name, maml_tf.LearnedStepSizes(0.1))

@@ -90,6 +90,15 @@ class Algorithm:
 
     #: Whether to stop the gradient through the inner gradients.
     first_order = False
+    #: Whether what a task has learned is weights of the model, which `maml_tf.MetaLearner.adapt` returns.
+    learns_weights = True
+
+    def check(self, functions: TaskFunctions) -> None:
+        """Raises where the algorithm does not suit the model or the update rule; called when a learner is made."""
+
+    def unused(self, functions: TaskFunctions) -> tuple[str, ...]:
+        """Returns the names of the parameters on which the outer loss does not depend: their gradient is 0."""
+        return ()
 
     def begin(self, functions: TaskFunctions, theta: MetaParameters, number: Any, support: Any) -> Learned:
         """Returns what a task starts from: theta's parameters that adapt."""
@@ -182,7 +191,16 @@ class Algorithm:
         self, functions: TaskFunctions, theta: MetaParameters, task: Task, steps: int, iteration: tf.Tensor
     ) -> tuple[tf.Tensor, MetaParameters, Outcome]:
         """Returns the outer loss, its gradient with the structure of `theta`, and what goes with it."""
-        return task_gradient(lambda theta, task: self.loss(functions, theta, task, steps, iteration), theta, task)
+        unused = self.unused(functions)
+        used = MetaParameters({name: value for name, value in theta.model.items() if name not in unused}, theta.rule)
+
+        def loss(used: MetaParameters, task: Task) -> tuple[tf.Tensor, Outcome]:
+            whole = MetaParameters({**theta.model, **used.model}, used.rule)
+            return self.loss(functions, whole, task, steps, iteration)
+
+        value, gradients, outcome = task_gradient(loss, used, task)
+        zeros = {name: tf.zeros_like(theta.model[name]) for name in unused}
+        return value, gradients._replace(model={**gradients.model, **zeros}), outcome
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments, by which a learner is saved."""
@@ -191,3 +209,20 @@ class Algorithm:
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Algorithm:
         return cls(**config)
+
+
+def require_no_learned_rule(functions: TaskFunctions, reason: str) -> None:
+    """Raises where the update rule has variables of its own that an algorithm has no gradient of.
+
+    Args:
+        functions: The learner's.
+        reason: Why not, for the message.
+
+    Raises:
+        ValueError: If it has.
+    """
+    if learned := functions.update_rule.trainable_variables:
+        raise ValueError(
+            f"Expected an update rule without learned step sizes: {reason}. "
+            f"Received: {functions.update_rule.name!r} with {len(learned)} variables"
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from maml_tf.algorithms.algorithm import Algorithm, Learned, MetaParameters, Task
+from maml_tf.algorithms.algorithm import Algorithm, Learned, MetaParameters, Task, require_no_learned_rule
 from maml_tf.algorithms.registry import algorithms
 from maml_tf.core.task_functions import TaskFunctions
 
@@ -30,12 +30,10 @@ class Reptile(Algorithm):
 
     first_order = True
 
+    def check(self, functions: TaskFunctions) -> None:
+        require_no_learned_rule(functions, "Reptile has no gradient of them")
+
     def gradient(self, functions: TaskFunctions, theta: MetaParameters, task: Task, steps: int, iteration: tf.Tensor):
-        if theta.rule:
-            raise ValueError(
-                "Expected an update rule without learned step sizes: Reptile has no gradient of them. "
-                f"Received: {functions.update_rule.name!r} with {len(theta.rule)} variables"
-            )
         examples = tf.nest.map_structure(lambda *sets: tf.concat(sets, axis=0), task.support, task.query)
         adapted = self.adapt(functions, theta, task.number, examples, steps)
         moved = {**theta.model, **adapted.params}

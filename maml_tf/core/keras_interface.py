@@ -66,6 +66,23 @@ def is_layer_graph(layer: Any) -> bool:
     return of_keras and type(layer).__name__ in ("Sequential", "Functional")
 
 
+def layer_of_output(model: keras.Model) -> tuple[Any, Any]:
+    """Returns the layer that makes a sequential or functional model's output, and its symbolic input.
+
+    Args:
+        model: A built model of layers.
+
+    Returns:
+        The layer, or operation, and a `keras.KerasTensor`; None and None where it has several inputs, or the model
+        several outputs.
+    """
+    if len(model.outputs) != 1:
+        return None, None
+    operation, node, _ = model.outputs[0]._keras_history
+    inputs = operation._inbound_nodes[node].input_tensors
+    return (operation, inputs[0]) if len(inputs) == 1 else (None, None)
+
+
 def training_argument(model: keras.Model, training: bool) -> dict[str, bool]:
     """Makes the keyword arguments that hand a model Keras' training flag: none if its `call` does not take it."""
     return {"training": training} if model._call_has_training_arg else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import tensorflow as tf
 from maml_tf.checks import flag
 from maml_tf.core.adaptation import Params
 from maml_tf.core.faults import first_of, no_fault
+from maml_tf.core.features import Features
 from maml_tf.core.functional import FunctionalModel, ModelOutput, bind
 from maml_tf.core.selection import Selection
 from maml_tf.core.task_loss import as_task_loss
@@ -23,10 +25,12 @@ class TaskState(NamedTuple):
     Attributes:
         model: The values of the variables that a call may change: moving statistics, seeds and the number of the step.
         fault: The first fault of the support set's targets, float64 [3]; see `maml_tf.core.faults`.
+        memory: What an algorithm keeps of the support set beside parameters, a nest of tensors.
     """
 
     model: list[tf.Tensor]
     fault: tf.Tensor
+    memory: Any = ()
 
 
 class TaskLossValue(NamedTuple):
@@ -96,6 +100,15 @@ class TaskFunctions:
         self._names, self._made_of = names, self._parts()
         update_rule.build(self.adapted(self.parameters()))
 
+    @functools.cached_property
+    def features(self) -> Features:
+        """The features before the model's output layer.
+
+        Raises:
+            ValueError: If the model does not end in a linear layer.
+        """
+        return Features(self.functional)
+
     def require_unchanged(self) -> None:
         """Raises where layers were added or frozen since, which functions compiled before would not see.
 
@@ -149,7 +162,7 @@ class TaskFunctions:
             before = self.functional.at_inner_step(state.model, step)
             value = self.loss({**params, **adapted}, before, *batch, training=True)
             after = self.functional.at_inner_step(value.state, step + 1)
-            return value.loss, TaskState(after, first_of(state.fault, value.fault))
+            return value.loss, state._replace(model=after, fault=first_of(state.fault, value.fault))
 
         return objective
 
@@ -175,7 +188,7 @@ class TaskFunctions:
             return state
         value = self.loss(params, state.model, *support, training=True)
         model = [new if last else old for new, old, last in zip(value.state, state.model, kept, strict=True)]
-        return TaskState(model, first_of(state.fault, value.fault))
+        return state._replace(model=model, fault=first_of(state.fault, value.fault))
 
     def loss(self, params: Params, state: Sequence[tf.Tensor], inputs: Any, targets: Any, training: bool):
         """Computes the loss of one task's examples, Equation 2 or 3, and the model's own added losses.
