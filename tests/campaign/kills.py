@@ -101,7 +101,7 @@ def kill_and_resume(
         if len(moments) == kills:
             break
         process = binary.Running(training.binary, *training.flags, f"--logdir={logdir}", *flags)
-        number, delay = draw.choice(SIGNALS), draw.uniform(0.1, 1.1) * seconds
+        number, delay = draw.choice(SIGNALS), draw.uniform(0.1, 0.9) * seconds
         process_end = time.monotonic() + delay
         while time.monotonic() < process_end and process.code is None:
             time.sleep(0.01)
@@ -148,9 +148,12 @@ def run(options: Any) -> Counts:
                 counts.add("refused", f"{training.binary} {' '.join(training.flags)}", finished.stderr[-1500:])
                 continue
             whole = bits(folder / "whole")
-            left = max(1, round(options.moments * training.share / total))
-            while left > 0:
-                before = counts.trials
-                kill_and_resume(counts, training, min(4, left), folder, whole, seconds, draw)
-                left -= max(1, counts.trials - before)
+            # A round ends early where a resumed training has little left to do.
+            wanted = counts.trials + max(1, round(options.moments * training.share / total))
+            for _ in range(20):
+                if counts.trials >= wanted:
+                    break
+                kill_and_resume(counts, training, min(4, wanted - counts.trials), folder, whole, seconds, draw)
+            else:
+                counts.add("refused", training.binary, "too few of 20 trainings were running when the signal came")
     return counts
