@@ -35,6 +35,7 @@ _RENAMED = {
     "tuning_tasks": "validation_tasks",
 }
 _PACKAGE = pathlib.Path(__file__).resolve().parents[2]
+_NODE = re.compile(r"\{\{\w*node .*?\}\}")
 _DISK = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)]
 
 
@@ -129,7 +130,7 @@ def run(
             sys.stderr.write(f"{stopped}\n")
             raise
         except Exception as error:
-            answer = _answer(error)
+            answer = answer_of(error)
             if answer is None:
                 raise
             logging.debug("The error below was raised here:", exc_info=True)
@@ -189,7 +190,7 @@ def _is_no_chatter(record: stdlib_logging.LogRecord) -> bool:
     return record.levelno > stdlib_logging.INFO and "tf.function retracing" not in record.getMessage()
 
 
-def _answer(error: Exception) -> str | None:
+def answer_of(error: Exception) -> str | None:
     """Returns the line for a user who can mend an error; None for a fault, whose traceback is needed.
 
     A user can mend what is wrong with a file that the error names, and what the project checks: it answers wrong input
@@ -205,7 +206,8 @@ def _answer(error: Exception) -> str | None:
         assertion = re.search(r"assertion failed: \[(Expected .*?)(?=\[\[\{\{node|\Z)", error.message, re.DOTALL)
         lines = [line for line in error.message.splitlines() if any(said in line for said in _DISK)]
         if assertion or lines:
-            return " ".join((assertion[1].replace(":]", ":", 1) if assertion else lines[0]).split())
+            answer = assertion[1].replace(":]", ":", 1) if assertion else _NODE.sub("", lines[0])
+            return " ".join(answer.split())
     return None
 
 
