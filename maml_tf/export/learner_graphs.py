@@ -48,6 +48,11 @@ class LearnerGraphs(TaskGraphs):
         self._of_task = dict(zip(("support_x", "support_y", "x"), specs, strict=True))
         self.support = {**named("support_x", specs[0]), **named("support_y", specs[1])}
         self.query = named("x", specs[2])
+        if not learner.algorithm.learns_weights:
+            raise ValueError(
+                "Expected an algorithm that learns a task in weights of the model, which an export holds. "
+                f"Received: {type(learner.algorithm).__name__}, which compares with the support set"
+            )
         theta = self._functions.adapted(learner.meta_parameters().model)
         state = self._functions.functional.state_variables()
         seeds = {id(variable) for variable in seed_variables(learner.model)}

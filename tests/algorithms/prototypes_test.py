@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import maml_tf
+import maml_tf.export
 from maml_tf.models import mlp
 from tests.support.finite_differences import directional_difference, dot, mean_query_loss, unit_direction
 
@@ -136,3 +137,8 @@ def test_what_does_not_suit_is_refused():
     one_hot = tf.one_hot(inputs[1], WAYS).numpy()
     with pytest.raises(ValueError, match=r"Expected one integer label for each support example.*5, 3"):
         learner.predict((inputs[0], one_hot, inputs[2]), verbose=0)
+
+
+def test_what_is_no_weights_is_not_exported(tmp_path):
+    with pytest.raises(ValueError, match=r"learns a task in weights of the model.*Received: Matching"):
+        maml_tf.export.save(make_learner("matching"), tmp_path / "model")
