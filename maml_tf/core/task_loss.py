@@ -61,8 +61,8 @@ def as_task_loss(loss: Any) -> TaskLoss:
     """Makes a function `(y_true, y_pred) -> scalar` from whatever Keras accepts as a loss.
 
     The values of a task's examples are averaged, or summed where a Keras loss says reduction="sum", in the
-    predictions' own precision, and at least in float32. Where Keras gave the predictions a mask, what it hides does not
-    count, unless the loss is a function that reduces by itself. One loss for several outputs counts for each. Keras'
+    predictions' own precision, and at least in float32. What a mask that Keras gave the predictions hides, and labels
+    of a loss's `ignore_class`, do not count, unless the loss is a function that reduces by itself. One loss for several outputs counts for each. Keras'
     losses get targets of the predictions' data type, as in Keras; functions get integer labels as they are.
 
     Args:
@@ -249,12 +249,15 @@ def _of_function(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], tf
 
 
 def _reduced(values: tf.Tensor, y_pred: tf.Tensor, total: bool = False) -> tf.Tensor:
-    """Averages, or adds up, the values that the predictions' mask does not hide."""
-    mask = mask_of(y_pred)
-    if mask is None or len(values.shape) < len(mask.shape):
+    """Averages, or adds up, the values that no mask hides: the predictions', and that of a loss with `ignore_class`."""
+    shown = None
+    for mask in (mask_of(y_pred), mask_of(values)):
+        if mask is not None and len(mask.shape) <= len(values.shape):
+            ones = tf.ones([len(values.shape) - len(mask.shape)], tf.int32)
+            mask = tf.broadcast_to(tf.reshape(mask, tf.concat([tf.shape(mask), ones], 0)), tf.shape(values))
+            shown = mask if shown is None else shown & mask
+    if shown is None:
         return tf.reduce_sum(values) if total else tf.reduce_mean(values)
-    mask = tf.reshape(mask, tf.concat([tf.shape(mask), tf.ones([len(values.shape) - len(mask.shape)], tf.int32)], 0))
-    shown = tf.broadcast_to(mask, tf.shape(values))
     added = tf.reduce_sum(tf.where(shown, values, tf.zeros_like(values)))
     return added if total else tf.math.divide_no_nan(added, tf.reduce_sum(tf.cast(shown, values.dtype)))
 

@@ -144,6 +144,15 @@ class AsTaskLossTest(parameterized.TestCase):
         value = as_task_loss(mean_of_squares)(tf.constant(_TARGETS[np.newaxis]), outputs)
         np.testing.assert_allclose(value, np.mean((_TARGETS - _OUTPUTS) ** 2), rtol=1e-15)
 
+    @parameterized.parameters(False, True)
+    def test_an_ignored_class_counts_as_with_keras(self, masked):
+        loss = keras.losses.SparseCategoricalCrossentropy(True, ignore_class=-1)
+        labels, outputs = tf.constant([[2, -1, 0]]), tf.constant(np.stack([[*_LOGITS, _LOGITS[0]]]), tf.float32)
+        if masked:
+            outputs._keras_mask = tf.constant([[False, True, True]])
+        np.testing.assert_allclose(as_task_loss(loss)(labels, outputs), loss(labels, outputs), rtol=1e-6)
+        self.assertEqual(float(as_task_loss(loss)(tf.fill([1, 3], -1), outputs)), 0)
+
     def test_masked_predictions_count_as_with_keras(self):
         model = keras.Sequential([
             keras.Input((4,)), keras.layers.Embedding(5, 3, mask_zero=True),
