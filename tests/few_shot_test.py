@@ -1,11 +1,14 @@
 """Tests of maml_tf.few_shot."""
 
+from unittest import mock
+
 import numpy as np
 from absl.testing import absltest, parameterized
 
 from maml_tf.experiments.classification.config import ClassificationConfig
 from maml_tf.experiments.classification.train import compile_model
 from maml_tf.few_shot.learner import build_evaluator, build_learner, task_loss
+from maml_tf.tasks.dataset import datasets
 
 
 def small(**fields):
@@ -35,6 +38,14 @@ class BuildLearnerTest(parameterized.TestCase):
         self.assertAlmostEqual(float(learner.optimizer.learning_rate), 0.5)
         self.assertEqual(learner.optimizer.clipvalue, 2.0)
         self.assertEqual(learner.steps_per_execution, 5)
+
+    def test_a_network_without_statistics_per_step_is_named(self):
+        def plain(ways, input_shape, filters, head_initializer, batch_statistics):
+            raise AssertionError("is not built")
+
+        networks = datasets["omniglot"].networks
+        with mock.patch.dict(networks, {"plain": plain}), self.assertRaisesRegex(ValueError, "norm_steps.*'plain'"):
+            build_learner(small(network="plain", per_step_norm=True))
 
     def test_the_loss_is_the_mean_cross_entropy_of_logits(self):
         loss = task_loss()(np.array([0, 1]), np.array([[2.0, 0.0], [0.0, 0.0]], np.float32))

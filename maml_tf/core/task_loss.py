@@ -62,8 +62,9 @@ def as_task_loss(loss: Any) -> TaskLoss:
 
     The values of a task's examples are averaged, or summed where a Keras loss says reduction="sum", in the
     predictions' own precision, and at least in float32. What a mask that Keras gave the predictions hides, and labels
-    of a loss's `ignore_class`, do not count, unless the loss is a function that reduces by itself. One loss for several outputs counts for each. Keras'
-    losses get targets of the predictions' data type, as in Keras; functions get integer labels as they are.
+    of a loss's `ignore_class`, do not count, unless the loss is a function that reduces by itself. One loss for several
+    outputs counts for each. Keras' losses get targets of the predictions' data type, as in Keras; functions get integer
+    labels as they are.
 
     Args:
         loss: A Keras loss name ("mse"), a `keras.losses.Loss`, a function `(y_true, y_pred)`, or for a model with

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 
 import keras
@@ -33,10 +34,21 @@ def build_network(config: LearnerConfig) -> keras.Model:
 
     Returns:
         A built model from images [batch, height, width, channels] to logits [batch, ways].
+
+    Raises:
+        ValueError: If `per_step_norm` is set and the network has no statistics per step.
     """
     spec = datasets[config.dataset]
     *positions, channels = spec.image_shape
-    network = spec.networks[config.network](
+    build = spec.networks[config.network]
+    arguments = inspect.signature(build).parameters.values()
+    takes_steps = any(one.name == "norm_steps" or one.kind is one.VAR_KEYWORD for one in arguments)
+    if config.per_step_norm and not takes_steps:
+        raise ValueError(
+            "Expected a network whose builder takes norm_steps, the number of inner steps, with per_step_norm=True. "
+            f"Received: network={config.network!r}"
+        )
+    network = build(
         config.ways,
         input_shape=(*positions, channels + config.context),
         filters=config.filters,
