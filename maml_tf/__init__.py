@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from maml_tf.algorithms import Algorithm
     from maml_tf.core.adaptation import Adaptation, adapt, inner_step
     from maml_tf.core.low_rank import lora
-    from maml_tf.core.selection import everything, head, matching
+    from maml_tf.core.selection import body, everything, head, matching
     from maml_tf.core.task_values import Evaluation, StepSummary
     from maml_tf.core.update_rules import (
         SGD,
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         ClipByGlobalNorm,
         ClipByValue,
         LearnedStepSizes,
+        MetaCurvature,
         Momentum,
         UpdateRule,
     )
@@ -42,11 +43,13 @@ __all__ = [
     "Evaluation",
     "Evaluator",
     "LearnedStepSizes",
+    "MetaCurvature",
     "MetaLearner",
     "Momentum",
     "StepSummary",
     "UpdateRule",
     "adapt",
+    "body",
     "check_second_order",
     "diagnose",
     "evaluate",

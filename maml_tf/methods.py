@@ -105,7 +105,18 @@ for _name, _method in {
     "anil_first_order": Method(
         "ANIL, first order", {"classification": {"adapted": "head", **_FIRST_ORDER}}, style=LineStyle("sky", "--", "<")
     ),
+    "boil": Method(
+        "BOIL",
+        {"classification": {"adapted": "body", "head": "glorot_uniform"}},
+        style=LineStyle("orange", ":", "$B$"),
+    ),
     "meta_sgd": Method("Meta-SGD", {"classification": {"step_sizes": "weight"}}, style=LineStyle("blue", "-", "h")),
+    "meta_curvature": Method(
+        "Meta-Curvature",
+        {"sinusoid": {}, "classification": {"curvature": True}},
+        {"sinusoid": _SINUSOID + "Curved"},
+        style=LineStyle("blue", ":", "$C$"),
+    ),
     "maml_plus_plus": Method(
         "MAML++",
         {
@@ -118,6 +129,12 @@ for _name, _method in {
         },
         algorithm="maml_plus_plus",
         style=LineStyle("green", "--", "$M$"),
+    ),
+    "implicit_maml": Method(
+        "implicit MAML",
+        {"sinusoid": {}, "classification": {}},
+        algorithm="implicit_maml",
+        style=LineStyle("green", "-.", "$I$"),
     ),
     "reptile": Method(
         "Reptile", {"sinusoid": {}, "classification": {}}, algorithm="reptile", style=LineStyle("orange", "-", "x")

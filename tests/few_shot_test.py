@@ -94,6 +94,8 @@ class BuildLearnerTest(parameterized.TestCase):
         ("maml_first_order", "ModelAgnostic", True, "SGD"),
         ("meta_sgd", "ModelAgnostic", False, "LearnedStepSizes"),
         ("maml_plus_plus", "MAMLPlusPlus", False, "LearnedStepSizes"),
+        ("meta_curvature", "ModelAgnostic", False, "Chain"),
+        ("implicit_maml", "ImplicitMAML", False, "SGD"),
     )
     def test_a_method_names_the_algorithm_and_its_settings(self, method, algorithm, first_order, rule):
         learner = build_learner(small(method=method))
@@ -112,6 +114,22 @@ class BuildLearnerTest(parameterized.TestCase):
         self.assertEqual(learner.model.get_layer("norm1").gamma.shape[0], 3)
         with self.assertRaisesRegex(ValueError, r"Expected \[\] of 'reptile'. Received: multi_step_iterations"):
             build_learner(small(method="reptile", multi_step_iterations=5))
+
+    def test_the_inner_problem_of_implicit_maml_is_the_configurations(self):
+        learner = build_learner(small(method="implicit_maml", proximal_weight=0.5))
+        self.assertEqual(learner.algorithm.get_config(), {"proximal_weight": 0.5, "conjugate_gradient_steps": 5})
+        for fields in ({"proximal_weight": 0.5}, {"method": "implicit_maml", "first_order": True}):
+            with self.assertRaisesRegex(ValueError, "Received: (proximal_weight|first_order)"):
+                build_learner(small(**fields))
+
+    def test_curvature_goes_before_step_sizes(self):
+        rules = build_learner(small(curvature=True, step_sizes="layer")).update_rule.rules
+        self.assertEqual([type(rule).__name__ for rule in rules], ["MetaCurvature", "LearnedStepSizes"])
+
+    def test_the_body_alone_adapts_in_boil(self):
+        learner = build_learner(small(method="boil"))
+        self.assertFalse([name for name in learner.task_functions.adapted_names if "head" in name])
+        self.assertLen(learner.task_functions.adapted_names, 8)
 
     def test_only_the_head_adapts_in_anil(self):
         learner = build_learner(small(adapted="head"))

@@ -138,7 +138,8 @@ def task_gradient(
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(params)
         loss, auxiliary = outer_loss(params, task)
-    gradients = _gradient(tape, loss, params)
+    with naming_missing_derivatives():
+        gradients = tape.gradient(loss, params)
     require_gradients(gradients, "meta-gradient", "Freeze the variable, or let the query loss use it.")
     return loss, tf.nest.map_structure(tf.convert_to_tensor, gradients), auxiliary
 
@@ -384,9 +385,11 @@ class MissingDerivativeError(LookupError):
     __init__ = Exception.__init__
 
 
-def _gradient(tape, loss, params):
+@contextlib.contextmanager
+def naming_missing_derivatives() -> Iterator[None]:
+    """Raises a `MissingDerivativeError` in place of TensorFlow's LookupError."""
     try:
-        return tape.gradient(loss, params)
+        yield
     except LookupError as error:
         raise MissingDerivativeError(
             f"Expected every operation to have the derivatives that exact meta-gradients need. Received: {error}. "

@@ -40,6 +40,30 @@ def head(model: keras.Model) -> list[str]:
 
 
 @_register
+def body(model: keras.Model) -> list[str]:
+    """Selects every trainable variable but those of `head`: BOIL (body only update in the inner loop).
+
+    The body's inner gradient goes through the head's weights: start these at random, not at zero.
+
+    Raises:
+        ValueError: If no variable is left.
+
+    Source: Oh, Yoo, Kim and Yun, BOIL: Towards Representation Change for Few-shot Learning, 2021.
+
+    Example:
+    >>> import maml_tf
+    >>> from maml_tf.models import mlp
+    >>> maml_tf.body(mlp())
+    ['hidden1/kernel', 'hidden1/bias', 'hidden2/kernel', 'hidden2/bias']
+    """
+    last = head(model)
+    names = [name for name in everything(model) if name not in last]
+    if not names:
+        raise ValueError(f"Expected a trainable variable before the head. Received: {last} alone in {model.name!r}")
+    return names
+
+
+@_register
 class matching:
     """Selects the trainable variables whose path matches a regular expression.
 

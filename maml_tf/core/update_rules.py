@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -296,8 +297,54 @@ class Adam(UpdateRule):
         return {**super().get_config(), **own}
 
 
+class LearnedRule(UpdateRule):
+    """Base class of rules with meta-learned variables, made for each of the parameters that adapt.
+
+    A subclass defines `variables_of(path, value)`, which names a parameter's variables, and reads them by `value_of`.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self._learned: dict[str, keras.Variable] = {}
+
+    def variables_of(self, path: str, value: Any) -> dict[str, tuple[tuple[int, ...], Callable[..., tf.Tensor]]]:
+        """Returns from the name of each variable of a parameter to its shape and `(shape, dtype) -> first value`."""
+        raise TypeError(f"Expected {type(self).__name__} to define variables_of(path, value). Received: none")
+
+    def value_of(self, name: str) -> tf.Tensor:
+        """Reads a variable.
+
+        Raises:
+            ValueError: If the rule is not built.
+        """
+        if not self.built:
+            raise ValueError(f"Expected build(params) to have been called. Received: an unbuilt {type(self).__name__}")
+        return tf.convert_to_tensor(self._learned[name])
+
+    def build(self, params):
+        if not isinstance(params, dict):
+            raise ValueError(f"Expected a dictionary from variable path to value. Received: {type(params).__name__}")
+        needed = {
+            name: (shape, first, keras.backend.standardize_dtype(value.dtype))
+            for path, value in params.items()
+            for name, (shape, first) in self.variables_of(path, value).items()
+        }
+        made = {name: tuple(variable.shape) for name, variable in self._learned.items()}
+        if self.built and any(made.get(name) != shape for name, (shape, *_) in needed.items()):
+            raise ValueError(
+                f"Expected {type(self).__name__} of its own for each model. "
+                f"Received: {self.name!r}, built for {list(made)}, and a model with {list(needed)}"
+            )
+        for name, (shape, first, dtype) in needed.items():
+            if name not in self._learned:
+                self._learned[name] = self.add_weight(
+                    shape=shape, initializer=first, dtype=dtype, name=name.replace("/", ".")
+                )
+        self.built = True
+
+
 @_register
-class LearnedStepSizes(UpdateRule):
+class LearnedStepSizes(LearnedRule):
     """Gradient descent with meta-learned step sizes: `theta - alpha_j * gradient`, alpha_j trained with theta.
 
     Args:
@@ -327,32 +374,13 @@ class LearnedStepSizes(UpdateRule):
             raise ValueError(f"Expected granularity to be one of {_GRANULARITIES}. Received: {granularity!r}")
         self.initial, self.granularity = number("initial", initial, minimum=0), granularity
         self.steps = whole_number("steps", steps, minimum=1)
-        self._step_sizes: dict[str, keras.Variable] = {}
 
-    def build(self, params):
-        if not isinstance(params, dict):
-            raise ValueError(f"Expected a dictionary from variable path to value. Received: {type(params).__name__}")
-        needed = {self._key(path): value for path, value in params.items()}
-        made = {key: tuple(variable.shape) for key, variable in self._step_sizes.items()}
-        if self.built and any(made.get(key) != self._shape(value) for key, value in needed.items()):
-            raise ValueError(
-                "Expected step sizes of their own for each model. "
-                f"Received: {self.name!r}, built for {list(self._step_sizes)}, and a model with {list(needed)}"
-            )
-        for key, value in needed.items():
-            if key not in self._step_sizes:
-                self._step_sizes[key] = self.add_weight(
-                    shape=self._shape(value),
-                    # Keras' Constant goes by way of float32.
-                    initializer=lambda shape, dtype: tf.fill(shape, tf.constant(self.initial, dtype)),
-                    dtype=keras.backend.standardize_dtype(value.dtype),
-                    name=key.replace("/", "."),
-                )
-        self.built = True
+    def variables_of(self, path, value):
+        # Keras' Constant goes by way of float32.
+        first = lambda shape, dtype: tf.fill(shape, tf.constant(self.initial, dtype))  # noqa: E731
+        return {self._key(path): (self._shape(value), first)}
 
     def updates(self, gradients, params, step):
-        if not self.built:
-            raise ValueError("Expected build(params) to have been called. Received: an unbuilt LearnedStepSizes")
         return {path: self._step_size(path, step, gradient) * gradient for path, gradient in gradients.items()}
 
     def get_config(self):
@@ -366,8 +394,61 @@ class LearnedStepSizes(UpdateRule):
         return {"weight": tuple(value.shape), "layer": (), "layer_and_step": (self.steps,)}[self.granularity]
 
     def _step_size(self, path: str, step: int | tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
-        size = tf.convert_to_tensor(self._step_sizes[self._key(path)])
+        size = self.value_of(self._key(path))
         return at_step(size, step, gradient) if self.granularity == "layer_and_step" else size
+
+
+@_register
+class MetaCurvature(LearnedRule):
+    """Multiplies gradients by meta-learned matrices, one for each kind of dimension of a layer's kernel.
+
+    The gradient G [d, inputs, outputs] of a kernel, where d counts the positions of a filter and is 1 for dense layers,
+    becomes `G x_3 M_f x_2 M_i x_1 M_o`, mode products with M_o [outputs, outputs], M_i [inputs, inputs] and M_f [d, d],
+    and that of a vector, such as a bias, is multiplied by a vector. All are the identity at first and serve every inner
+    step. The rule goes before the one that scales: `Chain([MetaCurvature(), SGD(0.01)])`. A dimension of n has n * n
+    numbers of its own.
+
+    Raises:
+        ValueError: Where it is built for a second model.
+
+    Source: Park and Oliva, Meta-Curvature, 2019, Section 3.2.
+
+    Example:
+    >>> import maml_tf
+    >>> from maml_tf.models import conv_net
+    >>> rule = maml_tf.Chain([maml_tf.MetaCurvature(), maml_tf.SGD(0.4)])
+    >>> learner = maml_tf.MAML(conv_net((8, 8, 1), filters=4, blocks=2), "mse", rule)
+    >>> [tuple(variable.shape) for variable in rule.trainable_variables][:3]  # Of conv1's outputs, inputs and 3 x 3.
+    [(4, 4), (1, 1), (9, 9)]
+    """
+
+    def variables_of(self, path, value):
+        shape = tuple(value.shape)
+        if len(shape) < 2:
+            return {f"{path}/scale": (shape, tf.ones)}
+        modes = {"outputs": shape[-1], "inputs": shape[-2]}
+        if len(shape) > 2:
+            modes["filter"] = math.prod(shape[:-2])
+        return {f"{path}/{kind}": ((size, size), _identity) for kind, size in modes.items()}
+
+    def updates(self, gradients, params, step):
+        return {path: self._curved(path, gradient) for path, gradient in gradients.items()}
+
+    def _curved(self, path: str, gradient: tf.Tensor) -> tf.Tensor:
+        shape = gradient.shape
+        if shape.rank < 2:
+            return self.value_of(f"{path}/scale") * gradient
+        curved = tf.reshape(gradient, [-1, *shape[-2:]])
+        curved = tf.matmul(curved, self.value_of(f"{path}/outputs"), transpose_b=True)
+        curved = tf.matmul(self.value_of(f"{path}/inputs"), curved)
+        if shape.rank > 2:
+            flat = tf.reshape(curved, [curved.shape[0], -1])
+            curved = tf.matmul(self.value_of(f"{path}/filter"), flat)
+        return tf.reshape(curved, shape)
+
+
+def _identity(shape: Sequence[int], dtype: Any) -> tf.Tensor:
+    return tf.eye(*shape, dtype=dtype)
 
 
 def at_step(values: Sequence[float] | tf.Tensor, step: int | tf.Tensor, like: tf.Tensor) -> Any:
@@ -407,7 +488,8 @@ def as_update_rule(rule: float | Sequence[float] | UpdateRule) -> UpdateRule:
         return SGD(rule)
     raise TypeError(
         "Expected inner_learning_rate to be a number, a sequence of numbers (one a step) or a maml_tf update rule "
-        f"(SGD, LearnedStepSizes, ClipByValue, ClipByGlobalNorm, Momentum, Adam, Chain). Received: {rule!r}"
+        "(SGD, LearnedStepSizes, MetaCurvature, ClipByValue, ClipByGlobalNorm, Momentum, Adam, Chain). "
+        f"Received: {rule!r}"
     )
 
 

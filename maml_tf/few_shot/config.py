@@ -22,7 +22,8 @@ class LearnerConfig(Configuration):
         "maml",
         "Algorithm, one of its variants, or a baseline. pretrained: a classifier of all training classes, fine-tuned "
         "in the test and compared by its features (nearest neighbour). random: the same with initial weights. "
-        "meta_sgd is maml with step_sizes=weight, anil with adapted=head, context_vector with adapted=context; "
+        "meta_sgd is maml with step_sizes=weight, meta_curvature with curvature=true, anil with adapted=head, boil "
+        "with adapted=body and head=glorot_uniform, context_vector with adapted=context; "
         "maml_plus_plus with adapted=weights, step_sizes=layer_and_step, per_step_norm=true, cosine decay and the "
         "annealing of multi_step_iterations and first_order_iterations; a name with _first_order has first_order=true.",
         choices=lambda: names("classification"),
@@ -46,11 +47,18 @@ class LearnerConfig(Configuration):
         "Fixed inner step size, or one learned for every weight (Meta-SGD), layer, or layer_and_step.",
         choices=("fixed", "weight", "layer", "layer_and_step"),
     )
+    curvature: bool = setting(
+        False,
+        "Whether gradients are multiplied by meta-learned matrices of every layer before the step size "
+        "(Meta-Curvature).",
+        since="0.2.0",
+    )
     adapted: str = setting(
         "everything",
         "Weights that inner steps change. everything: all (MAML). weights: all but the offsets of batch normalization, "
-        "as the original. head: the output layer (ANIL). context: the free parameters at the input (Appendix C.2).",
-        choices=("everything", "weights", "head", "context"),
+        "as the original. head: the output layer (ANIL). body: all but the output layer (BOIL). context: the free "
+        "parameters at the input (Appendix C.2).",
+        choices=("everything", "weights", "head", "body", "context"),
     )
     context: int = setting(
         None,
@@ -72,6 +80,21 @@ class LearnerConfig(Configuration):
         "Iterations at the beginning without second derivatives. By default half of the iterations with "
         "method=maml_plus_plus, else 0.",
         minimum=0,
+        since="0.2.0",
+    )
+    proximal_weight: float = setting(
+        None,
+        "Weight lambda of the squared distance to the initial weights in the inner problem of implicit_maml, on the "
+        "mean cross-entropy. By default 2 with method=implicit_maml. (iMAML's paper: 2 on Omniglot, 0.5 on "
+        "mini-ImageNet, with 10 to 25 inner steps.)",
+        positive=True,
+        since="0.2.0",
+    )
+    conjugate_gradient_steps: int = setting(
+        None,
+        "Iterations of conjugate gradient in the meta-gradient of implicit_maml. By default 5 with "
+        "method=implicit_maml.",
+        minimum=1,
         since="0.2.0",
     )
     per_step_norm: bool = setting(
@@ -120,11 +143,19 @@ class LearnerConfig(Configuration):
         for name, share in (("multi_step_iterations", 0.15), ("first_order_iterations", 0.5)):
             if getattr(self, name) is None:
                 self._set(name, round(share * self.annealed_over) if self.method == "maml_plus_plus" else 0)
+        for name, value in (("proximal_weight", 2.0), ("conjugate_gradient_steps", 5)):
+            if getattr(self, name) is None and self.method == "implicit_maml":
+                self._set(name, value)
         networks = tuple(datasets[self.dataset].networks)
         self._set("network", self.network or networks[0])
         if self.network not in networks:
             raise ValueError(
                 f"Expected network to be one of {networks} for {self.dataset}. Received: network={self.network!r}"
+            )
+        if self.adapted == "body" and self.head == "zeros":
+            raise ValueError(
+                "Expected head='glorot_uniform' or 'normal' with adapted='body', whose inner gradient a head of zeros "
+                "makes zero. Received: head='zeros'"
             )
         if self.adapted == "context" and not self.context:
             raise ValueError("Expected context >= 1 with adapted='context'. Received: context=0")

@@ -9,7 +9,7 @@ import keras
 
 from maml_tf.algorithms import of_method
 from maml_tf.core import selection
-from maml_tf.core.update_rules import LearnedStepSizes
+from maml_tf.core.update_rules import Chain, LearnedStepSizes, MetaCurvature, as_update_rule
 from maml_tf.evaluation import Evaluator, accuracy
 from maml_tf.few_shot.config import LearnerConfig
 from maml_tf.layers import ContextVector
@@ -22,6 +22,7 @@ ADAPTED = {
     "everything": selection.everything,
     "weights": selection.matching("(kernel|bias)$"),
     "head": selection.head,
+    "body": selection.body,
     "context": selection.matching("context_vector"),
 }
 
@@ -74,6 +75,8 @@ def build_learner(config: LearnerConfig) -> MetaLearner:
     rule = config.mean_step_size
     if config.step_sizes != "fixed":
         rule = LearnedStepSizes(rule, granularity=config.step_sizes, steps=config.inner_steps)
+    if config.curvature:
+        rule = Chain([MetaCurvature(), as_update_rule(rule)])
     return MetaLearner(
         build_network(config),
         task_loss(),
@@ -82,6 +85,8 @@ def build_learner(config: LearnerConfig) -> MetaLearner:
             config.first_order,
             multi_step_iterations=config.multi_step_iterations,
             first_order_iterations=config.first_order_iterations,
+            proximal_weight=config.proximal_weight,
+            conjugate_gradient_steps=config.conjugate_gradient_steps,
         ),
         rule,
         config.inner_steps,

@@ -21,9 +21,10 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from maml_tf.core.hessian import derivatives
 from maml_tf.core.keras_interface import is_layer_graph
 from maml_tf.core.update_rules import UpdateRule
-from maml_tf.rl.hessian_products import Linearization, derivatives
+from maml_tf.rl.hessian_products import Linearization
 from maml_tf.rl.objectives import Experience, PolicyObjective
 from maml_tf.rl.policy import Gaussian, GaussianPolicy, PurePolicy
 

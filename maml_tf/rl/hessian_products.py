@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from maml_tf.core.hessian import Product, derivatives
 from maml_tf.core.over_tasks import meta_gradient
 
 Params = Any
-Product = Callable[[Any], Any]
 
 
 class Linearization(NamedTuple):
@@ -67,17 +67,6 @@ def linearized(outputs: Callable[[Params, Any], Any], params: Params, block: Any
         lambda v: of_cotangent.gradient(pulled_back, cotangent, v, unconnected_gradients="zero"),
         lambda u: of_params.gradient(values, params, u, unconnected_gradients="zero"),
     )
-
-
-def derivatives(function: Callable[[Any], tf.Tensor], at: Any) -> tuple[tf.Tensor, Any, Product]:
-    """Returns a scalar function's value, its gradient, and `v -> H v` with its Hessian, at a nest of float tensors."""
-    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as outer:
-        outer.watch(at)
-        with tf.GradientTape(watch_accessed_variables=False) as inner:
-            inner.watch(at)
-            value = function(at)
-        gradient = inner.gradient(value, at, unconnected_gradients="zero")
-    return value, gradient, lambda v: outer.gradient(gradient, at, v, unconnected_gradients="zero")
 
 
 def _loss_and_product(problem: Problem, params: Params, block: Any, vector: Params) -> tuple[Any, Params]:

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from maml_tf.checks import choice, number, whole_number
+from maml_tf.core.hessian import conjugate_gradient, flatten, flattened
 from maml_tf.core.over_tasks import meta_gradient, over_tasks
 from maml_tf.rl.hessian_products import (
     FisherProducts,
@@ -175,68 +176,6 @@ class TrustRegion:
         )
         new = tf.where(accepted, candidate, start)
         return new, tf.where(accepted, loss, loss_before), tf.where(accepted, divergence, zero), searches, accepted
-
-
-class Solution(NamedTuple):
-    """What conjugate gradient found.
-
-    Attributes:
-        solution: x, [size].
-        residual: `b - A x`, [size].
-    """
-
-    solution: tf.Tensor
-    residual: tf.Tensor
-
-
-def conjugate_gradient(product: Product, target: tf.Tensor, iterations: int = 10, tolerance: float = 1e-10) -> Solution:
-    """Solves `A x = b` for a symmetric positive definite A known by its products.
-
-    Args:
-        product: `v -> A v`.
-        target: b, [size].
-        iterations: The greatest number of iterations.
-        tolerance: Stop where the residual's squared norm is below it.
-
-    Source: Hestenes and Stiefel, 1952.
-
-    Example:
-    >>> import tensorflow as tf
-    >>> from maml_tf.rl.trust_region import conjugate_gradient
-    >>> conjugate_gradient(lambda v: tf.constant([2.0, 4.0]) * v, tf.constant([2.0, 2.0])).solution.numpy().round(3)
-    array([1. , 0.5], dtype=float32)
-    """
-
-    def iterate(iteration, solution, residual, direction, squares):
-        along = product(direction)
-        size = squares / tf.reduce_sum(direction * along)
-        solution, residual = solution + size * direction, residual - size * along
-        now = tf.reduce_sum(residual**2)
-        return iteration + 1, solution, residual, residual + now / squares * direction, now
-
-    start = (tf.constant(0), tf.zeros_like(target), target, target, tf.reduce_sum(target**2))
-    _, solution, residual, _, _ = tf.while_loop(
-        lambda iteration, s, r, d, squares: (iteration < iterations) & (squares > tolerance), iterate, start
-    )
-    return Solution(solution, residual)
-
-
-def flatten(nest: Any) -> tf.Tensor:
-    """Joins the tensors of a nest, of one dtype, in one vector [size]."""
-    return tf.concat([tf.reshape(leaf, [-1]) for leaf in tf.nest.flatten(nest)], axis=0)
-
-
-def flattened(params: Params) -> tuple[tf.Tensor, Callable[[tf.Tensor], Params]]:
-    """Joins parameters of static shapes and one dtype in one vector [size]; also returns the inverse function."""
-    leaves = tf.nest.flatten(params)
-    sizes = [int(np.prod(leaf.shape)) for leaf in leaves]
-
-    def unflatten(vector):
-        parts = tf.split(vector, sizes)
-        shaped = [tf.reshape(part, leaf.shape) for part, leaf in zip(parts, leaves, strict=True)]
-        return tf.nest.pack_sequence_as(params, shaped)
-
-    return flatten(params), unflatten
 
 
 def _shapes(nest: Any) -> tuple[tuple[int, ...], ...]:

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 from absl.testing import absltest
 
-from maml_tf.core.selection import everything, head, matching
+from maml_tf.core.selection import body, everything, head, matching
 
 
 def make_model():
@@ -51,6 +51,13 @@ class SelectionTest(absltest.TestCase):
         model.trainable = False
         with self.assertRaisesRegex(ValueError, "Expected a trainable variable to adapt. Received: none in 'net'"):
             head(model)
+
+    def test_body_is_the_rest(self):
+        model = make_model()
+        self.assertCountEqual([*body(model), *head(model)], everything(model))
+        alone = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="out")])
+        with self.assertRaisesRegex(ValueError, "variable before the head. Received: .*out/kernel"):
+            body(alone)
 
     def test_matching(self):
         self.assertEqual(layers_of(matching("one|out/bias")(make_model()))[-1], ("out", "bias"))

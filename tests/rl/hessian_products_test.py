@@ -7,10 +7,10 @@ from absl.testing import absltest, parameterized
 from tests.support import with_rl  # noqa: F401
 
 # isort: split
+from maml_tf.core.hessian import flatten, flattened
 from maml_tf.rl.adaptation import PolicyAdaptation
 from maml_tf.rl.hessian_products import FisherProducts, divergence_gradient, finite_difference_product
 from maml_tf.rl.objectives import likelihood_ratio, reinforce
-from maml_tf.rl.trust_region import flatten, flattened
 from tests.rl import examples
 
 

@@ -7,9 +7,10 @@ from absl.testing import absltest, parameterized
 from tests.support import with_rl  # noqa: F401
 
 # isort: split
+from maml_tf.core.hessian import flatten, flattened
 from maml_tf.rl.adaptation import PolicyAdaptation, thinned
 from maml_tf.rl.hessian_products import Problem
-from maml_tf.rl.trust_region import TrustRegion, flatten, flattened
+from maml_tf.rl.trust_region import TrustRegion
 from tests.rl import examples
 
 # loss: b'x; divergence: x'Ax / 2 around the point 0; the minimum under the bound is known.

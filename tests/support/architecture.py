@@ -48,6 +48,8 @@ FLOOR_OF_THE_PACKAGE = 2
 # none of the three can serve.
 GRADIENT_MODULES = (
     "maml_tf.core.adaptation",
+    # Products with a Hessian at one point, of which no step is taken.
+    "maml_tf.core.hessian",
     "maml_tf.core.looped_steps",
     "maml_tf.core.over_tasks",
     "maml_tf.diagnostics.second_order",

@@ -98,7 +98,7 @@ class ClassificationConfig(LearnerConfig):
         """What the rows of the results call the method; flags that make MAML a variant of it count."""
         name = self.method.removesuffix("_first_order")
         if name == "maml":
-            name = {"head": "anil", "context": "context_vector"}.get(self.adapted, name)
+            name = {"head": "anil", "body": "boil", "context": "context_vector"}.get(self.adapted, name)
         first_order = f"{name}_first_order"
         return first_order if self.first_order and first_order in methods else name
 

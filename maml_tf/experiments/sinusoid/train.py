@@ -12,6 +12,7 @@ from absl import logging
 
 from maml_tf.algorithms import of_method
 from maml_tf.baselines import AnchoredRegression, ParameterAveraging, tune_step_size
+from maml_tf.core.update_rules import SGD, Chain, MetaCurvature
 from maml_tf.evaluation import Evaluator
 from maml_tf.experiments.sinusoid import config as streams
 from maml_tf.experiments.sinusoid.config import DIVERGENCE, SinusoidConfig
@@ -159,6 +160,21 @@ class MetaLearning:
             WallTime(directory, iterations, resume=resume),
             keras.callbacks.TensorBoard(str(directory), write_graph=False),
         ]
+
+
+class Curved(MetaLearning):
+    """MAML whose inner gradients go through meta-learned matrices: "meta_curvature"."""
+
+    def __init__(self, name: str, config: SinusoidConfig):
+        super().__init__(name, config)
+        # The same in training and test: what it has learned belongs to the network.
+        self._curvature = MetaCurvature()
+
+    def learner(self, step_size: float | None = None) -> MetaLearner:
+        config = self.config
+        rule = Chain([self._curvature, SGD(config.inner_learning_rate if step_size is None else step_size)])
+        algorithm = of_method(self.name, config.first_order)
+        return MetaLearner(self.network, "mse", algorithm, rule, config.inner_steps, name="maml")
 
 
 class FineTuning(MetaLearning):

@@ -19,6 +19,10 @@ class ClassificationConfigTest(parameterized.TestCase):
         ({"inner_learning_rate": -1.0}, "Received: inner_learning_rate=-1.0"),
         ({"adapted": "context", "context": 0}, "Received: context=0"),
         ({"method": "anil", "adapted": "weights"}, "adapted='head'.*Received: adapted='weights'"),
+        ({"method": "boil", "head": "normal"}, "head='glorot_uniform'.*Received: head='normal'"),
+        ({"adapted": "body"}, "a head of zeros makes zero.*Received: head='zeros'"),
+        ({"method": "implicit_maml", "proximal_weight": 0.0}, "Received: proximal_weight=0.0"),
+        ({"method": "implicit_maml", "conjugate_gradient_steps": 0}, "Received: conjugate_gradient_steps=0"),
         ({"method": "oracle"}, "Received: method='oracle'"),
         ({"context": -1}, "Received: context=-1"),
         ({"context": 1, "method": "pretrained"}, "context=0 with method='pretrained'.* Received: .*context=1"),
@@ -81,6 +85,9 @@ class ClassificationConfigTest(parameterized.TestCase):
                 "multi_step_iterations",
                 "first_order_iterations",
                 "per_step_norm",
+                "curvature",
+                "proximal_weight",
+                "conjugate_gradient_steps",
             },
         )
         self.assertEqual(ClassificationConfig(method="pretrained").identity()["batch_size"], 64)
@@ -98,6 +105,10 @@ class ClassificationConfigTest(parameterized.TestCase):
             ({"first_order": True}, "maml_first_order"),
             ({"adapted": "weights"}, "maml"),
             ({"adapted": "head"}, "anil"),
+            ({"adapted": "body", "head": "normal"}, "boil"),
+            ({"method": "boil"}, "boil"),
+            ({"method": "implicit_maml"}, "implicit_maml"),
+            ({"method": "meta_curvature"}, "meta_curvature"),
             ({"adapted": "context", "context": 1}, "context_vector"),
             ({"method": "pretrained"}, "pretrained"),
             ({"method": "reptile"}, "reptile"),
@@ -115,6 +126,7 @@ class ClassificationConfigTest(parameterized.TestCase):
         ("anil", {"adapted": "head"}),
         ("anil_first_order", {"adapted": "head", "first_order": True}),
         ("meta_sgd", {"step_sizes": "weight"}),
+        ("boil", {"adapted": "body", "head": "glorot_uniform"}),
         ("context_vector", {"adapted": "context", "context": 1}),
     )
     def test_a_variant_of_maml_is_the_same_training_by_its_name_and_by_its_fields(self, method, fields):
@@ -133,6 +145,13 @@ class ClassificationConfigTest(parameterized.TestCase):
         self.assertEqual((other.multi_step_iterations, other.first_order_iterations), (300, 0))
         plain, alone = (ClassificationConfig(**fields).identity() for fields in ({}, {"multi_step_iterations": 5}))
         self.assertEqual(alone, plain | {"multi_step_iterations": 5})
+
+    def test_the_inner_problem_of_implicit_maml_is_its_papers(self):
+        config = ClassificationConfig(method="implicit_maml")
+        self.assertEqual((config.proximal_weight, config.conjugate_gradient_steps), (2.0, 5))
+        self.assertEqual(from_dict(ClassificationConfig, to_dict(config)), config)
+        identity = ClassificationConfig(method="implicit_maml", proximal_weight=0.5).identity()
+        self.assertEqual((identity["method"], identity["proximal_weight"]), ("implicit_maml", 0.5))
 
     def test_another_algorithm_is_another_training(self):
         self.assertEqual(

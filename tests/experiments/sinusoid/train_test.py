@@ -74,6 +74,15 @@ class TrainTest(parameterized.TestCase):
         self.assert_same_weights(self.train("maml", replaced(first_order=True)), first_order)
         self.assertFalse(np.array_equal(self.train("maml").get_weights()[0], first_order.get_weights()[0]))
 
+    def test_what_curvature_has_learned_serves_the_test_and_is_kept(self):
+        folder, trained = pathlib.Path(self.create_tempdir().full_path), build_method("meta_curvature", SMALL)
+        trained.train(folder, False)
+        learned = [variable.numpy() for variable in trained.learner(0.1).update_rule.trainable_variables]
+        self.assertGreater(max(np.abs(value - np.eye(*value.shape)).max() for value in learned if value.ndim == 2), 0)
+        reader = tf.train.load_checkpoint(str(folder / "checkpoints"))
+        kept = {name for name in reader.get_variable_to_shape_map() if name.startswith("best/weights/")}
+        self.assertLen(kept, len(trained.network.weights) + len(learned))
+
     def test_maml_ends_with_its_best_weights_on_validation_tasks(self):
         errors = iter([1.0, 3.0])
         folder = pathlib.Path(self.create_tempdir().full_path)
