@@ -121,7 +121,7 @@ class ProjectTest(parameterized.TestCase):
         self.assertEmpty(found, "\n" + "\n".join(found))
 
     def test_table_names_only_what_exists(self):
-        self.assertContainsSubset({*architecture.GRADIENT_MODULES, architecture.KERAS_INTERFACE}, _PROJECT.files)
+        self.assertContainsSubset({*architecture.GRADIENT_MODULES, *architecture.PRIVATE_INTERFACES}, _PROJECT.files)
 
 
 class RuleTest(parameterized.TestCase):

@@ -18,6 +18,7 @@ import tensorflow as tf
 from maml_tf.checks import whole_number
 from maml_tf.core.adaptation import Params, require_gradients
 from maml_tf.core.keras_interface import is_layer_graph, layers_of
+from maml_tf.core.merged_map import merged_map
 
 TASK_MAPS = ("mapped", "vectorized", "unrolled")
 # Layers of matrix products and element-wise functions: merging tasks and XLA both pay.
@@ -240,8 +241,8 @@ def over_tasks(
 
     There may be no task: then the results have length 0. The three ways give the same results; which is fastest
     depends on the model and the device. "mapped" runs tasks as iterations of a loop that may overlap, a task a thread:
-    best for convolutions on a CPU. "vectorized" merges the tasks' operations: best for small dense networks and on a
-    GPU. "unrolled" repeats the graph for every task.
+    best for convolutions on a CPU. "vectorized" merges the tasks' operations, and warns of those that it cannot merge:
+    best for small dense networks. "unrolled" repeats the graph for every task.
 
     Args:
         function: Takes one task, returns a nest of tensors.
@@ -329,7 +330,7 @@ def _one_by_one(function, tasks, counted, parallel_tasks):
 
 def _merged(function, tasks, counted):
     """Merges the tasks' operations; of the second result it returns the sum over the tasks that count, or over all."""
-    vectorized = functools.partial(tf.vectorized_map, function, fallback_to_while_loop=True, warn=False)
+    vectorized = functools.partial(merged_map, function)
     with _errors_as_raised():
         # Eagerly it makes a function with AutoGraph.
         called = tf.function(vectorized, autograph=False) if tf.executing_eagerly() else vectorized

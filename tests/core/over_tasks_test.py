@@ -153,7 +153,8 @@ class OverTasksTest(parameterized.TestCase):
             )
 
         with self.assertNoLogs("tensorflow", "WARNING"):
-            np.testing.assert_array_equal(doubled(tf.ones((3, 2))), 2 * np.ones((3, 2)))
+            with self.assertWarnsRegex(UserWarning, "go task by task: EagerPyFunc in EagerPyFunc"):
+                np.testing.assert_array_equal(doubled(tf.ones((3, 2))), 2 * np.ones((3, 2)))
 
     def test_unrolling_needs_the_number_of_tasks(self):
         @tf.function(input_signature=[tf.TensorSpec([None, 2])])

@@ -57,6 +57,8 @@ GRADIENT_MODULES = (
     "maml_tf.rl.hessian_products",
 )
 KERAS_INTERFACE = "maml_tf.core.keras_interface"
+# What TensorFlow does not export of merging tasks: converters, and the functions that operations call.
+PRIVATE_INTERFACES = (KERAS_INTERFACE, "maml_tf.core.merged_convolutions", "maml_tf.core.merged_map")
 PYTHON_NAMES = ("_asdict", "_exit", "_fields", "_initializing", "_make", "_replace")
 
 # Names from outside, each with the only places that may use it.
@@ -128,13 +130,14 @@ def reserved(tree: SourceTree) -> Iterator[str]:
 
 
 def keras_interface(tree: SourceTree) -> Iterator[str]:
-    """Private attributes that nothing in the project defines are another package's: Keras'."""
+    """Private attributes that nothing in the project defines are another package's: Keras', or TensorFlow's."""
     own = {*PYTHON_NAMES, *(name for source in _sources(tree) for name in _definitions(source))}
     for source in _sources(tree):
-        if source.module != KERAS_INTERFACE:
+        if source.module not in PRIVATE_INTERFACES:
             for line, name in sorted(_private_attributes(source)):
                 if name not in own:
-                    yield f"{source.path}:{line}: uses {name}, which is not the project's; {KERAS_INTERFACE} alone may"
+                    places = " and ".join(PRIVATE_INTERFACES)
+                    yield f"{source.path}:{line}: uses {name}, which is not the project's; {places} alone may"
 
 
 RULES: tuple[Callable[[SourceTree], Iterator[str]], ...] = (floors, cycles, reserved, keras_interface)
