@@ -53,6 +53,9 @@ setup(
             "tf-agents>=0.19; python_version < '3.12'",
             "tf_keras>=2.18; python_version < '3.12'",
         ],
+        "serve": [
+            "tornado>=6.4",
+        ],
         "test": [
             "hypothesis>=6.100",
             "pytest>=8.2",

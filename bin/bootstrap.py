@@ -39,7 +39,8 @@ EXPERIMENTS = {
     "half_cheetah": ["rl"],
     "ant": ["rl"],
 }
-EXTRAS = {**EXPERIMENTS, "test": ["rl", "test"], "lowest": ["rl", "test"], "campaign": ["rl", "test"], "lint": ["test"]}
+TESTED = ["rl", "serve", "test"]
+EXTRAS = {**EXPERIMENTS, "test": TESTED, "lowest": TESTED, "campaign": TESTED, "lint": ["test"]}
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 # Written first and completed last: its presence says that the folder is ours, its content what is installed.
 MARKER = "maml_tf_bootstrap.json"

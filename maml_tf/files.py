@@ -170,6 +170,32 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
+def exclusive(directory: pathlib.Path, does: str) -> Iterator[None]:
+    """Keeps other processes from a directory while the block runs (not on Windows).
+
+    Args:
+        directory: It exists, and files can be written in it.
+        does: What a process does there, for the messages, such as "trains in".
+
+    Raises:
+        ValueError: If another process is there.
+    """
+    # It stays behind: to remove it would let two processes each lock a file of that name.
+    with open(directory / _LOCK, "a") as lock:
+        try:
+            if fcntl:  # Until the file is closed, or the process ends in whatever way.
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"Expected a directory that no other process {does}. "
+                f"Received: {str(directory)!r}, where one does (it holds {_LOCK})"
+            ) from error
+        except OSError as error:  # A file system without locks.
+            logging.warning("%s can't be locked (%s): make sure that no other process %s it.", directory, error, does)
+        yield
+
+
+@contextlib.contextmanager
 def open_logdir(logdir: str | os.PathLike[str], checkpoints: Iterable[str], resume: bool) -> Iterator[pathlib.Path]:
     """Creates the directory if need be, and makes sure that nothing in it is trained over, before any training.
 
@@ -186,18 +212,7 @@ def open_logdir(logdir: str | os.PathLike[str], checkpoints: Iterable[str], resu
             False.
     """
     directory = writable_directory(logdir)
-    # It stays behind: to remove it would let two processes each lock a file of that name.
-    with open(directory / _LOCK, "a") as lock:
-        try:
-            if fcntl:  # Until the file is closed, or the process ends in whatever way.
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(
-                "Expected a directory that no other process trains in. "
-                f"Received: {str(directory)!r}, where one does (it holds {_LOCK})"
-            ) from error
-        except OSError as error:  # A file system without locks.
-            logging.warning("%s can't be locked (%s): make sure that no other process trains there.", directory, error)
+    with exclusive(directory, "trains in"):
         remove_unfinished(directory)
         if not resume:
             for folder in checkpoints:

@@ -53,7 +53,7 @@ class OpenLogdirTest(absltest.TestCase):
         with mock.patch.object(fcntl, "flock", side_effect=OSError(errno.ENOLCK, "No locks available")):
             with self.assertLogs("absl", "WARNING") as logs:
                 self.enter_context(open_logdir(self.folder, [], False))
-        self.assertIn("make sure that no other process trains there", logs.output[0])
+        self.assertIn("make sure that no other process trains in it", logs.output[0])
 
     def test_a_system_without_locks_does_without_them(self):
         with mock.patch.object(logdir, "fcntl", None):

@@ -19,8 +19,8 @@ import tempfile
 import numpy as np
 import tensorflow as tf
 
-from bin.export import adapting
 from maml_tf import pretrained
+from maml_tf.experiments import trained
 from maml_tf.export import save
 from maml_tf.learner import MetaLearner
 from maml_tf.rl.objectives import Experience
@@ -86,7 +86,7 @@ def main(arguments):
     with tempfile.TemporaryDirectory() as folder:
         paths = []
         for name in names:
-            learner = adapting(name, None)
+            learner = trained.of_entry(name)
             path = save(learner, pathlib.Path(folder, name))
             calls, expected = task_of(learner)
             given = {f"{number}.{key}": value for number, call in enumerate(calls) for key, value in call.items()}

@@ -37,6 +37,7 @@ FLOORS = (
         "maml_tf.pretrained",
         "maml_tf.results",
         "maml_tf.rl",
+        "maml_tf.serving",
         "maml_tf.training",
     ),
     ("maml_tf.experiments",),
@@ -79,6 +80,7 @@ RESERVED = {
     "tensorflow_probability": ("maml_tf.rl",),
     "tf_agents": ("maml_tf.rl",),
     "tf_keras": (),
+    "tornado": ("maml_tf.serving",),
 }
 
 

@@ -56,6 +56,10 @@ class Running:
         """The exit code, the negative number of the signal that killed it, or None while it runs."""
         return self._process.exitcode
 
+    def said(self) -> str:
+        """What it has written to stderr so far."""
+        return self._files[1].read_text() if self._files[1].exists() else ""
+
     def send_signal(self, number: signal.Signals) -> None:
         os.kill(self._process.pid, number)
 

@@ -67,6 +67,24 @@ def define_training_flags(flags: Any, logdir: str | None, logdir_text: str) -> N
     define_task_a_thread(flags)
 
 
+def define_trained_flags(flags: Any) -> None:
+    """Defines the flags `logdir`, `pretrained`, `method` and `batch_statistics`: which trained model is meant.
+
+    Args:
+        flags: The module `absl.flags` of the binary that defines them, or what else has its functions.
+    """
+    flags.disclaim_key_flags()
+    flags.DEFINE_string("logdir", None, "Directory of a training: the --logdir of the binary that trained.")
+    flags.DEFINE_string("pretrained", None, "Weights of the package: a name of pretrained.available().")
+    flags.DEFINE_string("method", None, "Method of a --logdir that has several, by default maml.")
+    flags.DEFINE_string(
+        "batch_statistics",
+        None,
+        "Statistics of batch normalization in a prediction: transductive, of all examples of the call, or support, of "
+        "the task's support set; by default the training's.",
+    )
+
+
 def report(rows: Sequence[Row], logdir: str, percent: bool = False) -> str:
     """Formats what an experiment says at its end.
 
@@ -183,11 +201,14 @@ def _without_notices() -> Iterator[None]:
                     os.write(2, line)
 
 
+_CHATTER = ("tf.function retracing", "with ops with unsaved custom gradients")
+
+
 def _is_no_chatter(record: stdlib_logging.LogRecord) -> bool:
-    """Returns whether a record of the log is not TensorFlow's own about checkpoints or traces."""
+    """Returns whether a record of the log is not TensorFlow's own about checkpoints, traces or loaded functions."""
     if "tensorflow" not in pathlib.Path(record.pathname).parts:
         return True
-    return record.levelno > stdlib_logging.INFO and "tf.function retracing" not in record.getMessage()
+    return record.levelno > stdlib_logging.INFO and not any(said in record.getMessage() for said in _CHATTER)
 
 
 def answer_of(error: Exception) -> str | None:
