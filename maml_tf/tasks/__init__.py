@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from maml_tf import lazy
 
 # These register data sets, and import no TensorFlow.
+from maml_tf.tasks.cifar100 import Cifar100
+from maml_tf.tasks.class_folders import ClassFolders
 from maml_tf.tasks.dataset import DatasetSpec, SplitClasses, datasets
 from maml_tf.tasks.mini_imagenet import MiniImagenet
 from maml_tf.tasks.omniglot import Omniglot
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from maml_tf.tasks.sinusoid import Sinusoids, SinusoidTasks, pooled, sine_wave, with_task_input
 
 __all__ = [
+    "Cifar100",
+    "ClassFolders",
     "ClassPool",
     "DatasetSpec",
     "Episode",

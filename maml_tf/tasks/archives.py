@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import importlib
 import os
 import pathlib
 import stat
 import tarfile
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from typing import BinaryIO, NamedTuple
+
+from absl import logging
 
 try:
     from lzma import LZMAError
@@ -30,6 +34,20 @@ _DEEPEST = 6
 _CHUNK = 1 << 18
 
 
+class Archive(NamedTuple):
+    """Where an archive is downloaded from.
+
+    Attributes:
+        file_name: Name of the file.
+        url: Address, `https://` or `file://`.
+        md5: Checksum of the file in hexadecimal.
+    """
+
+    file_name: str
+    url: str
+    md5: str
+
+
 class _Member(NamedTuple):
     """A file or a folder, whose name ends in `/`."""
 
@@ -37,6 +55,46 @@ class _Member(NamedTuple):
     fingerprint: str
     size: int
     open: Callable[[], BinaryIO]
+
+
+def download(archive: Archive, folder: pathlib.Path) -> pathlib.Path:
+    """Downloads an archive to a folder, unless the whole file is there already.
+
+    Args:
+        archive: What to download.
+        folder: Where to; created if need be.
+
+    Returns:
+        The file.
+
+    Raises:
+        OSError: If the download fails, or what is received has another checksum.
+    """
+    path = folder / archive.file_name
+    if path.exists():
+        with open(path, "rb") as stream:
+            digest = hashlib.md5()
+            while part := stream.read(_CHUNK):
+                digest.update(part)
+        if digest.hexdigest() == archive.md5:
+            return path
+        logging.warning("%s is not the file expected; downloading it again.", path)
+    import keras
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # To a folder of its own and then renamed: another process may do the same.
+        with tempfile.TemporaryDirectory(dir=folder, prefix="download-") as own:
+            received = keras.utils.get_file(
+                archive.file_name, archive.url, file_hash=archive.md5, hash_algorithm="md5", cache_dir=own
+            )
+            os.replace(received, path)
+    except Exception as error:  # Keras raises it as it is.
+        raise OSError(
+            f"Expected to download {archive.url} with MD5 {archive.md5} to {folder}. Received: {error}. "
+            "Try again, or download it by other means and pass its folder as data_dir."
+        ) from error
+    return path
 
 
 def is_archive(path: str | os.PathLike) -> bool:
@@ -93,12 +151,15 @@ def list_files(path: str | os.PathLike, *, folders: bool = False) -> dict[str, s
     return listed
 
 
-def read_files(path: str | os.PathLike, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
-    """Reads files of a folder or an archive, of at most `MAX_FILE_BYTES` each.
+def read_files(
+    path: str | os.PathLike, names: Collection[str], max_bytes: int | None = None
+) -> Iterator[tuple[str, bytes]]:
+    """Reads files of a folder or an archive.
 
     Args:
         path: As of `list_files`.
         names: Names that it listed.
+        max_bytes: The most that one may hold; None for `MAX_FILE_BYTES`.
 
     Yields:
         Each name once with the file's content, in the order that is quickest to read.
@@ -107,23 +168,27 @@ def read_files(path: str | os.PathLike, names: Collection[str]) -> Iterator[tupl
         ValueError: If the archive is broken or incomplete, or a file is too large, encrypted, compressed otherwise than
             zip files usually are, a device, or a link that is not followed.
     """
-    path, wanted = pathlib.Path(path), set(names)
+    path, wanted, max_bytes = pathlib.Path(path), set(names), max_bytes or MAX_FILE_BYTES
     for member in _members(path):
         if member.name in wanted:
             with _naming(path, member.name):
-                content = _content(member)
+                content = _content(member, max_bytes)
             yield member.name, content
 
 
-def _content(member: _Member) -> bytes:
+def _content(member: _Member, max_bytes: int) -> bytes:
     """Reads a file, and no more of it than was said to be there: a zip's header may lie."""
-    if member.size > MAX_FILE_BYTES:
-        raise OSError(f"it is of {member.size} bytes, more than {MAX_FILE_BYTES}")
+    if member.size > max_bytes:
+        raise OSError(f"it is of {member.size} bytes, more than {max_bytes}")
+    content = bytearray()
     with member.open() as stream:
-        content = stream.read(member.size + 1)
+        while len(content) <= member.size and (
+            part := stream.read(min(member.size + 1 - len(content), MAX_FILE_BYTES))
+        ):
+            content += part
     if len(content) > member.size:
         raise OSError(f"it has more than the {member.size} bytes declared")
-    return content
+    return bytes(content)
 
 
 def _members(path: pathlib.Path) -> Iterator[_Member]:

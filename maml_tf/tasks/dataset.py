@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import importlib.resources
 import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -113,6 +114,24 @@ class SplitClasses:
             raise ValueError(f"Expected one or more of {tuple(self.splits)}. Received: {parts}")
         names = itertools.chain(*(self.splits[part] for part in parts))
         return self._classes.subset(names, rotations=rotations, transform=transform)
+
+
+def published_split(name: str) -> dict[str, tuple[str, ...]]:
+    """Reads a split that the package ships, `maml_tf/tasks/splits/<name>_<part>.txt`.
+
+    Args:
+        name: Of the split, such as "cifar_fs".
+
+    Returns:
+        The names of the classes of "train", "validation" and "test".
+
+    Example:
+    >>> from maml_tf.tasks.dataset import published_split
+    >>> {part: len(names) for part, names in published_split("tiered_imagenet").items()}
+    {'train': 351, 'validation': 97, 'test': 160}
+    """
+    folder = importlib.resources.files("maml_tf.tasks").joinpath("splits")
+    return {part: tuple(folder.joinpath(f"{name}_{part}.txt").read_text(encoding="utf-8").split()) for part in PARTS}
 
 
 def check_split(splits: Mapping[str, Sequence[str]], classes: Collection[str]) -> None:

@@ -176,18 +176,19 @@ def fingerprint(lines: Iterable[str]) -> str:
 
 
 def decoded_once(
-    cache_file: str | os.PathLike, shape: tuple[int, ...], decode: Callable[[], np.ndarray], *, mapped: bool = False
+    cache_file: str | os.PathLike, shape: tuple[int, ...], decode: Callable[[np.ndarray], Any], *, mapped: bool = False
 ) -> np.ndarray:
-    """Returns what `decode` does, from the file if it was decoded before.
+    """Returns the array that `decode` fills, from the file if it was decoded before.
 
     A file that can't be read, or holds something else, is replaced; without one that can't be written, images are
-    decoded at every start. Both are logged.
+    decoded at every start, into memory. Both are logged.
 
     Args:
         cache_file: Where the array is kept, as `.npy`; its name must change when the images do.
         shape: The array's.
-        decode: Returns the images, uint8 of that shape.
-        mapped: Whether to map the file into memory instead of reading it: for arrays that take long to read.
+        decode: Writes the images into an array, uint8 of that shape.
+        mapped: Whether to map the file into memory instead of reading it: for arrays that take long to read, or that
+            memory does not hold. They are decoded into the file as well.
 
     Returns:
         uint8. Writing to it leaves the file as it is.
@@ -196,19 +197,37 @@ def decoded_once(
     images = _load(cache_file, shape, mapped)
     if images is not None:
         return images
-    images = decode()
+    images = None if mapped else _filled(shape, decode)
     try:
         cache_file.parent.mkdir(parents=True, exist_ok=True)
         remove_unfinished(cache_file.parent)
-        save_atomically(cache_file, lambda path: np.save(path, images))
+        if mapped:
+            save_atomically(cache_file, lambda path: _decode_to_file(path, shape, decode))
+        else:
+            save_atomically(cache_file, lambda path: np.save(path, images))
     except OSError as error:
         logging.warning(
             "The decoded images can't be kept in %s (%s); decoding at every start.", cache_file.parent, error
         )
-        return images
-    # A mapped file takes the array's place: the system reads its pages, and drops them, as it needs.
-    kept = _load(cache_file, shape, mapped) if mapped else None
-    return images if kept is None else kept
+    else:
+        images = _load(cache_file, shape, mapped) if mapped else images
+    return _filled(shape, decode) if images is None else images
+
+
+def _filled(shape: tuple[int, ...], decode: Callable[[np.ndarray], Any]) -> np.ndarray:
+    images = np.empty(shape, np.uint8)
+    decode(images)
+    return images
+
+
+def _decode_to_file(path: str | os.PathLike, shape: tuple[int, ...], decode: Callable[[np.ndarray], Any]) -> None:
+    images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        # To write where the disk is full kills the process; to ask for the room first is an error.
+        with open(path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, images.offset + images.nbytes)
+    decode(images)
+    images.flush()
 
 
 def read_class_folders(

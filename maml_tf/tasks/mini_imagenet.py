@@ -10,13 +10,13 @@ import pathlib
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from absl import logging
 from PIL import Image
 
 from maml_tf.tasks.archives import ARCHIVE_SUFFIXES, is_archive, list_files
+from maml_tf.tasks.colour_images import ENVIRONMENT, NETWORKS, five_way_presets
 from maml_tf.tasks.dataset import PARTS, DatasetSpec, SplitClasses, datasets
 from maml_tf.tasks.images import (
     ImageFile,
@@ -87,7 +87,7 @@ class MiniImagenet(SplitClasses):
         images = decoded_once(
             cache_dir / f"{mark}-{image_size}.npy",
             (len(photos), image_size, image_size, 3),
-            lambda: _decode(source, photos, image_size),
+            lambda images: _decode(source, photos, images),
             mapped=True,
         )
         super().__init__(ClassPool(images, [photo.class_name for photo in photos]), splits)
@@ -149,12 +149,10 @@ def _notice_a_subset(splits: Mapping[str, Sequence[str]], sizes: Mapping[str, in
         )  # fmt: skip
 
 
-def _decode(source: pathlib.Path, photos: Sequence[ImageFile], image_size: int) -> np.ndarray:
+def _decode(source: pathlib.Path, photos: Sequence[ImageFile], images: np.ndarray) -> None:
     logging.info("decoding %d images of %s, once", len(photos), source)
-    images = np.empty([len(photos), image_size, image_size, 3], np.uint8)
     places = {photo.name: place for place, photo in enumerate(photos)}
-    decode_files(source, places, images, lambda data, name: decode_image(data, name, (image_size, image_size), 3))
-    return images
+    decode_files(source, places, images, lambda data, name: decode_image(data, name, images.shape[1:3], 3))
 
 
 def prepare(
@@ -317,53 +315,20 @@ def _open(data_dir: str | None, cache_dir: str | None, split: str | None) -> Min
     return MiniImagenet(data_dir, cache_dir=cache_dir)
 
 
-def _presets() -> dict[str, dict[str, Any]]:
-    """Returns the settings of mini-ImageNet's cells in Table 1, and of baselines.
-
-    With _paper added to a name they are those of the paper and of its authors' code, without it what learned fastest
-    here.
-    """
-    found: dict[str, dict[str, Any]] = {}
-    for shots in (1, 5):
-        common = {
-            "ways": 5, "shots": shots, "queries": 15, "evaluation_queries": shots,
-            "meta_batch_size": 4 if shots == 1 else 2,
-            "inner_steps": 5,
-            "evaluation_steps": 10,
-            "filters": 32,
-            "validate_every": 1000,
-            "validation_tasks": 200 if shots == 1 else 100,
-        }  # fmt: skip
-        fastest = {"loss_scale": "mean", "inner_learning_rate": 0.05, "head": "zeros"}
-        paper = {
-            "loss_scale": "original", "inner_learning_rate": 0.01, "gradient_clip": 10.0, "head": "glorot_uniform",
-            "adapted": "weights",
-        }  # fmt: skip
-        for suffix, options in (("", {}), ("_first_order", {"first_order": True})):
-            found[f"5way_{shots}shot{suffix}"] = {**common, **fastest, **options}
-            found[f"5way_{shots}shot{suffix}_paper"] = {**common, **paper, **options}
-        for method in ("pretrained", "random"):
-            found[f"5way_{shots}shot_{method}"] = {**found[f"5way_{shots}shot"], "method": method}
-    return found
-
-
-def _conv(ways: int, **options: Any) -> Any:
-    from maml_tf.models import mini_imagenet_conv
-
-    return mini_imagenet_conv(ways, **options)
-
-
+# The paper's settings and its authors' code's.
+_PAPER = {
+    "loss_scale": "original", "inner_learning_rate": 0.01, "gradient_clip": 10.0, "head": "glorot_uniform",
+    "adapted": "weights",
+}  # fmt: skip
 _SPEC = DatasetSpec(
     name="mini_imagenet",
     title="mini-ImageNet",
     open=_open,
     image_shape=(IMAGE_SIZE, IMAGE_SIZE, 3),
-    networks={"conv": _conv},
-    presets=_presets(),
+    networks=NETWORKS,
+    presets=five_way_presets(evaluation_queries=None, paper=_PAPER),
     licence="mini-ImageNet, classes and images of ImageNet: for non-commercial research and education alone",
     how_to_get="Made of ImageNet's training images by bin/prepare_mini_imagenet.py.",
-    # oneDNN's convolutions win on maps of this size on every processor; TensorFlow turns them on by itself only where
-    # there is AVX-512.
-    environment={"TF_ENABLE_ONEDNN_OPTS": "1"},
+    environment=ENVIRONMENT,
 )
 datasets.register(_SPEC.name, _SPEC)

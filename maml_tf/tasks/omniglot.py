@@ -5,19 +5,16 @@ from __future__ import annotations
 import collections
 import functools
 import hashlib
-import importlib.resources
 import itertools
 import os
 import pathlib
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from absl import logging
 
-from maml_tf.tasks.archives import is_archive, list_files
-from maml_tf.tasks.dataset import PARTS, DatasetSpec, SplitClasses, check_split, datasets
+from maml_tf.tasks.archives import Archive, download, is_archive, list_files
+from maml_tf.tasks.dataset import PARTS, DatasetSpec, SplitClasses, check_split, datasets, published_split
 from maml_tf.tasks.images import (
     ImageFile,
     check_image_size,
@@ -35,20 +32,6 @@ DRAWING_SIZE = 105
 _DECODER_VERSION = 1
 # One background alphabet in six is kept for validation under the split by alphabets: 5 of the official 30.
 _BACKGROUND_ALPHABETS_PER_VALIDATION_ALPHABET = 6
-
-
-class Archive(NamedTuple):
-    """Where an archive is downloaded from.
-
-    Attributes:
-        file_name: Name of the file.
-        url: Address, `https://` or `file://`.
-        md5: Checksum of the file in hexadecimal.
-    """
-
-    file_name: str
-    url: str
-    md5: str
 
 
 _OFFICIAL_ADDRESS = "https://github.com/brendenlake/omniglot/raw/master/python/"
@@ -115,7 +98,7 @@ class Omniglot(SplitClasses):
         cache_dir = pathlib.Path(default_cache_dir("omniglot") if cache_dir is None else cache_dir).expanduser()
         if data_dir is None:
             for archive in archives:
-                _download(archive, cache_dir)
+                download(archive, cache_dir)
             data_dir = cache_dir
         data_dir = pathlib.Path(data_dir).expanduser()
         drawings = _list_drawings(data_dir)
@@ -130,7 +113,7 @@ class Omniglot(SplitClasses):
         images = decoded_once(
             cache_dir / f"{mark}-{image_size}.npy",
             (len(drawings), image_size, image_size, 1),
-            lambda: _read_drawings(data_dir, drawings, image_size),
+            lambda images: _read_drawings(data_dir, drawings, images),
         )
         characters = [drawing.class_name for drawing in drawings]
         super().__init__(ClassPool(images, characters, rotations=True), splits)
@@ -146,8 +129,7 @@ def official_split() -> dict[str, tuple[str, ...]]:
     Returns:
         The names `Alphabet/characterNN` of each part.
     """
-    folder = importlib.resources.files("maml_tf.tasks").joinpath("splits")
-    return {part: tuple(folder.joinpath(f"omniglot_{part}.txt").read_text(encoding="utf-8").split()) for part in PARTS}
+    return published_split("omniglot")
 
 
 def random_order(names: Iterable[str]) -> list[str]:
@@ -213,30 +195,6 @@ def _check_complete(
         )
 
 
-def _download(archive: Archive, folder: pathlib.Path) -> None:
-    """Downloads an archive to a folder, unless the whole file is there already."""
-    path = folder / archive.file_name
-    if path.exists():
-        if hashlib.md5(path.read_bytes()).hexdigest() == archive.md5:
-            return
-        logging.warning("%s is not the file expected; downloading it again.", path)
-    import keras
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # To a folder of its own and then renamed: another process may do the same.
-        with tempfile.TemporaryDirectory(dir=folder, prefix="download-") as own:
-            received = keras.utils.get_file(
-                archive.file_name, archive.url, file_hash=archive.md5, hash_algorithm="md5", cache_dir=own
-            )
-            os.replace(received, path)
-    except Exception as error:  # Keras raises it as it is.
-        raise OSError(
-            f"Expected to download {archive.url} with MD5 {archive.md5} to {folder}. Received: {error}. "
-            "Try again, or download it by other means and pass its folder as data_dir."
-        ) from error
-
-
 def _list_drawings(data_dir: pathlib.Path) -> list[ImageFile]:
     """Lists the drawings of both halves by character and file name, whatever their order on the disk."""
     drawings: list[ImageFile] = []
@@ -258,18 +216,16 @@ def _list_drawings(data_dir: pathlib.Path) -> list[ImageFile]:
     return sorted(drawings)
 
 
-def _read_drawings(data_dir: pathlib.Path, drawings: Sequence[ImageFile], image_size: int) -> np.ndarray:
-    """Returns uint8 [drawings, image_size, image_size, 1], ink 255 and paper 0."""
+def _read_drawings(data_dir: pathlib.Path, drawings: Sequence[ImageFile], images: np.ndarray) -> None:
+    """Writes uint8 [drawings, image_size, image_size, 1], ink 255 and paper 0."""
 
     def decode(content: bytes, name: str) -> np.ndarray:
-        size, own_size = (image_size, image_size), (DRAWING_SIZE, DRAWING_SIZE)
-        return 255 - decode_image(content, name, size, 1, own_size=own_size, formats=("PNG",))
+        own_size = (DRAWING_SIZE, DRAWING_SIZE)
+        return 255 - decode_image(content, name, images.shape[1:3], 1, own_size=own_size, formats=("PNG",))
 
-    images = np.empty([len(drawings), image_size, image_size, 1], np.uint8)
     for half in HALVES:
         places = {drawing.name: place for place, drawing in enumerate(drawings) if drawing.part == half}
         decode_files(_source(data_dir, half), places, images, decode)
-    return images
 
 
 def _source(data_dir: pathlib.Path, half: str) -> pathlib.Path:

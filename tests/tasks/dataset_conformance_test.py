@@ -1,5 +1,6 @@
 """What holds of every registered data set: on small data of the same form."""
 
+import functools
 import itertools
 import json
 import subprocess
@@ -13,21 +14,31 @@ from maml_tf.experiments.classification.config import make_config
 from maml_tf.few_shot.learner import build_learner
 from maml_tf.tasks import datasets
 from maml_tf.tasks.dataset import PARTS, DatasetSpec
+from tests.support import small_data
 from tests.support.source_tree import PROJECT
 
 # Where the data of tests are, and the split that they allow.
 TESTDATA = {"mini_imagenet": ("mini_imagenet", None), "omniglot": ("alphabet", "alphabets")}
+# What makes the data of the others.
+MADE = {
+    "cifar_fs": small_data.cifar100,
+    "fc100": functools.partial(small_data.cifar100, "binary"),
+    "tiered_imagenet": functools.partial(small_data.photos, "tiered_imagenet"),
+    "cub": functools.partial(small_data.photos, "cub"),
+}
+NAMES = [*TESTDATA, *MADE]
 
 
 class ConformanceTest(parameterized.TestCase):
     def open(self, name):
-        folder, split = TESTDATA[name]
-        return datasets[name].open(
-            data_dir=str(PROJECT / "testdata" / folder), cache_dir=self.create_tempdir().full_path, split=split
-        )
+        if name in MADE:
+            folder, split = small_data.write(self.create_tempdir().full_path, MADE[name]()), None
+        else:
+            folder, split = PROJECT / "testdata" / TESTDATA[name][0], TESTDATA[name][1]
+        return datasets[name].open(data_dir=str(folder), cache_dir=self.create_tempdir().full_path, split=split)
 
     def test_every_data_set_has_data_to_test_it_with(self):
-        self.assertCountEqual(datasets.names(), TESTDATA)
+        self.assertCountEqual(datasets.names(), NAMES)
 
     def test_names_are_listed_without_tensorflow(self):
         code = (
@@ -37,7 +48,7 @@ class ConformanceTest(parameterized.TestCase):
         done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
         self.assertEqual(json.loads(done.stdout), [list(datasets.names()), []])
 
-    @parameterized.parameters(*TESTDATA)
+    @parameterized.parameters(*NAMES)
     def test_its_parts_share_no_class_and_give_episodes(self, name):
         data, spec = self.open(name), datasets[name]
         self.assertEqual(tuple(data.splits), PARTS)
@@ -51,7 +62,7 @@ class ConformanceTest(parameterized.TestCase):
             self.assertBetween(np.max(episode.query_x), 0.5, 1.0)
             self.assertEqual(np.bincount(episode.query_y).tolist(), [2, 2, 2])
 
-    @parameterized.parameters(*TESTDATA)
+    @parameterized.parameters(*NAMES)
     def test_its_presets_describe_learners(self, name):
         spec = datasets[name]
         for preset in spec.presets:
@@ -63,7 +74,7 @@ class ConformanceTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "split='none'"):
             make_config(name, split="none") if spec.splits else self.skipTest("has one split")
 
-    @parameterized.parameters(*TESTDATA)
+    @parameterized.parameters(*NAMES)
     def test_its_networks_are_of_the_images_and_the_ways_and_learn_a_step(self, name):
         data, spec = self.open(name), datasets[name]
         for network, batch_statistics in itertools.product(spec.networks, ("transductive", "support", "running")):
@@ -80,7 +91,7 @@ class ConformanceTest(parameterized.TestCase):
         )
         self.assertTrue(np.isfinite(history.history["loss"]).all())
 
-    @parameterized.parameters(*TESTDATA)
+    @parameterized.parameters(*NAMES)
     def test_it_says_whose_it_is_and_where_it_comes_from(self, name):
         spec = datasets[name]
         self.assertEqual(spec.name, name)

@@ -26,7 +26,9 @@ class DecodedOnceTest(absltest.TestCase):
         killed.wait()
         for process in (killed.pid, os.getpid()):
             (folder / f".unfinished-{process}-images.npy").touch()
-        np.testing.assert_array_equal(decoded_once(folder / "1.npy", images.shape, lambda: images), images)
+        np.testing.assert_array_equal(
+            decoded_once(folder / "1.npy", images.shape, lambda array: np.copyto(array, images)), images
+        )
         np.testing.assert_array_equal(np.load(folder / "1.npy"), images)
         # Another process may be writing it, unless it is gone.
         self.assertCountEqual(folder.iterdir(), [folder / "1.npy", folder / f".unfinished-{os.getpid()}-images.npy"])

@@ -251,7 +251,7 @@ class BadInputTest(SmallTreeTest):
         for data_dir in (self.data_dir, self.write_archive(files)):
             with self.assertRaisesRegex(ValueError, "Expected an image.*Received: val/n02/1.png, which can't be dec"):
                 self.load(data_dir)
-            self.assertFalse(self.cache_dir.exists())
+            self.assertEmpty(list(self.cache_dir.iterdir()))
 
     def test_a_class_in_two_parts(self):
         self.write_tree(tree() | {"test/n01/7.png": png(7)})
