@@ -47,6 +47,10 @@ class BuildLearnerTest(parameterized.TestCase):
         with mock.patch.dict(networks, {"plain": plain}), self.assertRaisesRegex(ValueError, "norm_steps.*'plain'"):
             build_learner(small(network="plain", per_step_norm=True))
 
+    def test_a_network_that_drops_nothing_is_named(self):
+        with self.assertRaisesRegex(ValueError, "such as resnet12.*Received: network='conv', drop_rate=0.1"):
+            build_learner(small(drop_rate=0.1))
+
     def test_the_loss_is_the_mean_cross_entropy_of_logits(self):
         loss = task_loss()(np.array([0, 1]), np.array([[2.0, 0.0], [0.0, 0.0]], np.float32))
         self.assertAlmostEqual(float(loss), np.mean([np.log(1 + np.exp(-2.0)), np.log(2.0)]), places=6)
@@ -63,6 +67,7 @@ class BuildLearnerTest(parameterized.TestCase):
         ({}, (None, 28, 28, 1), "conv4"),
         ({"dataset": "mini_imagenet"}, (None, 84, 84, 3), "flatten"),
         ({"network": "dense"}, (None, 28, 28, 1), "hidden4"),
+        ({"dataset": "cifar_fs", "network": "resnet12", "drop_rate": 0.1}, (None, 32, 32, 3), "block4_drop"),
     )
     def test_networks(self, fields, input_shape, layer):
         network = build_learner(small(**fields)).model

@@ -106,10 +106,21 @@ class LearnerConfig(Configuration):
     network: str = setting(
         None,
         "Network of the data set, by default its first. conv: 4 convolutional modules, strided on Omniglot, with "
-        "pooling on mini-ImageNet. dense: 256, 128, 64 and 64 units, for Omniglot.",
+        "pooling on colour images. resnet12: ResNet-12, for colour images. dense: 256, 128, 64 and 64 units, for "
+        "Omniglot.",
     )
     filters: int = setting(
-        64, "Filters of each convolution. (The paper: 64 on Omniglot, 32 on mini-ImageNet.)", minimum=1
+        64,
+        "Filters of each convolution, with resnet12 of those in the first block; usual there are 64. (The paper: 64 on "
+        "Omniglot, 32 on mini-ImageNet.)",
+        minimum=1,
+    )
+    drop_rate: float = setting(
+        0.0,
+        "Share of the feature maps that resnet12 drops in training, in the last two blocks as squares (DropBlock).",
+        minimum=0,
+        maximum=0.99,
+        since="0.2.0",
     )
     head: str = setting(
         "zeros",

@@ -37,7 +37,8 @@ def build_network(config: LearnerConfig) -> keras.Model:
         A built model from images [batch, height, width, channels] to logits [batch, ways].
 
     Raises:
-        ValueError: If `per_step_norm` is set and the network has no statistics per step.
+        ValueError: If `per_step_norm` is set and the network has no statistics per step, or `drop_rate` and it drops
+            nothing.
     """
     spec = datasets[config.dataset]
     *positions, channels = spec.image_shape
@@ -49,6 +50,11 @@ def build_network(config: LearnerConfig) -> keras.Model:
             "Expected a network whose builder takes norm_steps, the number of inner steps, with per_step_norm=True. "
             f"Received: network={config.network!r}"
         )
+    if config.drop_rate and not any(one.name == "drop_rate" for one in arguments):
+        raise ValueError(
+            "Expected a network whose builder takes drop_rate, such as resnet12, with drop_rate > 0. "
+            f"Received: network={config.network!r}, drop_rate={config.drop_rate}"
+        )
     network = build(
         config.ways,
         input_shape=(*positions, channels + config.context),
@@ -56,6 +62,7 @@ def build_network(config: LearnerConfig) -> keras.Model:
         head_initializer=keras.initializers.RandomNormal(stddev=1.0) if config.head == "normal" else config.head,
         batch_statistics=_BATCH_STATISTICS[config.batch_statistics],
         **({"norm_steps": config.inner_steps} if config.per_step_norm else {}),
+        **({"drop_rate": config.drop_rate} if config.drop_rate else {}),
     )
     if not config.context:
         return network

@@ -2,6 +2,7 @@
 
 from maml_tf.layers.context import ContextVector
 from maml_tf.layers.counterparts import UpSampling2D, softsign
+from maml_tf.layers.drop_block import DropBlock
 from maml_tf.layers.normalization import (
     BatchNormalization,
     GroupNormalization,
@@ -13,6 +14,7 @@ from maml_tf.layers.normalization import (
 __all__ = [
     "BatchNormalization",
     "ContextVector",
+    "DropBlock",
     "GroupNormalization",
     "LayerNormalization",
     "NormalizedReLU",

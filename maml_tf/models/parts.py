@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -67,17 +68,28 @@ def normalized_activation(
         dtype: Policy of the layers.
     """
     if normalization == "batch":
-        # Moving averages without momentum are the last batch's.
-        options = {"batch_statistics": batch_statistics}
-        if batch_statistics == "support":
-            options = {"batch_statistics": "training", "momentum": 0.0}
-        layer = BatchNormalization
-        if norm_steps is not None:
-            layer, options = PerStepBatchNormalization, {"steps": norm_steps, **options}
-        x = layer.transductive(dtype=dtype, name=f"norm{number}", **options)(x)
+        x = batch_normalization(batch_statistics, norm_steps, dtype=dtype, name=f"norm{number}")(x)
     elif normalization == "layer":
         x = LayerNormalization(axis=list(range(1, len(x.shape))), dtype=dtype, name=f"norm{number}")(x)
     return keras.layers.Activation(activation, dtype=dtype, name=f"activation{number}")(x)
+
+
+def batch_normalization(batch_statistics: str, norm_steps: int | None, **options: Any) -> BatchNormalization:
+    """Makes a layer of batch normalization.
+
+    Args:
+        batch_statistics: As of `normalized_activation`.
+        norm_steps: As of `normalized_activation`.
+        **options: Arguments of the layer, which by default has no gamma unless it has values per step.
+    """
+    # Moving averages without momentum are the last batch's.
+    if batch_statistics == "support":
+        options = {"batch_statistics": "training", "momentum": 0.0, **options}
+    else:
+        options = {"batch_statistics": batch_statistics, **options}
+    if norm_steps is None:
+        return BatchNormalization.transductive(**options)
+    return PerStepBatchNormalization.transductive(steps=norm_steps, **options)
 
 
 def make_head(

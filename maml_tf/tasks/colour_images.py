@@ -18,7 +18,14 @@ def conv(ways: int, **options: Any) -> Any:
     return mini_imagenet_conv(ways, **options)
 
 
-NETWORKS = {"conv": conv}
+def resnet12(ways: int, *, drop_rate: float = 0.0, **options: Any) -> Any:
+    """Builds ResNet-12."""
+    from maml_tf import models
+
+    return models.resnet12(ways, drop_rate=drop_rate, **options)
+
+
+NETWORKS = {"conv": conv, "resnet12": resnet12}
 
 
 def five_way_presets(

@@ -33,7 +33,7 @@ class DatasetSpec:
         networks: Builders by name, the default one first: `build(ways, input_shape=..., filters=...,
             head_initializer=..., batch_statistics=...)` returns a Keras model from images to logits [batch, ways] whose
             output layer is named "head". Its `batch_statistics` are those of `maml_tf.layers.BatchNormalization`. One
-            that takes `norm_steps` too can have `per_step_norm`.
+            that takes `norm_steps` too can have `per_step_norm`, one that takes `drop_rate` that.
         presets: Settings of a training by name, the default ones first: fields of
             `maml_tf.experiments.classification.config.ClassificationConfig`.
         splits: Values of the configuration's `split`, the default one first. Empty where there is one split.

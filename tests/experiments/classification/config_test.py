@@ -86,6 +86,7 @@ class ClassificationConfigTest(parameterized.TestCase):
                 "first_order_iterations",
                 "per_step_norm",
                 "curvature",
+                "drop_rate",
                 "proximal_weight",
                 "conjugate_gradient_steps",
             },
