@@ -56,6 +56,7 @@ setup(
         "serve": [
             "tornado>=6.4",
         ],
+        "tfds": ["tensorflow-datasets>=4.9"],
         "test": [
             "hypothesis>=6.100",
             "pytest>=8.2",

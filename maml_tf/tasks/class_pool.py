@@ -22,6 +22,7 @@ from maml_tf.tasks.episode_draw import (
     unit_range,
 )
 from maml_tf.tasks.images import read_class_folders
+from maml_tf.tasks.labelled_data import read_dataset, read_tfds
 
 # What TensorFlow's kernels ask of the address of a tensor.
 _ALIGNMENT = 64
@@ -103,12 +104,22 @@ class ClassPool:
         return cls(*_join_classes(classes), **options)
 
     @classmethod
-    def from_dataset(cls, dataset: tf.data.Dataset, **options) -> ClassPool:
+    def from_dataset(
+        cls,
+        dataset: tf.data.Dataset,
+        image_size: int | tuple[int, int] | None = None,
+        *,
+        keys: Sequence[str] = ("image", "label"),
+        **options,
+    ) -> ClassPool:
         """Makes a pool of all of a `tf.data.Dataset`.
 
         Args:
-            dataset: Finite and unbatched, of (image, label); an image is an array of numbers, a label a number or a
-                string.
+            dataset: Finite and unbatched, of (image, label), or of dictionaries; an image is an array of numbers, a
+                label a number or a string.
+            image_size: Height and width to resize images of uint8 to with a Lanczos filter; one number for a square.
+                None keeps the images' own size, which must then be the same in all.
+            keys: Of a dictionary's image and label.
             **options: As of the constructor.
 
         Returns:
@@ -117,7 +128,40 @@ class ClassPool:
         Raises:
             ValueError: If the data set has another form or no end, or shapes differ.
         """
-        return cls(*_read_dataset(dataset), **options)
+        return cls(*_join_classes(read_dataset(dataset, image_size, keys)), **options)
+
+    @classmethod
+    def from_tfds(
+        cls,
+        name: str,
+        split: str | None = None,
+        image_size: int | tuple[int, int] | None = None,
+        *,
+        data_dir: str | os.PathLike | None = None,
+        keys: Sequence[str] = ("image", "label"),
+        **options,
+    ) -> ClassPool:
+        """Makes a pool of a data set of TensorFlow Datasets, downloaded and prepared at its first use.
+
+        It needs the extra `tfds`. `ClassPool.from_tfds("stanford_dogs", image_size=84)` has its 120 breeds.
+
+        Args:
+            name: Its name there, with a configuration and a version if need be.
+            split: Splits in TensorFlow Datasets' notation, such as "train+test"; None for all of them.
+            image_size: As of `from_dataset`.
+            data_dir: Where prepared data are kept; None is TensorFlow Datasets' own folder.
+            keys: Its features that hold the image and the label.
+            **options: As of the constructor.
+
+        Returns:
+            The pool; classes have the names that the label's feature has.
+
+        Raises:
+            ImportError: Without the package tensorflow_datasets.
+            ValueError: If there are no such features, or shapes differ.
+        """
+        classes = read_tfds(name, split, image_size, data_dir=data_dir, keys=keys)
+        return cls(*_join_classes(classes), **options)
 
     @classmethod
     def from_folder(
@@ -380,26 +424,3 @@ def _join_classes(classes: Mapping[Hashable, np.ndarray]) -> tuple[np.ndarray, n
 def _as_text(label: Any) -> Any:
     """Decodes a label of bytes, the form that TensorFlow gives strings."""
     return label.decode() if isinstance(label, bytes) else label
-
-
-def _read_dataset(dataset: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Reads all of a data set of (image, label); returns images [images, ...] and labels [images]."""
-    if not isinstance(dataset, tf.data.Dataset):
-        raise TypeError(f"Expected a tf.data.Dataset. Received: {type(dataset).__name__}")
-    spec = dataset.element_spec
-    if not isinstance(spec, tuple) or len(spec) != 2:
-        raise ValueError(f"Expected a dataset of (image, label) pairs. Received: elements {spec}")
-    if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
-        raise ValueError("Expected a finite dataset. Received: a dataset of infinite cardinality")
-    classes: dict[Hashable, list[np.ndarray]] = {}
-    for image, label in dataset.as_numpy_iterator():
-        if np.size(label) != 1 or not isinstance(image, np.ndarray):
-            raise ValueError(
-                "Expected an unbatched dataset: one image, an array of numbers, and one label an element. "
-                f"Received: a label of shape {np.shape(label)}, an image of type {type(image).__name__}"
-            )
-        members = classes.setdefault(_as_text(np.asarray(label).item()), [])
-        if members and members[0].shape != image.shape:
-            raise ValueError(f"Expected images of one shape. Received: {members[0].shape} and {image.shape}")
-        members.append(image)
-    return _join_classes({label: np.stack(images) for label, images in classes.items()})

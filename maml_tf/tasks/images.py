@@ -251,7 +251,7 @@ def read_class_folders(
             image can't be decoded, sizes differ, or `image_size` or `channels` are out of range.
     """
     path = pathlib.Path(path).expanduser()
-    channels, size = _check_channels(channels), None if image_size is None else _height_and_width(image_size)
+    channels, size = _check_channels(channels), None if image_size is None else height_and_width(image_size)
     names = _class_images(path)
     _, content = next(read_files(path, names[:1]))
     shape = decode_image(content, names[0], size, channels).shape
@@ -336,7 +336,8 @@ def _class_images(path: pathlib.Path) -> list[str]:
     return names
 
 
-def _height_and_width(image_size: int | Sequence[int]) -> tuple[int, int]:
+def height_and_width(image_size: int | Sequence[int]) -> tuple[int, int]:
+    """Returns the height and width that `image_size` says, one number for a square, or raises a ValueError."""
     sizes = (image_size, image_size) if np.ndim(image_size) == 0 else tuple(image_size)
     if len(sizes) != 2:
         raise ValueError(f"Expected image_size to be a number or two of them. Received: image_size={image_size!r}")

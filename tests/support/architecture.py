@@ -76,6 +76,7 @@ RESERVED = {
     "tensorflow.compat.v1.gradients": GRADIENT_MODULES,
     "tensorflow.gradients": GRADIENT_MODULES,
     "tensorflow.hessians": GRADIENT_MODULES,
+    "tensorflow_datasets": ("maml_tf.tasks",),
     "tensorflow.keras": (),  # What it is depends on an environment variable; Keras 3 is `keras`.
     "tensorflow_probability": ("maml_tf.rl",),
     "tf_agents": ("maml_tf.rl",),

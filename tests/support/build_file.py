@@ -23,6 +23,7 @@ COMMAND = "python tests/support/build_file.py --write"
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "absl": "absl-py",
+    "tensorflow_datasets": "tensorflow-datasets",
     "tensorflow_probability": "tensorflow-probability",
     "tf_agents": "tf-agents",
 }

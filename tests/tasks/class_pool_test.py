@@ -1,9 +1,13 @@
 """Tests of ClassPool: how it is made, the laws of its episodes, and its errors."""
 
+import functools
 import io
 import os
+import pathlib
 import re
 import shutil
+import sys
+import types
 import warnings
 import zipfile
 from unittest import mock
@@ -23,6 +27,36 @@ from maml_tf.tasks.class_pool import ImageStore
 SUPPORT_OF_TASK_8 = [[4.0, 1.0], [0.0, 4.0], [3.0, 4.0]]
 LABELS_OF_TASK_8 = [1, 2, 0]
 _settings = hypothesis.settings(max_examples=15, deadline=None, derandomize=True)
+
+
+class Features:
+    """As in tensorflow_datasets: features have a dictionary's methods and are none."""
+
+    def __init__(self, **features):
+        self.keys, self._features = features.keys, features
+
+    def __getitem__(self, key):
+        return self._features[key]
+
+
+class StandInDatasets:
+    """What `ClassPool.from_tfds` uses of tensorflow_datasets, with two birds in it."""
+
+    def __init__(self):
+        self.asked = []
+
+    def builder(self, name, data_dir):
+        self.asked.append((name, data_dir))
+        features = Features(image=None, label=types.SimpleNamespace(names=["wren", "auk"]), number=None)
+        info = types.SimpleNamespace(features=features, splits={"train": 1, "test": 1})
+        return types.SimpleNamespace(info=info, download_and_prepare=lambda: None, as_dataset=self.as_dataset)
+
+    def as_dataset(self, split, shuffle_files):
+        self.asked.append(split)
+        images, labels = np.zeros([2, 6, 5, 3], np.uint8), [0, 1]
+        parts = [{"image": images, "label": labels, "number": [5, 6]} for _ in split.split("+")]
+        first, *others = (tf.data.Dataset.from_tensor_slices(part) for part in parts)
+        return functools.reduce(lambda one, other: one.concatenate(other), others, first)
 
 
 def identifying_pool(sizes, **options):
@@ -114,6 +148,41 @@ class MakingTest(parameterized.TestCase):
         pool = ClassPool.from_dataset(dataset)
         self.assertEqual(pool.class_names, names)
         np.testing.assert_array_equal(pool.images_of(names[1]), [[1.0], [3.0]])
+
+    def test_of_a_dataset_of_dictionaries_with_images_of_several_sizes(self):
+        sizes = [(4, 6, 3), (9, 5, 3), (2, 2, 3)]
+        dataset = tf.data.Dataset.from_generator(
+            lambda: ({"pixels": np.full(size, 7 * i, np.uint8), "kind": f"{i % 2}", "id": i}
+                     for i, size in enumerate(sizes)),
+            output_signature={"pixels": tf.TensorSpec([None, None, 3], tf.uint8), "kind": tf.TensorSpec([], tf.string),
+                              "id": tf.TensorSpec([], tf.int64)},
+        )  # fmt: skip
+        pool = ClassPool.from_dataset(dataset, (3, 2), keys=("pixels", "kind"), rotations=False)
+        self.assertEqual(pool.class_names, ("0", "1"))
+        expected = np.broadcast_to(np.array([0, 14], np.uint8)[:, None, None, None], [2, 3, 2, 3])
+        np.testing.assert_array_equal(pool.images_of("0"), expected)
+        grey = dataset.map(lambda element: (tf.cast(element["pixels"][..., 0], tf.float32), 0))
+        with self.assertRaisesRegex(ValueError, r"uint8 \[height, width\].*Received: float32 \[4, 6\]"):
+            ClassPool.from_dataset(grey, 3)
+        with self.assertRaisesRegex(ValueError, "Received: keys='ab'"):
+            ClassPool.from_dataset(dataset, keys="ab")
+
+    def test_of_tensorflow_datasets(self):
+        found = StandInDatasets()
+        with mock.patch.dict(sys.modules, {"tensorflow_datasets": found}):
+            pool = ClassPool.from_tfds("birds", image_size=4, data_dir=pathlib.Path("/data"))
+            part = ClassPool.from_tfds("birds", "test", keys=("image", "number"))
+            with self.assertRaisesRegex(ValueError, r"of \['image', 'label', 'number'\]. Received: .*'name'"):
+                ClassPool.from_tfds("birds", keys=("image", "name"))
+        self.assertEqual(pool.class_names, ("auk", "wren"))
+        self.assertEqual(pool.images_of("auk").shape, (2, 4, 4, 3))
+        self.assertEqual(part.class_names, ("5", "6"))
+        self.assertEqual(found.asked, [("birds", "/data"), "train+test", ("birds", None), "test", ("birds", None)])
+
+    def test_without_the_package_says_what_to_install(self):
+        with mock.patch.dict(sys.modules, {"tensorflow_datasets": None}):
+            with self.assertRaisesRegex(ImportError, r"extra tfds.*pip install '.\[tfds\]'"):
+                ClassPool.from_tfds("birds")
 
     def test_of_a_folder(self):
         folder = self.create_tempdir()
@@ -539,6 +608,7 @@ class ErrorsTest(parameterized.TestCase):
 
     @parameterized.parameters(
         (lambda d: d.map(lambda x, y: x), r"\(image, label\) pairs"),
+        (lambda d: d.map(lambda x, y: {"image": x, "name": y}), "dictionaries with 'image' and 'label'"),
         (lambda d: d.repeat(), "finite dataset. Received: a dataset of infinite cardinality"),
         (lambda d: d.batch(2), r"an unbatched dataset.*Received: a label of shape \(2,\)"),
         (lambda d: d.take(0), "at least one class.*Received: 0 classes"),
@@ -554,7 +624,7 @@ class ErrorsTest(parameterized.TestCase):
             lambda: iter([(np.zeros(2), 0), (np.zeros(3), 0)]),
             output_signature=(tf.TensorSpec([None]), tf.TensorSpec([], tf.int32)),
         )
-        with self.assertRaisesRegex(ValueError, r"images of one shape. Received: \(2,\) and \(3,\)"):
+        with self.assertRaisesRegex(ValueError, r"images of one shape, .* Received: \(2,\) and \(3,\)"):
             ClassPool.from_dataset(dataset)
 
 
