@@ -437,10 +437,8 @@ def choose_task_map(model: keras.Model) -> str:
         "vectorized" or "mapped".
     """
     on_gpu = bool(tf.config.list_logical_devices("GPU"))
-    # tf.vectorized_map cannot merge the second derivative of a loop, as recurrent layers have, and `call`s may.
-    recurrent = any(isinstance(layer, keras.layers.RNN) for layer in layers_of(model))
-    mergeable = is_layer_graph(model) and not recurrent
-    return "vectorized" if _is_dense(model) or (on_gpu and mergeable) else "mapped"
+    # A `call` may hold a loop of which each task takes another number of iterations.
+    return "vectorized" if _is_dense(model) or (on_gpu and is_layer_graph(model)) else "mapped"
 
 
 def choose_jit_compile(model: keras.Model) -> bool:
@@ -457,7 +455,7 @@ def choose_jit_compile(model: keras.Model) -> bool:
 
 
 def _is_dense(layer: keras.layers.Layer) -> bool:
-    """Tells models of dense layers alone; code of a model's or layer's own may hold loops, which cannot be merged."""
+    """Tells models of dense layers alone; code of a model's or layer's own may hold loops, whose trace takes long."""
     if is_layer_graph(layer):
         return all(_is_dense(inner) for inner in layers_of(layer, include_self=False, recursive=False))
     return type(layer) in _DENSE_LAYERS

@@ -59,7 +59,12 @@ GRADIENT_MODULES = (
 )
 KERAS_INTERFACE = "maml_tf.core.keras_interface"
 # What TensorFlow does not export of merging tasks: converters, and the functions that operations call.
-PRIVATE_INTERFACES = (KERAS_INTERFACE, "maml_tf.core.merged_convolutions", "maml_tf.core.merged_map")
+PRIVATE_INTERFACES = (
+    KERAS_INTERFACE,
+    "maml_tf.core.merged_convolutions",
+    "maml_tf.core.merged_loops",
+    "maml_tf.core.merged_map",
+)
 PYTHON_NAMES = ("_asdict", "_exit", "_fields", "_initializing", "_make", "_replace")
 
 # Names from outside, each with the only places that may use it.
