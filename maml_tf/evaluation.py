@@ -56,6 +56,8 @@ class Evaluator:
         self.metrics = dict(metrics or {})
         # Infinity, where nothing counts as diverged, is the one number here that need not be finite.
         self.divergence = divergence if divergence == math.inf else number("divergence", divergence)
+        if jit_compile and learner.padding:
+            raise ValueError("Expected jit_compile=False of a learner with padding_label. Received: jit_compile=True")
         # As in Keras' own steps nothing is converted by AutoGraph; looking for what to convert takes seconds.
         compiled = {"jit_compile": flag("jit_compile", jit_compile), "reduce_retracing": True, "autograph": False}
         self._evaluate = tf.function(self._evaluate_tasks, **compiled)
@@ -101,11 +103,13 @@ class Evaluator:
 
         def begin(number, sets):
             # Under XLA tf.vectorized_map cannot return a tensor that was made outside.
-            learned = tf.nest.map_structure(tf.identity, algorithm.begin(functions, theta, number, sets[0]))
-            return learned, self._measure(theta, learned, sets)
+            support, places = _cut(learner.padding, sets[0])
+            learned = tf.nest.map_structure(tf.identity, algorithm.begin(functions, theta, number, support))
+            return self._of_one_size(learned, sets[0], places), self._measure(theta, learned, sets)
 
         def advance(step, learned, sets):
-            learned = algorithm.advance(functions, theta, Learned(*learned), sets[0], step)
+            support, _ = _cut(learner.padding, sets[0])
+            learned = algorithm.advance(functions, theta, Learned(*learned), support, step)
             return learned, self._measure(theta, learned, sets)
 
         def next_row(step, learned, fault, rows):
@@ -125,13 +129,36 @@ class Evaluator:
 
     def _measure(self, theta, learned, sets):
         """Returns a task's metrics by name and its faults, [2, 3]."""
-        (support, (query_x, query_y)), functions = sets, self.learner.task_functions
+        functions, padding = self.learner.task_functions, self.learner.padding
+        (support, _), ((query_x, query_y), places) = (_cut(padding, examples) for examples in sets)
         state = functions.settle({**theta.model, **learned.params}, learned.state, support)
         learned = Learned(learned.params, state)
         output = self.learner.algorithm.predict(functions, theta, learned, query_x, training=False)
         query = functions.loss_of(output, query_y)
         metrics = {name: _as_scalar(name, metric(query_y, query.outputs)) for name, metric in self.metrics.items()}
+        if padding:  # Metrics of every example get the same length in all tasks.
+            metrics = {
+                name: padding.restored(value, places, _size(sets[1]))
+                if value.shape.rank and value.shape[0] in (None, places.shape[0])
+                else value
+                for name, value in metrics.items()
+            }
         return metrics or {"loss": query.loss}, tf.stack([state.fault, query.fault])
+
+    def _of_one_size(self, learned, support, places):
+        """Fills up what an algorithm keeps of a support set, lest tasks have memories of different sizes."""
+        if places is None:
+            return learned
+        memory = self.learner.padding.restored(learned.state.memory, places, _size(support))
+        return learned._replace(state=learned.state._replace(memory=memory))
+
+
+def _cut(padding, examples):
+    return (examples, None) if padding is None else padding.cut(*examples)
+
+
+def _size(examples):
+    return examples[1].shape[0] or tf.shape(examples[1])[0]
 
 
 def evaluate(

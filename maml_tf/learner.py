@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -40,6 +40,7 @@ from maml_tf.core.over_tasks import (
     over_tasks,
     sum_over_replicas,
 )
+from maml_tf.core.padding import Padding, of_present_classes
 from maml_tf.core.task_functions import TaskFunctions, TaskState
 from maml_tf.core.update_rules import UpdateRule, as_update_rule
 from maml_tf.diagnostics.unsupported_layers import warn_of_unsupported_layers
@@ -73,6 +74,11 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         parallel_tasks: How many tasks are held in memory at once, at most; None for the number of the way over tasks.
         unroll: Whether inner steps stand one after the other in the graph or are a loop in flat memory; None chooses by
             their number, see `maml_tf.adapt`.
+        padding_label: A negative label, such as -1, of examples that fill a task's sets up to the size of the others in
+            a meta-batch. The model never sees them: tasks may have different numbers of examples and, if every set
+            holds each class of its task, of classes, of which the last outputs are then impossible. The loss must be
+            `keras.losses.SparseCategoricalCrossentropy(from_logits=True)`, and tasks go one by one and without XLA.
+            `predict`, which has no labels of the query set, takes that as it is.
         name: Name of the Keras model.
         **kwargs: Passed to `keras.Model`.
 
@@ -104,6 +110,7 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         task_map: str = "auto",
         parallel_tasks: int | None = None,
         unroll: bool | None = None,
+        padding_label: int | None = None,
         name: str = "meta_learner",
         **kwargs,
     ):
@@ -113,7 +120,10 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
             raise TypeError(
                 f"Expected algorithm to be a name of {list(algorithms)} or a maml_tf.Algorithm. Received: {algorithm!r}"
             )
-        functions = TaskFunctions(model, loss, as_update_rule(inner_learning_rate), adapted, unroll)
+        padding = None if padding_label is None else Padding(padding_label)
+        functions = TaskFunctions(
+            model, loss, as_update_rule(inner_learning_rate), adapted, unroll, ways_vary=padding is not None
+        )
         algorithm.check(functions)
         keep_factors(model)
         # Tasks' tensors keep their dtypes: the wrapped model casts its own inputs, and labels stay labels.
@@ -123,9 +133,17 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         self.inner_steps = whole_number("inner_steps", inner_steps, minimum=1)
         self.update_rule = functions.update_rule
         self.adapted = adapted
-        self.task_map = choose_task_map(model) if task_map == "auto" else task_map
+        self.padding = padding
+        if task_map == "auto":
+            task_map = "mapped" if padding else choose_task_map(model)
+        self.task_map = task_map
         self.parallel_tasks = parallel_tasks
         check_task_map(self.task_map, parallel_tasks)
+        if padding and task_map == "vectorized":
+            raise ValueError(
+                "Expected task_map to be 'mapped' or 'unrolled' with padding_label: tasks of different sizes cannot be "
+                "merged. Received: task_map='vectorized'"
+            )
         self.task_functions = functions
         self._loss_given = loss
         # In a namespace, because Keras wraps what holds dictionaries.
@@ -161,7 +179,12 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         if jit_compile != "auto":
             jit_compile = flag("jit_compile", jit_compile)
         else:
-            jit_compile = not kwargs.get("run_eagerly") and choose_jit_compile(self.model)
+            jit_compile = not (self.padding or kwargs.get("run_eagerly")) and choose_jit_compile(self.model)
+        if jit_compile and self.padding:
+            raise ValueError(
+                "Expected jit_compile=False with padding_label: under XLA all tasks have one size. "
+                "Received: jit_compile=True"
+            )
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         # Before any training, so that what is saved and what it is loaded into hold the same variables.
         self.optimizer.build(self.trainable_variables)
@@ -262,6 +285,8 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
             )
         steps = self.inner_steps if steps is None else whole_number("steps", steps, minimum=0)
         support = episode_checks.check_support(support_x, support_y, self.model)
+        if self.padding:
+            support = self.padding.cut(*support)[0]
         self.check_before_step()
         params, state, losses = self._adapting(*support, steps)
         if error := error_of(first_fault(tf.stack([[state.fault, tf.zeros_like(state.fault)]])).numpy()):
@@ -315,13 +340,14 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         functions, theta = self.task_functions, self.meta_parameters()
 
         def measure(task):
-            task = Task(*task)
+            whole = Task(*task)
+            task, restored = self.without_padding(whole)
             learned = self._learn(theta, task)
             query_x, query_y = task.query
             output = self.algorithm.predict(functions, theta, learned, query_x, training=False)
             query = functions.loss_of(output, query_y)
             faults = tf.stack([learned.state.fault, query.fault])
-            return query.loss, query.outputs, masks_of(query.outputs), faults
+            return query.loss, restored(query.outputs), self._masks(query.outputs, whole), faults
 
         losses, predictions, masks, faults = self.over_tasks(
             measure, (numbered(targets)[0], (support_x, support_y), (query_x, targets))
@@ -403,6 +429,7 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
             "task_map": self.task_map,
             "parallel_tasks": self.parallel_tasks,
             "unroll": self.task_functions.unroll,
+            "padding_label": self.padding.label if self.padding else None,
         }
 
     @classmethod
@@ -448,6 +475,23 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
 
         self._fed.inputs = tf.nest.map_structure(of_any_size, inputs)
 
+    def without_padding(self, task: Task) -> tuple[Task, Callable[[Any], Any]]:
+        """Returns a task without the examples that fill it up.
+
+        Returns:
+            The task, and a function that puts values [query examples, ...] of it back at their places among all.
+        """
+        if self.padding is None:
+            return task, lambda values: values
+        support, _ = self.padding.cut(*task.support)
+        query, places = self.padding.cut(*task.query)
+        size = task.query[1].shape[0] or tf.shape(task.query[1])[0]
+        return Task(task.number, support, query), lambda values: self.padding.restored(values, places, size)
+
+    def _masks(self, outputs: Any, whole: Task) -> list[tuple[tf.Tensor, ...]]:
+        """Returns the masks of a task's outputs: Keras' own, or which query examples fill it up."""
+        return [(self.padding.counted(whole.query[1]),)] if self.padding else masks_of(outputs)
+
     def _learn(self, theta: MetaParameters, task: Task) -> Learned:
         """Adapts to a task's support set, for predictions with training=False."""
         return self.algorithm.learn(self.task_functions, theta, task.number, task.support, self.inner_steps)[0]
@@ -459,12 +503,16 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
 
         def predict_task(task):
             task = Task(*task)
+            if self.padding:
+                task = task._replace(support=self.padding.cut(*task.support)[0])
             if training:
                 result = self.algorithm.adapt(functions, theta, task.number, task.support, self.inner_steps)
                 learned = Learned(result.params, result.state)
             else:
                 learned = self._learn(theta, task)
             outputs = self.algorithm.predict(functions, theta, learned, task.query, training).outputs
+            if functions.ways_vary:
+                outputs = of_present_classes(outputs, task.support[1])
             fault = learned.state.fault
             return outputs, tf.stack([fault, tf.zeros_like(fault)])
 
@@ -476,7 +524,12 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         iteration = tf.convert_to_tensor(self.optimizer.iterations) if self.compiled else tf.constant(0, tf.int64)
 
         def gradient(task):
-            return self.algorithm.gradient(functions, theta, Task(*task), self.inner_steps, iteration)
+            whole = Task(*task)
+            task, restored = self.without_padding(whole)
+            loss, gradients, outcome = self.algorithm.gradient(functions, theta, task, self.inner_steps, iteration)
+            if self.padding:
+                outcome = outcome._replace(outputs=restored(outcome.outputs), masks=self._masks(outcome.outputs, whole))
+            return loss, gradients, outcome
 
         tasks = numbered(query_y)[0], (support_x, support_y), (query_x, query_y)
         return mean_gradient(gradient, tasks, task_map=self.task_map, parallel_tasks=self.parallel_tasks)
@@ -488,6 +541,8 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
     def _metrics_of_examples(self, query_x: Any, query_y: Any, predictions: Any, masks: Any) -> dict[str, Any]:
         """Hands the tasks' examples to the metrics one after the other, as they would come from the model alone."""
         query_x, query_y, predictions, masks = examples_of((query_x, query_y, predictions, masks))
+        if self.padding:  # What a mask hides must be a label still.
+            query_y = tf.where(self.padding.counted(query_y), tf.reshape(query_y, [-1]), tf.zeros_like(query_y[:1]))
         return self.compute_metrics(query_x, query_y, with_masks(predictions, masks), None)
 
     def _in_order(self, gradients: MetaParameters) -> list[tf.Tensor]:

@@ -14,6 +14,7 @@ from maml_tf.core.adaptation import Params
 from maml_tf.core.faults import first_of, no_fault
 from maml_tf.core.features import Features
 from maml_tf.core.functional import FunctionalModel, ModelOutput, bind
+from maml_tf.core.padding import check_loss, of_present_classes
 from maml_tf.core.selection import Selection
 from maml_tf.core.task_loss import as_task_loss
 from maml_tf.core.update_rules import UpdateRule
@@ -58,6 +59,7 @@ class TaskFunctions:
         update_rule: The inner update rule; it is built for the adapted variables.
         selection: Which variables adapt.
         unroll: Whether inner steps stand one after the other in the graph, see `maml_tf.core.adaptation.adapt`.
+        ways_vary: Whether tasks may have fewer classes than the model has outputs: the others are made impossible.
 
     Attributes:
         functional: The model as a pure function.
@@ -77,7 +79,11 @@ class TaskFunctions:
         update_rule: UpdateRule,
         selection: Selection,
         unroll: bool | None = None,
+        ways_vary: bool = False,
     ):
+        self.ways_vary = ways_vary
+        if ways_vary:
+            check_loss(loss)
         self.functional = FunctionalModel(model)
         self.data_loss = as_task_loss(loss)
         self.update_rule = update_rule
@@ -208,6 +214,8 @@ class TaskFunctions:
     def loss_of(self, output: ModelOutput, targets: Any) -> TaskLossValue:
         """Computes the loss of a model's output on [examples, ...], as `loss` does."""
         outputs, added, state = output
+        if self.ways_vary:
+            outputs = of_present_classes(outputs, targets)
         loss, fault = self.data_loss.checked(targets, outputs)
         return TaskLossValue(loss if added is None else loss + tf.cast(added, loss.dtype), outputs, state, fault)
 

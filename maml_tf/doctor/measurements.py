@@ -119,6 +119,11 @@ class Instrument:
     def __init__(self, learner: MetaLearner):
         if not isinstance(learner, MetaLearner):
             raise TypeError(f"Expected a maml_tf.MetaLearner, such as maml_tf.MAML. Received: {learner!r}")
+        if learner.padding:
+            raise ValueError(
+                "Expected a learner without padding_label: diagnose one of the same model on tasks of one size. "
+                f"Received: {learner.name!r} with padding_label={learner.padding.label}"
+            )
         self.learner, self.functions = learner, learner.task_functions
         names = self.functions.functional.names
         self.layers = tuple(dict.fromkeys(map(_layer_of, names)))

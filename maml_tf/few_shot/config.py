@@ -18,6 +18,22 @@ class LearnerConfig(Configuration):
 
     dataset: str = setting("omniglot", "Data set whose classes the tasks are made of.", choices=datasets)
     ways: int = setting(5, "Classes N of a task.", minimum=1)
+    least_ways: int = setting(
+        None,
+        "Least number of classes of a task; each task then has a number of its own, drawn between this and ways. By "
+        "default all tasks have ways classes.",
+        minimum=1,
+        role="evaluation",
+        since="0.2.0",
+    )
+    least_shots: int = setting(
+        None,
+        "Least number of support examples of a class; each task then has a number of its own, drawn between this and "
+        "shots. By default all tasks have as many.",
+        minimum=1,
+        role="evaluation",
+        since="0.2.0",
+    )
     method: str = setting(
         "maml",
         "Algorithm, one of its variants, or a baseline. pretrained: a classifier of all training classes, fine-tuned "
@@ -163,6 +179,8 @@ class LearnerConfig(Configuration):
             raise ValueError(
                 f"Expected network to be one of {networks} for {self.dataset}. Received: network={self.network!r}"
             )
+        if self.least_ways is not None and self.least_ways > self.ways:
+            raise ValueError(f"Expected least_ways <= ways={self.ways}. Received: least_ways={self.least_ways}")
         if self.adapted == "body" and self.head == "zeros":
             raise ValueError(
                 "Expected head='glorot_uniform' or 'normal' with adapted='body', whose inner gradient a head of zeros "
@@ -170,6 +188,11 @@ class LearnerConfig(Configuration):
             )
         if self.adapted == "context" and not self.context:
             raise ValueError("Expected context >= 1 with adapted='context'. Received: context=0")
+
+    @property
+    def sizes_vary(self) -> bool:
+        """Whether tasks differ in their numbers of classes or examples."""
+        return self.least_ways is not None or self.least_shots is not None
 
     @property
     def annealed_over(self) -> int:

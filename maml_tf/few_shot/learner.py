@@ -99,6 +99,7 @@ def build_learner(config: LearnerConfig) -> MetaLearner:
         config.inner_steps,
         adapted=ADAPTED[config.adapted],
         parallel_tasks=config.parallel_tasks,
+        padding_label=-1 if config.sizes_vary else None,
         name="maml",
     )
 

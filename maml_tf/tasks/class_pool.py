@@ -24,6 +24,8 @@ from maml_tf.tasks.episode_draw import (
 from maml_tf.tasks.images import read_class_folders
 from maml_tf.tasks.labelled_data import read_dataset, read_tfds
 
+# A number, or the least and the greatest one.
+Size = int | tuple[int, int]
 # What TensorFlow's kernels ask of the address of a tensor.
 _ALIGNMENT = 64
 _NUMBERS_AT_ONCE = 1 << 24
@@ -234,19 +236,20 @@ class ClassPool:
         part.class_names = tuple(self.class_names[i] for i in indices)
         return part
 
-    def episode(self, seed: int | tf.Tensor, index: int | tf.Tensor, ways: int, shots: int, queries: int) -> Episode:
+    def episode(self, seed: int | tf.Tensor, index: int | tf.Tensor, ways: Size, shots: Size, queries: int) -> Episode:
         """Draws task `index` of the stream of tasks that `seed` names.
 
         Args:
             seed: Names the stream of tasks: an integer, or an integer tensor.
             index: The task's place in the stream, 0 or more: an integer, or an integer tensor.
-            ways: Classes in the task.
-            shots: Support images a class.
+            ways: Classes in the task, or the least and the greatest number of them, of which one is drawn.
+            shots: Support images a class, or the least and the greatest number of them.
             queries: Query images a class.
 
         Returns:
             An `Episode` without a task axis: images [ways * (shots or queries), ...] in a random order and
-            int32 labels in [0, ways).
+            int32 labels in [0, ways). A task below the greatest size is filled up with zeros of label -1, which come
+            last; see `padding_label` of `maml_tf.MetaLearner`.
 
         Raises:
             ValueError: If the pool has fewer than `ways` classes or a class fewer than `shots + queries`
@@ -259,8 +262,8 @@ class ClassPool:
     def episodes(
         self,
         seed: int,
-        ways: int,
-        shots: int,
+        ways: Size,
+        shots: Size,
         queries: int,
         *,
         meta_batch_size: int,
@@ -274,8 +277,8 @@ class ClassPool:
 
         Args:
             seed: Names the stream of tasks.
-            ways: Classes in a task.
-            shots: Support images a class.
+            ways: Classes in a task; with a least and a greatest number each task has its own, as of `episode`.
+            shots: Support images a class; with a least and a greatest number each task has its own.
             queries: Query images a class.
             meta_batch_size: Tasks in an element.
             first: The element to start at: a run that consumed `first` elements goes on with this.
@@ -302,7 +305,11 @@ class ClassPool:
     def _assemble(self, draw: EpisodeDraw, seed, first, tasks: int | tf.Tensor) -> Episode:
         support, query = draw(seed, first, tasks)
         # Both sets are looked up at once, the support sets of all tasks first: to cut there copies no image.
-        images = self._look_up(ImageDraw(*(_flat(*values) for values in zip(support, query, strict=True))))
+        drawn = ImageDraw(*(_flat(*values) for values in zip(support, query, strict=True)))
+        images = self._look_up(drawn)
+        if draw.varies:
+            counts = tf.reshape(drawn.label >= 0, tf.concat([[-1], tf.ones([tf.rank(images) - 1], tf.int32)], axis=0))
+            images = tf.where(counts, images, tf.zeros_like(images))
         support_images = tf.size(support.image)
         return Episode(
             tf.reshape(images[:support_images], [-1, draw.ways * draw.shots, *images.shape[1:]]),
@@ -318,13 +325,24 @@ class ClassPool:
             images = rotate_quarter_turns(images, draw.quarter_turns)
         return self.transform(images)
 
-    def _draw(self, ways: int, shots: int, queries: int) -> EpisodeDraw:
-        return EpisodeDraw(self.class_names, self._class_starts, self.class_sizes, ways, shots, queries)
+    def _draw(self, ways: Size, shots: Size, queries: int) -> EpisodeDraw:
+        (least_ways, ways), (least_shots, shots) = _range_of("ways", ways), _range_of("shots", shots)
+        return EpisodeDraw(
+            self.class_names, self._class_starts, self.class_sizes, ways, shots, queries, least_ways, least_shots
+        )
 
     def _class_index(self, class_name: str) -> int:
         if class_name not in self.class_names:
             raise ValueError(f"Expected the name of a class of the pool. Received: {class_name!r}")
         return self.class_names.index(class_name)
+
+
+def _range_of(name: str, size: Size) -> tuple[int | None, int]:
+    if not isinstance(size, (tuple, list)):
+        return None, size
+    if len(size) != 2:
+        raise ValueError(f"Expected {name} as a number, or the least and the greatest one. Received: {name}={size!r}")
+    return size[0], size[1]
 
 
 def _flat(support: tf.Tensor, query: tf.Tensor) -> tf.Tensor:

@@ -25,7 +25,7 @@ class ImageDraw(NamedTuple):
 
     Attributes:
         image: int32 [tasks, ways * examples], positions in the pool's array of images.
-        label: int32 [tasks, ways * examples] in [0, ways).
+        label: int32 [tasks, ways * examples] in [0, ways); -1 for images that fill the set up, which come last.
         quarter_turns: int32 [tasks, ways * examples] in [0, 4), one value a class and task.
     """
 
@@ -43,13 +43,15 @@ class EpisodeDraw:
         class_starts: Position of the first image of each class, [classes]; the images of a class lie side by
             side.
         class_sizes: Number of images of each class, [classes].
-        ways: Classes a task.
-        shots: Support images a class.
+        ways: Classes a task, at most.
+        shots: Support images a class, at most.
         queries: Query images a class.
+        least_ways: Classes a task, at least: the number is drawn anew for each. None for `ways`.
+        least_shots: Support images a class, at least: the number is drawn anew for each task. None for `shots`.
 
     Raises:
-        ValueError: If there are fewer than `ways` classes, a class has fewer than `shots + queries` images, or one of
-            these three is not a whole number of at least 1.
+        ValueError: If there are fewer than `ways` classes, a class has fewer than `shots + queries` images, one of
+            these three is not a whole number of at least 1, or a least number not one from 1 to the greatest.
     """
 
     class_names: tuple[str, ...]
@@ -58,10 +60,15 @@ class EpisodeDraw:
     ways: int
     shots: int
     queries: int
+    least_ways: int | None = None
+    least_shots: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("ways", "shots", "queries"):
             object.__setattr__(self, name, whole_number(name, getattr(self, name), 1))
+        for name, most in (("least_ways", self.ways), ("least_shots", self.shots)):
+            least = getattr(self, name)
+            object.__setattr__(self, name, most if least is None else whole_number(name, least, 1, most))
         classes, examples = len(self.class_sizes), self.shots + self.queries
         if self.ways > classes:
             raise ValueError(f"Expected at least ways={self.ways} classes. Received: a pool of {classes} classes")
@@ -73,9 +80,16 @@ class EpisodeDraw:
             )
 
     @property
+    def varies(self) -> bool:
+        """Whether tasks differ in size: those below the greatest are filled up by images of label -1."""
+        return (self.least_ways, self.least_shots) != (self.ways, self.shots)
+
+    @property
     def _uniforms(self) -> dict[str, int]:
         """How many uniform numbers each choice takes, in the order they lie in a row."""
+        sizes = {"sizes": 2} if self.varies else {}
         return {
+            **sizes,
             "classes": len(self.class_sizes),
             "examples": self.ways * int(max(self.class_sizes)),
             "quarter_turns": self.ways,
@@ -105,6 +119,8 @@ class EpisodeDraw:
         classes = tf.math.top_k(parts["classes"], self.ways).indices
         image = self._different_images(classes, parts["examples"])
         label = tf.broadcast_to(tf.range(self.ways)[None, :, None], tf.shape(image))
+        if self.varies:
+            label = tf.where(self._of_the_task(parts["sizes"]), label, -1)
         quarter_turns = tf.cast(tf.floor(4.0 * parts["quarter_turns"]), tf.int32)
         quarter_turns = tf.broadcast_to(quarter_turns[:, :, None], tf.shape(image))
         support, query = zip(
@@ -114,6 +130,17 @@ class EpisodeDraw:
         return _shuffled(ImageDraw(*support), parts["support_order"]), _shuffled(
             ImageDraw(*query), parts["query_order"]
         )
+
+    def _of_the_task(self, uniforms: tf.Tensor) -> tf.Tensor:
+        """Returns which of [tasks, ways, shots + queries] are images of a task, of [tasks, 2] uniform numbers."""
+        least = tf.constant([self.least_ways, self.least_shots])
+        kinds = tf.constant([self.ways, self.shots]) - least + 1
+        # A number just below 1 times the kinds may round up to them.
+        drawn = tf.minimum(tf.cast(uniforms * tf.cast(kinds, tf.float32), tf.int32), kinds - 1) + least
+        ways, shots = tf.split(drawn[:, :, None], 2, axis=1)
+        of_a_class = tf.range(self.ways)[None, :] < ways[:, :, 0]
+        example = tf.range(self.shots + self.queries)[None, None, :]
+        return of_a_class[:, :, None] & ((example < shots) | (example >= self.shots))
 
     def _different_images(self, classes: tf.Tensor, uniforms: tf.Tensor) -> tf.Tensor:
         """Returns [tasks, ways, shots + queries] positions of images, none twice."""
@@ -128,7 +155,9 @@ class EpisodeDraw:
 
 def _shuffled(draw: ImageDraw, uniforms: tf.Tensor) -> ImageDraw:
     """Flattens [tasks, ways, examples] and orders each task's images by its uniforms."""
-    order = tf.argsort(uniforms, axis=1)
+    # What fills a set up comes last.
+    padding = tf.cast(tf.reshape(draw.label, tf.shape(uniforms)) < 0, uniforms.dtype)
+    order = tf.argsort(uniforms + padding, axis=1)
     flat = (tf.reshape(values, tf.shape(order)) for values in draw)
     return ImageDraw(*(tf.gather(values, order, batch_dims=1) for values in flat))
 

@@ -1,7 +1,9 @@
 """Tests of ClassPool: how it is made, the laws of its episodes, and its errors."""
 
+import collections
 import functools
 import io
+import itertools
 import os
 import pathlib
 import re
@@ -259,6 +261,51 @@ class MakingTest(parameterized.TestCase):
         self.assertEqual(part.class_names, ("0", "2"))
         np.testing.assert_array_equal(part.images_of("2"), pool.images_of("2"))
         self.assertGreaterEqual(np.min(part.episode(0, 0, 2, 1, 1).support_x), 100.0)
+
+
+class SizesTest(parameterized.TestCase):
+    """Streams whose tasks have numbers of classes and shots of their own."""
+
+    def test_every_task_is_whole_and_filled_up_with_zeros_at_the_end(self):
+        pool = identifying_pool([6, 6, 7, 6, 6])
+        (support_x, support_y, query_x), query_y = next(
+            iter(pool.episodes(seed=3, ways=(2, 4), shots=(1, 3), queries=2, meta_batch_size=300))
+        )
+        sizes = []
+        for x, y, q, t in zip(*(part.numpy() for part in (support_x, support_y, query_x, query_y)), strict=True):
+            ways, shots = y.max() + 1, np.bincount(y[y >= 0])
+            sizes.append((ways, shots[0]))
+            self.assertEqual(shots.tolist(), [shots[0]] * ways)
+            self.assertEqual(np.bincount(t[t >= 0]).tolist(), [2] * ways)
+            for images, labels in ((x, y), (q, t)):
+                count = np.sum(labels >= 0)
+                self.assertTrue((labels[:count] >= 0).all() and (labels[count:] == -1).all())
+                self.assertTrue((images[count:] == 0).all())
+            # One class a label, and no image twice.
+            classes = {label: set(images[labels == label][:, 0]) for images, labels in ((x, y), (q, t))
+                       for label in range(ways)}  # fmt: skip
+            self.assertEqual([len(found) for found in classes.values()], [1] * ways)
+            self.assertLen(set(map(tuple, np.concatenate([x[y >= 0], q[t >= 0]]))), int((y >= 0).sum() + 2 * ways))
+        counts = collections.Counter(sizes)
+        self.assertCountEqual(counts, itertools.product((2, 3, 4), (1, 2, 3)))
+        self.assertGreater(min(counts.values()), 15)  # 33 each in the mean.
+
+    def test_a_task_depends_on_seed_and_number_alone(self):
+        pool, sizes = identifying_pool([4, 4, 4]), {"ways": (1, 3), "shots": (1, 2), "queries": 1}
+        batch = list(pool.episodes(5, **sizes, meta_batch_size=4, tasks=8))[1]
+        for one, other in zip(pool.episode(5, 6, **sizes).keras_data()[0], batch[0], strict=True):
+            np.testing.assert_array_equal(one, other[2])
+
+    @parameterized.parameters(
+        ({"ways": (0, 2)}, "Received: least_ways=0"),
+        ({"ways": (3, 2)}, "Received: least_ways=3"),
+        ({"shots": (2, 1)}, "Received: least_shots=2"),
+        ({"shots": (1, 2, 3)}, r"the least and the greatest one. Received: shots=\(1, 2, 3\)"),
+        ({"ways": (2, 4)}, "at least ways=4 classes"),
+    )
+    def test_sizes_that_there_are_not(self, wrong, message):
+        with self.assertRaisesRegex(ValueError, message):
+            identifying_pool([4, 4, 4]).episode(0, 0, **{"ways": 2, "shots": 1, "queries": 1, **wrong})
 
 
 class EpisodeLawsTest(parameterized.TestCase):

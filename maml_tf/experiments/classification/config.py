@@ -87,11 +87,28 @@ class ClassificationConfig(LearnerConfig):
         check_multiple(self, "iterations", "validate_every")
         check_multiple(self, "validate_every", "iterations_per_epoch")
         check_multiple(self, "iterations_per_epoch", "steps_per_call")
+        if self.least_shots is not None and self.least_shots > self.shots:
+            raise ValueError(f"Expected least_shots <= shots={self.shots}. Received: least_shots={self.least_shots}")
+        if self.sizes_vary and not self.meta_learns:
+            raise ValueError(
+                f"Expected no least_ways and no least_shots with method={self.method!r}, tested on tasks of one size. "
+                f"Received: least_ways={self.least_ways}, least_shots={self.least_shots}"
+            )
         if not self.meta_learns and (self.initial_weights or self.context):
             raise ValueError(
                 f"Expected no initial_weights and context=0 with method={self.method!r}, a classifier of images alone. "
                 f"Received: initial_weights={self.initial_weights!r}, context={self.context}"
             )
+
+    @property
+    def task_ways(self) -> int | tuple[int, int]:
+        """The number of classes of a task, or the least and the greatest one."""
+        return self.ways if self.least_ways is None else (self.least_ways, self.ways)
+
+    @property
+    def task_shots(self) -> int | tuple[int, int]:
+        """The number of support examples of a class, or the least and the greatest one."""
+        return self.shots if self.least_shots is None else (self.least_shots, self.shots)
 
     @property
     def label(self) -> str:
@@ -157,11 +174,13 @@ class ClassificationConfig(LearnerConfig):
         Returns:
             What results.json holds under "protocol".
         """
+        least = {"least_ways": self.least_ways, "least_shots": self.least_shots} if self.sizes_vary else {}
         return {
             "split": "test",
             "tasks": self.test_tasks,
             "ways": self.ways,
             "shots": self.shots,
+            **least,
             "queries_per_class": self.evaluation_queries,
             "steps": self.evaluation_steps,
             "batch_norm": self.batch_statistics,

@@ -77,5 +77,10 @@ class ClassificationSummaries(keras.callbacks.Callback):
     def _write_episode(self) -> None:
         (support_x, support_y, query_x), query_y = tf.nest.map_structure(lambda leaf: leaf[0].numpy(), self.episode)
         predictions = self._evaluator([self.episode], self.steps).values["prediction"][:, 0].astype(np.int64)
-        figure = episode_predictions(support_x, support_y, query_x, query_y, predictions[0], predictions[-1])
+        # What fills a set up has label -1.
+        support, query = support_y >= 0, query_y >= 0
+        figure = episode_predictions(
+            support_x[support], support_y[support], query_x[query], query_y[query],
+            predictions[0][query], predictions[-1][query],
+        )  # fmt: skip
         tf.summary.image("episode", figure_to_image(figure))

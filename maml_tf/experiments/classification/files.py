@@ -62,7 +62,7 @@ def training_episodes(
         ValueError: If there are too few classes or images for a task.
     """
     return data.pool("train").episodes(
-        config.stream(purpose), config.ways, config.shots, config.queries,
+        config.stream(purpose), config.task_ways, config.task_shots, config.queries,
         meta_batch_size=config.meta_batch_size, first=first,
     )  # fmt: skip
 
@@ -108,7 +108,7 @@ def evaluation_episodes(
         ValueError: If there are too few classes or images for a task.
     """
     return data.pool(part).episodes(
-        config.stream(purpose), config.ways, config.shots, config.evaluation_queries,
+        config.stream(purpose), config.task_ways, config.task_shots, config.evaluation_queries,
         meta_batch_size=min(_TASKS_AT_ONCE, tasks), tasks=tasks,
     )  # fmt: skip
 

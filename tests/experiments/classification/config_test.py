@@ -23,6 +23,9 @@ class ClassificationConfigTest(parameterized.TestCase):
         ({"adapted": "body"}, "a head of zeros makes zero.*Received: head='zeros'"),
         ({"method": "implicit_maml", "proximal_weight": 0.0}, "Received: proximal_weight=0.0"),
         ({"method": "implicit_maml", "conjugate_gradient_steps": 0}, "Received: conjugate_gradient_steps=0"),
+        ({"least_ways": 6}, "least_ways <= ways=5. Received: least_ways=6"),
+        ({"least_shots": 2}, "least_shots <= shots=1. Received: least_shots=2"),
+        ({"least_ways": 2, "method": "random"}, "method='random', tested on tasks of one size"),
         ({"method": "oracle"}, "Received: method='oracle'"),
         ({"context": -1}, "Received: context=-1"),
         ({"context": 1, "method": "pretrained"}, "context=0 with method='pretrained'.* Received: .*context=1"),
@@ -87,6 +90,8 @@ class ClassificationConfigTest(parameterized.TestCase):
                 "per_step_norm",
                 "curvature",
                 "drop_rate",
+                "least_ways",
+                "least_shots",
                 "proximal_weight",
                 "conjugate_gradient_steps",
             },
@@ -170,6 +175,15 @@ class ClassificationConfigTest(parameterized.TestCase):
             [(name, value)] = fields.items()
             with self.assertRaisesRegex(ValueError, f"Received: {name}={value!r}"):
                 make_config("omniglot", method=method, **fields)
+
+    def test_tasks_may_have_sizes_of_their_own(self):
+        config = ClassificationConfig(shots=5, least_ways=2, least_shots=1)
+        self.assertEqual((config.task_ways, config.task_shots), ((2, 5), (1, 5)))
+        self.assertEqual((config.protocol()["least_ways"], config.protocol()["least_shots"]), (2, 1))
+        fixed = ClassificationConfig(shots=5)
+        self.assertEqual((fixed.task_ways, fixed.task_shots), (5, 5))
+        self.assertNotIn("least_ways", fixed.protocol())
+        self.assertEqual(config.for_evaluation({"least_ways": 5}).task_ways, (5, 5))
 
     def test_the_protocol_names_what_numbers_depend_on(self):
         protocol = ClassificationConfig(loss_scale="original", evaluation_queries=3).protocol()

@@ -45,6 +45,15 @@ class ClassificationTest(absltest.TestCase):
         }  # fmt: skip
         return ClassificationConfig(**{**values, **fields})
 
+    def test_tasks_of_sizes_of_their_own_are_trained_and_evaluated(self):
+        logdir = self.folder / "run"
+        record = train(self.small(ways=4, least_ways=2, shots=2, least_shots=1), logdir)
+        self.assertLen(record["validation"], 1)
+        rows = evaluate(logdir, {"least_ways": 3})
+        self.assertTrue(all(0 <= row.mean <= 1 for row in rows))
+        protocol = json.loads((logdir / "results.json").read_text())["protocol"]
+        self.assertEqual((protocol["ways"], protocol["least_ways"], protocol["least_shots"]), (4, 3, 1))
+
     def test_a_training_goes_on_to_more_iterations_and_is_then_evaluated(self):
         logdir = self.folder / "run"
         parts = []
