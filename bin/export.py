@@ -3,7 +3,10 @@
     python bin/export.py --pretrained=omniglot_5way_1shot --output=served/1
     python bin/export.py --logdir=runs/omniglot --output=served/1
 
-A SavedModel is served by TensorFlow; docs/deployment.md says how. Nothing is downloaded.
+    python bin/export.py --pretrained=omniglot_5way_1shot --format=litert --output=omniglot.tflite
+
+A SavedModel is served by TensorFlow; a file for LiteRT's interpreter adapts on devices. docs/deployment.md says how.
+Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -15,19 +18,32 @@ from absl import app, flags
 
 from maml_tf.experiments.common import binary
 
-FORMATS = ["saved_model"]
+FORMATS = ["saved_model", "litert"]
 
 binary.define_trained_flags(flags)
-flags.DEFINE_string("output", None, "Directory that is written.")
+flags.DEFINE_string("output", None, "Directory of the SavedModel, or file for LiteRT, that is written.")
 flags.DEFINE_enum("format", "saved_model", FORMATS, "Format of the exported model.")
+flags.DEFINE_integer(
+    "support_examples",
+    None,
+    "Number of examples of a support set, for LiteRT; by default ways times shots, of a policy to be given.",
+    lower_bound=1,
+)
 
 
 def experiment(values: Mapping[str, Any]) -> str:
     """Exports."""
     from maml_tf.experiments import trained
-    from maml_tf.export import save
+    from maml_tf.export import save, save_litert
 
-    path = save(trained.of_flags(values), values["output"])
+    examples = values["support_examples"]
+    if values["format"] == "saved_model":
+        if examples is not None:
+            raise ValueError(f"Expected no --support_examples but of --format=litert. Received: {examples}")
+        path = save(trained.of_flags(values), values["output"])
+    else:
+        examples = examples or trained.support_examples(values)
+        path = save_litert(trained.of_flags(values), values["output"], support_examples=examples)
     return f"Written to {path}"
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from maml_tf import pretrained
-from maml_tf.configuration import from_dict
+from maml_tf.configuration import from_dict, to_dict
 from maml_tf.experiments.classification.files import load_config, load_learner
 from maml_tf.experiments.sinusoid.config import SinusoidConfig
 from maml_tf.experiments.sinusoid.train import build_learner
@@ -102,6 +102,23 @@ def of_flags(values: Mapping[str, Any]) -> MetaLearner | PolicyAdaptation:
     if method is not None:
         raise ValueError(f"Expected no --method of published weights. Received: --method={method}")
     return of_entry(values["pretrained"], statistics)
+
+
+def support_examples(values: Mapping[str, Any]) -> int:
+    """Returns the size of the support sets, ways times shots, that the training of `of_flags` is measured with.
+
+    Raises:
+        FileNotFoundError: If there is no such training.
+        ValueError: If it is not of images, or there is no such entry.
+    """
+    if values["pretrained"]:
+        config = pretrained.card(values["pretrained"])["config"]
+    else:
+        path = pathlib.Path(values["logdir"]).expanduser() / CONFIG
+        config = to_dict(load_config(path.parent)) if path.exists() else {}
+    if "ways" not in config:
+        raise ValueError("Expected --support_examples of what is not learned from images. Received: none")
+    return config["ways"] * config["shots"]
 
 
 def _sinusoid_learner(logdir: pathlib.Path, values: Mapping[str, Any], method: str) -> MetaLearner:

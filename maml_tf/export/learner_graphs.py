@@ -11,7 +11,7 @@ import tensorflow as tf
 from maml_tf.algorithms.algorithm import Learned
 from maml_tf.core import episode_checks
 from maml_tf.core.faults import first_fault, no_fault
-from maml_tf.core.keras_interface import seed_variables
+from maml_tf.core.keras_interface import layers_of, seed_variables
 from maml_tf.core.task_functions import TaskState
 from maml_tf.export.task_graphs import Adapted, Part, TaskGraphs, named, unnamed
 from maml_tf.learner import MetaLearner
@@ -68,6 +68,9 @@ class LearnerGraphs(TaskGraphs):
         learner = self._learner
         return [variable.value for variable in [*learner.model.variables, *learner.update_rule.variables]]
 
+    def layers(self) -> list[str]:
+        return [layer.name for layer in layers_of(self._learner.model)]
+
     def initial(self) -> list[tf.Tensor]:
         functions = self._functions
         theta = functions.adapted(self._learner.meta_parameters().model)
@@ -81,6 +84,49 @@ class LearnerGraphs(TaskGraphs):
         of_task = tf.stack([[learned.state.fault, no_fault()]])
         weights = [*learned.params.values(), *self._without_seeds(learned.state.model)]
         return Adapted(weights, losses, first_fault(of_task, sizes=fault))
+
+    def begin(self, support: dict[str, tf.Tensor]) -> list[tf.Tensor]:
+        """Returns what the steps to a task carry, before the first one."""
+        start = self._learner.algorithm.begin(
+            self._functions, self._learner.meta_parameters(), None, self._set(support)
+        )
+        self._carried = start
+        return tf.nest.flatten(start)
+
+    def step(
+        self, carried: Sequence[tf.Tensor], support: dict[str, tf.Tensor], number: tf.Tensor
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Takes one step, as `learner.adapt` does; called after `begin`.
+
+        Returns:
+            What the next step carries, and the support loss before this one.
+        """
+        losses, algorithm = [], copy.copy(self._learner.algorithm)
+
+        def objective(*arguments):
+            of_step = self._learner.algorithm.objective(*arguments)
+
+            def noted(*arguments):
+                loss, state = of_step(*arguments)
+                losses.append(loss)
+                return loss, state
+
+            return noted
+
+        algorithm.objective = objective
+        learned = tf.nest.pack_sequence_as(self._carried, carried)
+        learned = algorithm.advance(
+            self._functions, self._learner.meta_parameters(), learned, self._set(support), number
+        )  # fmt: skip
+        # Prototypical networks have no inner loss.
+        return tf.nest.flatten(learned), losses[0] if losses else tf.zeros([])
+
+    def finish(self, carried: Sequence[tf.Tensor], support: dict[str, tf.Tensor]) -> list[tf.Tensor]:
+        """Returns the weights of a task after the last step; called after `begin`."""
+        learned = tf.nest.pack_sequence_as(self._carried, carried)
+        params = {**self._learner.meta_parameters().model, **learned.params}
+        state = self._functions.settle(params, learned.state, self._set(support))
+        return [*learned.params.values(), *self._without_seeds(state.model)]
 
     def predict(self, weights, query):
         learner, functions = self._learner, self._functions
@@ -107,9 +153,12 @@ class LearnerGraphs(TaskGraphs):
         inputs = tuple(unnamed(prefix, nest, values) for prefix, nest in self._of_tasks.items())
         return named("outputs", self._learner(inputs, training=False))
 
+    def _set(self, support: dict[str, tf.Tensor]) -> tuple[Any, Any]:
+        return tuple(unnamed(name, self._of_task[name], support) for name in ("support_x", "support_y"))
+
     def _fitted(self, support: dict[str, tf.Tensor]) -> tuple[tuple[Any, Any], list[tf.Tensor]]:
         """Compares the numbers of examples, as `maml_tf.core.episode_checks.fitted` does for a meta-batch."""
-        x, y = (unnamed(name, self._of_task[name], support) for name in ("support_x", "support_y"))
+        x, y = self._set(support)
         x, y = tf.nest.map_structure(lambda leaf: leaf[tf.newaxis], (x, y))
         (x, y, _), _, faults = episode_checks.fitted((x, y, x), model=self._learner.model)
         return tf.nest.map_structure(lambda leaf: tf.squeeze(leaf, axis=0), (x, y)), faults

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from maml_tf.core.faults import EXAMPLES, fault_of_set, first_fault
+from maml_tf.core.keras_interface import layers_of
 from maml_tf.export.task_graphs import Adapted, Part, TaskGraphs
 from maml_tf.rl.adaptation import PolicyAdaptation
 from maml_tf.rl.objectives import Experience
@@ -39,6 +40,9 @@ class PolicyGraphs(TaskGraphs):
 
     def variables(self):
         return [variable.value for variable in self._policy.policy.variables]
+
+    def layers(self):
+        return [layer.name for layer in layers_of(self._policy.policy)]
 
     def initial(self):
         params = self._policy.parameters()

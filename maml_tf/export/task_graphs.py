@@ -72,6 +72,10 @@ class TaskGraphs:
         """Lists the variables that the functions read."""
         raise NotImplementedError
 
+    def layers(self) -> list[str]:
+        """Lists the names of the model's layers."""
+        raise NotImplementedError
+
     def initial(self) -> list[tf.Tensor]:
         """Reads the meta-learned weights."""
         raise NotImplementedError

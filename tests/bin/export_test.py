@@ -18,12 +18,28 @@ class ExportTest(absltest.TestCase):
             served = tf.saved_model.load(str(path))
             self.assertEqual(served.infer(tf.zeros([2, 28, 28, 1]))["outputs"].shape, [2, 5])
 
+    def test_an_entry_becomes_a_file_for_litert(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, "dense.tflite")
+            flags = ["--pretrained=omniglot_5way_1shot_dense", "--format=litert", f"--output={path}"]
+            finished = binary.run("export", *flags)
+            self.assertEqual((finished.code, finished.stdout), (0, f"Written to {path}\n"), finished.stderr)
+            self.assertEqual(path.read_bytes()[4:8], b"TFL3")
+
     def test_what_cannot_be_exported_is_one_error(self):
         with tempfile.TemporaryDirectory() as folder:
             pathlib.Path(folder, "file").touch()
             for flags, said in (
                 (["--pretrained=omniglot", f"--output={folder}/new"], "Error: Expected one of ['ant_direction'"),
                 (["--pretrained=omniglot_5way_1shot", f"--output={folder}/file/new"], "Error: Expected a directory"),
+                (
+                    ["--pretrained=omniglot_5way_1shot", f"--output={folder}/new", "--support_examples=5"],
+                    "Error: Expected no",
+                ),
+                (
+                    ["--pretrained=point_navigation", f"--output={folder}/new", "--format=litert"],
+                    "Error: Expected --support",
+                ),
             ):
                 finished = binary.run("export", *flags)
                 self.assertEqual(finished.code, 1)

@@ -1,6 +1,8 @@
 """Policies as SavedModels: steps on rollouts equal those of the adaptation."""
 
+import pathlib
 import tempfile
+import warnings
 
 import numpy as np
 import tensorflow as tf
@@ -10,7 +12,7 @@ from tests.support import with_rl  # noqa: F401
 
 # isort: split
 import maml_tf
-from maml_tf.export import save
+from maml_tf.export import save, save_litert
 from maml_tf.rl.adaptation import PolicyAdaptation
 from maml_tf.rl.objectives import likelihood_ratio
 from maml_tf.rl.policy import PurePolicy
@@ -48,6 +50,26 @@ class PolicyTest(absltest.TestCase):
         served.reset()
         np.testing.assert_allclose(served.infer(observations)["mean"], pure.policy(observations)[0], atol=1e-6)
         self.assertTrue(np.all(np.isnan(served.infer(observations * np.nan)["mean"])))
+
+    def test_a_file_for_litert_takes_the_same_steps(self):
+        pure = PurePolicy(examples.policy(dtype="float32", hidden=(6, 5)).policy)
+        adaptation = PolicyAdaptation(pure, [0.4, 0.1], objective=likelihood_ratio)
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = save_litert(adaptation, pathlib.Path(folder, "policy.tflite"), support_examples=8).read_bytes()
+            interpreter = tf.lite.Interpreter(model_content=content)
+        adapt, infer = map(interpreter.get_signature_runner, ("adapt", "infer"))
+        params = pure.parameters()
+        for step in range(2):
+            batch = examples.batch(pure, params, seed=step, steps=8)
+            params = adaptation.step_of_task(params, batch, step).params
+            rollouts = {"observations": batch.observations, "actions": batch.actions, "advantages": batch.advantages}
+            rollouts = {name: np.asarray(value) for name, value in rollouts.items()}
+            self.assertTrue(adapt(**rollouts, step=np.int32(step))["done"])
+        observations = np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32)
+        outputs, expected = infer(observations=observations), pure(params, observations)
+        np.testing.assert_allclose(outputs["mean"], expected.mean, atol=1e-5)
+        np.testing.assert_allclose(outputs["log_std"], expected.log_std, atol=1e-5)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,366 @@
+"""A learner as a .tflite file, which adapts on devices where LiteRT's interpreter runs, without TensorFlow."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import re
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from maml_tf.checks import whole_number
+from maml_tf.export.builtin_operations import Unsupported, rewrite
+from maml_tf.export.learner_graphs import LearnerGraphs, graphs_of
+from maml_tf.export.task_graphs import TaskGraphs
+from maml_tf.files import writable_directory, write_atomically
+from maml_tf.learner import MetaLearner
+
+if TYPE_CHECKING:
+    from maml_tf.rl.adaptation import PolicyAdaptation
+
+# The interpreter returns no arrays of a length that a loop decides.
+MOST_STEPS = 100
+# Of the learner's own, in the check of what was written: far above float32's rounding after one step.
+_TOLERANCE = 1e-2
+
+Specs = Mapping[str, tf.TensorSpec]
+
+
+def save_litert(
+    learner: MetaLearner | PolicyAdaptation,
+    path: str | os.PathLike[str],
+    *,
+    support_examples: int,
+    query_examples: int | None = None,
+    specs: Any = None,
+) -> pathlib.Path:
+    """Saves a learner as a file for LiteRT's interpreter (TensorFlow Lite's), of its built-in operations alone.
+
+    The file adapts on a device: the interpreter of the package `ai-edge-litert` needs neither TensorFlow nor maml_tf,
+    and no delegate or custom operation. Its signatures are of one task, whose weights the interpreter keeps. They are
+    one vector [weights] float32 of the parameters that adapt and of moving statistics.
+
+    | signature | inputs | outputs |
+    |---|---|---|
+    | `adapt` | support_x, support_y [support examples, ...], steps (int32 scalar, at most 100) | done, losses [steps] |
+    | `infer` | x [examples, ...] | outputs with the weights kept |
+    | `reset` | | done; the weights kept are the meta-learned ones again, as when the file is loaded |
+    | `get_weights` | | weights |
+    | `set_weights` | weights | done |
+
+    A policy's `adapt` has observations, actions, advantages and step instead, and goes on from the weights kept, as in
+    `save`; its `infer` has the outputs mean and log_std.
+
+    The interpreter raises no errors of the model's own. So `done` is False, and the weights kept stay as they were,
+    where labels are out of range, numbers of steps are, or losses or weights are not finite; losses are NaN from the
+    fault on, and where no step was taken. Arrays with another number of values than they should have are an error of
+    the interpreter; with as many in another shape `done` is False, and outputs are NaN. As in `learner.predict`, they
+    are where an example holds NaN.
+
+    Everything is computed in float32, and sums are taken in another order than TensorFlow's. What is written is
+    compared with the learner, on one step with random examples, before the file is.
+
+    Args:
+        learner: A learner, or a policy with the way in which it adapts. It does not change.
+        path: File to write, such as "model.tflite".
+        support_examples: Number of examples of a support set, ways times shots: it is a part of the file.
+        query_examples: The same of a prediction; None lets it be any.
+        specs: See `save`.
+
+    Returns:
+        The path.
+
+    Raises:
+        TypeError: If `learner` is none.
+        ValueError: If a layer needs what the interpreter does not have, such as random numbers (dropout) or loops
+            (recurrent layers), the file does not compute what the learner does, a number is out of range, or the path
+            cannot be written.
+
+    Example:
+    >>> import pathlib, tempfile
+    >>> import keras
+    >>> import maml_tf
+    >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(1)])
+    >>> learner = maml_tf.MAML(model, loss="mse", inner_learning_rate=0.01)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = maml_tf.export.save_litert(learner, pathlib.Path(folder, "sinusoid.tflite"), support_examples=5)
+    ...     path.read_bytes()[4:8]
+    b'TFL3'
+    """
+    support_examples = whole_number("support_examples", support_examples, minimum=1)
+    if query_examples is not None:
+        query_examples = whole_number("query_examples", query_examples, minimum=1)
+    graphs = graphs_of(learner, specs)
+    path = pathlib.Path(path).expanduser()
+    writable_directory(path.parent)
+    support, query = _sized(graphs.support, support_examples), _sized(graphs.query, query_examples)
+    try:
+        content = _converted(graphs, support, query)
+    except Unsupported as error:
+        raise ValueError(
+            "Expected operations that LiteRT's interpreter has built in. "
+            f"Received: {error} in {_place(error.operation.name, graphs.layers())}"
+        ) from error
+    _check(content, graphs, support, _sized(graphs.query, query_examples or support_examples))
+    return write_atomically(path, content)
+
+
+def _converted(graphs: TaskGraphs, support: Specs, query: Specs) -> bytes:
+    traced: list[Any] = []
+    module = tf.Module()
+    with _functions_inline():
+        functions = _functions(graphs, module, support, query, traced)
+        for name, function in functions.items():
+            setattr(module, name, function)
+        with tempfile.TemporaryDirectory() as folder, _silence():
+            tf.saved_model.save(module, folder, signatures=functions)
+            converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(functions))
+            converter.experimental_enable_resource_variables = True
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+            try:
+                return converter.convert()
+            except Exception as error:  # Its class is no part of TensorFlow's interface.
+                raise _unsupported(error, traced) from error
+
+
+def _unsupported(error: Exception, traced: Sequence[Any]) -> Exception:
+    """Finds the operation of which the converter says that it is not built in."""
+    lacking = re.findall(r"(?:TF Select|Custom) ops: ([\w, ]+)", str(error))
+    types = [name.strip() for names in lacking for name in names.split(",")]
+    for function in traced:
+        for operation in function.graph.get_operations():
+            if operation.type in types:
+                return Unsupported(operation, "which is not")
+    return error
+
+
+def _place(operation: str, layers: Iterable[str]) -> str:
+    """Names the layer that an operation's name says it is of."""
+    layers = set(layers)
+    for part in reversed(operation.split("/")):
+        # A layer that is called again has a number behind its name.
+        for name in (part, re.sub(r"_\d+$", "", part)):
+            if name in layers:
+                return f"the layer {name!r}"
+    return f"{operation!r}, of the loss, the update rule or the algorithm"
+
+
+def _functions(
+    graphs: TaskGraphs, module: tf.Module, support: Specs, query: Specs, traced: list[Any]
+) -> dict[str, Callable[..., Any]]:
+    """Makes the functions of `save_litert` by name; those that they were traced from are added to `traced`."""
+    initial = graphs.flat(graphs.initial()).numpy().astype(np.float32)
+    kept = module.kept = tf.Variable(initial, trainable=False, name="weights")
+    vector = tf.TensorSpec(initial.shape, tf.float32, "weights")
+    adapted = _adaptation(graphs, support, traced)
+    prediction = _trace(
+        lambda weights, *x: graphs.predict(graphs.unflat(weights), dict(zip(query, x, strict=True))),
+        [tf.TensorSpec(initial.shape, graphs.dtype), *query.values()],
+        traced,
+    )
+
+    def function(*specs):
+        return lambda python: tf.function(python, input_signature=specs, autograph=False)
+
+    def keep(weights, sound):
+        kept.assign(tf.where(sound, weights, kept.read_value()))
+        return sound
+
+    @function(*_of_any_shape(support), tf.TensorSpec([], tf.int32, graphs.number))
+    def adapt(*arguments):
+        *examples, number = arguments
+        examples, _ = _fitted(examples, support)
+        weights, losses = adapted(kept.read_value(), examples, number)
+        taken = losses
+        if not graphs.continues:  # Of a policy the number says which step it is, and there is one.
+            taken = tf.where(tf.range(MOST_STEPS) < number, losses, tf.zeros_like(losses))
+            # The interpreter has no arrays without values.
+            losses = losses[: tf.maximum(number, 1)]
+        sound = _is_finite(weights) & _is_finite(taken) & (number >= 0) & (number <= MOST_STEPS)
+        return {"done": keep(weights, sound), "losses": losses}
+
+    @function(*_of_any_shape(query))
+    def infer(*x):
+        x, fits = _fitted(x, query)
+        outputs = tf.nest.pack_sequence_as(
+            prediction.structured_outputs, rewrite(prediction, [kept.read_value(), *x])
+        )  # fmt: skip
+        return {name: tf.where(fits, value, _wrong(value.dtype)) for name, value in outputs.items()}
+
+    @function()
+    def reset():
+        return {"done": keep(tf.constant(initial), tf.constant(True))}
+
+    @function()
+    def get_weights():
+        return {"weights": kept.read_value()}
+
+    @function(vector)
+    def set_weights(weights):
+        return {"done": keep(weights, _is_finite(weights))}
+
+    return {"adapt": adapt, "infer": infer, "reset": reset, "get_weights": get_weights, "set_weights": set_weights}
+
+
+def _adaptation(graphs: TaskGraphs, support: Specs, traced: list[Any]) -> Callable[..., Any]:
+    """Makes a function of the weights kept, the examples and the number.
+
+    It returns the weights and the losses: [1] of a policy, else as many as there may be, NaN where no step was taken.
+    """
+    vector, number = tf.TensorSpec([graphs.size], graphs.dtype), tf.TensorSpec([], tf.int32)
+
+    def named(examples):
+        return dict(zip(support, examples, strict=True))
+
+    if not isinstance(graphs, LearnerGraphs):
+
+        def whole(weights, number, *examples):
+            adapted = graphs.adapt(graphs.unflat(weights), named(examples), number)
+            return graphs.flat(adapted.weights), adapted.losses
+
+        once = _trace(whole, [vector, number, *support.values()], traced)
+        return lambda weights, examples, number: rewrite(once, [weights, number, *examples])
+
+    size, given = len(support), list(support.values())
+    begin = _trace(lambda *examples: graphs.begin(named(examples)), given, traced)
+    carried = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in begin.outputs]
+    step = _trace(
+        lambda number, *rest: graphs.step(rest[size:], named(rest[:size]), number), [number, *given, *carried], traced
+    )
+    finish = _trace(
+        lambda *rest: graphs.flat(graphs.finish(rest[size:], named(rest[:size]))), [*given, *carried], traced
+    )
+
+    def adapted(weights, examples, number):
+        places = tf.range(MOST_STEPS)
+
+        def body(index, losses, *carried):
+            *carried, loss = rewrite(step, [index, *examples, *carried])
+            return index + 1, tf.where(tf.equal(places, index), loss, losses), *carried
+
+        losses = tf.fill([MOST_STEPS], tf.constant(float("nan")))
+        _, losses, *carried = tf.while_loop(
+            lambda index, *_: index < tf.minimum(number, MOST_STEPS),
+            body,
+            [tf.constant(0), losses, *rewrite(begin, examples)],
+        )
+        [weights] = rewrite(finish, [*examples, *carried])
+        return weights, losses
+
+    return adapted
+
+
+def _trace(python: Callable[..., Any], specs: Iterable[tf.TensorSpec], traced: list[Any]) -> Any:
+    traced.append(tf.function(python, autograph=False).get_concrete_function(*specs))
+    return traced[-1]
+
+
+@contextlib.contextmanager
+def _functions_inline() -> Iterator[None]:
+    """Traces what a traced function calls, such as functions that XLA compiles, into its own graph."""
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps the converter's own lines from stderr: what matters of them is in its error."""
+    stderr = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+
+
+def _sized(specs: Specs, examples: int | None) -> Specs:
+    return {name: tf.TensorSpec([examples, *spec.shape[1:]], spec.dtype) for name, spec in specs.items()}
+
+
+def _of_any_shape(specs: Specs) -> list[tf.TensorSpec]:
+    # Of a size that it knows the converter takes for granted that arrays have it.
+    return [
+        tf.TensorSpec([None] * spec.shape.rank, tf.float32 if spec.dtype == tf.float64 else spec.dtype, name)
+        for name, spec in specs.items()
+    ]
+
+
+def _fitted(values: Sequence[tf.Tensor], specs: Specs) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """Gives values their shapes, and makes them wrong where they have others.
+
+    The interpreter takes arrays of any shape, and computes with what lies in their memory.
+
+    Returns:
+        The values, and whether all have their shapes.
+    """
+    fitted, all_fit = [], tf.constant(True)
+    for value, spec in zip(values, specs.values(), strict=True):
+        shape, first = [-1 if size is None else size for size in spec.shape], int(spec.shape[0] is None)
+        fits = tf.reduce_all(tf.equal(tf.shape(value)[first:], shape[first:]))
+        fitted.append(tf.where(fits, tf.reshape(value, shape), _wrong(value.dtype)))
+        all_fit &= fits
+    return fitted, all_fit
+
+
+def _wrong(dtype: tf.DType) -> tf.Tensor:
+    return tf.constant(float("nan") if dtype.is_floating else -1, dtype)
+
+
+def _is_finite(values: tf.Tensor) -> tf.Tensor:
+    # Of NaN every comparison is false.
+    return tf.reduce_all(tf.abs(values) <= values.dtype.max)
+
+
+def _check(content: bytes, graphs: TaskGraphs, support: Specs, query: Specs) -> None:
+    """Raises where the file's one step or its prediction are not the graphs' own."""
+    with warnings.catch_warnings():
+        # TensorFlow would rather have the interpreter of ai-edge-litert, which need not be installed here.
+        warnings.simplefilter("ignore")
+        with _silence():
+            interpreter = tf.lite.Interpreter(model_content=content)
+            adapt, infer, get_weights = map(interpreter.get_signature_runner, ("adapt", "infer", "get_weights"))
+            examples, x = _random(support, graphs), _random(query, graphs)
+            number = np.int32(0 if graphs.continues else 1)
+            done = adapt(**_singles(examples), **{graphs.number: number})["done"]
+            found = {**infer(**_singles(x)), **get_weights()}
+    tensors = {name: tf.constant(value) for name, value in examples.items()}
+    adapted = graphs.adapt(graphs.initial(), tensors, tf.constant(number))
+    expected = {**graphs.predict(adapted.weights, {name: tf.constant(value) for name, value in x.items()})}
+    expected["weights"] = graphs.flat(adapted.weights)
+    for name, value in expected.items():
+        difference, scale = float(np.max(np.abs(found[name] - value))), float(np.max(np.abs(value)))
+        # A step that diverges in both is none that tells.
+        if np.isfinite(scale) and not (done and difference <= _TOLERANCE * max(scale, 1.0)):
+            raise ValueError(
+                "Expected a file that computes what the learner does. Received: after one step on random examples "
+                f"{name} that differ by {difference:.1e} of {scale:.1e}"
+            )
+
+
+def _random(specs: Specs, graphs: TaskGraphs) -> dict[str, np.ndarray]:
+    """Draws examples; labels, and other whole numbers, are 0 and 1."""
+    random = np.random.default_rng(0)
+    return {
+        name: random.normal(size=spec.shape).astype(spec.dtype.as_numpy_dtype)
+        if spec.dtype.is_floating
+        else (np.arange(np.prod(spec.shape)) % 2).reshape(spec.shape).astype(spec.dtype.as_numpy_dtype)
+        for name, spec in specs.items()
+    }
+
+
+def _singles(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {
+        name: value.astype(np.float32) if value.dtype == np.float64 else value for name, value in values.items()
+    }  # fmt: skip
