@@ -26,4 +26,4 @@ def experiment(values: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    binary.run(app, flags, experiment)
+    binary.run(app, flags, experiment, workers=True)

@@ -78,7 +78,19 @@ __getattr__, __dir__ = lazy.exports(
         "maml_tf.layers",
         "maml_tf.learner",
     ),
-    ("algorithms", "baselines", "export", "layers", "models", "plotting", "pretrained", "rl", "tasks", "training"),
+    (
+        "algorithms",
+        "baselines",
+        "distribute",
+        "export",
+        "layers",
+        "models",
+        "plotting",
+        "pretrained",
+        "rl",
+        "tasks",
+        "training",
+    ),
 )
 lazy.import_with_keras(
     ("maml_tf.layers", "maml_tf.learner"),

@@ -25,7 +25,7 @@ from maml_tf.core.faults import (
     raise_in_graph,
 )
 from maml_tf.core.functional import FunctionalModel
-from maml_tf.core.keras_interface import WrapsModel, masks_of, with_masks
+from maml_tf.core.keras_interface import WrapsModel, apply_alike, logs_of_replica, masks_of, with_masks
 from maml_tf.core.low_rank import keep_factors
 from maml_tf.core.over_tasks import (
     MetaGradient,
@@ -34,13 +34,14 @@ from maml_tf.core.over_tasks import (
     choose_task_map,
     examples_of,
     mean_gradient,
+    mean_gradient_of_replicas,
     mean_over_tasks,
-    merged_states,
     numbered,
     over_tasks,
-    sum_over_replicas,
+    shares_of_replicas,
 )
 from maml_tf.core.padding import Padding, of_present_classes
+from maml_tf.core.replicas import Shares, merged_states
 from maml_tf.core.task_functions import TaskFunctions, TaskState
 from maml_tf.core.update_rules import UpdateRule, as_update_rule
 from maml_tf.diagnostics.unsupported_layers import warn_of_unsupported_layers
@@ -79,6 +80,9 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
             holds each class of its task, of classes, of which the last outputs are then impossible. The loss must be
             `keras.losses.SparseCategoricalCrossentropy(from_logits=True)`, and tasks go one by one and without XLA.
             `predict`, which has no labels of the query set, takes that as it is.
+        in_task_order: Whether replicas of a `tf.distribute` strategy exchange the gradient of every task, instead of
+            their sum, and add them up in the order of the tasks: with task_map="mapped" and without XLA any number of
+            replicas then trains to the same bits.
         name: Name of the Keras model.
         **kwargs: Passed to `keras.Model`.
 
@@ -111,6 +115,7 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         parallel_tasks: int | None = None,
         unroll: bool | None = None,
         padding_label: int | None = None,
+        in_task_order: bool = False,
         name: str = "meta_learner",
         **kwargs,
     ):
@@ -138,6 +143,7 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
             task_map = "mapped" if padding else choose_task_map(model)
         self.task_map = task_map
         self.parallel_tasks = parallel_tasks
+        self.in_task_order = flag("in_task_order", in_task_order)
         check_task_map(self.task_map, parallel_tasks)
         if padding and task_map == "vectorized":
             raise ValueError(
@@ -312,25 +318,23 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         inputs, targets = episode_checks.check_data(episode_checks.without_sample_weight(data), self.model)
         self._remember(inputs)
         inputs, targets, sizes = episode_checks.fitted(inputs, targets, self.model)
-        result = self._meta_gradient(inputs, targets)
-        tasks = tf.shape(result.task_losses)[0]
-        all_tasks = sum_over_replicas(tasks)
+        shares = shares_of_replicas(targets)
+        result = self._meta_gradient(inputs, targets, shares)
         functional = self.task_functions.functional
-        state = functional.at_inner_step(merged_states(result.auxiliary.state, functional.state()), 0)
+        merged = merged_states(result.auxiliary.state, functional.state(), shares, in_task_order=self.in_task_order)
+        state = functional.at_inner_step(merged, 0)
 
         def update():
-            # Keras' optimizers add up the replicas' gradients, each of which is a mean over its share of the tasks.
-            share = tasks / tf.maximum(all_tasks, 1)
             # An optimizer that scales the loss takes the scale out of the gradients again.
-            scale = self.optimizer.scale_loss(1.0) * tf.cast(share, tf.float32)
+            scale = self.optimizer.scale_loss(1.0)
             gradients = [gradient * tf.cast(scale, gradient.dtype) for gradient in self._in_order(result.gradients)]
-            self.optimizer.apply(gradients, self.trainable_variables)
+            apply_alike(self.optimizer, gradients, self.trainable_variables)
             functional.assign_state(state)
 
         # Neither the optimizer nor the moving statistics must see a step at fault, or one without tasks.
-        sound = self.note(self._first_fault(result, sizes))
-        self.update_if(sound if result.task_losses.shape[0] else sound & (all_tasks > 0), update)
-        self.loss_metric.update_state(result.loss, sample_weight=tasks)
+        sound = self.note(self._first_fault(result, sizes, shares.earlier))
+        self.update_if(sound if result.task_losses.shape[0] else sound & (shares.total > 0), update)
+        self.loss_metric.update_state(result.loss, sample_weight=shares.own)
         return self._metrics_of_examples(inputs[2], targets, result.auxiliary.outputs, result.auxiliary.masks)
 
     def test_step(self, data: Any) -> dict[str, Any]:
@@ -349,10 +353,11 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
             faults = tf.stack([learned.state.fault, query.fault])
             return query.loss, restored(query.outputs), self._masks(query.outputs, whole), faults
 
+        shares = shares_of_replicas(targets)
         losses, predictions, masks, faults = self.over_tasks(
-            measure, (numbered(targets)[0], (support_x, support_y), (query_x, targets))
+            measure, (numbered(targets, shares)[0], (support_x, support_y), (query_x, targets))
         )
-        self.note(first_fault(faults, sizes=sizes))
+        self.note(first_fault(faults, sizes=sizes, earlier=shares.earlier))
         self.loss_metric.update_state(mean_over_tasks(losses), sample_weight=tf.shape(losses)[0])
         return self._metrics_of_examples(query_x, targets, predictions, masks)
 
@@ -430,6 +435,7 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
             "parallel_tasks": self.parallel_tasks,
             "unroll": self.task_functions.unroll,
             "padding_label": self.padding.label if self.padding else None,
+            "in_task_order": self.in_task_order,
         }
 
     @classmethod
@@ -518,7 +524,7 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
 
         return self.over_tasks(predict_task, (numbered(query_x)[0], (support_x, support_y), query_x))
 
-    def _meta_gradient(self, inputs: Any, query_y: Any) -> MetaGradient:
+    def _meta_gradient(self, inputs: Any, query_y: Any, shares: Shares | None = None) -> MetaGradient:
         support_x, support_y, query_x = inputs
         functions, theta = self.task_functions, self.meta_parameters()
         iteration = tf.convert_to_tensor(self.optimizer.iterations) if self.compiled else tf.constant(0, tf.int64)
@@ -531,11 +537,14 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
                 outcome = outcome._replace(outputs=restored(outcome.outputs), masks=self._masks(outcome.outputs, whole))
             return loss, gradients, outcome
 
-        tasks = numbered(query_y)[0], (support_x, support_y), (query_x, query_y)
-        return mean_gradient(gradient, tasks, task_map=self.task_map, parallel_tasks=self.parallel_tasks)
+        tasks = numbered(query_y, shares)[0], (support_x, support_y), (query_x, query_y)
+        way = dict(task_map=self.task_map, parallel_tasks=self.parallel_tasks)
+        if shares is None:
+            return mean_gradient(gradient, tasks, **way)
+        return mean_gradient_of_replicas(gradient, tasks, shares, in_task_order=self.in_task_order, **way)
 
-    def _first_fault(self, result: MetaGradient, sizes: Sequence[tf.Tensor]) -> tf.Tensor:
-        fault = first_fault(result.auxiliary.faults, result.auxiliary.losses, sizes)
+    def _first_fault(self, result: MetaGradient, sizes: Sequence[tf.Tensor], earlier: int | tf.Tensor = 0) -> tf.Tensor:
+        fault = first_fault(result.auxiliary.faults, result.auxiliary.losses, sizes, earlier)
         return first_of(fault, gradient_fault(self._in_order(result.gradients)))
 
     def _metrics_of_examples(self, query_x: Any, query_y: Any, predictions: Any, masks: Any) -> dict[str, Any]:
@@ -543,7 +552,7 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         query_x, query_y, predictions, masks = examples_of((query_x, query_y, predictions, masks))
         if self.padding:  # What a mask hides must be a label still.
             query_y = tf.where(self.padding.counted(query_y), tf.reshape(query_y, [-1]), tf.zeros_like(query_y[:1]))
-        return self.compute_metrics(query_x, query_y, with_masks(predictions, masks), None)
+        return logs_of_replica(self.compute_metrics(query_x, query_y, with_masks(predictions, masks), None))
 
     def _in_order(self, gradients: MetaParameters) -> list[tf.Tensor]:
         return [*(gradients.model[name] for name in self.task_functions.functional.names), *gradients.rule]
@@ -564,6 +573,7 @@ class MAML(MetaLearner):
         task_map: How to go over tasks, see `MetaLearner`.
         parallel_tasks: How many tasks are held in memory at once, see `MetaLearner`.
         unroll: Whether inner steps are a loop, see `MetaLearner`.
+        in_task_order: How replicas add up gradients, see `MetaLearner`.
         name: Name of the Keras model.
         **kwargs: Passed to `keras.Model`.
 

@@ -88,9 +88,18 @@ def is_asked() -> bool:
     return _state.asked is not None
 
 
-def stop() -> NoReturn:
-    """Stops the program as the signal asks."""
-    raise Stopped(_state.asked)
+def asked() -> int:
+    """Returns the signal that has asked the program to stop, 0 for none."""
+    return _state.asked or 0
+
+
+def stop(number: int | None = None) -> NoReturn:
+    """Stops the program as a signal asks.
+
+    Args:
+        number: The signal, by default the one received.
+    """
+    raise Stopped(number or _state.asked)
 
 
 def note_saved(iteration: int, directory: str | os.PathLike[str]) -> None:

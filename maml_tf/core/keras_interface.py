@@ -6,8 +6,9 @@ Tested with the oldest and the newest Keras that setup.py allows.
 from __future__ import annotations
 
 import contextlib
+import threading
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -104,6 +105,51 @@ def losses_kept() -> Iterator[None]:
         yield
     finally:
         keras.layers.Layer._maybe_reset_call_context(caller)
+
+
+class _Alike(threading.local):
+    """Whether this thread, which is a replica's, applies gradients that are the same on every replica."""
+
+    now = False
+
+
+_alike = _Alike()
+
+
+def apply_alike(
+    optimizer: keras.optimizers.Optimizer, gradients: Sequence[tf.Tensor], variables: Sequence[keras.Variable]
+) -> None:
+    """Applies gradients that are the same on every replica of a strategy.
+
+    Keras would clip each replica's gradients, and then add up what is left of them: several replicas would take other
+    steps than one does.
+
+    Args:
+        optimizer: Built.
+        gradients: The same on every replica.
+        variables: Theirs.
+    """
+    for one in (optimizer, getattr(optimizer, "inner_optimizer", None)):
+        if one is not None and "_all_reduce_sum_gradients" not in vars(one):
+            added = one._all_reduce_sum_gradients
+            one._all_reduce_sum_gradients = lambda pairs, added=added: pairs if _alike.now else added(pairs)
+    _alike.now = True
+    try:
+        optimizer.apply(gradients, variables)
+    finally:
+        _alike.now = False
+
+
+def logs_of_replica(logs: dict[str, Any]) -> dict[str, Any]:
+    """Gives a step's metrics an axis where several hosts train: Keras' `fit` averages over it.
+
+    Args:
+        logs: Scalars by name.
+    """
+    strategy = tf.distribute.get_strategy()
+    if tf.distribute.in_cross_replica_context() or not strategy.extended._in_multi_worker_mode():
+        return logs
+    return {name: tf.reshape(value, [1]) for name, value in logs.items()}
 
 
 class WrapsModel:

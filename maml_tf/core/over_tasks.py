@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import keras
@@ -19,6 +19,7 @@ from maml_tf.checks import whole_number
 from maml_tf.core.adaptation import Params, require_gradients
 from maml_tf.core.keras_interface import is_layer_graph, layers_of
 from maml_tf.core.merged_map import merged_map
+from maml_tf.core.replicas import Shares, gather_in_task_order, mean_over_replicas, several_replicas, shares_of
 
 TASK_MAPS = ("mapped", "vectorized", "unrolled")
 # Layers of matrix products and element-wise functions: merging tasks and XLA both pay.
@@ -114,9 +115,49 @@ def mean_gradient(
         return (loss, auxiliary), gradients
 
     (losses, auxiliary), sums = _kept_and_added(of_task, tasks, task_map, parallel_tasks)
-    count = tf.shape(losses)[0]
-    means = tf.nest.map_structure(lambda value: tf.math.divide_no_nan(value, tf.cast(count, value.dtype)), sums)
+    means = _divided(sums, tf.shape(losses)[0])
     return MetaGradient(mean_over_tasks(losses), means, losses, auxiliary)
+
+
+def _divided(sums: Params, count: tf.Tensor) -> Params:
+    """Divides by a number of tasks, to the same bits whether the graph knows it or not; 0 where it is 0."""
+    # TensorFlow makes this of a division by a constant.
+    return tf.nest.map_structure(lambda value: value * tf.math.reciprocal_no_nan(tf.cast(count, value.dtype)), sums)
+
+
+def mean_gradient_of_replicas(
+    gradient: Callable[[Any], tuple[tf.Tensor, Params, Any]],
+    tasks: Any,
+    shares: Shares,
+    *,
+    in_task_order: bool = False,
+    task_map: str = "mapped",
+    parallel_tasks: int | None = None,
+) -> MetaGradient:
+    """Averages the gradients of the tasks of all replicas; losses and what else there is are the replica's own.
+
+    Args:
+        gradient: As for `mean_gradient`.
+        tasks: This replica's tasks.
+        shares: `shares_of_replicas(tasks)`.
+        in_task_order: Whether replicas exchange every task's gradient, instead of their sum, and add them up as one
+            replica with "mapped" does, to the same bits.
+        task_map: As for `mean_gradient`.
+        parallel_tasks: As for `mean_gradient`.
+
+    Returns:
+        A `MetaGradient`, with the same gradients on every replica.
+    """
+    if not several_replicas() or not in_task_order:
+        result = mean_gradient(gradient, tasks, task_map=task_map, parallel_tasks=parallel_tasks)
+        return result._replace(gradients=mean_over_replicas(result.gradients, shares))
+    losses, parts, auxiliary = over_tasks(gradient, tasks, task_map=task_map, parallel_tasks=parallel_tasks)
+
+    def total(rows):
+        return tf.foldl(tf.add, rows, initializer=tf.zeros(rows.shape[1:], rows.dtype))
+
+    sums = tf.nest.map_structure(total, gather_in_task_order(parts))
+    return MetaGradient(mean_over_tasks(losses), _divided(sums, shares.total), losses, auxiliary)
 
 
 def task_gradient(
@@ -152,17 +193,27 @@ def mean_over_tasks(values: tf.Tensor) -> tf.Tensor:
     return tf.math.divide_no_nan(tf.reduce_sum(values, axis=0), tf.cast(tf.shape(values)[0], values.dtype))
 
 
-def numbered(tasks: Any) -> tuple[tf.Tensor, Any]:
+def numbered(tasks: Any, shares: Shares | None = None) -> tuple[tf.Tensor, Any]:
     """Adds each task's number, which its random seeds depend on; replicas number their shares one after the other.
 
     Args:
         tasks: Nest of tensors with a leading [tasks] axis.
+        shares: `shares_of_replicas(tasks)` where it is known.
 
     Returns:
         int32 [tasks], from 0 on the first replica, and the tasks.
     """
-    count = tf.shape(tf.nest.flatten(tasks)[0])[0]
-    return _tasks_of_earlier_replicas(count) + tf.range(count), tasks
+    shares = shares or shares_of_replicas(tasks)
+    return shares.earlier + tf.range(shares.own), tasks
+
+
+def shares_of_replicas(tasks: Any) -> Shares:
+    """Counts the tasks of each replica.
+
+    Args:
+        tasks: This replica's, a nest of tensors with a leading [tasks] axis.
+    """
+    return shares_of(tf.shape(tf.nest.flatten(tasks)[0])[0])
 
 
 def examples_of(tasks: Any) -> Any:
@@ -181,53 +232,6 @@ def examples_of(tasks: Any) -> Any:
     [1, 2, 3, 4, 5, 6]
     """
     return tf.nest.map_structure(lambda leaf: tf.reshape(leaf, tf.concat([[-1], tf.shape(leaf)[2:]], axis=0)), tasks)
-
-
-def merged_states(states: Sequence[tf.Tensor], before: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-    """Merges the tasks' states of all replicas: moving statistics are averaged, seeds and counters are task 0's.
-
-    Args:
-        states: The values of a model's non-trainable variables after each of this replica's tasks, [tasks, ...].
-        before: Their values before the first of them, [...].
-
-    Returns:
-        Tensors [...], the same on every replica; `before` where there is no task.
-    """
-    tasks = tf.shape(states[0])[0] if states else tf.constant(0)
-    all_tasks = sum_over_replicas(tasks)
-    # The other tasks' seeds hold their numbers.
-    has_task_0 = (tasks > 0) & tf.equal(_tasks_of_earlier_replicas(tasks), 0)
-    merged = []
-    for state, old in zip(states, before, strict=True):
-        if state.dtype.is_floating:
-            total = sum_over_replicas(tf.reduce_sum(state, axis=0))
-            mean = tf.math.divide_no_nan(total, tf.cast(all_tasks, state.dtype))
-            merged.append(tf.where(all_tasks > 0, mean, old))
-        elif state.dtype.is_integer:
-            first = tf.concat([state, old[tf.newaxis]], axis=0)[0]
-            advance = tf.where(has_task_0, tf.cast(first - old, tf.int64), tf.zeros_like(old, tf.int64))
-            merged.append(old + tf.cast(sum_over_replicas(advance), old.dtype))
-        else:
-            merged.append(tf.concat([state, old[tf.newaxis]], axis=0)[0])
-    return merged
-
-
-def sum_over_replicas(value: tf.Tensor) -> tf.Tensor:
-    """Adds up a tensor over the replicas of a `tf.distribute` strategy; outside of one it is the tensor."""
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return value
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
-
-
-def _tasks_of_earlier_replicas(tasks: tf.Tensor) -> tf.Tensor:
-    """Counts the tasks of the replicas before this one, of which each passes its own number of tasks."""
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return tf.constant(0)
-    replica = context.replica_id_in_sync_group
-    counts = sum_over_replicas(tf.one_hot(replica, context.num_replicas_in_sync, on_value=tasks, off_value=0))
-    return tf.cumsum(counts, exclusive=True)[replica]
 
 
 def over_tasks(

@@ -159,6 +159,13 @@ class LearnerConfig(Configuration):
         role="runtime",
     )
 
+    in_task_order: bool = setting(
+        False,
+        "Whether several workers exchange every task's gradient, to train to the same bits for any number of workers. "
+        "Set it for one too: without it TensorFlow compiles one worker's training otherwise, which is faster.",
+        since="0.2.0",
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         fields = settings(type(self))

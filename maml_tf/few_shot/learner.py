@@ -98,8 +98,10 @@ def build_learner(config: LearnerConfig) -> MetaLearner:
         rule,
         config.inner_steps,
         adapted=ADAPTED[config.adapted],
+        task_map="mapped" if config.in_task_order else "auto",
         parallel_tasks=config.parallel_tasks,
         padding_label=-1 if config.sizes_vary else None,
+        in_task_order=config.in_task_order,
         name="maml",
     )
 

@@ -269,6 +269,7 @@ class ClassPool:
         meta_batch_size: int,
         first: int = 0,
         tasks: int | None = None,
+        share: tuple[int, int] = (0, 1),
     ) -> tf.data.Dataset:
         """Returns meta-batches `((support_x, support_y, query_x), query_y)` with a leading task axis.
 
@@ -283,12 +284,13 @@ class ClassPool:
             meta_batch_size: Tasks in an element.
             first: The element to start at: a run that consumed `first` elements goes on with this.
             tasks: End the stream after this many tasks (the last element may be smaller); None never ends.
+            share: k and n, to draw the k-th of n shares of each element alone; see `maml_tf.distribute.shared`.
 
         Returns:
             A `tf.data.Dataset`, prefetched.
 
         Raises:
-            ValueError: As `episode`, and if `meta_batch_size`, `first` or `tasks` is out of range.
+            ValueError: As `episode`, and if `meta_batch_size`, `first`, `tasks` or `share` is out of range.
         """
         seed = stream_number("seed", seed)
         draw = self._draw(ways, shots, queries)
@@ -300,6 +302,7 @@ class ClassPool:
             meta_batch_size=meta_batch_size,
             first=first,
             tasks=tasks,
+            share=share,
         )
 
     def _assemble(self, draw: EpisodeDraw, seed, first, tasks: int | tf.Tensor) -> Episode:

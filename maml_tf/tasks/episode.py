@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from maml_tf.checks import whole_number
+from maml_tf.distribute import bounds
 
 # Two draws at once keep two cores busy, and more gain little there: see docs/speed.md.
 _SIDE_BY_SIDE = 2
@@ -102,6 +103,7 @@ def meta_batches(
     meta_batch_size: int,
     first: int = 0,
     tasks: int | None = None,
+    share: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """Returns the meta-batches of a stream of tasks, by `prefetched_map`.
 
@@ -113,12 +115,13 @@ def meta_batches(
         meta_batch_size: Tasks in an element.
         first: The element to start at: a run that consumed `first` elements goes on with this.
         tasks: End the stream after this many tasks (the last element may be smaller); None never ends.
+        share: k and n, to draw the k-th of n shares of each meta-batch alone.
 
     Returns:
         The data set, prefetched.
 
     Raises:
-        ValueError: If `meta_batch_size`, `first` or `tasks` is not a whole number, or out of range.
+        ValueError: If `meta_batch_size`, `first`, `tasks` or `share` is not a whole number, or out of range.
 
     Example:
     >>> import tensorflow as tf
@@ -135,12 +138,14 @@ def meta_batches(
         tasks = whole_number("tasks", tasks, first * meta_batch_size + 1)
         numbers = tf.data.Dataset.range(first, -(-tasks // meta_batch_size))
     same_size = tasks is None or tasks % meta_batch_size == 0
+    bounds(meta_batch_size, share)
 
     # Where there is nothing to convert, looking for it takes half a second.
     @tf.autograph.experimental.do_not_convert
     def element(number: tf.Tensor) -> Any:
         start = number * meta_batch_size
         size = meta_batch_size if same_size else tf.cast(tf.minimum(tasks - start, meta_batch_size), tf.int32)
-        return assemble(start, size)
+        begin, end = bounds(size, share)
+        return assemble(start + tf.cast(begin, tf.int64), end - begin)
 
     return prefetched_map(numbers, element)

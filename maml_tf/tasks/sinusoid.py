@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import tensorflow as tf
 
 from maml_tf.checks import choice, flag, number, whole_number
+from maml_tf.distribute import bounds
 from maml_tf.tasks.episode import Episode, prefetched_map, stream_number
 
 
@@ -121,6 +122,7 @@ class Sinusoids:
         queries: int,
         query_grid: bool = False,
         first: int = 0,
+        share: tuple[int, int] = (0, 1),
     ) -> tf.data.Dataset:
         """Returns the endless stream of meta-batches from element `first` on, as data of a Keras model.
 
@@ -131,20 +133,22 @@ class Sinusoids:
             queries: Query points of a task.
             query_grid: As in `draw`.
             first: Index of the first element: a resumed training passes the iterations done.
+            share: k and n, for the k-th of n shares of each element alone; see `maml_tf.distribute.shared`.
 
         Returns:
             Data set of `((support_x, support_y, query_x), query_y)`, each [tasks, points, 1].
 
         Raises:
-            ValueError: If `first` or a count is not a whole number, or too small.
+            ValueError: If `first`, a count or `share` is not a whole number, or out of range.
         """
         first = whole_number("first", first, 0)
+        begin, end = bounds(whole_number("tasks", tasks, 1), share)
 
         # There is nothing to convert, and AutoGraph would bury a wrong argument's error under a stack.
         @tf.autograph.experimental.do_not_convert
         def element(index: tf.Tensor):
             drawn = self.draw(seed, index, tasks=tasks, shots=shots, queries=queries, query_grid=query_grid)
-            return drawn.episode.keras_data()
+            return tf.nest.map_structure(lambda leaf: leaf[begin:end], drawn.episode.keras_data())
 
         return prefetched_map(tf.data.Dataset.range(first, tf.int64.max), element)
 

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from maml_tf import stopping
+from maml_tf import distribute, stopping
 from maml_tf.checks import number, whole_number
 from maml_tf.configuration import differences
 from maml_tf.files import read_json, writable_directory, write_atomically
@@ -94,6 +94,7 @@ class AtomicCheckpoint(keras.callbacks.Callback):
         self.every_seconds = number("every_seconds", every_seconds, minimum=0)
         self.clock = clock
         self._config = _as_json(config)
+        self._variables = [iterations.variable, *(each for value in objects.values() for each in _variables(value))]
         self._checkpoint = tf.train.Checkpoint(
             iteration=iterations.variable, **{name: _state(value) for name, value in objects.items()}
         )
@@ -113,8 +114,17 @@ class AtomicCheckpoint(keras.callbacks.Callback):
             ValueError: If the checkpoints are of another config or a longer training, do not fit the objects, or all
                 of them are damaged.
         """
-        paths = self._paths()
         self._restore_called = True
+        worker = distribute.this_worker()
+        if worker.is_chief:
+            distribute.outside_of_strategy(self._restore_newest)
+        if worker.count > 1:
+            self._take_from_chief()
+        self._note_saved(self.iterations.done)
+        return self.iterations.done
+
+    def _restore_newest(self) -> None:
+        paths = self._paths()
         for unfinished in self.directory.glob(f"{_PREFIX}-*_temp"):
             shutil.rmtree(unfinished)
         if paths:
@@ -124,31 +134,48 @@ class AtomicCheckpoint(keras.callbacks.Callback):
             # A kill during the first save leaves one that is not whole; more than one is damage.
             raise ValueError(f"Expected a whole checkpoint in {str(self.directory)!r}. Received: {len(paths)} damaged")
         self._saved_iteration = self.iterations.done if whole else None
-        stopping.note_saved(self.iterations.done, self.directory)
-        return self.iterations.done
+
+    def _take_from_chief(self) -> None:
+        """Takes over what the chief has restored: the workers need no file system in common."""
+        metrics = getattr(self._checkpoint, "epoch_metrics", [])
+        values = distribute.from_chief([variable.numpy() for variable in [*self._variables, *metrics]])
+        own = len(self._variables)
+        for variable, value in zip(self._variables, values[:own], strict=True):
+            variable.assign(value)
+        self._hold_metrics(values[own:])
+        self._metrics_restored = hasattr(self._checkpoint, "epoch_metrics")
 
     def save(self) -> str:
         """Saves the objects now, under a name that holds the iterations done.
 
+        Of several workers the chief saves, and all of them must call it.
+
         Returns:
-            The checkpoint's path.
+            The checkpoint's path; of a worker that is not the chief "".
 
         Raises:
             OSError: If the file cannot be written, such as on a full disk.
         """
         done = self.iterations.done
-        if not self._manager.checkpoints:
-            write_atomically(self.directory / _CONFIG, json.dumps(self._config, indent=2, sort_keys=True) + "\n")
         # Between epochs there are none to keep: Keras sets them to 0 when an epoch begins.
         inside = self.model is not None and done % self.iterations.per_epoch
         self._hold_metrics(self.model.metrics_variables if inside else ())
+        # The workers' metrics are added up where they are read, so all of them read.
+        if distribute.this_worker().is_chief:
+            return distribute.outside_of_strategy(self._save)
+        return ""
+
+    def _save(self) -> str:
+        done = self.iterations.done
+        if not self._manager.checkpoints:
+            write_atomically(self.directory / _CONFIG, json.dumps(self._config, indent=2, sort_keys=True) + "\n")
         try:
             path = self._manager.save(checkpoint_number=done)
         except tf.errors.OpError as error:
             said = re.sub(r"\{\{.*?\}\}|\[Op:\w+\]", "", error.message).strip()  # Without the names of operations.
             raise OSError(f"Expected room for a checkpoint. Received: {said}") from error
         self._saved_iteration, self._saved_at = done, self.clock()
-        stopping.note_saved(done, self.directory)
+        self._note_saved(done)
         return path
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -158,7 +185,7 @@ class AtomicCheckpoint(keras.callbacks.Callback):
                 f"Received: {str(self.directory)!r} with checkpoints"
             )
         self._saved_at = self.clock()
-        stopping.note_saved(self._saved_iteration or 0, self.directory)
+        self._note_saved(self._saved_iteration or 0)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self._metrics_restored:
@@ -174,6 +201,10 @@ class AtomicCheckpoint(keras.callbacks.Callback):
         if self.iterations.done != (self._saved_iteration or 0):
             self.save()
 
+    def _note_saved(self, iteration: int) -> None:
+        if distribute.this_worker().is_chief:
+            stopping.note_saved(iteration, self.directory)
+
     def _make_manager(self, keep: int) -> tf.train.CheckpointManager:
         arguments = dict(directory=str(self.directory), max_to_keep=keep, checkpoint_name=_PREFIX)
         try:
@@ -187,7 +218,10 @@ class AtomicCheckpoint(keras.callbacks.Callback):
         if hasattr(self._checkpoint, "epoch_metrics"):
             del self._checkpoint.epoch_metrics
         if values:
-            self._checkpoint.epoch_metrics = [tf.Variable(value, trainable=False) for value in values]
+            values = [np.asarray(value) for value in values]
+            self._checkpoint.epoch_metrics = distribute.outside_of_strategy(
+                lambda: [tf.Variable(value, trainable=False) for value in values]
+            )
 
     def _read(self, path: str) -> bool:
         """Restores a checkpoint, or returns False, with the objects as they were, where it is damaged."""
@@ -229,6 +263,13 @@ def _state(value: Any) -> Any:
     if isinstance(value, (keras.layers.Layer, keras.optimizers.Optimizer)):
         return list(value.variables)
     return value
+
+
+def _variables(value: Any) -> list[Any]:
+    """Lists the variables of an object to checkpoint."""
+    if isinstance(value, (list, tuple)):
+        return [variable for one in value for variable in _variables(one)]
+    return list(getattr(value, "variables", [value]))
 
 
 def _as_json(config: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from maml_tf import distribute
 from maml_tf.checks import whole_number
 from maml_tf.core.faults import FaultCheckedModel
 from maml_tf.training.iterations import Iterations
@@ -23,6 +24,9 @@ class InGraphTraining(FaultCheckedModel):
 
     Validation data, and `evaluate`, go to the model's own `test_step`.
 
+    Under a strategy of several replicas, which cannot meet inside such a loop, a step is one iteration, and every
+    replica takes its share of what is drawn. So it is with one replica of a learner with `in_task_order`.
+
     Args:
         model: A built and compiled Keras model with the `train_step` and `test_step` of Keras, `MAML` among
             them.
@@ -32,7 +36,8 @@ class InGraphTraining(FaultCheckedModel):
         iterations_per_call: Train steps of one call.
 
     Raises:
-        ValueError: If the model is not built or not compiled, or `iterations_per_call` is not positive.
+        ValueError: If the model is not built or not compiled, `iterations_per_call` is not positive, or several workers
+            would train a model that is no learner.
 
     Example:
     >>> import keras
@@ -54,6 +59,8 @@ class InGraphTraining(FaultCheckedModel):
                 "Expected a built and compiled model. "
                 f"Received: {model.name!r} with built={model.built}, compiled={model.compiled}"
             )
+        if not isinstance(model, FaultCheckedModel):
+            distribute.require_one_worker(f"a Keras model that is no learner ({model.name!r})")
         super().__init__(name=f"{model.name}_in_graph")
         self.model = model
         self.draw = draw
@@ -64,6 +71,9 @@ class InGraphTraining(FaultCheckedModel):
         model.optimizer.build(model.trainable_variables)
         model.test_step(draw(tf.constant(0, tf.int64)))
         model.reset_metrics()
+        self._replicas = model.distribute_strategy.num_replicas_in_sync
+        # TensorFlow fuses other operations inside a loop, so a loop has other bits.
+        self._loops = self._replicas == 1 and not getattr(model, "in_task_order", False)
         super().compile(optimizer=model.optimizer, jit_compile=model.jit_compile, run_eagerly=model.run_eagerly)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
@@ -78,7 +88,11 @@ class InGraphTraining(FaultCheckedModel):
         Returns:
             The counter.
         """
-        return Iterations(total, per_epoch=self.iterations_per_call, per_batch=self.iterations_per_call)
+        return Iterations(total, per_epoch=self.iterations_per_call, per_batch=self._iterations_per_batch)
+
+    @property
+    def _iterations_per_batch(self) -> int:
+        return self.iterations_per_call if self._loops else 1
 
     def fit_iterations(
         self,
@@ -101,8 +115,8 @@ class InGraphTraining(FaultCheckedModel):
         """
         if not isinstance(iterations, Iterations):
             iterations = self.iterations(iterations)
-        calls = tf.data.Dataset.range(iterations.done, tf.int64.max, self.iterations_per_call)
-        return iterations.fit(self, calls, callbacks, **fit_arguments)
+        calls = tf.data.Dataset.range(iterations.done, tf.int64.max, self._iterations_per_batch)
+        return iterations.fit(self, distribute.shared(lambda k, n: calls), callbacks, **fit_arguments)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -118,6 +132,8 @@ class InGraphTraining(FaultCheckedModel):
     def train_step(self, data: tf.Tensor) -> dict[str, Any]:
         """Runs the iterations from `data`, an int64 scalar, on; returns the model's metrics."""
         first = tf.cast(data, tf.int64)
+        if not self._loops:
+            return self.model.train_step(self._share(self.draw(first)))
 
         def iteration(index, batch):
             self.model.train_step(batch)
@@ -137,3 +153,12 @@ class InGraphTraining(FaultCheckedModel):
 
     def test_step(self, data: Any) -> dict[str, Any]:
         return self.model.test_step(data)
+
+    def _share(self, data: Any) -> Any:
+        """Returns this replica's tasks of a meta-batch."""
+        if self._replicas == 1:
+            return data
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        size = tf.nest.flatten(data)[0].shape[0]
+        begin, end = size * replica // self._replicas, size * (replica + 1) // self._replicas
+        return tf.nest.map_structure(lambda leaf: leaf[begin:end], data)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from maml_tf import stopping
+from maml_tf import distribute, stopping
 from maml_tf.checks import whole_number
 
 
@@ -72,7 +72,7 @@ class Iterations(keras.callbacks.Callback):
     @property
     def done(self) -> int:
         """The iterations done."""
-        return int(self.variable)
+        return int(self.variable.numpy())
 
     def fit(
         self, model: keras.Model, data: Any, callbacks: Iterable[keras.callbacks.Callback] = (), **fit_arguments: Any
@@ -108,9 +108,13 @@ class Iterations(keras.callbacks.Callback):
                 f"Expected steps_per_execution to divide the {left} batches left of the epoch. "
                 f"Received: steps_per_execution={model.steps_per_execution}"
             )
-        if self.done % self.per_epoch and isinstance(data, tf.data.Dataset):
+        # `InGraphTraining`, whose data are numbers of iterations, has all its metrics.
+        if self.done % self.per_epoch and tf.nest.is_nested(getattr(data, "element_spec", None)):
             # Traced, not run: a checkpoint restores metrics into variables that Keras creates in its first step.
-            tf.function(model.test_step, autograph=False).get_concrete_function(data.element_spec)
+            def first_step(batch):
+                tf.distribute.get_strategy().run(model.test_step, (batch,))
+
+            tf.function(first_step, autograph=False).get_concrete_function(data.element_spec)
         with stopping.finishing_steps():
             return model.fit(
                 data,
@@ -184,7 +188,7 @@ def in_order(callbacks: Iterable[keras.callbacks.Callback]) -> list[keras.callba
 
 
 class _StopWhenAsked(keras.callbacks.Callback):
-    """Ends the training, as its callbacks see it, after the batch or epoch in which a signal asked to stop."""
+    """Ends the training, as its callbacks see it, after the batch or epoch in which a signal asked a worker to stop."""
 
     def __init__(self, others: list[keras.callbacks.Callback]):
         super().__init__()
@@ -193,14 +197,15 @@ class _StopWhenAsked(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         # The end of an epoch is left to its validation.
-        if stopping.is_asked() and self._iterations and self._iterations.done % self._iterations.per_epoch:
-            self._stop()
+        if self._iterations and self._iterations.done % self._iterations.per_epoch:
+            self._stop_if_asked()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if stopping.is_asked():
-            self._stop()
+        self._stop_if_asked()
 
-    def _stop(self) -> None:
-        for callback in self._others:
-            callback.on_train_end()
-        stopping.stop()
+    def _stop_if_asked(self) -> None:
+        # All workers stop after the same step, though their signals come one after the other, or to one of them alone.
+        if signal := distribute.agreed(stopping.asked()):
+            for callback in self._others:
+                callback.on_train_end()
+            stopping.stop(signal)

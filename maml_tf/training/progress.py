@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from maml_tf import distribute
 from maml_tf.files import read_json, write_atomically
 from maml_tf.training.iterations import Iterations, Place
 
@@ -45,7 +46,7 @@ class Progress(keras.callbacks.Callback):
         self.iterations = iterations
         self.every_seconds = every_seconds
         self.shown_metrics = metrics
-        self.write = write or (lambda line: print(line, file=sys.stderr, flush=True))
+        self.write = write or _write
         self.clock = clock
         self._mark = (0, 0.0)
         self._written_at = 0.0
@@ -172,6 +173,11 @@ class WallTime(keras.callbacks.Callback):
             ]
         except (TypeError, KeyError, ValueError) as error:
             raise ValueError(f"Expected the parts of a training. Received: others in {str(self.path)!r}") from error
+
+
+def _write(line: str) -> None:
+    if distribute.this_worker().is_chief:
+        print(line, file=sys.stderr, flush=True)
 
 
 def recorded_seconds(directory: str | os.PathLike[str]) -> float:

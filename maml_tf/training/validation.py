@@ -100,12 +100,12 @@ class BestWeights(keras.callbacks.Callback):
     @property
     def value(self) -> float:
         """The best value of the metric; infinite (of the bad sign) before the first."""
-        return float(self.state.value)
+        return float(self.state.value.numpy())
 
     @property
     def iteration(self) -> int | None:
         """The number of iterations done when the best weights were seen; None before the first."""
-        return int(self.state.iteration) if int(self.state.iteration) >= 0 else None
+        return iteration if (iteration := int(self.state.iteration.numpy())) >= 0 else None
 
     def offer(self, value: float, iteration: int) -> bool:
         """Keeps the model's current weights if `value` is the best so far.

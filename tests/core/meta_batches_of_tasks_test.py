@@ -4,7 +4,8 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import absltest
 
-from maml_tf.core.over_tasks import examples_of, merged_states, numbered
+from maml_tf.core.over_tasks import examples_of, numbered
+from maml_tf.core.replicas import merged_states, shares_of
 
 
 class MetaBatchTest(absltest.TestCase):
@@ -21,15 +22,15 @@ class MetaBatchTest(absltest.TestCase):
 
     def test_statistics_are_averaged_and_counters_are_the_first_tasks(self):
         before = [tf.constant([9.0, 9.0]), tf.constant([7, 0])]
-        mean, seed = merged_states([tf.constant([[1.0, 2.0], [3.0, 6.0]]), tf.constant([[7, 1], [8, 1]])], before)
+        states = [tf.constant([[1.0, 2.0], [3.0, 6.0]]), tf.constant([[7, 1], [8, 1]])]
+        mean, seed = merged_states(states, before, shares_of(tf.constant(2)))
         np.testing.assert_array_equal(mean, [2.0, 4.0])
         np.testing.assert_array_equal(seed, [7, 1])
 
     def test_states_of_no_task_are_those_before(self):
         before = [tf.constant([9.0, 9.0]), tf.constant([7, 0])]
-        for merged, old in zip(
-            merged_states([tf.ones([0, 2]), tf.ones([0, 2], tf.int32)], before), before, strict=True
-        ):
+        states = merged_states([tf.ones([0, 2]), tf.ones([0, 2], tf.int32)], before, shares_of(tf.constant(0)))
+        for merged, old in zip(states, before, strict=True):
             np.testing.assert_array_equal(merged, old)
 
 

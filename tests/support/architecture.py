@@ -13,6 +13,7 @@ FLOORS = (
         "maml_tf.checks",
         "maml_tf.configuration",
         "maml_tf.core",
+        "maml_tf.distribute",
         "maml_tf.files",
         "maml_tf.lazy",
         "maml_tf.methods",

@@ -50,7 +50,13 @@ def run(app: Any, flags: Any, dataset: str, chosen: Sequence[Setting]) -> None:
         dataset: Name of a registered data set.
         chosen: What `define_classification_flags` returned.
     """
-    binary.run(app, flags, lambda values: _experiment(values, dataset, chosen), lambda _: datasets[dataset].environment)
+    binary.run(
+        app,
+        flags,
+        lambda values: _experiment(values, dataset, chosen),
+        lambda _: datasets[dataset].environment,
+        workers=True,
+    )
 
 
 def _experiment(values: Mapping[str, Any], dataset: str, chosen: Sequence[Setting]) -> str:

@@ -45,7 +45,7 @@ def open_data(config: ClassificationConfig) -> SplitClasses:
 
 
 def training_episodes(
-    data: SplitClasses, config: ClassificationConfig, purpose: int, first: int = 0
+    data: SplitClasses, config: ClassificationConfig, purpose: int, first: int = 0, share: tuple[int, int] = (0, 1)
 ) -> tf.data.Dataset:
     """Draws the endless stream of training episodes.
 
@@ -54,6 +54,7 @@ def training_episodes(
         config: The experiment's configuration.
         purpose: Which stream, of those in `maml_tf.experiments.classification.config`.
         first: Index of the first meta-batch: a resumed training passes the iterations done.
+        share: k and n, for the k-th of n shares of each meta-batch alone.
 
     Returns:
         Meta-batches `((support_x, support_y, query_x), query_y)`.
@@ -63,7 +64,7 @@ def training_episodes(
     """
     return data.pool("train").episodes(
         config.stream(purpose), config.task_ways, config.task_shots, config.queries,
-        meta_batch_size=config.meta_batch_size, first=first,
+        meta_batch_size=config.meta_batch_size, first=first, share=share,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from absl import logging
 
+from maml_tf import distribute
 from maml_tf.baselines import classifier
 from maml_tf.experiments.classification.config import SUMMARIES, TRAINING, VALIDATION, ClassificationConfig
 from maml_tf.experiments.classification.figures import ClassificationSummaries
@@ -23,8 +24,8 @@ from maml_tf.experiments.classification.files import (
     write_config,
     write_weights,
 )
+from maml_tf.experiments.common.workers import open_training
 from maml_tf.few_shot.learner import build_evaluator, build_learner, task_loss
-from maml_tf.files import open_logdir
 from maml_tf.learner import MetaLearner
 from maml_tf.plotting import save, training_curves
 from maml_tf.results import TRAINING_RECORD, WEIGHTS
@@ -57,7 +58,7 @@ def train(config: ClassificationConfig, logdir: str | os.PathLike[str], resume: 
         FileNotFoundError: If the data are not there.
         ValueError: If the data are broken, too few for the tasks, or the directory is another run's.
     """
-    with open_logdir(logdir, ["checkpoints"], resume) as directory:
+    with open_training(logdir, ["checkpoints"], resume, config) as directory:
         check_weights(directory, config, resume)
         return _train(config, directory, resume)
 
@@ -69,6 +70,8 @@ def _train(config: ClassificationConfig, directory: pathlib.Path, resume: bool) 
         write_config(directory, config)
         write_weights(directory, learner)
         return {}
+    if not config.meta_learns:
+        distribute.require_one_worker(f"the baseline {config.method!r}")
     data = open_data(config)
     validation_tasks = list(evaluation_episodes(data, config, "validation", VALIDATION, config.validation_tasks))
     trained = learner if config.meta_learns else classifier(learner.model, labelled_classes(data))
@@ -113,8 +116,11 @@ def _train(config: ClassificationConfig, directory: pathlib.Path, resume: bool) 
                 steps=config.evaluation_steps, iterations=iterations, every=config.validate_every,
             )
         )  # fmt: skip
-    draw = training_episodes if config.meta_learns else training_images
-    iterations.fit(trained, draw(data, config, TRAINING, first), callbacks)
+    if config.meta_learns:
+        tasks = distribute.shared(lambda k, n: training_episodes(data, config, TRAINING, first, share=(k, n)))
+    else:
+        tasks = training_images(data, config, TRAINING, first)
+    iterations.fit(trained, tasks, callbacks)
     if best.iteration is None:
         raise ValueError(
             f"Expected a training that reaches its first validation without diverging. Received: none in "
@@ -134,15 +140,18 @@ def compile_model(model: keras.Model, config: ClassificationConfig) -> None:
         model: The model.
         config: The experiment's configuration.
     """
-    # A learner has its loss already.
-    loss = {} if isinstance(model, MetaLearner) else {"loss": task_loss(), "jit_compile": False}
+    # A learner has its loss already, and chooses XLA by itself.
+    chosen = isinstance(model, MetaLearner) and not config.in_task_order
+    loss = {} if isinstance(model, MetaLearner) else {"loss": task_loss()}
     rate = config.meta_learning_rate
     if config.meta_learning_rate_decay == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(rate, config.iterations)
     model.compile(
         keras.optimizers.Adam(rate, clipvalue=config.mean_gradient_clip),
         metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
-        steps_per_execution=config.steps_per_call,
+        # Workers cannot meet inside the loop of a call.
+        steps_per_execution=config.steps_per_call if distribute.this_worker().count == 1 else 1,
+        **({} if chosen else {"jit_compile": False}),
         **loss,
     )
     model.optimizer.build(model.trainable_variables)

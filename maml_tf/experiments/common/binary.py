@@ -106,6 +106,8 @@ def run(
     flags: Any,
     experiment: Callable[[Mapping[str, Any]], str],
     environment: Callable[[Mapping[str, Any]], Mapping[str, str]] = lambda values: {},
+    *,
+    workers: bool = False,
 ) -> None:
     """Runs a binary: reads its flags, starts TensorFlow, and writes what the experiment returns.
 
@@ -122,6 +124,8 @@ def run(
         experiment: A function from the flags' values to the text for stdout.
         environment: A function from the flags' values to environment variables that TensorFlow reads when it is
             imported; what the user has set stays.
+        workers: Whether several processes may run it together, as TF_CONFIG describes them; only the chief writes text
+            then. Elsewhere TF_CONFIG is an error.
     """
     flags.disclaim_key_flags()
     flags.DEFINE_multi_string(
@@ -142,8 +146,9 @@ def run(
             os.environ.setdefault(name, value)
         try:
             with stopping.stop_on_signals():
-                _start_tensorflow(bool(values.get("task_a_thread")))
-                text = experiment(values)
+                _start_tensorflow(bool(values.get("task_a_thread")), bool(values.get("in_task_order")))
+                with _among_workers(workers) as speaks:
+                    text = experiment(values)
         except stopping.Stopped as stopped:
             sys.stderr.write(f"{stopped}\n")
             raise
@@ -153,13 +158,38 @@ def run(
                 raise
             logging.debug("The error below was raised here:", exc_info=True)
             sys.exit(f"Error: {answer}")
-        sys.stdout.write(text + "\n")
+        if speaks:
+            sys.stdout.write(text + "\n")
 
     app.run(main, flags_parser=flags_parser(app, flags))
 
 
-def _start_tensorflow(task_a_thread: bool) -> None:
-    """Imports TensorFlow and sets its threads."""
+@contextlib.contextmanager
+def _among_workers(allowed: bool) -> Iterator[bool]:
+    """Runs the block as one of the workers that TF_CONFIG describes; yields whether this one says what comes out."""
+    if not os.environ.get("TF_CONFIG"):
+        yield True
+        return
+    from maml_tf import distribute
+
+    with distribute.strategy_from_environment().scope():
+        worker = distribute.this_worker()
+        if worker.count == 1:
+            yield True
+            return
+        if not allowed:
+            raise ValueError(f"Expected no TF_CONFIG: this binary is one process. Received: {worker.count} workers")
+        logging.info("worker %d of %d: waiting for the others", worker.index, worker.count)
+        distribute.agreed(0)
+        if not worker.is_chief:
+            logging.set_verbosity(min(logging.get_verbosity(), logging.WARNING))
+        # TensorFlow has put a handler of its own in the place of the one for SIGTERM.
+        with stopping.stop_on_signals():
+            yield worker.is_chief
+
+
+def _start_tensorflow(task_a_thread: bool, in_task_order: bool) -> None:
+    """Imports TensorFlow and sets its threads and optimizations."""
     gc.disable()  # A fifth of the time of the imports is the garbage collector's.
     with _without_notices():
         import keras  # noqa: F401
@@ -168,6 +198,10 @@ def _start_tensorflow(task_a_thread: bool) -> None:
         if task_a_thread:
             tf.config.threading.set_intra_op_parallelism_threads(1)
             tf.config.threading.set_inter_op_parallelism_threads(os.cpu_count() or 1)
+        if in_task_order:
+            # They turn divisions into products in some graphs and not in others.
+            options = {"constant_folding": False, "arithmetic_optimization": False}
+            tf.config.optimizer.set_experimental_options(options)
         tf.config.list_physical_devices()
     # The garbage collector would look through a million objects of the imported packages at every trace.
     gc.freeze()
@@ -224,6 +258,11 @@ def answer_of(error: Exception) -> str | None:
     if isinstance(error, (OSError, ValueError, TypeError, LookupError)) and _is_raised_by_the_project(error):
         return str(error)
     if isinstance(error, tf.errors.OpError):
+        lost = tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError
+        if os.environ.get("TF_CONFIG") and isinstance(error, lost):
+            said = next((line for line in error.message.splitlines() if "ollective" in line), type(error).__name__)
+            said = _NODE.sub("", said).strip()
+            return f"Expected all workers until the end; start each of them again with --resume. Received: {said}"
         assertion = re.search(r"assertion failed: \[(Expected .*?)(?=\[\[\{\{node|\Z)", error.message, re.DOTALL)
         lines = [line for line in error.message.splitlines() if any(said in line for said in _DISK)]
         if assertion or lines:

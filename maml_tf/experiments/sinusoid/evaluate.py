@@ -7,11 +7,11 @@ import dataclasses
 from absl import logging
 
 from maml_tf.evaluation import Evaluator
+from maml_tf.experiments.common.workers import open_training
 from maml_tf.experiments.sinusoid import config as streams
 from maml_tf.experiments.sinusoid.config import DIVERGENCE, SinusoidConfig
 from maml_tf.experiments.sinusoid.figures import write_figures
 from maml_tf.experiments.sinusoid.train import SINUSOIDS, MetaLearning, build_method
-from maml_tf.files import open_logdir
 from maml_tf.results import RESULTS, MethodResults, Row, format_table
 from maml_tf.training import recorded_seconds, save_atomically, writable_directory
 
@@ -33,7 +33,7 @@ def run(config: SinusoidConfig, logdir: str, resume: bool = False) -> list[Row]:
             any checkpoints without `resume`.
     """
     checkpoints = [f"{method}/checkpoints" for method in config.methods]
-    with open_logdir(logdir, checkpoints, resume) as directory:
+    with open_training(logdir, checkpoints, resume, config, methods=config.methods) as directory:
         measured = MethodResults(directory / RESULTS, "sinusoid", config, config.methods, resume)
         adaptive = {}
         for name in config.methods:

@@ -56,7 +56,12 @@ def build_network(config: SinusoidConfig, inputs: int = 1) -> keras.Model:
 def build_learner(name: str, config: SinusoidConfig, network: keras.Model, step_size: float) -> MetaLearner:
     """Builds the learner that trains a method's network, or tests it; a baseline is tested as MAML is."""
     first_order = config.first_order or methods[name].builder("sinusoid") is not None
-    return MetaLearner(network, "mse", of_method(name, first_order), step_size, config.inner_steps, name="maml")
+    return MetaLearner(
+        network, "mse", of_method(name, first_order), step_size, config.inner_steps,
+        task_map="mapped" if config.in_task_order else "auto",
+        in_task_order=config.in_task_order,
+        name="maml",
+    )  # fmt: skip
 
 
 def validation_episodes(config: SinusoidConfig, shots: int) -> list[Any]:
@@ -109,7 +114,8 @@ class MetaLearning:
             ValueError: If the directory holds checkpoints of another configuration.
         """
         learner = self.learner()
-        learner.compile(keras.optimizers.Adam(self.config.meta_learning_rate))
+        xla = {"jit_compile": False} if self.config.in_task_order else {}
+        learner.compile(keras.optimizers.Adam(self.config.meta_learning_rate), **xla)
         self._fit(learner, directory, resume, validate=True)
 
     def step_sizes(self) -> dict[int, float]:
