@@ -1,5 +1,6 @@
 """Figures of the paper, drawn outside of matplotlib's global state."""
 
+from maml_tf.plotting.comparison import method_comparison
 from maml_tf.plotting.curves import learning_curves, training_curves
 from maml_tf.plotting.diagnosis import diagnosis_figure
 from maml_tf.plotting.episode import episode_predictions
@@ -14,6 +15,7 @@ __all__ = [
     "episode_predictions",
     "figure_to_image",
     "learning_curves",
+    "method_comparison",
     "save",
     "sinusoid_fits",
     "training_curves",

@@ -1,0 +1,190 @@
+"""A comparison of methods under one setting: each trained and tested in a process of its own, from several seeds."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from maml_tf.configuration import differences, from_dict, settings, to_dict
+from maml_tf.experiments.classification.config import ClassificationConfig, make_config, presets
+from maml_tf.files import read_json, write_atomically
+from maml_tf.methods import label, names
+from maml_tf.plotting import method_comparison, save
+from maml_tf.results import CONFIG, RESULTS, TRAINING_RECORD, read_rows
+
+USAGE = "usage.json"
+# What a method is not itself without: others take the preset's numbers of steps.
+OWN = {
+    "implicit_maml": {"inner_steps": 8, "evaluation_steps": 8},
+    "reptile": {"inner_steps": 5, "evaluation_steps": 5},
+}
+_HEAD = ("method", "accuracy, %", "seeds", "training, s", "CPU, s", "peak memory, MiB")
+
+
+def configurations(
+    dataset: str, preset: str, methods: Sequence[str], seeds: Sequence[int], common: Mapping[str, Any]
+) -> dict[tuple[str, int], tuple[str, ClassificationConfig]]:
+    """Makes the configurations of a comparison.
+
+    Args:
+        dataset: Name of a registered data set.
+        preset: One of its presets; a method that has one of its own, `<preset>_<method>`, takes that.
+        methods: Names of methods, or "all".
+        seeds: A seed each.
+        common: Fields of the configuration that all methods share.
+
+    Returns:
+        From method and seed to the name of the preset and the configuration.
+
+    Raises:
+        ValueError: If a name is unknown or a value out of range.
+    """
+    known = names("classification")
+    if unknown := [method for method in methods if method not in (*known, "all")]:
+        raise ValueError(f"Expected methods of {list(known)}, or all. Received: {unknown[0]!r}")
+    methods = known if "all" in methods else tuple(dict.fromkeys(methods))
+    if not methods or not seeds:
+        raise ValueError(f"Expected at least one method and one seed. Received: methods={methods}, seeds={seeds}")
+    found = {}
+    for method in methods:
+        own = f"{preset}_{method}" if f"{preset}_{method}" in presets(dataset) else preset
+        for seed in dict.fromkeys(seeds):
+            fields = {**OWN.get(method, {}), **common, "method": method, "seed": seed}
+            found[method, seed] = own, make_config(dataset, own, **fields)
+    return found
+
+
+def compare(
+    runs: Mapping[tuple[str, int], tuple[str, ClassificationConfig]],
+    logdir: str | os.PathLike[str],
+    program: Sequence[str],
+) -> str:
+    """Trains and tests what is not there yet, and writes comparison.md, comparison.json and comparison.png.
+
+    A run lies in `<logdir>/<method>/seed<seed>`. A comparison that was stopped goes on where it was.
+
+    Args:
+        runs: From `configurations`.
+        logdir: Directory of all runs; created if need be.
+        program: Path of `bin/few_shot.py`, which is run for each, and flags that all runs take.
+
+    Returns:
+        The table, in Markdown.
+
+    Raises:
+        RuntimeError: If a run fails.
+        ValueError: If the directory holds runs of another setting.
+    """
+    directory = pathlib.Path(logdir).expanduser()
+    folders = {key: directory / key[0] / f"seed{key[1]}" for key in runs}
+    for key, folder in folders.items():
+        _check_same(folder, runs[key][1])
+    for number, (key, folder) in enumerate(folders.items(), start=1):
+        if not (folder / RESULTS).exists():
+            logging.info("%d of %d: %s, seed %d", number, len(runs), *key)
+            _train_and_test(folder, *runs[key], program)
+    lines = _lines(folders)
+    table = _table(lines)
+    write_atomically(directory / "comparison.json", json.dumps(lines, indent=1) + "\n")
+    write_atomically(directory / "comparison.md", table + "\n")
+    figure = method_comparison({line["method"]: line["accuracies"] for line in lines})
+    save(figure, directory / "comparison.png")
+    return table
+
+
+def _check_same(folder: pathlib.Path, config: ClassificationConfig) -> None:
+    if not (folder / CONFIG).exists():
+        return
+    stored = to_dict(from_dict(ClassificationConfig, read_json(folder / CONFIG)))
+    fields = settings(ClassificationConfig)
+    shaping = [name for name in stored if fields[name].shapes_results]
+    if differ := differences(*({name: one[name] for name in shaping} for one in (stored, to_dict(config)))):
+        raise ValueError(
+            f"Expected a --logdir without runs of another setting. Received: {str(folder)!r}, which differs in {differ}"
+        )
+
+
+def _train_and_test(folder: pathlib.Path, preset: str, config: ClassificationConfig, program: Sequence[str]) -> None:
+    defaults = to_dict(make_config(config.dataset, preset))
+    fields = settings(ClassificationConfig)
+    changed = {name: value for name, value in to_dict(config).items() if value != defaults[name] and value is not None}
+    flags = [f"--{fields[name].flag_name}={_text(value)}" for name, value in changed.items() if name != "dataset"]
+    common = [sys.executable, *program, f"--dataset={config.dataset}", f"--logdir={folder}"]
+    resume = ["--resume"] if any(folder.glob("checkpoints/checkpoint-*.index")) else []
+    measured = [sys.executable, str(pathlib.Path(__file__).with_name("measured_process.py")), str(folder / USAGE)]
+    _run([*measured, *common, f"--preset={preset}", *flags, *resume])
+    test = [flag for flag in flags if flag.partition("=")[0] in ("--data_dir", "--cache_dir")]
+    _run([*common, "--mode=evaluate", *test])
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _run(command: Sequence[str]) -> None:
+    """Runs a process, which is stopped where this one is."""
+    logging.info("running: %s", " ".join(map(str, command)))
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        process.wait()
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+    if process.returncode:
+        raise RuntimeError(
+            f"Expected the run to succeed; its message is above. Received: exit code {process.returncode} of "
+            f"{' '.join(map(str, command))}"
+        )
+
+
+def _lines(folders: Mapping[tuple[str, int], pathlib.Path]) -> list[dict[str, Any]]:
+    """Returns a line of the table for each method measured, the best first."""
+    accuracies: dict[str, list[float]] = {}
+    intervals: dict[str, list[float]] = {}
+    folders_of: dict[str, list[pathlib.Path]] = {}
+    for folder in folders.values():
+        rows = [row for row in read_rows(folder / RESULTS) if row.metric == "accuracy"]
+        for name in dict.fromkeys(row.method for row in rows):
+            last = max((row for row in rows if row.method == name), key=lambda row: row.step)
+            accuracies.setdefault(name, []).append(last.mean)
+            intervals.setdefault(name, []).append(last.ci95)
+            folders_of.setdefault(name, []).append(folder)
+    lines = []
+    for name in sorted(accuracies, key=lambda name: -np.mean(accuracies[name])):
+        used = [read_json(folder / USAGE) for folder in folders_of[name]]
+        records = [folder / TRAINING_RECORD for folder in folders_of[name]]
+        seconds = [read_json(record)["seconds"] for record in records if record.exists()]
+        lines.append(
+            {
+                "method": name,
+                "accuracies": accuracies[name],
+                "ci95": intervals[name],
+                "seconds": float(np.mean(seconds)) if seconds else 0.0,
+                "cpu_seconds": float(np.mean([one["cpu_seconds"] for one in used])),
+                "peak_mebibytes": float(max(one["peak_mebibytes"] for one in used)),
+            }
+        )
+    return lines
+
+
+def _table(lines: Sequence[Mapping[str, Any]]) -> str:
+    rows = [_HEAD]
+    for line in lines:
+        percent = [100 * value for value in line["accuracies"]]
+        spread = (
+            f"({min(percent):.1f} to {max(percent):.1f})" if len(percent) > 1 else f"+- {100 * line['ci95'][0]:.1f}"
+        )
+        numbers = [f"{line[key]:.0f}" for key in ("seconds", "cpu_seconds", "peak_mebibytes")]
+        rows.append([label(line["method"]), f"{np.mean(percent):.1f} {spread}", str(len(percent)), *numbers])
+    head, *body = (f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join([head, "|---" * len(_HEAD) + "|", *body])

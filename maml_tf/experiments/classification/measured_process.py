@@ -1,0 +1,47 @@
+"""Runs a command and writes what it used, from a process that is small itself.
+
+    python measured_process.py <file> <command>
+
+A process starts with the memory of the one that it is made from as its peak, and a Python with TensorFlow is large. This
+is run as a file, and imports nothing of the package.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+
+def main(file: str, *command: str) -> int:
+    """Runs a command; what it used is added to what the file holds of earlier ones.
+
+    Args:
+        file: JSON with "cpu_seconds" and "peak_mebibytes", which need not be there yet.
+        *command: The command, whose standard output is dropped. SIGTERM is passed on to it.
+
+    Returns:
+        Its exit code.
+    """
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGTERM))
+    _, status, usage = os.wait4(process.pid, 0)
+    path = pathlib.Path(file)
+    before = json.loads(path.read_text()) if path.exists() else {"cpu_seconds": 0.0, "peak_mebibytes": 0.0}
+    # Linux counts in KiB, macOS in bytes.
+    peak = usage.ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
+    after = {
+        "cpu_seconds": round(before["cpu_seconds"] + usage.ru_utime + usage.ru_stime, 1),
+        "peak_mebibytes": round(max(before["peak_mebibytes"], peak), 1),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".new").write_text(json.dumps(after) + "\n")
+    path.with_suffix(".new").replace(path)
+    return os.waitstatus_to_exitcode(status)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
