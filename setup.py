@@ -53,6 +53,10 @@ setup(
             "tf-agents>=0.19; python_version < '3.12'",
             "tf_keras>=2.18; python_version < '3.12'",
         ],
+        "hub": [
+            "huggingface_hub>=0.24",
+            "kagglehub>=0.3",
+        ],
         "serve": [
             "tornado>=6.4",
         ],

@@ -50,6 +50,7 @@ class DoctestsTest(parameterized.TestCase):
     def test_examples_of(self, name):
         if not _HAS_RL and name.startswith(("maml_tf.rl", "maml_tf.experiments.meta_rl")):
             self.skipTest("needs the extra rl")
+        ignore_array_copy()
         examples = doctest.DocTestFinder(exclude_empty=True).find(
             importlib.import_module(name), name, globs=dict(_NAMES)
         )

@@ -71,6 +71,12 @@ class LearnerGraphs(TaskGraphs):
     def layers(self) -> list[str]:
         return [layer.name for layer in layers_of(self._learner.model)]
 
+    def frozen(self) -> list[str]:
+        functions = self._functions
+        state = {id(variable) for variable in functions.functional.state_variables()}
+        frozen = [one.path for one in self._learner.model.non_trainable_variables if id(one) not in state]
+        return frozen + [name for name in functions.functional.names if name not in functions.adapted_names]
+
     def initial(self) -> list[tf.Tensor]:
         functions = self._functions
         theta = functions.adapted(self._learner.meta_parameters().model)

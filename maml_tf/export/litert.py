@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from maml_tf.checks import whole_number
+from maml_tf.checks import choice, whole_number
 from maml_tf.export.builtin_operations import Unsupported, rewrite
 from maml_tf.export.learner_graphs import LearnerGraphs, graphs_of
 from maml_tf.export.task_graphs import TaskGraphs
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 # The interpreter returns no arrays of a length that a loop decides.
 MOST_STEPS = 100
-# Of the learner's own, in the check of what was written: far above float32's rounding after one step.
-_TOLERANCE = 1e-2
+# Data types of the weights in the file, with the share of the outputs by which one step may differ from the learner's
+# in the check of what was written: of float32 far above what rounding does.
+WEIGHTS = {"float32": 1e-2, "float16": 5e-2, "int8": 0.5}
 
 Specs = Mapping[str, tf.TensorSpec]
 
@@ -38,6 +39,7 @@ def save_litert(
     *,
     support_examples: int,
     query_examples: int | None = None,
+    weights: str = "float32",
     specs: Any = None,
 ) -> pathlib.Path:
     """Saves a learner as a file for LiteRT's interpreter (TensorFlow Lite's), of its built-in operations alone.
@@ -71,6 +73,9 @@ def save_litert(
         path: File to write, such as "model.tflite".
         support_examples: Number of examples of a support set, ways times shots: it is a part of the file.
         query_examples: The same of a prediction; None lets it be any.
+        weights: How the file holds weights. "float32"; "float16", half as large, from which all is computed in float32;
+            "int8" for those that do not adapt, with a scale for each channel: products with them, those of the steps
+            too, are of int8 then, and less exact. Weights that adapt stay float32 with it.
         specs: See `save`.
 
     Returns:
@@ -79,8 +84,8 @@ def save_litert(
     Raises:
         TypeError: If `learner` is none.
         ValueError: If a layer needs what the interpreter does not have, such as random numbers (dropout) or loops
-            (recurrent layers), the file does not compute what the learner does, a number is out of range, or the path
-            cannot be written.
+            (recurrent layers), the file does not compute what the learner does, int8 is asked for where all weights
+            adapt, a number is out of range, or the path cannot be written.
 
     Example:
     >>> import pathlib, tempfile
@@ -96,22 +101,28 @@ def save_litert(
     support_examples = whole_number("support_examples", support_examples, minimum=1)
     if query_examples is not None:
         query_examples = whole_number("query_examples", query_examples, minimum=1)
+    choice("weights", weights, WEIGHTS)
     graphs = graphs_of(learner, specs)
+    if weights == "int8" and not graphs.frozen():
+        raise ValueError(
+            "Expected weights that do not adapt, for those alone become int8; float16 is for all. "
+            f"Received: weights={weights!r} and a learner all of whose weights adapt"
+        )
     path = pathlib.Path(path).expanduser()
     writable_directory(path.parent)
     support, query = _sized(graphs.support, support_examples), _sized(graphs.query, query_examples)
     try:
-        content = _converted(graphs, support, query)
+        content = _converted(graphs, support, query, weights)
     except Unsupported as error:
         raise ValueError(
             "Expected operations that LiteRT's interpreter has built in. "
             f"Received: {error} in {_place(error.operation.name, graphs.layers())}"
         ) from error
-    _check(content, graphs, support, _sized(graphs.query, query_examples or support_examples))
+    _check(content, graphs, support, _sized(graphs.query, query_examples or support_examples), WEIGHTS[weights])
     return write_atomically(path, content)
 
 
-def _converted(graphs: TaskGraphs, support: Specs, query: Specs) -> bytes:
+def _converted(graphs: TaskGraphs, support: Specs, query: Specs, weights: str) -> bytes:
     traced: list[Any] = []
     module = tf.Module()
     with _functions_inline():
@@ -123,6 +134,10 @@ def _converted(graphs: TaskGraphs, support: Specs, query: Specs) -> bytes:
             converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(functions))
             converter.experimental_enable_resource_variables = True
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+            if weights != "float32":
+                converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            if weights == "float16":
+                converter.target_spec.supported_types = [tf.float16]
             try:
                 return converter.convert()
             except Exception as error:  # Its class is no part of TensorFlow's interface.
@@ -323,7 +338,7 @@ def _is_finite(values: tf.Tensor) -> tf.Tensor:
     return tf.reduce_all(tf.abs(values) <= values.dtype.max)
 
 
-def _check(content: bytes, graphs: TaskGraphs, support: Specs, query: Specs) -> None:
+def _check(content: bytes, graphs: TaskGraphs, support: Specs, query: Specs, tolerance: float) -> None:
     """Raises where the file's one step or its prediction are not the graphs' own."""
     with warnings.catch_warnings():
         # TensorFlow would rather have the interpreter of ai-edge-litert, which need not be installed here.
@@ -342,7 +357,7 @@ def _check(content: bytes, graphs: TaskGraphs, support: Specs, query: Specs) -> 
     for name, value in expected.items():
         difference, scale = float(np.max(np.abs(found[name] - value))), float(np.max(np.abs(value)))
         # A step that diverges in both is none that tells.
-        if np.isfinite(scale) and not (done and difference <= _TOLERANCE * max(scale, 1.0)):
+        if np.isfinite(scale) and not (done and difference <= tolerance * max(scale, 1.0)):
             raise ValueError(
                 "Expected a file that computes what the learner does. Received: after one step on random examples "
                 f"{name} that differ by {difference:.1e} of {scale:.1e}"

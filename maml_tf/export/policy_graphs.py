@@ -44,6 +44,9 @@ class PolicyGraphs(TaskGraphs):
     def layers(self):
         return [layer.name for layer in layers_of(self._policy.policy)]
 
+    def frozen(self):
+        return [name for name in self._policy.parameters() if name not in self._adaptation.adapted]
+
     def initial(self):
         params = self._policy.parameters()
         return [params[name] for name in self._adaptation.adapted]

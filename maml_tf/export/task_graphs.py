@@ -76,6 +76,10 @@ class TaskGraphs:
         """Lists the names of the model's layers."""
         raise NotImplementedError
 
+    def frozen(self) -> list[str]:
+        """Lists the names of the parameters that do not adapt."""
+        raise NotImplementedError
+
     def initial(self) -> list[tf.Tensor]:
         """Reads the meta-learned weights."""
         raise NotImplementedError

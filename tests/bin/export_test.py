@@ -29,12 +29,16 @@ class ExportTest(absltest.TestCase):
     def test_what_cannot_be_exported_is_one_error(self):
         with tempfile.TemporaryDirectory() as folder:
             pathlib.Path(folder, "file").touch()
+            preset = [f"--output={folder}/preset", "--format=preset"]
+            finished = binary.run("export", "--pretrained=omniglot_5way_1shot_dense", *preset)
+            self.assertEqual(finished.code, 0, finished.stderr)
             for flags, said in (
+                (["--pretrained=point_navigation", *preset], "Error: Expected a maml_tf.MetaLearner"),
                 (["--pretrained=omniglot", f"--output={folder}/new"], "Error: Expected one of ['ant_direction'"),
                 (["--pretrained=omniglot_5way_1shot", f"--output={folder}/file/new"], "Error: Expected a directory"),
                 (
                     ["--pretrained=omniglot_5way_1shot", f"--output={folder}/new", "--support_examples=5"],
-                    "Error: Expected no",
+                    "Error: Expected --support_examples and",
                 ),
                 (
                     ["--pretrained=point_navigation", f"--output={folder}/new", "--format=litert"],

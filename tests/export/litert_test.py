@@ -113,6 +113,26 @@ class LiteRTTest(parameterized.TestCase):
         of_nan = np.any(np.isnan(lite["infer"](x=query)["outputs"]), axis=1)
         self.assertEqual(of_nan.tolist(), [False, True, False, False])
 
+    def test_weights_of_fewer_bits_make_a_smaller_file(self):
+        learner = images(LAYERS.Flatten(), LAYERS.Dense(60, "tanh", name="body"), adapted=maml_tf.head)
+        x, y, query = draw()
+        expected, sizes = learner.adapt(x, y, 3)(query), {}
+        for weights, atol in (("float32", 1e-5), ("float16", 2e-3), ("int8", 0.1)):
+            path = save_litert(learner, self.path(), support_examples=6, weights=weights)
+            sizes[weights], lite = path.stat().st_size, self.signatures(path)
+            lite["adapt"](support_x=x, support_y=y, steps=np.int32(3))
+            outputs = lite["infer"](x=query)["outputs"]
+            same(outputs, expected, atol=atol)
+            if weights != "float32":
+                self.assertGreater(np.max(np.abs(outputs - expected)), 1e-5)
+        kernel = 84 * 60
+        self.assertBetween(sizes["float32"] - sizes["float16"], 1.5 * kernel, 2.5 * kernel)
+        self.assertBetween(sizes["float32"] - sizes["int8"], 2 * kernel, 3 * kernel)
+        with self.assertRaisesRegex(ValueError, "Expected weights that do not adapt"):
+            save_litert(LEARNERS["convolutions"](), self.path(), support_examples=6, weights="int8")
+        with self.assertRaisesRegex(ValueError, "Expected weights to be one of .* Received: weights='int4'"):
+            save_litert(learner, self.path(), support_examples=6, weights="int4")
+
     @parameterized.parameters(
         (lambda: images(LAYERS.Dropout(0.5, name="drop")), "uint64 in the layer 'drop'"),
         (lambda: images(LAYERS.Conv2D(2, 3), LAYERS.MaxPooling2D(3, 1, name="pool")), "overlap .* the layer 'pool'"),
