@@ -439,12 +439,22 @@ class MetaCurvature(LearnedRule):
         if shape.rank < 2:
             return self.value_of(f"{path}/scale") * gradient
         curved = tf.reshape(gradient, [-1, *shape[-2:]])
-        curved = tf.matmul(curved, self.value_of(f"{path}/outputs"), transpose_b=True)
-        curved = tf.matmul(self.value_of(f"{path}/inputs"), curved)
-        if shape.rank > 2:
-            flat = tf.reshape(curved, [curved.shape[0], -1])
-            curved = tf.matmul(self.value_of(f"{path}/filter"), flat)
+        kinds = ("filter", "inputs", "outputs") if shape.rank > 2 else ("inputs", "outputs")
+        for axis, kind in zip(range(3 - len(kinds), 3), kinds, strict=True):
+            curved = _mode_product(curved, self.value_of(f"{path}/{kind}"), axis)
         return tf.reshape(curved, shape)
+
+
+def _mode_product(tensor: tf.Tensor, matrix: tf.Tensor, axis: int) -> tf.Tensor:
+    """Multiplies the vectors along an axis of [a, b, c] by a matrix, as one product of matrices.
+
+    Merged over tasks, products of batches with one matrix have wrong values in oneDNN's float32 kernels where that is
+    transposed: TensorFlow 2.21.
+    """
+    order = [*(other for other in range(3) if other != axis), axis]
+    moved = tf.transpose(tensor, order)
+    product = tf.matmul(tf.reshape(moved, [-1, matrix.shape[0]]), matrix, transpose_b=True)
+    return tf.transpose(tf.reshape(product, moved.shape), [order.index(place) for place in range(3)])
 
 
 def _identity(shape: Sequence[int], dtype: Any) -> tf.Tensor:

@@ -2,8 +2,8 @@
 
     python measured_process.py <file> <command>
 
-A process starts with the memory of the one that it is made from as its peak, and a Python with TensorFlow is large. This
-is run as a file, and imports nothing of the package.
+A process starts with the memory of the one that it is made from as its peak, and a Python with TensorFlow is large.
+This is run as a file, and imports nothing of the package.
 """
 
 from __future__ import annotations
