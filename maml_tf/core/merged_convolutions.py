@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -27,8 +27,8 @@ class _Geometry(NamedTuple):
         dilations: Distance of a window's positions.
         before: Zeros before the images' first position.
         sizes: Positions of the images.
-        padded: Positions with the zeros.
         windows: Number of windows.
+        cells: Positions of the images and zeros around them, in units of the strides, rounded up.
     """
 
     kernel: Sequence[int]
@@ -36,8 +36,8 @@ class _Geometry(NamedTuple):
     dilations: Sequence[int]
     before: Sequence[_Size]
     sizes: Sequence[_Size]
-    padded: Sequence[_Size]
     windows: Sequence[_Size]
+    cells: Sequence[_Size]
 
     @classmethod
     def of(cls, operation: tf.Operation, sizes: Sequence[_Size], kernel: Sequence[int]) -> _Geometry:
@@ -59,46 +59,70 @@ class _Geometry(NamedTuple):
             around = [(0, 0)] * len(axes)
         padded = [size + sum(pair) for size, pair in zip(sizes, around, strict=True)]
         windows = [(size - extent) // stride + 1 for size, extent, stride in zip(padded, extents, strides, strict=True)]
-        return cls(kernel, strides, dilations, [before for before, _ in around], sizes, padded, windows)
+        cells = [-(-size // stride) for size, stride in zip(padded, strides, strict=True)]
+        return cls(kernel, strides, dilations, [before for before, _ in around], sizes, windows, cells)
 
     def columns(self, images: tf.Tensor) -> tf.Tensor:
-        """Takes the windows: [tasks, batch, *sizes, channels] to [tasks, batch, *windows, positions, channels]."""
-        around = [
-            (before, padded - size - before)
-            for before, padded, size in zip(self.before, self.padded, self.sizes, strict=True)
+        """Takes the windows: [examples, *sizes, channels] to [examples, *windows, positions * channels]."""
+        after = [
+            cells * stride - size - before
+            for cells, stride, size, before in zip(self.cells, self.strides, self.sizes, self.before, strict=True)
         ]
-        if any(tf.is_tensor(pair[1]) or any(pair) for pair in around):
-            images = tf.pad(images, [(0, 0), (0, 0), *around, (0, 0)])
-        parts = [images[_inner(slice(*bounds) for bounds in position)] for position in self._positions()]
-        return tf.stack(parts, axis=-2)
+        images = tf.pad(images, [(0, 0), *zip(self.before, after, strict=True), (0, 0)])
+        lattices = self._lattices(images)
+        parts = [lattices[number][self._slices(first)] for number, first in self._positions()]
+        return tf.concat(parts, axis=-1) if len(parts) > 1 else parts[0]
 
     def images(self, columns: tf.Tensor) -> tf.Tensor:
         """Adds windows up where they lie, the transpose of `columns`."""
-        shape = [*_sizes(columns)[:2], *self.padded, columns.shape[-1]]
-        everything = 0b11 | 1 << len(shape) - 1  # Of tasks, batch and channels.
-        total = None
-        for number, position in enumerate(self._positions()):
-            begin, end, strides = zip((0, 0, 1), (0, 0, 1), *position, (0, 0, 1), strict=True)
-            part = tf.raw_ops.StridedSliceGrad(
-                shape=shape,
-                begin=begin,
-                end=end,
-                strides=strides,
-                dy=columns[..., number, :],
-                begin_mask=everything,
-                end_mask=everything,
-            )
-            total = part if total is None else total + part
-        return total[_inner(slice(first, first + size) for first, size in zip(self.before, self.sizes, strict=True))]
-
-    def _positions(self) -> Iterator[list[tuple[_Size, _Size, int]]]:
-        """For each position of a window, where all windows have it: begin, end and stride along each axis."""
-        for position in itertools.product(*(range(width) for width in self.kernel)):
-            begins = [index * dilation for index, dilation in zip(position, self.dilations, strict=True)]
-            yield [
-                (begin, begin + (windows - 1) * stride + 1, stride)
-                for begin, windows, stride in zip(begins, self.windows, self.strides, strict=True)
+        positions = list(self._positions())
+        lattices: dict[int, tf.Tensor] = {}
+        for part, (number, first) in zip(tf.split(columns, len(positions), axis=-1), positions, strict=True):
+            after = [
+                cells - each - windows for cells, each, windows in zip(self.cells, first, self.windows, strict=True)
             ]
+            part = tf.pad(part, [(0, 0), *zip(first, after, strict=True), (0, 0)])
+            lattices[number] = lattices[number] + part if number in lattices else part
+        nothing = tf.zeros_like(part)
+        images = self._images([lattices.get(number, nothing) for number in range(math.prod(self.strides))])
+        inside = [slice(before, before + size) for before, size in zip(self.before, self.sizes, strict=True)]
+        return images[(slice(None), *inside, slice(None))]
+
+    def _positions(self) -> Iterator[tuple[int, list[int]]]:
+        """For each position of a window: the lattice on which all windows have it, and where the first one has."""
+        for position in itertools.product(*(range(width) for width in self.kernel)):
+            lattice, first = 0, []
+            for index, dilation, stride in zip(position, self.dilations, self.strides, strict=True):
+                lattice = lattice * stride + index * dilation % stride
+                first.append(index * dilation // stride)
+            yield lattice, first
+
+    def _slices(self, first: Sequence[int]) -> tuple[slice, ...]:
+        inner = [slice(each, each + windows) for each, windows in zip(first, self.windows, strict=True)]
+        return (slice(None), *inner, slice(None))
+
+    # Slices with strides are slow: images are split into lattices of every stride-th position once.
+
+    def _lattices(self, images: tf.Tensor) -> list[tf.Tensor]:
+        """Splits [examples, *(cells * strides), channels] into lattices [examples, *cells, channels]."""
+        if math.prod(self.strides) == 1:
+            return [images]
+        axes = len(self.strides)
+        shape = [size for pair in zip(self.cells, self.strides, strict=True) for size in pair]
+        images = tf.reshape(images, [-1, *shape, images.shape[-1]])
+        images = tf.transpose(images, [*range(2, 2 * axes + 1, 2), 0, *range(1, 2 * axes, 2), 2 * axes + 1])
+        return tf.unstack(tf.reshape(images, [math.prod(self.strides), -1, *self.cells, images.shape[-1]]))
+
+    def _images(self, lattices: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Joins what `_lattices` splits."""
+        if len(lattices) == 1:
+            return lattices[0]
+        axes, channels = len(self.strides), lattices[0].shape[-1]
+        images = tf.reshape(tf.stack(lattices), [*self.strides, -1, *self.cells, channels])
+        pairs = [axis for pair in zip(range(axes + 1, 2 * axes + 1), range(axes), strict=True) for axis in pair]
+        images = tf.transpose(images, [axes, *pairs, 2 * axes + 1])
+        sizes = [cells * stride for cells, stride in zip(self.cells, self.strides, strict=True)]
+        return tf.reshape(images, [-1, *sizes, channels])
 
 
 # t: tasks; n: windows of a task; k: positions; g: groups; c, f: a group's channels of the input, of the output.
@@ -123,18 +147,22 @@ class _Convolution:
         self._letters = dict(t=input_shape[0], n=-1, k=math.prod(kernel), g=groups, c=channels, f=filters // groups)
 
     def forward(self, images: tf.Tensor, filters: tf.Tensor) -> tf.Tensor:
-        result = self._product(_FORWARD, self.geometry.columns(images), filters)
+        result = self._product(_FORWARD, self._columns(images), filters)
         return tf.reshape(result, [*self._shape[:2], *self.geometry.windows, self._filter_shape[-1]])
 
     def to_filters(self, images: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
-        result = self._product(_TO_FILTERS, self.geometry.columns(images), gradient)
+        result = self._product(_TO_FILTERS, self._columns(images), gradient)
         return tf.reshape(result, [self._shape[0], *self._filter_shape])
 
     def to_input(self, gradient: tf.Tensor, filters: tf.Tensor) -> tf.Tensor:
         columns = self._product(_TO_INPUT, gradient, filters)
-        positions = self._letters["k"]
-        columns = tf.reshape(columns, [*self._shape[:2], *self.geometry.windows, positions, self._shape[-1]])
-        return self.geometry.images(columns)
+        channels = self._letters["k"] * self._shape[-1]
+        columns = tf.reshape(columns, [-1, *self.geometry.windows, channels])
+        return tf.reshape(self.geometry.images(columns), self._shape)
+
+    def _columns(self, images: tf.Tensor) -> tf.Tensor:
+        # Examples of all tasks on one axis: operations on fewer axes are faster.
+        return self.geometry.columns(tf.reshape(images, [-1, *self._shape[2:]]))
 
     def _product(self, equation: str, left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
         if self._letters["g"] == 1:
@@ -260,8 +288,3 @@ def _sizes(tensor: tf.Tensor) -> list[_Size]:
 
 def _at_least_zero(value: _Size) -> _Size:
     return tf.maximum(value, 0) if tf.is_tensor(value) else max(value, 0)
-
-
-def _inner(slices: Iterable[slice]) -> tuple[slice, ...]:
-    """Slices the spatial axes of [tasks, batch, *sizes, channels] alone."""
-    return (slice(None), slice(None), *slices, slice(None))
