@@ -76,6 +76,12 @@ class ServedModel:
         self.initial = self._functions["get_weights"]()[WEIGHTS].numpy()
         self.fingerprint = _fingerprint(os.path.join(path, "variables", "variables"))
 
+    def returns_rows(self, name: str) -> bool:
+        """Whether all outputs of a signature without state have a row for each of the inputs' rows."""
+        shapes = [spec.shape for spec in self._functions[name].structured_outputs.values()]
+        # Of an unknown rank the first axis is unknown too.
+        return all(shape.rank is None or shape.as_list()[:1] == [None] for shape in shapes)
+
     def call(self, name: str, arguments: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Calls a signature without state.
 

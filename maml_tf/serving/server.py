@@ -82,11 +82,17 @@ class Service:
         """
         if tenant is None:
             call = read_call(body, self.model.signatures)
+            self._check_rows(call, call.signature)
             outputs = self.model.call(call.signature, call.arguments)
         else:
             call = read_call(body, self.model.of_tenant)
+            self._check_rows(call, "predict")
             outputs = self._of_tenant(tenant, call)
         return write_answer(outputs, call.rows)
+
+    def _check_rows(self, call: Call, signature: str) -> None:
+        if call.rows is not None and not self.model.returns_rows(signature):
+            raise Refused(400, f"Expected inputs, for {call.signature} has outputs without rows. Received: instances")
 
     def _of_tenant(self, tenant: str, call: Call) -> dict[str, np.ndarray]:
         model, tenants = self.model, self.tenants

@@ -115,6 +115,16 @@ class ServerTest(parameterized.TestCase):
         same(answer["outputs"], self.learner.adapt(X, Y, 3)(QUERY))
         self.assertEqual(set(self.files()), {"model.json", ".lock"})
 
+    def test_outputs_that_are_no_rows_are_told(self):
+        self.assertTrue(self.model.returns_rows("predict"))
+        self.assertFalse(self.model.returns_rows("get_weights"))
+        served = self.serve()
+        served.call("fit_task", "ann", inputs=FIT)
+        with mock.patch.object(self.model, "returns_rows", return_value=False):  # As of a policy's log_std.
+            status, answer = served.call("infer", "ann", instances=QUERY.tolist())
+        self.assertEqual(status, 400)
+        self.assertIn("infer has outputs without rows", answer["error"])
+
     def test_each_tenant_has_weights_of_its_own(self):
         served = self.serve(in_memory=1)
         others = {**FIT, "support_y": Y[::-1].tolist(), "steps": 5}
