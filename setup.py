@@ -43,15 +43,19 @@ setup(
         "tensorflow>=2.18,<2.22",  # The first that runs with Keras 3.8.
     ],
     extras_require={
-        # tf-agents 0.19 needs pygame 2.1.3, which has no wheel for Python 3.12 or later: there the extra
-        # installs nothing, and maml_tf.rl says so.
+        # tf-agents 0.19 asks for pygame 2.1.3, which has no wheel for Python 3.12 or later, and runs without it: there
+        # requirements_tf_agents.txt brings it, and the extra what it imports.
         "rl": [
-            "gymnasium[mujoco]>=1.1; python_version < '3.12'",
-            "imageio[ffmpeg]>=2.34; python_version < '3.12'",
-            "mujoco>=3.17; python_version < '3.12'",  # The first with mujoco.batch.
-            "tensorflow-probability>=0.23; python_version < '3.12'",
+            "cloudpickle>=3.0; python_version >= '3.12'",
+            "gin-config>=0.5; python_version >= '3.12'",
+            "gym-notices>=0.0.8; python_version >= '3.12'",
+            "gymnasium[mujoco]>=1.1",
+            "imageio[ffmpeg]>=2.34",
+            "mujoco>=3.17",  # The first with mujoco.batch.
+            "pygame>=2.6; python_version >= '3.12'",
+            "tensorflow-probability>=0.23",
             "tf-agents>=0.19; python_version < '3.12'",
-            "tf_keras>=2.18; python_version < '3.12'",
+            "tf_keras>=2.18",
         ],
         "hub": [
             "huggingface_hub>=0.24",

@@ -30,7 +30,6 @@ import sys
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 OLDEST_PYTHON = (3, 10)
 TOO_NEW_PYTHON = (3, 14)
-# The extra rl installs nothing on Python 3.12 and later, where the tests that need it are skipped.
 EXPERIMENTS = {
     "sinusoid": [],
     "omniglot": [],
@@ -44,6 +43,9 @@ EXTRAS = {**EXPERIMENTS, "test": TESTED, "lowest": TESTED, "campaign": TESTED, "
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 # Written first and completed last: its presence says that the folder is ours, its content what is installed.
 MARKER = "maml_tf_bootstrap.json"
+# What the extra rl leaves out on these Pythons, because pip would not find what it asks for; see the file.
+WITHOUT_DEPENDENCIES = PROJECT / "requirements_tf_agents.txt"
+NEEDS_IT = (3, 12)
 
 
 def main(arguments):
@@ -120,6 +122,8 @@ class Venv:
         constraints = self.folder / "constraints.txt"
         constraints.write_text("\n".join(self.constraints))
         code = run([*pip, "--constraint", constraints, "--editable", requirement], cwd=PROJECT)
+        if not code and "rl" in extras and sys.version_info[:2] >= NEEDS_IT:
+            code = run([*pip, "--no-deps", "--requirement", WITHOUT_DEPENDENCIES])
         if code:
             fail(
                 "pip could not install the packages (its message is above). Is the package index within "
@@ -145,7 +149,8 @@ class Venv:
 
     def state(self, extras):
         """Returns what an installation depends on."""
-        digest = hashlib.sha256((PROJECT / "setup.py").read_bytes()).hexdigest()
+        read = (PROJECT / "setup.py").read_bytes() + WITHOUT_DEPENDENCIES.read_bytes()
+        digest = hashlib.sha256(read).hexdigest()
         version = subprocess.check_output([str(self.python), "--version"], stdin=subprocess.DEVNULL)
         return {
             "project": str(PROJECT),

@@ -11,7 +11,7 @@ _missing = [name for module, name in _NEEDED.items() if importlib.util.find_spec
 if _missing:
     _remedy = "in the project's folder, run: pip install '.[rl]'"
     if sys.version_info >= (3, 12):
-        _remedy += ". It installs on Python 3.10 and 3.11 alone, as tf-agents' dependency pygame 2.1.3 does"
+        _remedy += ", and: pip install --no-deps --requirement requirements_tf_agents.txt"
     raise ImportError(
         f"Expected the extra rl of maml_tf to be installed: {_remedy}. Received: Python {sys.version_info.major}."
         f"{sys.version_info.minor} without {', '.join(_missing)}"

@@ -1,8 +1,6 @@
 """Tests of bin/benchmark.py, run as a process."""
 
-import importlib.util
 import json
-import sys
 
 from absl.testing import absltest
 
@@ -45,8 +43,6 @@ class BenchmarkTest(absltest.TestCase):
         self.assertIn("Expected one --workload in this process", finished.stdout + finished.stderr)
 
     def test_times_sampling_beside_the_engine(self):
-        if sys.version_info >= (3, 12) and importlib.util.find_spec("tf_agents") is None:
-            self.skipTest("the extra rl installs on Python 3.10 and 3.11 alone")
         finished = binary.run(
             "benchmark", "--workload=half_cheetah_sampling", "--seconds=0", "--rollouts=4", "--in_this_process"
         )
@@ -58,8 +54,6 @@ class BenchmarkTest(absltest.TestCase):
         self.assertAlmostEqual(line["share_of_engine"], share, places=2)
 
     def test_times_meta_iterations_of_reinforcement_learning(self):
-        if sys.version_info >= (3, 12) and importlib.util.find_spec("tf_agents") is None:
-            self.skipTest("the extra rl installs on Python 3.10 and 3.11 alone")
         finished = binary.run(
             "benchmark", "--workload=point_navigation_iteration", "--seconds=0", "--task_rollouts=1",
             "--curvature_stride=10", "--in_this_process",

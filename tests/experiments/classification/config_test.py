@@ -94,6 +94,7 @@ class ClassificationConfigTest(parameterized.TestCase):
                 "least_shots",
                 "proximal_weight",
                 "conjugate_gradient_steps",
+                "in_task_order",
             },
         )
         self.assertEqual(ClassificationConfig(method="pretrained").identity()["batch_size"], 64)

@@ -42,14 +42,14 @@ class ImageDataTest(absltest.TestCase):
 
     def test_each_purpose_has_its_part_of_the_classes_and_a_seed_of_its_own(self):
         data = mock.Mock()
-        image_data.training_episodes(data, self.config, TRAINING, first=5)
+        image_data.training_episodes(data, self.config, TRAINING, first=5, share=(1, 2))
         image_data.evaluation_episodes(data, self.config, "validation", VALIDATION, 7)
         image_data.evaluation_episodes(data, self.config, "test", TEST, 1)
         self.assertEqual([call.args for call in data.pool.call_args_list], [("train",), ("validation",), ("test",)])
         self.assertEqual(
             data.pool.return_value.episodes.call_args_list,
             [
-                mock.call(self.config.stream(TRAINING), 5, 2, 3, meta_batch_size=2, first=5),
+                mock.call(self.config.stream(TRAINING), 5, 2, 3, meta_batch_size=2, first=5, share=(1, 2)),
                 mock.call(self.config.stream(VALIDATION), 5, 2, 4, meta_batch_size=7, tasks=7),
                 mock.call(self.config.stream(TEST), 5, 2, 4, meta_batch_size=1, tasks=1),
             ],
