@@ -186,6 +186,7 @@ def _among_workers(allowed: bool) -> Iterator[bool]:
         # TensorFlow has put a handler of its own in the place of the one for SIGTERM.
         with stopping.stop_on_signals():
             yield worker.is_chief
+            distribute.agreed(0)  # A worker that leaves earlier looks like one that is lost.
 
 
 def _start_tensorflow(task_a_thread: bool, in_task_order: bool) -> None:
