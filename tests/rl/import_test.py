@@ -74,9 +74,12 @@ class ImportTest(parameterized.TestCase):
 
     def test_says_so_where_tf_agents_was_half_imported_without_the_flag(self):
         done = run(
-            "import warnings\nwarnings.simplefilter('ignore')\ntry:\n    import tf_agents\n"
+            "import warnings\nwarnings.simplefilter('ignore')\ntry:\n    import tf_agents\n    print('whole')\n"
             "except AttributeError:\n    pass\nimport maml_tf.rl.agents"
         )
+        if done.stdout:  # On Python 3.12 and later tf_agents needs no flag.
+            self.assertEqual(done.returncode, 0, done.stderr)
+            return
         self.assertStartsWith(last_line(done), "ImportError: Expected tf.keras to be Keras 2 for tf-agents: import ")
 
 
