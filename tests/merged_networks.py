@@ -75,6 +75,12 @@ _TANH = _layer("Activation", "tanh")
 NETWORKS = {
     **{entry.name: entry for entry in registry.MODELS},
     "context_conv": registry.ModelEntry("context_conv", _context_conv, (8, 8, 2), registry.WAYS),
+    "resnet12": registry.ModelEntry(
+        "resnet12",
+        lambda: models.resnet12(registry.WAYS, input_shape=(16, 16, 1), filters=2, drop_rate=0.1, **_FLOAT64),
+        (16, 16, 1),
+        registry.WAYS,
+    ),
     "conv_net_per_step": _conv_net(norm_steps=_STEPS),
     "conv_net_layer": _conv_net(normalization="layer", downsampling="pool"),
     "conv_net_support": _conv_net(batch_statistics="support"),
