@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import pathlib
+import platform
 import resource
 import statistics
 import subprocess
@@ -26,7 +28,9 @@ from absl import app, flags
 import maml_tf
 from maml_tf.core.over_tasks import TASK_MAPS
 from maml_tf.experiments.common import binary
+from maml_tf.files import write_atomically
 from maml_tf.models import mini_imagenet_conv, mlp, omniglot_conv
+from maml_tf.plotting import cost_curves, save
 from maml_tf.tasks import Sinusoids
 from maml_tf.training import InGraphTraining
 
@@ -41,6 +45,8 @@ ITERATION_WORKLOADS = {
     "ant_iteration": "ant_direction",
 }
 _SINUSOID_ITERATIONS_PER_CALL = 100
+# Tasks and inner steps of a meta-iteration.
+_SIZES = {"sinusoid": (25, 1), "omniglot": (32, 1), "mini_imagenet": (4, 5)}
 # TensorFlow turns oneDNN on by itself only on processors with AVX-512. Its convolutions win on large maps everywhere.
 _ENVIRONMENT = {"mini_imagenet": {"TF_ENABLE_ONEDNN_OPTS": "1"}}
 
@@ -63,16 +69,24 @@ flags.DEFINE_enum("task_map", "auto", ["auto", *TASK_MAPS], "The way over tasks.
 flags.DEFINE_integer(
     "parallel_tasks", None, "Tasks in memory at once; by default as many as the way likes.", lower_bound=1
 )
+flags.DEFINE_integer("tasks", None, "Tasks of a meta-batch; by default as in docs/speed.md.", lower_bound=1)
+flags.DEFINE_integer("inner_steps", None, "Inner steps; by default as in docs/speed.md.", lower_bound=1)
+flags.DEFINE_enum("device", "auto", ["auto", "cpu", "gpu"], "Where to run; auto is a GPU where TensorFlow sees one.")
+flags.DEFINE_string(
+    "curves", None, "Folder of curves.json and curves.png: time and memory over --curve_tasks and --curve_steps."
+)
+flags.DEFINE_multi_integer("curve_tasks", [1, 4, 16, 64], "Numbers of tasks of --curves.", lower_bound=1)
+flags.DEFINE_multi_integer("curve_steps", [1, 10, 100], "Numbers of inner steps of --curves.", lower_bound=1)
 flags.DEFINE_bool("in_this_process", False, "Whether to measure here instead of in a process for each.")
 
 
-def sinusoid_step(first_order: bool, **options) -> tuple[Callable[[], object], int]:
-    """25 tasks of 10 support and 10 query points drawn inside, 1 inner step, Adam; 100 iterations a call."""
-    learner = maml_tf.MAML(mlp((1,)), "mse", 0.01, first_order=first_order, **options)
+def sinusoid_step(tasks: int, inner_steps: int, first_order: bool, **options) -> tuple[Callable[[], object], int]:
+    """Tasks of 10 support and 10 query points drawn inside, Adam; 100 iterations a call."""
+    learner = maml_tf.MAML(mlp((1,)), "mse", 0.01, inner_steps, first_order, **options)
     learner.compile(keras.optimizers.Adam(1e-3))
     training = InGraphTraining(
         learner,
-        lambda index: Sinusoids().draw(0, index, tasks=25, shots=10, queries=10).episode.keras_data(),
+        lambda index: Sinusoids().draw(0, index, tasks=tasks, shots=10, queries=10).episode.keras_data(),
         _SINUSOID_ITERATIONS_PER_CALL,
     )
     compiled = tf.function(training.train_step, jit_compile=True, autograph=False)
@@ -107,11 +121,29 @@ def image_step(
 
 def build(workload: str, first_order: bool, **options) -> tuple[Callable[[], object], int]:
     """Returns a function that runs a call, and the number of meta-iterations of a call."""
+    tasks, inner_steps = sizes(workload)
     if workload == "sinusoid":
-        return sinusoid_step(first_order, **options)
+        return sinusoid_step(tasks, inner_steps, first_order, **options)
     if workload == "omniglot":
-        return image_step(omniglot_conv(5), (28, 28, 1), 32, 1, 1, 0.4, first_order, **options)
-    return image_step(mini_imagenet_conv(5), (84, 84, 3), 4, 15, 5, 0.05, first_order, **options)
+        return image_step(omniglot_conv(5), (28, 28, 1), tasks, 1, inner_steps, 0.4, first_order, **options)
+    return image_step(mini_imagenet_conv(5), (84, 84, 3), tasks, 15, inner_steps, 0.05, first_order, **options)
+
+
+def sizes(workload: str) -> tuple[int, int]:
+    """Returns the number of tasks and of inner steps."""
+    tasks, inner_steps = _SIZES[workload]
+    return flags.FLAGS.tasks or tasks, flags.FLAGS.inner_steps or inner_steps
+
+
+def choose_device() -> str:
+    """Hides GPUs where --device=cpu, and names the device that is used."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if flags.FLAGS.device == "gpu" and not gpus:
+        raise app.UsageError("Expected a GPU with --device=gpu. Received: none that TensorFlow sees")
+    if gpus and flags.FLAGS.device != "cpu":
+        return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU"))
+    tf.config.set_visible_devices([], "GPU")
+    return f"{platform.machine()} CPU, {os.cpu_count()} cores"
 
 
 def repeated(measure_once: Callable[[], Result], least: int) -> list[Result]:
@@ -131,7 +163,9 @@ def milliseconds(call: Callable[[], object]) -> float:
 
 def measure(workload: str, first_order: bool) -> dict[str, object]:
     """Times calls after two warm-up ones; milliseconds a meta-iteration, mebibytes at the peak."""
+    device = choose_device()
     options = {"task_map": flags.FLAGS.task_map, "parallel_tasks": flags.FLAGS.parallel_tasks}
+    tasks, inner_steps = sizes(workload)
     step, iterations = build(workload, first_order, **options)
     step()
     step()
@@ -140,6 +174,9 @@ def measure(workload: str, first_order: bool) -> dict[str, object]:
         "peer": "maml_tf",
         "workload": workload,
         "first_order": first_order,
+        "device": device,
+        "tasks": tasks,
+        "inner_steps": inner_steps,
         "median_ms": round(statistics.median(times), 4),
         "min_ms": round(min(times), 4),
         "calls": len(times),
@@ -263,32 +300,45 @@ def main(argv: list[str]) -> None:
             measured = measure(values.workload[0], values.order[0] == "first")
         sys.stdout.write(json.dumps(measured) + "\n")
         return
-    shared = [
-        f"--{name}={getattr(values, name)}"
-        for name in (
-            "seconds",
-            "calls",
-            "rollouts",
-            "task_rollouts",
-            "curvature_stride",
-            "intra_op",
-            "inter_op",
-            "task_map",
-            "parallel_tasks",
-        )
-        if getattr(values, name) is not None
-    ]
+    if values.curves is not None:
+        if not {*values.workload} <= {*WORKLOADS}:
+            raise app.UsageError(f"Expected --workload of {WORKLOADS} with --curves. Received: {values.workload}")
+        draw_curves(argv[0], pathlib.Path(values.curves))
+        return
     for workload in values.workload:
         for order in values.order if workload in WORKLOADS else values.order[:1]:
-            command = [
-                sys.executable,
-                argv[0],
-                "--in_this_process",
-                f"--workload={workload}",
-                f"--order={order}",
-            ]
-            environment = {**_ENVIRONMENT.get(workload, {}), **os.environ}
-            subprocess.run([*command, *shared], check=True, env=environment)
+            sys.stdout.write(in_own_process(argv[0], workload, order))
+            sys.stdout.flush()
+
+
+def in_own_process(program: str, workload: str, order: str, **changes: int) -> str:
+    """Measures in a process of its own, and returns the line that it prints."""
+    values = flags.FLAGS
+    names = (
+        "seconds", "calls", "rollouts", "task_rollouts", "curvature_stride", "intra_op", "inter_op", "task_map",
+        "parallel_tasks", "tasks", "inner_steps", "device",
+    )  # fmt: skip
+    options = {name: getattr(values, name) for name in names} | {"workload": workload, "order": order} | changes
+    command = [sys.executable, program, "--in_this_process"]
+    command += [f"--{name}={value}" for name, value in options.items() if value is not None]
+    environment = {**_ENVIRONMENT.get(workload, {}), **os.environ}
+    return subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, text=True).stdout
+
+
+def draw_curves(program: str, folder: pathlib.Path) -> None:
+    """Measures over tasks and over inner steps, a process a point; prints every line, and writes them and a figure."""
+    lines = []
+    for workload in flags.FLAGS.workload:
+        for order in flags.FLAGS.order:
+            for varied, numbers in (("tasks", flags.FLAGS.curve_tasks), ("inner_steps", flags.FLAGS.curve_steps)):
+                for number in numbers:
+                    line = json.loads(in_own_process(program, workload, order, **{varied: number}))
+                    lines.append({**line, "varied": varied})
+                    sys.stdout.write(json.dumps(lines[-1]) + "\n")
+                    sys.stdout.flush()
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "curves.json", json.dumps(lines, indent=1) + "\n")
+    save(cost_curves(lines, title=lines[0]["device"]), folder / "curves.png")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Figures of the paper, drawn outside of matplotlib's global state."""
 
 from maml_tf.plotting.comparison import method_comparison
+from maml_tf.plotting.costs import cost_curves
 from maml_tf.plotting.curves import learning_curves, training_curves
 from maml_tf.plotting.diagnosis import diagnosis_figure
 from maml_tf.plotting.episode import episode_predictions
@@ -11,6 +12,7 @@ from maml_tf.plotting.style import figure_to_image, save, write_figures
 __all__ = [
     "SinusoidFit",
     "Trajectories",
+    "cost_curves",
     "diagnosis_figure",
     "episode_predictions",
     "figure_to_image",

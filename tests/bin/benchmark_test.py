@@ -1,12 +1,14 @@
 """Tests of bin/benchmark.py, run as a process."""
 
 import json
+import pathlib
 
 from absl.testing import absltest
 
 from tests.support import binary
 
 KEYS = {"peer", "workload", "first_order", "median_ms", "min_ms", "calls", "peak_mib"}
+SIZES = {"device", "tasks", "inner_steps"}
 
 
 class BenchmarkTest(absltest.TestCase):
@@ -16,7 +18,7 @@ class BenchmarkTest(absltest.TestCase):
         lines = [json.loads(line) for line in finished.stdout.splitlines()]
         self.assertEqual([line["first_order"] for line in lines], [False, True])
         for line in lines:
-            self.assertEqual(set(line), KEYS)
+            self.assertEqual(set(line), KEYS | SIZES)
             self.assertEqual(line["workload"], "sinusoid")
             self.assertEqual(line["calls"], 5)
             self.assertGreater(line["min_ms"], 0)
@@ -30,6 +32,26 @@ class BenchmarkTest(absltest.TestCase):
         )  # fmt: skip
         self.assertEqual(finished.code, 0, finished.stderr)
         self.assertEqual(json.loads(finished.stdout)["workload"], "omniglot")
+
+    def test_draws_curves_over_tasks_and_inner_steps(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        finished = binary.run(
+            "benchmark", "--workload=sinusoid", "--order=first", "--seconds=0", "--calls=5", "--device=cpu",
+            f"--curves={folder}", "--curve_tasks=2", "--curve_steps=1",
+        )  # fmt: skip
+        self.assertEqual(finished.code, 0, finished.stderr)
+        lines = json.loads((folder / "curves.json").read_text(encoding="utf-8"))
+        self.assertEqual([json.loads(line) for line in finished.stdout.splitlines()], lines)
+        found = [(line["varied"], line["tasks"], line["inner_steps"]) for line in lines]
+        self.assertEqual(found, [("tasks", 2, 1), ("inner_steps", 25, 1)])
+        self.assertIn("CPU", lines[0]["device"])
+        self.assertTrue((folder / "curves.png").read_bytes().startswith(b"\x89PNG"))
+
+    def test_a_gpu_that_is_not_there(self):
+        finished = binary.run("benchmark", "--in_this_process", "--workload=sinusoid", "--device=gpu")
+        if finished.code == 0:
+            self.skipTest("there is a GPU")
+        self.assertIn("Expected a GPU with --device=gpu", finished.stdout + finished.stderr)
 
     def test_no_tasks_in_memory_are_a_bad_flag(self):
         finished = binary.run("benchmark", "--parallel_tasks=0")

@@ -1,0 +1,28 @@
+"""Tests of maml_tf.plotting.costs."""
+
+import pytest
+
+from maml_tf.plotting.costs import cost_curves
+
+
+def line(varied, number, first_order=False):
+    sizes = {"tasks": 4, "inner_steps": 1, varied: number}
+    cost = {"median_ms": 2.0 * number, "peak_mib": 100 + number}
+    return {"workload": "omniglot", "first_order": first_order, "varied": varied, **sizes, **cost}
+
+
+def test_a_panel_for_each_cost_and_axis_with_its_lines_in_order():
+    lines = [line("tasks", n, first) for first in (False, True) for n in (16, 1)]
+    lines += [line("inner_steps", n) for n in (100, 1, 10)]
+    figure = cost_curves(lines, title="a device")
+    time_tasks, time_steps, memory_tasks, memory_steps = figure.axes
+    assert [list(drawn.get_xdata()) for drawn in time_tasks.lines] == [[1, 16], [1, 16]]
+    assert list(time_steps.lines[0].get_ydata()) == [2, 20, 200]
+    assert list(memory_steps.lines[0].get_ydata()) == [101, 110, 200]
+    assert (memory_tasks.get_xlabel(), memory_steps.get_xlabel()) == ("tasks", "inner steps")
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["omniglot, exact", "omniglot, first order"]
+
+
+def test_no_lines():
+    with pytest.raises(ValueError, match="Expected at least one line"):
+        cost_curves([])
