@@ -36,7 +36,7 @@ WAYS = {
     "xla": {"jit_compile": True},
 }
 # XLA has no second derivative of their maximum pooling in float64.
-_NOT_UNDER_XLA = ("pooling", "sequence", "volume")
+_NOT_UNDER_XLA = ("pooling", "sequence")
 _TOLERANCE = 1e-12
 
 
@@ -109,7 +109,7 @@ NETWORKS = {
         _layer("MaxPooling1D", 2),
         shape=(9, 2),
     ),
-    "volume": _of_layers(_layer("Conv3D", 3, 2, padding="same"), _TANH, _layer("MaxPooling3D", 2), shape=(4, 5, 4, 2)),
+    "volume": _of_layers(_layer("Conv3D", 3, 2, padding="same"), _TANH, shape=(4, 5, 4, 2)),
     "upsampling": _of_layers(_layer("UpSampling2D", 2), _layer("ZeroPadding2D", 1), _layer("Conv2D", 2, 3), _TANH),
     "dropout": _of_layers(_layer("Dense", 5), _TANH, _layer("Dropout", 0.4, seed=3), shape=(6,)),
     "spatial_dropout": _of_layers(_layer("Conv2D", 2, 3), _TANH, _layer("SpatialDropout2D", 0.4, seed=3)),
@@ -169,7 +169,7 @@ def main():
                 print(f"{name:30s} {way:20s} FAILED: {error}", flush=True)
                 continue
             seconds = time.monotonic() - begin
-            wrong = loops != 0 or not difference <= _TOLERANCE
+            wrong = loops > 0 or not difference <= _TOLERANCE
             failed |= wrong
             print(
                 f"{name:30s} {way:20s} loops over tasks: {loops}  difference: {difference:.1e}  {seconds:5.1f} s"
