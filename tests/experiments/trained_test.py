@@ -31,11 +31,10 @@ class TrainedTest(absltest.TestCase):
         name, folder = "omniglot_5way_1shot_dense", self.folder()
         logdir = pretrained.unpack(name, folder / "logdir")
         x, y = np.random.default_rng(0).random((5, 28, 28, 1), np.float32), np.arange(5)
-        for statistics in (None, "support"):
-            learner = trained.of_training(logdir, batch_statistics=statistics)
-            entry = trained.of_entry(name, statistics)
-            self.assertEqual(learner.inner_steps, entry.inner_steps)
-            np.testing.assert_array_equal(learner.adapt(x, y)(x), entry.adapt(x, y)(x))
+        learner = trained.of_training(logdir, batch_statistics="support")
+        entry = trained.of_entry(name, "support")
+        self.assertEqual(learner.inner_steps, entry.inner_steps)
+        np.testing.assert_array_equal(learner.adapt(x, y)(x), entry.adapt(x, y)(x))
         with self.assertRaisesRegex(ValueError, "Expected no method of a training on images"):
             trained.of_training(logdir, method="maml")
         with self.assertRaisesRegex(ValueError, "Expected no --method of published weights"):
