@@ -13,9 +13,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from maml_tf.core import merged_convolutions, merged_loops, merged_random
+from maml_tf.core import merged_convolutions, merged_loops, merged_products, merged_random
 
-_CONVERTERS = {**merged_convolutions.CONVERTERS, **merged_loops.CONVERTERS, **merged_random.CONVERTERS}
+_CONVERTERS = {
+    **merged_convolutions.CONVERTERS,
+    **merged_loops.CONVERTERS,
+    **merged_products.CONVERTERS,
+    **merged_random.CONVERTERS,
+}
 # Attributes by which an operation names the functions that it calls.
 _FUNCTIONS = ("f", "cond", "body", "then_branch", "else_branch")
 _LOOPS = ("While", "StatelessWhile")

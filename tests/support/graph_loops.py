@@ -23,15 +23,20 @@ def loops(function: Any, *arguments: Any) -> int:
 
 def count(graph: Any) -> int:
     """Counts the loops by which the outputs of a graph are made."""
+    return sum(operation.type in ("While", "StatelessWhile") for operation in operations(graph))
+
+
+def operations(graph: Any) -> list[tf.Operation]:
+    """Lists the operations by which the outputs of a graph are made, those of functions that it calls too."""
     waiting = [*(tensor.op for tensor in graph.outputs), *graph.control_outputs]
-    seen, found = set(), 0
+    seen, found = set(), []
     while waiting:
         operation = waiting.pop()
         if operation in seen:
             continue
         seen.add(operation)
+        found.append(operation)
         waiting += [*(tensor.op for tensor in operation.inputs), *operation.control_inputs]
-        found += operation.type in ("While", "StatelessWhile")
         for attribute in _FUNCTIONS.get(operation.type, ()):
-            found += count(graph._get_function(operation.get_attr(attribute).name).graph)
+            found += operations(graph._get_function(operation.get_attr(attribute).name).graph)
     return found
