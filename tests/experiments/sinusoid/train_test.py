@@ -215,7 +215,7 @@ class IdentityTest(parameterized.TestCase):
         self.assertEqual(identity, SMALL.identity(method="maml"))
 
     def test_everything_else_is(self):
-        left_out = {"methods", "evaluation_shots", "test_tasks", "grid_points", "checkpoint_seconds"}
+        left_out = {"methods", "evaluation_shots", "test_tasks", "grid_points", "checkpoint_seconds", "in_task_order"}
         fields = {field.name for field in dataclasses.fields(SinusoidConfig)}
         self.assertEqual(set(SMALL.identity(method="maml")), fields - left_out | {"method"})
         for change in ({"seed": 2}, {"hidden": (9,)}, {"inner_learning_rate": 0.02}, {"first_order": True}):
