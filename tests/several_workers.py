@@ -1,6 +1,6 @@
 """Trains the sinusoid binary with one, two and four workers of this machine, kills them, and compares bits.
 
-    python -m tests.several_workers [--iterations=200]
+    python -m tests.several_workers [--iterations=600]
 
 Prints a row for each training: what was done to it, how its workers ended and in how many seconds after the signal,
 what the chief said last, and in how many of the checkpoint's values it differs from one worker's. Fails where a bit
@@ -78,9 +78,9 @@ class Trainings:
         ]
 
     def _await_iterations(self, log, processes):
-        while "iteration 1 of" not in log.read_text() and all(process.poll() is None for process in processes):
+        while "iteration " not in log.read_text() and all(process.poll() is None for process in processes):
             time.sleep(0.1)
-        time.sleep(1.0)
+        time.sleep(0.3)
 
     def _differing(self, logdir):
         reader = tf.train.load_checkpoint(str(logdir / "maml" / "checkpoints" / f"checkpoint-{self.iterations}"))
@@ -93,7 +93,7 @@ class Trainings:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--iterations", type=int, default=200, help="Iterations of each training, an even number.")
+    parser.add_argument("--iterations", type=int, default=600, help="Iterations of each training, an even number.")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         trainings = Trainings(pathlib.Path(folder), options.iterations)
@@ -118,7 +118,7 @@ def main():
                 codes=codes,
             )
             trainings.run("the same with --resume", 2, name=name, **resumed)
-        trainings.run("worker 1 with another step size", 2, flags=["--shots=10", "--shots=9"], codes=[1, 1])
+        trainings.run("worker 1 with another number of shots", 2, flags=["--shots=10", "--shots=9"], codes=[1, 1])
     return int(trainings.failed)
 
 
