@@ -64,9 +64,7 @@ def strategy_from_environment(environment: Mapping[str, str] | None = None) -> t
     Worker(index=0, count=1)
     """
     text = (os.environ if environment is None else environment).get(_ENVIRONMENT, "")
-    if not text.strip():
-        return tf.distribute.get_strategy()
-    if len(_addresses(text)) < 2:
+    if not text.strip() or len(_addresses(text)) < 2:
         return tf.distribute.get_strategy()
     return tf.distribute.MultiWorkerMirroredStrategy()
 

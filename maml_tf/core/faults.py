@@ -14,6 +14,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from maml_tf.core.replicas import several_replicas
+
 # The kinds of fault, 0 being none.
 NOT_FINITE, LABEL, TARGETS, TASKS, EXAMPLES, GRADIENT, INPUTS = range(1, 8)
 SETS = ("support", "query")
@@ -119,9 +121,9 @@ def gradient_fault(gradients: Sequence[tf.Tensor]) -> tf.Tensor:
 
 def on_all_replicas(fault: tf.Tensor) -> tf.Tensor:
     """Returns the first fault of all replicas, the same on each of them."""
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
+    if not several_replicas():
         return fault
+    context = tf.distribute.get_replica_context()
     faults = tf.unstack(context.all_gather(fault[tf.newaxis], axis=0), num=context.num_replicas_in_sync)
     # The gradient of one replica's loss that is not finite has reached all of them.
     causes = [tf.where(fault[0] == GRADIENT, tf.zeros_like(fault), fault) for fault in faults]

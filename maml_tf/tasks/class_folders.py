@@ -19,9 +19,8 @@ from maml_tf.tasks.images import (
     check_image_size,
     decode_files,
     decode_image,
-    decoded_once,
+    decoded_photos,
     default_cache_dir,
-    fingerprint,
     is_image,
 )
 
@@ -84,13 +83,12 @@ class ClassFolders(SplitClasses):
                 "in %s",
                 title, classes, "any number of" if images is None else images, len(found), len(photos), source,
             )  # fmt: skip
-        cache_dir = pathlib.Path(default_cache_dir("class_folders") if cache_dir is None else cache_dir).expanduser()
-        mark = fingerprint([f"{_DECODER_VERSION}", *(f"{p.class_name}/{p.file_name} {p.fingerprint}" for p in photos)])
-        decoded = decoded_once(
-            cache_dir / f"{mark}-{image_size}.npy",
-            (len(photos), image_size, image_size, 3),
+        decoded = decoded_photos(
+            photos,
             lambda array: _decode(source, photos, array),
-            mapped=True,
+            cache_dir=default_cache_dir("class_folders") if cache_dir is None else cache_dir,
+            image_size=image_size,
+            version=_DECODER_VERSION,
         )
         super().__init__(ClassPool(decoded, [photo.class_name for photo in photos]), present)
 

@@ -214,6 +214,31 @@ def decoded_once(
     return _filled(shape, decode) if images is None else images
 
 
+def decoded_photos(
+    photos: Sequence[ImageFile],
+    decode: Callable[[np.ndarray], Any],
+    *,
+    cache_dir: str | os.PathLike[str],
+    image_size: int,
+    version: int,
+) -> np.ndarray:
+    """Returns the colour images of files, decoded once and mapped into memory from then on; see `decoded_once`.
+
+    Args:
+        photos: The files, in the order of the images.
+        decode: Writes the images into an array, uint8 [images, image_size, image_size, 3].
+        cache_dir: Where the array is kept, in a file whose name changes with the files, `image_size` and `version`.
+        image_size: Height and width.
+        version: Of the way the images are decoded.
+
+    Returns:
+        uint8 [images, image_size, image_size, 3].
+    """
+    mark = fingerprint([f"{version}", *(f"{p.class_name}/{p.file_name} {p.fingerprint}" for p in photos)])
+    file = pathlib.Path(cache_dir).expanduser() / f"{mark}-{image_size}.npy"
+    return decoded_once(file, (len(photos), image_size, image_size, 3), decode, mapped=True)
+
+
 def _filled(shape: tuple[int, ...], decode: Callable[[np.ndarray], Any]) -> np.ndarray:
     images = np.empty(shape, np.uint8)
     decode(images)

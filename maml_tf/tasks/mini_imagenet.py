@@ -23,9 +23,8 @@ from maml_tf.tasks.images import (
     check_image_size,
     decode_files,
     decode_image,
-    decoded_once,
+    decoded_photos,
     default_cache_dir,
-    fingerprint,
     is_image,
     map_files,
 )
@@ -82,13 +81,12 @@ class MiniImagenet(SplitClasses):
         photos = _list_photos(source)
         splits = {part: tuple(dict.fromkeys(p.class_name for p in photos if p.part == part)) for part in PARTS}
         _notice_a_subset(splits, collections.Counter(photo.class_name for photo in photos), source)
-        cache_dir = pathlib.Path(default_cache_dir("mini_imagenet") if cache_dir is None else cache_dir).expanduser()
-        mark = fingerprint([f"{_DECODER_VERSION}", *(f"{p.class_name}/{p.file_name} {p.fingerprint}" for p in photos)])
-        images = decoded_once(
-            cache_dir / f"{mark}-{image_size}.npy",
-            (len(photos), image_size, image_size, 3),
+        images = decoded_photos(
+            photos,
             lambda images: _decode(source, photos, images),
-            mapped=True,
+            cache_dir=default_cache_dir("mini_imagenet") if cache_dir is None else cache_dir,
+            image_size=image_size,
+            version=_DECODER_VERSION,
         )
         super().__init__(ClassPool(images, [photo.class_name for photo in photos]), splits)
 
