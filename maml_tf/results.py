@@ -19,7 +19,9 @@ import tensorflow as tf
 
 import maml_tf
 from maml_tf.configuration import Configuration, differences, from_dict
+from maml_tf.core.task_values import format_mean
 from maml_tf.files import read_json, write_atomically
+from maml_tf.tables import aligned
 
 # Files that a training leaves in its directory: the last one is in a folder of the method.
 RESULTS, CONFIG, WEIGHTS = "results.json", "config.json", "best.weights.h5"
@@ -159,16 +161,9 @@ def format_table(rows: Sequence[Row], *, steps: Sequence[int] | None = None, per
         groups.setdefault((row.method, row.shots, row.metric), {})[row.step] = row
     lines = [header]
     for (method, shots, metric), by_step in groups.items():
-        cells = [_cell(by_step[step], percent) if step in by_step else "-" for step in shown]
+        cells = [format_mean(by_step[step], percent=percent) if step in by_step else "-" for step in shown]
         lines.append([method, str(shots), metric, *cells])
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    return "\n".join(
-        "  ".join(
-            text.rjust(width) if column == 1 else text.ljust(width)
-            for column, (text, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+    return aligned(lines, right=[1])
 
 
 class MethodResults:
@@ -258,21 +253,6 @@ class MethodResults:
             self._rows.setdefault(row.method, []).append(row)
         known = {"experiment", "config", "versions", "seconds", "rows"}
         self._values = {name: value for name, value in content.items() if name not in known}
-
-
-def _cell(row: Row, percent: bool) -> str:
-    def number(value: float) -> str:
-        if not math.isfinite(value):
-            return str(value)
-        if percent:
-            return f"{100 * value:.1f}"
-        return f"{value:.3f}" if abs(value) < 10_000 else f"{value:.2e}"
-
-    cell = f"{number(row.mean)} +- {number(row.ci95)}"
-    if row.diverged:
-        median = "" if row.median is None else f"median {number(row.median)}, "
-        cell += f" ({median}{row.diverged} of {row.tasks} diverged)"
-    return cell
 
 
 def _differences(content: dict[str, Any], experiment: str, config: Configuration) -> str:

@@ -82,6 +82,11 @@ class ImportTest(absltest.TestCase):
         )
         self.assertEqual(done.returncode, 0, done.stderr)
 
+    def test_dir_lists_every_subpackage(self):
+        packages = [path.parent.name for path in (PROJECT / "maml_tf").glob("*/__init__.py")]
+        self.assertContainsSubset(packages, dir(maml_tf))
+        self.assertContainsSubset(maml_tf.__all__, dir(maml_tf))
+
     def test_what_is_not_there_is_an_attribute_error(self):
         with self.assertRaisesRegex(AttributeError, "module 'maml_tf' has no attribute 'taks'"):
             maml_tf.taks  # noqa: B018

@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+
+from maml_tf.tables import aligned
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +39,22 @@ class StepSummary:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Every task's value of every metric at every number of inner steps.
+    """Every task's value of every metric at every number of inner steps; `print` shows the means as a table.
 
     Attributes:
         values: Dictionary from metric name to a float64 array [steps + 1, tasks], or [steps + 1, tasks, ...] of a
             metric that is no scalar for a task: that has no summary.
         divergence: Value above which a task counts as diverged.
+
+    Example:
+    >>> import numpy as np
+    >>> from maml_tf.core.task_values import Evaluation
+    >>> print(Evaluation({"loss": np.array([[4.0, 3.0, 5.0], [1.0, 0.5, 0.75]])}))  # 1 step, 3 tasks
+    Means over 3 tasks +- half of the 95 % confidence interval
+    <BLANKLINE>
+    step  loss
+       0  4.000 +- 1.132
+       1  0.750 +- 0.283
     """
 
     values: Mapping[str, np.ndarray]
@@ -107,3 +120,48 @@ class Evaluation:
             A `StepSummary` for each metric and step, steps innermost.
         """
         return [self.summary(metric, step) for metric, values in self.values.items() for step in range(len(values))]
+
+    def __str__(self) -> str:
+        steps, tasks = next(iter(self.values.values())).shape[:2]
+        scalars = [metric for metric, values in self.values.items() if values.ndim == 2]
+        rows = [["step", *scalars]]
+        rows += [[str(step), *(format_mean(self.summary(one, step)) for one in scalars)] for step in range(steps)]
+        lines = [f"Means over {tasks} tasks +- half of the 95 % confidence interval", aligned(rows, right=[0])]
+        lines += [
+            f"{metric} has values {list(values.shape[2:])} of each task, and no mean"
+            for metric, values in self.values.items()
+            if values.ndim != 2
+        ]
+        return "\n\n".join(lines if scalars else [lines[0], *lines[2:]])
+
+
+def format_mean(summary: Any, *, percent: bool = False) -> str:
+    """Formats a summary over tasks as `mean +- ci95`.
+
+    Where tasks diverged, `(median m, d of n diverged)` follows: a few diverged tasks can make up the whole mean.
+
+    Args:
+        summary: A `StepSummary`, or what else has its numbers; its median and its count of diverged tasks may be None.
+        percent: Whether to show 100 times the values, as accuracies are.
+
+    Returns:
+        The text.
+
+    Example:
+    >>> from maml_tf.core.task_values import StepSummary, format_mean
+    >>> format_mean(StepSummary("loss", 1, mean=9.5, sd=70.0, ci95=5.6, tasks=600, median=0.4, diverged=2))
+    '9.500 +- 5.600 (median 0.400, 2 of 600 diverged)'
+    """
+
+    def number(value: float) -> str:
+        if not math.isfinite(value):
+            return str(value)
+        if percent:
+            return f"{100 * value:.1f}"
+        return f"{value:.3f}" if abs(value) < 10_000 else f"{value:.2e}"
+
+    text = f"{number(summary.mean)} +- {number(summary.ci95)}"
+    if summary.diverged:
+        median = "" if summary.median is None else f"median {number(summary.median)}, "
+        text += f" ({median}{summary.diverged} of {summary.tasks} diverged)"
+    return text

@@ -13,6 +13,7 @@ import tensorflow as tf
 from maml_tf.doctor.measurements import Instrument, Measurements
 from maml_tf.doctor.verdicts import Verdict, verdicts
 from maml_tf.learner import MetaLearner
+from maml_tf.tables import aligned
 
 _WIDTH = 100
 
@@ -194,11 +195,4 @@ def _count(number: int, noun: str) -> str:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
-    """Aligns columns, the first to the left and the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-
-    def aligned(first: str, *others: str) -> str:
-        cells = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
-        return "  ".join([first.ljust(widths[0]), *cells]).rstrip()
-
-    return "\n".join(aligned(*row) for row in rows)
+    return aligned(rows, right=range(1, len(rows[0])))

@@ -8,6 +8,23 @@ from absl.testing import absltest
 from maml_tf.core.task_values import Evaluation
 
 
+class PrintedTest(absltest.TestCase):
+    def test_steps_are_rows_and_metrics_columns(self):
+        values = {"loss": np.array([[2.0, 4.0], [0.5, 1e9]]), "accuracy": np.array([[0.0, 0.5], [1.0, 1.0]])}
+        head, _, *table = str(Evaluation(values, divergence=100.0)).splitlines()
+        self.assertIn("2 tasks", head)
+        self.assertEqual([line.split()[0] for line in table], ["step", "0", "1"])
+        self.assertEqual(table[0].split()[1:], ["loss", "accuracy"])
+        self.assertEqual(table[1].split()[1:], ["3.000", "+-", "1.960", "0.250", "+-", "0.490"])
+        self.assertIn("5.00e+08 +- 9.80e+08 (median 5.00e+08, 1 of 2 diverged)  1.000 +- 0.000", table[2])
+        self.assertEqual(table[0].index("accuracy"), table[1].index("0.250"))
+
+    def test_a_metric_without_a_mean_is_named(self):
+        values = {"loss": np.ones((1, 2)), "prediction": np.ones((1, 2, 5))}
+        self.assertIn("prediction has values [5] of each task, and no mean", str(Evaluation(values)))
+        self.assertNotIn("step", str(Evaluation({"prediction": np.ones((1, 2, 5))})))
+
+
 class EvaluationTest(absltest.TestCase):
     def test_statistics_by_hand(self):
         values = np.array([[1.0, 2.0, 6.0, 7.0], [1.0, 1.0, 1.0, 2.0]])

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from absl.testing import absltest, parameterized
 
+from maml_tf.core.task_values import Evaluation
 from maml_tf.plotting.curves import learning_curves, training_curves
 from maml_tf.plotting.style import figure_to_image
 
@@ -96,6 +97,19 @@ class LearningCurvesTest(parameterized.TestCase):
         without = learning_curves(rows(shots=[5]), published=others)
         self.assertLen(without.axes[0].get_lines(), 2)
         self.assertEqual([text.get_text() for text in without.legends[0].get_texts()], labels[:-1])
+
+    def test_summaries_of_an_evaluation_have_a_panel_for_each_metric(self):
+        values = {"loss": np.array([[4.0, 3.0], [0.2, 0.1]]), "accuracy": np.array([[0.2, 0.4], [0.8, 1.0]])}
+        figure = learning_curves(Evaluation(values).summaries())
+        self.assertEqual([panel.get_ylabel() for panel in figure.axes], ["loss", "accuracy"])
+        self.assertEqual([panel.get_yscale() for panel in figure.axes], ["log", "linear"])
+        for panel, means in zip(figure.axes, ([3.5, 0.15], [0.3, 0.9]), strict=True):
+            [line] = panel.get_lines()
+            np.testing.assert_allclose(line.get_ydata(), means)
+        [panel] = learning_curves(Evaluation(values).summaries()[:2], metric="error", log_scale=False).axes
+        self.assertEqual((panel.get_ylabel(), panel.get_yscale()), ("error", "linear"))
+        with self.assertRaisesRegex(TypeError, "Received: both"):
+            learning_curves([*rows(), *Evaluation(values).summaries()])
 
     @parameterized.parameters(np.nan, np.inf)
     def test_a_diverged_mean_leaves_a_gap(self, value):

@@ -19,6 +19,7 @@ FLOORS = (
         "maml_tf.methods",
         "maml_tf.registry",
         "maml_tf.stopping",
+        "maml_tf.tables",
     ),
     (
         "maml_tf.algorithms",
