@@ -19,7 +19,9 @@ flags.DEFINE_string("name", None, "Of the entry: lower-case letters, digits and 
 flags.DEFINE_list(
     "results", [], "Further results.json of the same weights: those that bin/evaluate.py wrote to its --output."
 )
-flags.DEFINE_string("method", "maml", "Whose policy, where the training is one of reinforcement learning.")
+flags.DEFINE_string(
+    "method", "maml", "Whose weights, where the training is one of sinusoids or of reinforcement learning."
+)
 flags.DEFINE_string("output", None, "Where the entry is written, by default in the package.")
 
 

@@ -23,9 +23,9 @@ from maml_tf.core.task_values import format_mean
 from maml_tf.files import read_json, write_atomically
 from maml_tf.tables import aligned
 
-# Files that a training leaves in its directory: the last one is in a folder of the method.
+# Files that a training leaves in its directory: the last two are in a folder of the method.
 RESULTS, CONFIG, WEIGHTS = "results.json", "config.json", "best.weights.h5"
-TRAINING_RECORD, POLICY = "training.json", "policy.keras"
+TRAINING_RECORD, POLICY, NETWORK = "training.json", "policy.keras", "network.keras"
 
 
 @dataclasses.dataclass(frozen=True)

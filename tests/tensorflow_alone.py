@@ -59,7 +59,8 @@ def task_of(adapting):
     if isinstance(adapting, MetaLearner):
         _, *shape = adapting.model.input_shape
         ways = adapting.model.output_shape[-1]
-        x, y, query = random.random((ways, *shape), np.float32), np.arange(ways, dtype=np.int32), normal(7, *shape)
+        x, query = random.random((ways, *shape), np.float32), normal(7, *shape)
+        y = np.arange(ways, dtype=np.int32) if ways > 1 else normal(1, 1)  # Of sinusoids a point.
         support = {"support_x": x, "support_y": y, "steps": np.int32(STEPS)}
         return [support, {}, {"x": query}], {"outputs": adapting.adapt(x, y, STEPS)(query)}
     policy, params, calls = adapting.policy, adapting.policy.parameters(), []

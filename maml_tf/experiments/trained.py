@@ -14,10 +14,10 @@ from maml_tf import pretrained
 from maml_tf.configuration import from_dict, to_dict
 from maml_tf.experiments.classification.files import load_config, load_learner
 from maml_tf.experiments.sinusoid.config import SinusoidConfig
-from maml_tf.experiments.sinusoid.train import build_learner
+from maml_tf.few_shot.regression import build_learner
 from maml_tf.learner import MetaLearner
 from maml_tf.methods import methods
-from maml_tf.results import CONFIG, RESULTS
+from maml_tf.results import CONFIG, NETWORK, RESULTS
 from maml_tf.training import read_json
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def of_entry(name: str, batch_statistics: str | None = None) -> MetaLearner | Po
     """
     content = pretrained.card(name)
     learner = pretrained.load(name, batch_statistics=batch_statistics)
-    if "environment" not in content["config"]:
+    if pretrained.domain_of(content["config"]) != "meta_rl":
         return learner
     # Imported here because it needs the extra rl.
     from maml_tf.experiments.meta_rl.evaluate import TrainedPolicy
@@ -122,7 +122,7 @@ def support_examples(values: Mapping[str, Any]) -> int:
 
 
 def _sinusoid_learner(logdir: pathlib.Path, values: Mapping[str, Any], method: str) -> MetaLearner:
-    network = logdir / method / "network.keras"
+    network = logdir / method / NETWORK
     if not network.is_file():
         raise FileNotFoundError(f"Expected a method that was trained. Received: method={method!r}, no {str(network)!r}")
     if methods[method].builder("sinusoid") is not None:

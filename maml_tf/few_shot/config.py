@@ -1,4 +1,4 @@
-"""The configuration of a learner for few-shot classification: all that its weights need to be used again."""
+"""The configurations of learners for few-shot tasks: all that their weights need to be used again."""
 
 from __future__ import annotations
 
@@ -210,3 +210,26 @@ class LearnerConfig(Configuration):
     def mean_step_size(self) -> float:
         """The inner step size on the mean cross-entropy."""
         return self.inner_learning_rate * (self.ways if self.loss_scale == "original" else 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class RegressionConfig(Configuration):
+    """What a learner for sinusoid regression is composed of.
+
+    A training's configuration has more fields, and so has the card of `maml_tf.pretrained`; these make the learner.
+    """
+
+    inner_steps: int = setting(1, "Inner steps in training.", minimum=1)
+    inner_learning_rate: float = setting(
+        0.01, "Inner step size alpha of MAML. (The released original code defaults to 0.001.)", minimum=0
+    )
+    first_order: bool = setting(False, "Whether to drop second derivatives of --method=maml.")
+    hidden: tuple[int, ...] = setting((40, 40), "Units of each hidden layer.", minimum=1)
+    initializer: str = setting("glorot_uniform", "Keras' name of the kernels' initializer.")
+    evaluation_steps: int = setting(10, "Gradient steps of the evaluations.", minimum=1)
+    in_task_order: bool = setting(
+        False,
+        "Whether several workers exchange every task's gradient, to train to the same bits for any number of workers. "
+        "Set it for one too: without it TensorFlow compiles one worker's training otherwise, which is faster.",
+        since="0.2.0",
+    )

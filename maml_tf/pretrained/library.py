@@ -12,7 +12,8 @@ from typing import Any
 import keras
 
 from maml_tf.configuration import Config, from_dict, settings
-from maml_tf.few_shot.config import LearnerConfig
+from maml_tf.few_shot import regression
+from maml_tf.few_shot.config import LearnerConfig, RegressionConfig
 from maml_tf.few_shot.learner import learner_with_weights
 from maml_tf.learner import MAML
 from maml_tf.training import read_json
@@ -56,7 +57,7 @@ def load(
     """Loads an entry, ready to adapt. Nothing is downloaded.
 
     Images are those of `maml_tf.tasks`: float32 in [0, 1], Omniglot's [28, 28, 1] with ink 1, mini-ImageNet's
-    [84, 84, 3].
+    [84, 84, 3]. Points of sinusoids are x and y, [points, 1] each.
 
     Args:
         name: One of `available()`.
@@ -66,7 +67,7 @@ def load(
             the others. None for the training's: "transductive" in all entries of the package.
 
     Returns:
-        Of images the learner, not compiled, with as many inner steps as the results on the card:
+        Of images and sinusoids the learner, not compiled, with as many inner steps as the results on the card:
         `learner.adapt(support_x, support_y)` returns the network adapted to a task. Of reinforcement learning the
         policy before adaptation, a `maml_tf.rl.policy.GaussianPolicy`.
 
@@ -75,11 +76,16 @@ def load(
         ImportError: If it is a policy, and the extra `rl` is not installed.
     """
     content = card(name, folder)
-    if "environment" in content["config"]:
-        if batch_statistics is not None:
-            raise ValueError(
-                f"Expected no batch_statistics of a policy, {name!r}. Received: batch_statistics={batch_statistics!r}"
-            )
+    domain = domain_of(content["config"])
+    if domain != "classification" and batch_statistics is not None:
+        raise ValueError(
+            f"Expected no batch_statistics but of images. Received: {name!r}, batch_statistics={batch_statistics!r}"
+        )
+    if domain == "sinusoid":
+        config = _own_fields(RegressionConfig, content["config"])
+        step_size = content["results"][0]["rows"][0]["step_size"]
+        return regression.load_learner(weights_path(name, folder), content["training"]["method"], config, step_size)
+    if domain == "meta_rl":
         # Imported here because they need the extra rl.
         from maml_tf.rl.config import PolicyConfig
         from maml_tf.rl.methods import load_policy
@@ -92,6 +98,18 @@ def load(
     learner = learner_with_weights(weights_path(name, folder), trained, config)
     learner.inner_steps = config.evaluation_steps
     return learner
+
+
+def domain_of(config: Mapping[str, Any]) -> str:
+    """Returns the domain of `maml_tf.methods` that a training's configuration is of.
+
+    Args:
+        config: The configuration, as on an entry's card.
+
+    Returns:
+        "classification", "meta_rl" or "sinusoid".
+    """
+    return "meta_rl" if "environment" in config else "classification" if "dataset" in config else "sinusoid"
 
 
 def _own_fields(config_class: type[Config], values: Mapping[str, Any]) -> Config:

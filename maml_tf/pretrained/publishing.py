@@ -13,8 +13,8 @@ from typing import Any
 
 import h5py
 
-from maml_tf.pretrained.library import CARD_SUFFIX, card, package_folder, weights_path
-from maml_tf.results import CONFIG, POLICY, RESULTS, TRAINING_RECORD, WEIGHTS, file_digest
+from maml_tf.pretrained.library import CARD_SUFFIX, card, domain_of, package_folder, weights_path
+from maml_tf.results import CONFIG, NETWORK, POLICY, RESULTS, TRAINING_RECORD, WEIGHTS, file_digest
 from maml_tf.tasks.dataset import datasets
 from maml_tf.training import read_json, writable_directory, write_atomically
 
@@ -22,7 +22,13 @@ MAX_BYTES = 1_000_000
 _PACKING = {"compression": "gzip", "compression_opts": 9, "shuffle": True}
 # Compressing a smaller array saves less than the index of its chunks takes.
 _LARGE_BYTES = 1 << 16
-_SIMULATED = "none: learned in simulation"
+# Domains whose trainings hold several methods: where each keeps its weights, and the licence of their data.
+_OF_METHODS = {
+    "meta_rl": (POLICY, "none: learned in simulation"),
+    "sinusoid": (NETWORK, "none: learned from sinusoids drawn at random"),
+}
+# Of sinusoids: one adapts with matrices that the network does not hold, the other is told the task and does not adapt.
+_NOT_ALONE = ("meta_curvature", "oracle")
 # A card does not tell where the data and other trainings were.
 _PLACES = ("data_dir", "cache_dir")
 _ORIGIN = "initial_weights"
@@ -43,11 +49,12 @@ def publish(
         folder: Folder of the entries, by default the package's.
         results: Further results.json of the same weights, such as those under other batch statistics. A file given
             twice counts once.
-        method: In reinforcement learning, the method whose policy is published.
+        method: Of sinusoids and reinforcement learning, the method whose network or policy is published.
 
     Raises:
         FileNotFoundError: If there is no training, or no evaluation of it.
-        ValueError: If the name has other characters, the results are of other weights, or the weights exceed 1 MB.
+        ValueError: If the name has other characters, the results are of other weights, the weights exceed 1 MB, or the
+            method has more than its network.
     """
     if not re.fullmatch(r"[a-z0-9_]+", name):
         raise ValueError(f"Expected a name of lower-case letters, digits and underscores. Received: {name!r}")
@@ -56,18 +63,21 @@ def publish(
     _require(paths[0])
     measured = {path: read_json(path) for path in {path.resolve(): path for path in paths}.values()}
     main = measured[paths[0]]
-    of_policy = "environment" in main["config"]
-    weights = logdir / method / POLICY if of_policy else logdir / WEIGHTS
-    rows = {path: [row for row in one["rows"] if not of_policy or row["method"] == method]
+    domain = domain_of(main["config"])
+    if domain == "sinusoid" and method in _NOT_ALONE:
+        raise ValueError(f"Expected a method whose network alone adapts. Received: method={method!r}")
+    file, data_license = _OF_METHODS.get(domain, (None, None))
+    weights = logdir / method / file if file else logdir / WEIGHTS
+    rows = {path: [row for row in one["rows"] if not file or row["method"] == method]
             for path, one in measured.items()}  # fmt: skip
     if not rows[paths[0]]:
         raise ValueError(f"Expected results of the method {method!r}. Received: none of it in {str(paths[0])!r}")
-    _check_measured(weights, measured, method if of_policy else None)
+    _check_measured(weights, measured, method if file else None)
     packed = _compressed(weights)
     if len(packed) > MAX_BYTES:
         raise ValueError(f"Expected weights of at most {MAX_BYTES:,} bytes. Received: {len(packed):,}")
-    if of_policy:
-        config, data_license = main["config"], _SIMULATED
+    if file:
+        config = main["config"]
         training = {"method": method, "seconds": main["training_seconds"].get(method)}
     else:
         # The training's: an evaluation may have had other batch statistics, with which the weights would not load.
@@ -99,10 +109,9 @@ def unpack(name: str, logdir: str | os.PathLike[str], folder: str | os.PathLike[
         ValueError: If there is no such entry, it is a policy, or the directory holds other weights.
     """
     content = card(name, folder)
-    if "environment" in content["config"]:
-        raise ValueError(
-            f"Expected an entry that learned from images. Received: {name!r}, a policy: bin/evaluate_policy.py"
-        )
+    if (domain := domain_of(content["config"])) != "classification":
+        what = "a policy: bin/evaluate_policy.py" if domain == "meta_rl" else "of sinusoids"
+        raise ValueError(f"Expected an entry that learned from images. Received: {name!r}, {what}")
     weights = weights_path(name, folder).read_bytes()
     directory = writable_directory(logdir)
     kept = directory / WEIGHTS

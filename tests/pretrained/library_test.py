@@ -74,7 +74,7 @@ class PretrainedTest(absltest.TestCase):
             pretrained.load("omniglot_tiny", self.entries, batch_statistics="running")
         with self.assertRaisesRegex(ValueError, "batch_statistics.*Received: .*'all'"):
             pretrained.load("omniglot_tiny", self.entries, batch_statistics="all")
-        with self.assertRaisesRegex(ValueError, "Expected no batch_statistics of a policy.*'support'"):
+        with self.assertRaisesRegex(ValueError, "Expected no batch_statistics but of images.*'support'"):
             pretrained.load("point_navigation", batch_statistics="support")
 
     def test_weights_are_kept_bit_for_bit_in_less_space(self):

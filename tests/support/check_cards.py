@@ -3,8 +3,8 @@
     MAML_TF_DATA=DIR python tests/support/check_cards.py [NAME ...]
 
 DIR holds omniglot/ and miniImagenet/. bin/evaluate.py or bin/evaluate_policy.py measures every result of every entry of
-`maml_tf.pretrained`, or of those named; a line says how far it is from the card. The exit code is 1 if any differs as
-printed.
+`maml_tf.pretrained`, or of those named, and the experiment's own function those of sinusoids; a line says how far it is
+from the card. The exit code is 1 if any differs as printed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import tempfile
 if not __package__:  # Run as a script: the project's folder is not on the path.
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
+from maml_tf.pretrained import domain_of
 from tests.support.source_tree import PROJECT
 
 _FOLDERS = {"omniglot": "omniglot", "mini_imagenet": "miniImagenet"}
@@ -29,6 +30,21 @@ _FLAGS = {
     "steps": "evaluation_steps",
     "seed": "seed",
 }
+
+
+def sinusoid_rows(card: dict) -> list[dict]:
+    """Measures an entry of sinusoids again, as its training did."""
+    from maml_tf.configuration import from_dict
+    from maml_tf.experiments.sinusoid import evaluate, train
+    from maml_tf.experiments.sinusoid.config import SinusoidConfig
+    from maml_tf.pretrained import weights_path
+    from maml_tf.training import load_weights
+
+    config = from_dict(SinusoidConfig, card["config"])
+    method = train.build_method(card["training"]["method"], config)
+    load_weights(method.network, weights_path(card["name"]))
+    sizes = {row["shots"]: row["step_size"] for row in card["results"][0]["rows"]}
+    return [row.to_dict() for shots, size in sizes.items() for row in evaluate.measure(method, shots, size)]
 
 
 def command(card: dict, protocol: dict | None) -> list[str]:
@@ -59,6 +75,11 @@ def main() -> int:
     folder, differs = PROJECT / "maml_tf" / "pretrained" / "weights", False
     for name in sys.argv[1:] or sorted(path.stem for path in folder.glob("*.json")):
         card = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        if domain_of(card["config"]) == "sinusoid":
+            said = difference(card["results"][0]["rows"], sinusoid_rows(card))
+            differs |= said.startswith("differs")
+            print(f"{name:45} {'':95} {said}", flush=True)
+            continue
         for result in card["results"]:
             binary, *flags = command(card, result["protocol"])
             with tempfile.TemporaryDirectory() as output:

@@ -84,10 +84,9 @@ class TrainedPolicy:
             ValueError: If there is no such entry, or it learned from images.
         """
         content = pretrained.card(name, folder)
-        if "environment" not in content["config"]:
-            raise ValueError(
-                f"Expected an entry of reinforcement learning. Received: {name!r}, of images: bin/evaluate.py"
-            )
+        if (domain := pretrained.domain_of(content["config"])) != "meta_rl":
+            what = "of images: bin/evaluate.py" if domain == "classification" else "of sinusoids"
+            raise ValueError(f"Expected an entry of reinforcement learning. Received: {name!r}, {what}")
         config = from_dict(MetaRLConfig, content["config"])
         return cls(content["training"]["method"], config, pretrained.weights_path(name, folder))
 

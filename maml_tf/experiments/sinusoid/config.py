@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from maml_tf.configuration import Configuration, check_multiple, nearest_divisor, setting
+from maml_tf.configuration import check_multiple, nearest_divisor, setting
+from maml_tf.few_shot.config import RegressionConfig
 from maml_tf.methods import names
 
 METHODS = names("sinusoid")
@@ -15,7 +16,7 @@ DIVERGENCE = 100.0
 
 
 @dataclasses.dataclass(frozen=True)
-class SinusoidConfig(Configuration):
+class SinusoidConfig(RegressionConfig):
     """What a run of the sinusoid experiment depends on; the defaults are the paper's (Section 5.1).
 
     `maml_tf.configuration.settings` lists the fields.
@@ -32,18 +33,10 @@ class SinusoidConfig(Configuration):
     iterations: int = setting(70_000, "Training iterations of MAML, of pretraining and of the oracle.", minimum=1)
     meta_batch_size: int = setting(25, "Tasks of an iteration.", minimum=1)
     shots: int = setting(10, "Support points K of a training task, which has as many query points.", minimum=1)
-    inner_steps: int = setting(1, "Inner steps in training.", minimum=1)
-    inner_learning_rate: float = setting(
-        0.01, "Inner step size alpha of MAML. (The released original code defaults to 0.001.)", minimum=0
-    )
     meta_learning_rate: float = setting(1e-3, "Learning rate of Adam, of the baselines too.", positive=True)
-    first_order: bool = setting(False, "Whether to drop second derivatives of --method=maml.")
-    hidden: tuple[int, ...] = setting((40, 40), "Units of each hidden layer.", minimum=1)
-    initializer: str = setting("glorot_uniform", "Keras' name of the kernels' initializer.")
     evaluation_shots: tuple[int, ...] = setting(
         (5, 10, 20), "Numbers of support points K of the evaluations.", minimum=1, role="test"
     )
-    evaluation_steps: int = setting(10, "Gradient steps of the evaluations.", minimum=1)
     test_tasks: int = setting(600, "Tasks of the evaluations.", minimum=1, role="test")
     grid_points: int = setting(100, "Points of the dense grid of the metric mse_grid.", minimum=2, role="test")
     validation_tasks: int = setting(
@@ -75,13 +68,6 @@ class SinusoidConfig(Configuration):
     multi_task_l2: float = setting(1e-3, "Weight of the l2 penalty of --method=multi_task_l2.", minimum=0)
     multi_task_mean: float = setting(
         0.1, "Weight of the penalty on the distance to the mean network of --method=multi_task_mean.", minimum=0
-    )
-
-    in_task_order: bool = setting(
-        False,
-        "Whether several workers exchange every task's gradient, to train to the same bits for any number of workers. "
-        "Set it for one too: without it TensorFlow compiles one worker's training otherwise, which is faster.",
-        since="0.2.0",
     )
 
     def __post_init__(self) -> None:

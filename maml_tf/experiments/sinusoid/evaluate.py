@@ -12,7 +12,7 @@ from maml_tf.experiments.sinusoid import config as streams
 from maml_tf.experiments.sinusoid.config import DIVERGENCE, SinusoidConfig
 from maml_tf.experiments.sinusoid.figures import write_figures
 from maml_tf.experiments.sinusoid.train import SINUSOIDS, MetaLearning, build_method
-from maml_tf.results import RESULTS, MethodResults, Row, format_table
+from maml_tf.results import NETWORK, RESULTS, MethodResults, Row, file_digest, format_table
 from maml_tf.training import recorded_seconds, save_atomically, writable_directory
 
 
@@ -40,11 +40,12 @@ def run(config: SinusoidConfig, logdir: str, resume: bool = False) -> list[Row]:
             logging.info("%s: training", name)
             method, folder = build_method(name, config), writable_directory(directory / name)
             method.train(folder, resume)
-            save_atomically(folder / "network.keras", method.network.save)
+            path = save_atomically(folder / NETWORK, method.network.save)
             logging.info("%s: evaluating on %d test tasks", name, config.test_tasks)
             step_sizes = method.step_sizes()
-            rows = [row for shots, size in step_sizes.items() for row in _test(method, shots, size)]
-            measured.add(name, rows, training_seconds=recorded_seconds(folder))
+            rows = [row for shots, size in step_sizes.items() for row in measure(method, shots, size)]
+            seconds = recorded_seconds(folder)
+            measured.add(name, rows, weights_sha256=file_digest(path), training_seconds=seconds)
             if method.adapts:
                 adaptive[name] = (method.network, step_sizes)
         write_figures(config, measured.rows, adaptive, directory)
@@ -57,7 +58,17 @@ def table(rows: list[Row]) -> str:
     return format_table(rows, steps=[step for step in steps if step in (0, 1, 5, 10, steps[-1])])
 
 
-def _test(method: MetaLearning, shots: int, step_size: float) -> list[Row]:
+def measure(method: MetaLearning, shots: int, step_size: float) -> list[Row]:
+    """Measures a method's network on the test tasks.
+
+    Args:
+        method: The method.
+        shots: Support points of a task.
+        step_size: Size of a gradient step.
+
+    Returns:
+        The metrics "mse" and "mse_grid" after 0 to `evaluation_steps` steps.
+    """
     config = method.config
     evaluator = Evaluator(method.learner(step_size), divergence=DIVERGENCE)
     rows = []

@@ -12,7 +12,7 @@ import numpy as np
 from maml_tf import plotting
 from maml_tf.experiments.sinusoid import config as streams
 from maml_tf.experiments.sinusoid.config import SinusoidConfig
-from maml_tf.experiments.sinusoid.train import build_learner
+from maml_tf.few_shot.regression import build_learner
 from maml_tf.plotting import SinusoidFit, learning_curves, sinusoid_fits
 from maml_tf.results import Row
 from maml_tf.tasks.sinusoid import Sinusoids

@@ -16,9 +16,9 @@ from maml_tf.core.update_rules import SGD, Chain, MetaCurvature
 from maml_tf.evaluation import Evaluator
 from maml_tf.experiments.sinusoid import config as streams
 from maml_tf.experiments.sinusoid.config import DIVERGENCE, SinusoidConfig
+from maml_tf.few_shot.regression import build_learner, build_network
 from maml_tf.learner import MetaLearner
 from maml_tf.methods import methods
-from maml_tf.models import mlp
 from maml_tf.tasks.sinusoid import Sinusoids, pooled, with_task_input
 from maml_tf.training import (
     AdaptationValidation,
@@ -46,22 +46,6 @@ def build_method(name: str, config: SinusoidConfig) -> MetaLearning:
     """
     build = methods[name].builder("sinusoid") or MetaLearning
     return build(name, config)
-
-
-def build_network(config: SinusoidConfig, inputs: int = 1) -> keras.Model:
-    """Builds the paper's network, [points, inputs] -> [points, 1]: two hidden layers of 40 ReLU units."""
-    return mlp((inputs,), hidden=config.hidden, outputs=1, kernel_initializer=config.initializer, name="network")
-
-
-def build_learner(name: str, config: SinusoidConfig, network: keras.Model, step_size: float) -> MetaLearner:
-    """Builds the learner that trains a method's network, or tests it; a baseline is tested as MAML is."""
-    first_order = config.first_order or methods[name].builder("sinusoid") is not None
-    return MetaLearner(
-        network, "mse", of_method(name, first_order), step_size, config.inner_steps,
-        task_map="mapped" if config.in_task_order else "auto",
-        in_task_order=config.in_task_order,
-        name="maml",
-    )  # fmt: skip
 
 
 def validation_episodes(config: SinusoidConfig, shots: int) -> list[Any]:

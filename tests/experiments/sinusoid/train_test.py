@@ -1,5 +1,6 @@
 """Tests of maml_tf.experiments.sinusoid.train."""
 
+import contextlib
 import dataclasses
 import pathlib
 from unittest import mock
@@ -133,8 +134,10 @@ class TrainTest(parameterized.TestCase):
     def test_a_registered_methods_settings_and_algorithm_are_those_of_its_training(self):
         registry = Registry("method")
         registry.register("toy", Method("Toy", {"sinusoid": {"inner_steps": 3}}, algorithm="maml_first_order"))
-        of_algorithms = mock.patch("maml_tf.algorithms.registry.methods", registry)
-        with mock.patch.object(sinusoid_train, "methods", registry), of_algorithms:
+        modules = ("maml_tf.algorithms.registry", "maml_tf.experiments.sinusoid.train", "maml_tf.few_shot.regression")
+        with contextlib.ExitStack() as patched:
+            for module in modules:
+                patched.enter_context(mock.patch(f"{module}.methods", registry))
             method = build_method("toy", SMALL)
             learner = method.learner()
         self.assertEqual((learner.inner_steps, learner.first_order), (3, True))
