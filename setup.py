@@ -31,6 +31,7 @@ setup(
     # so that `python tests/x_test.py` finds tests.support.
     package_data={"maml_tf": ["py.typed"], "maml_tf.pretrained": ["weights/*"], "maml_tf.tasks": ["splits/*.txt"]},
     package_dir={"": "."},
+    entry_points={"console_scripts": ["maml-tf = maml_tf.commands.launcher:main"]},
     python_requires=">=3.10,<3.14",
     install_requires=[
         "absl-py>=2.1",

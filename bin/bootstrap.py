@@ -3,8 +3,9 @@
     python3 bin/bootstrap.py [--venv DIR] COMMAND [ARGUMENT ...]
 
     sinusoid   train and evaluate on sinusoid regression: bin/sinusoid.py with the arguments given
-    omniglot, mini_imagenet, point_navigation, half_cheetah, ant
-               another experiment in the same way: the binary of that name in bin/
+    omniglot, mini_imagenet, point_navigation, half_cheetah, ant, few_shot, compare, meta_rl, evaluate,
+    evaluate_policy, export, serve, publish, import_original, prepare_mini_imagenet, benchmark
+               another binary in the same way: the one of that name in bin/
     test       run the tests: pytest with the arguments given
     lowest     the same with the oldest packages that setup.py allows, in .venv_lowest (Python 3.10 or 3.11)
     campaign   try what users and machines do wrong, by the hundred: python -m tests.campaign with the arguments given
@@ -37,6 +38,17 @@ EXPERIMENTS = {
     "point_navigation": ["rl"],
     "half_cheetah": ["rl"],
     "ant": ["rl"],
+    "few_shot": [],
+    "compare": [],
+    "meta_rl": ["rl"],
+    "evaluate": [],
+    "evaluate_policy": ["rl"],
+    "export": [],
+    "serve": ["serve"],
+    "publish": [],
+    "import_original": [],
+    "prepare_mini_imagenet": [],
+    "benchmark": [],
 }
 TESTED = ["rl", "serve", "test"]
 EXTRAS = {**EXPERIMENTS, "test": TESTED, "lowest": TESTED, "campaign": TESTED, "lint": ["test"]}
@@ -56,7 +68,7 @@ def main(arguments):
         allow_abbrev=False,
     )
     parser.add_argument("--venv", type=pathlib.Path, help="default: .venv in the project, for lowest .venv_lowest")
-    parser.add_argument("command", metavar="COMMAND", choices=sorted(EXTRAS), help=", ".join(sorted(EXTRAS)))
+    parser.add_argument("command", metavar="COMMAND", type=underscored, choices=sorted(EXTRAS), help="see above")
     parser.add_argument("arguments", metavar="ARGUMENT", nargs=argparse.REMAINDER, help="passed through")
     options = parser.parse_args(arguments)
     if any(argument.split("=")[0] == "--venv" for argument in options.arguments):
@@ -72,6 +84,10 @@ def main(arguments):
     if options.command in EXPERIMENTS:
         return become([venv.python, PROJECT / "bin" / f"{options.command}.py", *options.arguments])
     return COMMANDS[options.command](venv, options.arguments)
+
+
+def underscored(name):
+    return name.replace("-", "_")
 
 
 def test(venv, arguments):

@@ -1,18 +1,6 @@
-"""Trains and evaluates few-shot classification of Omniglot characters (Section 5.2 of the paper, Tables 1 and 3).
+"""Trains and evaluates few-shot classification of Omniglot characters (Section 5.2 of the paper, Tables 1 and 3)."""
 
-A training writes checkpoints and the weights that did best on the validation characters; --mode=evaluate measures
-these on the test characters, under the settings stored beside them. --preset sets a cell of the paper's tables, with
-the settings that learned fastest here, or with _paper added to its name, with those of the paper; flags change it.
-"""
-
-from __future__ import annotations
-
-from absl import app, flags
-
-from maml_tf.experiments.classification.binary import define_classification_flags, run
-
-_DATASET = "omniglot"
-_SETTINGS = define_classification_flags(flags, _DATASET)
+from maml_tf.commands.omniglot import main
 
 if __name__ == "__main__":
-    run(app, flags, _DATASET, _SETTINGS)
+    main()

@@ -1,29 +1,6 @@
 """Trains and evaluates MAML and its baselines on sinusoid regression (Section 5.1 of the paper)."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
-
-from absl import app, flags
-
-from maml_tf.configuration import define_flags, given, settings
-from maml_tf.experiments.common import binary
-from maml_tf.experiments.sinusoid.config import SinusoidConfig
-
-_SETTINGS = list(settings(SinusoidConfig).values())
-
-binary.define_training_flags(flags, "runs/sinusoid", "Directory for checkpoints, results.json, figures and events.")
-define_flags(flags, _SETTINGS)
-
-
-def experiment(values: Mapping[str, Any]) -> str:
-    """Trains and evaluates."""
-    from maml_tf.experiments.sinusoid import evaluate
-
-    rows = evaluate.run(SinusoidConfig(**given(values, _SETTINGS)), values["logdir"], values["resume"])
-    return f"{evaluate.table(rows)}\n\nWritten to {values['logdir']}"
-
+from maml_tf.commands.sinusoid import main
 
 if __name__ == "__main__":
-    binary.run(app, flags, experiment, workers=True)
+    main()

@@ -394,6 +394,9 @@ def define_flags(
         def syntactic_help(self):
             return _range_text(self.field)
 
+        def flag_type(self):
+            return self.field.kind.__name__
+
         def parse(self, argument):
             return self.field.parse(argument) if isinstance(argument, str) else self.field.check(argument)
 

@@ -106,7 +106,8 @@ SOUND = {
     "maml_tf/plotting/curves.py": "import matplotlib.pyplot as plt\n",
     "maml_tf/experiments/sinusoid.py": "import maml_tf\nfrom maml_tf.plotting import curves\n",
     "maml_tf/rl/policy.py": "import tensorflow_probability as tfp\nimport tf_agents\n",
-    "bin/sinusoid.py": "from absl import app, flags\nfrom maml_tf.experiments import sinusoid\n",
+    "maml_tf/commands/sinusoid.py": "from absl import app, flags\nfrom maml_tf.experiments import sinusoid\n",
+    "bin/sinusoid.py": "from maml_tf.commands.sinusoid import main\n",
     "tests/sinusoid_test.py": "import bin.sinusoid\nimport tf_agents\n",
 }
 

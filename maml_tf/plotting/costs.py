@@ -17,7 +17,7 @@ def cost_curves(lines: Sequence[dict[str, Any]], *, title: str | None = None) ->
     """Draws time and memory over the number of tasks, and over the number of inner steps.
 
     Args:
-        lines: As `bin/benchmark.py` prints them: dictionaries with "workload", "first_order", "varied" ("tasks" or
+        lines: As `maml-tf benchmark` prints them: dictionaries with "workload", "first_order", "varied" ("tasks" or
             "inner_steps"), "tasks", "inner_steps", "median_ms" and "peak_mib".
         title: Title of the figure, such as the device's name.
 

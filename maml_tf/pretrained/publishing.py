@@ -98,7 +98,7 @@ def publish(
 
 
 def unpack(name: str, logdir: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> pathlib.Path:
-    """Writes an entry's files as its training left them, for bin/evaluate.py, and returns their directory.
+    """Writes an entry's files as its training left them, for maml-tf evaluate, and returns their directory.
 
     Args:
         name: An entry that learned from images.
@@ -110,7 +110,7 @@ def unpack(name: str, logdir: str | os.PathLike[str], folder: str | os.PathLike[
     """
     content = card(name, folder)
     if (domain := domain_of(content["config"])) != "classification":
-        what = "a policy: bin/evaluate_policy.py" if domain == "meta_rl" else "of sinusoids"
+        what = "a policy: maml-tf evaluate-policy" if domain == "meta_rl" else "of sinusoids"
         raise ValueError(f"Expected an entry that learned from images. Received: {name!r}, {what}")
     weights = weights_path(name, folder).read_bytes()
     directory = writable_directory(logdir)

@@ -50,7 +50,7 @@ class MiniImagenet(SplitClasses):
     Args:
         data_dir: A folder or an archive (`.tar`, compressed or not, or `.zip`) that holds
             `train/<class>/<image>`, `val/<class>/<image>` and `test/<class>/<image>`, directly or within one
-            folder; or a folder with one such archive. `bin/prepare_mini_imagenet.py` makes one of ImageNet.
+            folder; or a folder with one such archive. `maml-tf prepare-mini-imagenet` makes one of ImageNet.
         image_size: Height and width; images of another size are resized with a Lanczos filter.
         cache_dir: Where the decoded array is kept. None is `maml_tf/mini_imagenet` in Keras' folder,
             `$KERAS_HOME` or `~/.keras`. If it can't be written a warning is logged and nothing is kept.
@@ -326,7 +326,7 @@ _SPEC = DatasetSpec(
     networks=NETWORKS,
     presets=five_way_presets(evaluation_queries=None, paper=_PAPER),
     licence="mini-ImageNet, classes and images of ImageNet: for non-commercial research and education alone",
-    how_to_get="Made of ImageNet's training images by bin/prepare_mini_imagenet.py.",
+    how_to_get="Made of ImageNet's training images by maml-tf prepare-mini-imagenet.",
     environment=ENVIRONMENT,
 )
 datasets.register(_SPEC.name, _SPEC)

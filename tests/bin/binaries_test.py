@@ -43,11 +43,13 @@ def run(name, *arguments):
 
 
 class FlagsTest(parameterized.TestCase):
-    @parameterized.parameters(*(name for name in BINARIES if name not in ("benchmark", "bootstrap")))
+    @parameterized.parameters(*(name for name in BINARIES if name != "bootstrap"))
     def test_flags_are_read_before_tensorflow_is_imported(self, name):
         listed = run(name, "--help")
         self.assertEqual(listed.returncode, 0, listed.stderr)
+        self.assertStartsWith(listed.stdout, f"usage: bin/{name}.py [--flag=value ...]")
         self.assertIn("--register", listed.stdout)
+        self.assertNotIn("--alsologtostderr", listed.stdout)
         mistyped = run(name, "--registr=file.py")
         self.assertEqual(mistyped.returncode, 1)
         self.assertEqual(mistyped.stderr.splitlines()[0][:43], "Error: Unknown command line flag 'registr'.")
@@ -55,6 +57,48 @@ class FlagsTest(parameterized.TestCase):
     def test_a_flag_s_earlier_name_is_an_error_that_says_the_new_one(self):
         finished = run("evaluate", "--checkpoint=runs/omniglot")
         self.assertEqual((finished.returncode, finished.stderr), (1, "Error: --checkpoint is --logdir now\n"))
+
+
+class HelpTest(absltest.TestCase):
+    """The text of --help; its width follows the terminal."""
+
+    def setUp(self):
+        super().setUp()
+        self.text = run("omniglot", "--help").stdout
+
+    def test_groups_are_by_role_and_keep_the_order_of_the_fields(self):
+        places = [
+            self.text.index(part)
+            for part in (
+                "\nflags:", "--mode=NAME", "--preset=NAME", "--[no]resume",
+                "\ntraining (", "--ways=N", "--inner_steps=N", "--iterations=N", "--shots=N",
+                "\nvalidation and test:", "--evaluation_steps=N", "--seed=N",
+                "\nmachine and files (", "--data_dir=VALUE",
+                "\npresets (",
+            )
+        ]  # fmt: skip
+        self.assertEqual(places, sorted(places))
+
+    def test_defaults_bounds_and_choices_are_told(self):
+        words = " ".join(self.text.split())
+        self.assertIn("Directory for checkpoints, weights, events and figures", words)
+        self.assertIn("By default runs/omniglot.", words)
+        self.assertIn(
+            "Whether to train, or to evaluate what was trained. One of train, evaluate. By default train.", words
+        )
+        self.assertIn("Tasks of a validation, the same each time. By default 200. A whole number of at least 1.", words)
+        self.assertIn("Classes N of a task. By default the preset's. A whole number of at least 1.", words)
+
+    def test_presets_are_a_table_of_what_differs(self):
+        lines = [line.split() for line in self.text.partition("\npresets (")[2].splitlines()]
+        self.assertIn(["5way_1shot_first_order", "first_order=true"], lines)
+        self.assertIn(["5way_1shot_paper", "loss_scale=original", "head=normal", "adapted=weights"], lines)
+
+    def test_a_mistyped_flag_is_answered_with_the_nearest(self):
+        finished = run("omniglot", "--inner_step=2")
+        self.assertEqual(
+            finished.stderr, "Error: Unknown command line flag 'inner_step'. Did you mean: inner_steps ?\n"
+        )
 
 
 class RegisterTest(absltest.TestCase):

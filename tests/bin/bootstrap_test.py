@@ -78,10 +78,12 @@ class BootstrapTest(parameterized.TestCase):
         )
 
     def test_every_experiment_is_a_command_with_the_extras_it_needs(self):
+        binaries = {path.stem for path in (PROJECT / "bin").glob("*.py")} - {"bootstrap"}
+        self.assertEqual(binaries, set(self.bootstrap.EXPERIMENTS))
         for name, extras in self.bootstrap.EXPERIMENTS.items():
             binary = PROJECT / "bin" / f"{name}.py"
             self.assertTrue(binary.is_file(), binary)
-            self.assertEqual(self.main(name, "--seed=2")[0], 0)
+            self.assertEqual(self.main(name.replace("_", "-"), "--seed=2")[0], 0)
             self.assertEqual(self.commands[-1][1:], [str(binary), "--seed=2"])
             self.assertContainsSubset(extras, self.bootstrap.Venv(self.folder).installed()["extras"])
 

@@ -39,7 +39,7 @@ class CompareTest(absltest.TestCase):
 
     def test_wrong_flags_are_one_error(self):
         for flag, message in (
-            ("--setting=filters", "Expected <flag of bin/few_shot.py>=<value>. Received: --setting=filters"),
+            ("--setting=filters", "Expected <flag of maml-tf few-shot>=<value>. Received: --setting=filters"),
             ("--seeds=1,a", "Expected whole numbers by commas. Received: --seeds=a"),
             ("--methods=mamml", "or all. Received: 'mamml'"),
         ):

@@ -89,7 +89,7 @@ class OfThePackageTest(absltest.TestCase):
     def test_weights_of_images_are_refused(self):
         finished = binary.run("evaluate_policy", "--pretrained=omniglot_5way_1shot")
         self.assertEqual(finished.code, 1)
-        self.assertRegex(finished.errors[0], "Expected an entry of reinforcement learning. .*bin/evaluate.py")
+        self.assertRegex(finished.errors[0], "Expected an entry of reinforcement learning. .*maml-tf evaluate")
 
     def test_either_a_checkpoint_or_a_policy_of_the_package_is_required(self):
         for arguments in ((), ("--logdir=a", "--pretrained=point_navigation")):

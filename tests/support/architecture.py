@@ -43,7 +43,8 @@ FLOORS = (
         "maml_tf.training",
     ),
     ("maml_tf.experiments",),
-    ("bin",),
+    ("maml_tf.commands",),
+    ("maml_tf.__main__", "bin"),
 )
 FLOOR_OF_THE_PACKAGE = 2
 
@@ -71,8 +72,8 @@ PYTHON_NAMES = ("_asdict", "_exit", "_fields", "_initializing", "_make", "_repla
 
 # Names from outside, each with the only places that may use it.
 RESERVED = {
-    "absl.app": ("bin",),
-    "absl.flags": ("bin",),
+    "absl.app": ("maml_tf.commands",),
+    "absl.flags": ("maml_tf.commands",),
     "gymnasium": ("maml_tf.rl",),
     "imageio": ("maml_tf.rl",),
     "keras.src": (KERAS_INTERFACE,),

@@ -22,7 +22,7 @@ def define_classification_flags(flags: Any, dataset: str) -> list[Setting]:
         dataset: Name of a registered data set.
 
     Returns:
-        The settings that `run` picks from the flags' values.
+        The settings that `experiment` picks from the flags' values.
     """
     flags.disclaim_key_flags()  # To --help they are the binary's own.
     left_out = {"dataset"} if datasets[dataset].splits else {"dataset", "split"}
@@ -41,25 +41,17 @@ def define_classification_flags(flags: Any, dataset: str) -> list[Setting]:
     return chosen
 
 
-def run(app: Any, flags: Any, dataset: str, chosen: Sequence[Setting]) -> None:
-    """Runs a data set's binary: trains, or evaluates what was trained.
+def experiment(values: Mapping[str, Any], dataset: str, chosen: Sequence[Setting]) -> str:
+    """Trains, or evaluates what was trained.
 
     Args:
-        app: The module `absl.app` of the binary.
-        flags: Its module `absl.flags`.
+        values: The flags' values.
         dataset: Name of a registered data set.
         chosen: What `define_classification_flags` returned.
+
+    Returns:
+        What is said at the end.
     """
-    binary.run(
-        app,
-        flags,
-        lambda values: _experiment(values, dataset, chosen),
-        lambda _: datasets[dataset].environment,
-        workers=True,
-    )
-
-
-def _experiment(values: Mapping[str, Any], dataset: str, chosen: Sequence[Setting]) -> str:
     from maml_tf.experiments.classification.evaluate import evaluate
     from maml_tf.experiments.classification.files import load_config
     from maml_tf.experiments.classification.train import train

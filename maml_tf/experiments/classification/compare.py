@@ -75,7 +75,7 @@ def compare(
     Args:
         runs: From `configurations`.
         logdir: Directory of all runs; created if need be.
-        program: Path of `bin/few_shot.py`, which is run for each, and flags that all runs take.
+        program: What Python runs for each: the few-shot command, and flags that all runs take.
 
     Returns:
         The table, in Markdown.

@@ -34,6 +34,7 @@ _RENAMED = {
     "output_dir": "output",
     "tuning_tasks": "validation_tasks",
 }
+_HELP = ("--help", "-help", "-h", "--helpshort", "-helpshort", "-?", "--?")
 _PACKAGE = pathlib.Path(__file__).resolve().parents[2]
 _NODE = re.compile(r"\{\{\w*node .*?\}\}")
 _DISK = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)]
@@ -108,6 +109,7 @@ def run(
     environment: Callable[[Mapping[str, Any]], Mapping[str, str]] = lambda values: {},
     *,
     workers: bool = False,
+    help_text: Callable[[], str] | None = None,
 ) -> None:
     """Runs a binary: reads its flags, starts TensorFlow, and writes what the experiment returns.
 
@@ -126,6 +128,7 @@ def run(
             imported; what the user has set stays.
         workers: Whether several processes may run it together, as TF_CONFIG describes them; only the chief writes text
             then. Elsewhere TF_CONFIG is an error.
+        help_text: What --help writes, by default absl's text.
     """
     flags.disclaim_key_flags()
     flags.DEFINE_multi_string(
@@ -137,7 +140,7 @@ def run(
 
     def main(arguments):
         if len(arguments) > 1:
-            raise app.UsageError(f"Expected flags alone. Received: {arguments[1:]}")
+            sys.exit(f"Error: Expected flags alone, each with two dashes. Received: {' '.join(arguments[1:])}")
         logging.set_verbosity(max(logging.get_verbosity(), logging.INFO))
         for logger in (logging.get_absl_logger(), stdlib_logging.getLogger("tensorflow")):
             logger.addFilter(_is_no_chatter)
@@ -158,10 +161,10 @@ def run(
                 raise
             logging.debug("The error below was raised here:", exc_info=True)
             sys.exit(f"Error: {answer}")
-        if speaks:
+        if speaks and text:
             sys.stdout.write(text + "\n")
 
-    app.run(main, flags_parser=flags_parser(app, flags))
+    app.run(main, flags_parser=flags_parser(flags, help_text))
 
 
 @contextlib.contextmanager
@@ -280,12 +283,12 @@ def _is_raised_by_the_project(error: Exception) -> bool:
     ).startswith("raise ")
 
 
-def flags_parser(app: Any, flags: Any) -> Callable[[Sequence[str]], list[str]]:
+def flags_parser(flags: Any, help_text: Callable[[], str] | None = None) -> Callable[[Sequence[str]], list[str]]:
     """Makes the `flags_parser` of `absl.app.run`: `--register` comes first, and `--help` exits with 0.
 
     Args:
-        app: The module `absl.app` of the binary.
-        flags: Its module `absl.flags`.
+        flags: The module `absl.flags` of the binary.
+        help_text: What --help writes, by default absl's text.
 
     Returns:
         A function of a binary's arguments that returns what is left after the flags.
@@ -293,6 +296,10 @@ def flags_parser(app: Any, flags: Any) -> Callable[[Sequence[str]], list[str]]:
 
     def parse(arguments):
         import_registered(arguments[1:])
+        before_dashes = arguments[1 : arguments.index("--")] if "--" in arguments else arguments[1:]
+        if help_text and {*_HELP} & {*before_dashes}:
+            sys.stdout.write(help_text())
+            raise SystemExit(0)
         try:
             return flags.FLAGS(arguments)
         except SystemExit:  # The flags of help alone exit here.

@@ -85,7 +85,7 @@ class TrainedPolicy:
         """
         content = pretrained.card(name, folder)
         if (domain := pretrained.domain_of(content["config"])) != "meta_rl":
-            what = "of images: bin/evaluate.py" if domain == "classification" else "of sinusoids"
+            what = "of images: maml-tf evaluate" if domain == "classification" else "of sinusoids"
             raise ValueError(f"Expected an entry of reinforcement learning. Received: {name!r}, {what}")
         config = from_dict(MetaRLConfig, content["config"])
         return cls(content["training"]["method"], config, pretrained.weights_path(name, folder))

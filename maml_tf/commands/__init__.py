@@ -1,0 +1,1 @@
+"""The commands of `maml-tf`, one a module; the scripts in bin/ run the same."""

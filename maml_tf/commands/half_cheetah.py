@@ -1,0 +1,20 @@
+"""Trains and evaluates MAML with TRPO and its baselines on the half-cheetah (Section 5.3 of the paper, Figure 5).
+
+--task=velocity runs at a velocity between 0 and 2 that each task sets, --task=direction forwards or backwards. Prints
+the returns after 0 to 4 gradient steps on the 40 tasks of the paper's figure, and writes results.json, the figures,
+videos, the policies and TensorBoard's events.
+"""
+
+from __future__ import annotations
+
+from absl import flags
+
+from maml_tf.commands.meta_rl import run_in
+
+
+def main() -> None:
+    """Runs the command."""
+    flags.DEFINE_enum("task", "velocity", ["velocity", "direction"], "What differs between tasks.")
+    run_in(
+        lambda values: f"half_cheetah_{values['task']}", ("half_cheetah_velocity", "half_cheetah_direction"), __doc__
+    )

@@ -1,0 +1,15 @@
+"""Trains and evaluates few-shot classification of mini-ImageNet's classes (Section 5.2 of the paper, Table 1).
+
+A training writes checkpoints and the weights that did best on the validation classes; --mode=evaluate measures
+these on the test classes, under the settings stored beside them. --preset sets a cell of the paper's tables, with
+the settings that learned fastest here, or with _paper added to its name, with those of the paper; flags change it.
+"""
+
+from __future__ import annotations
+
+from maml_tf.commands.few_shot import run_on
+
+
+def main() -> None:
+    """Runs the command."""
+    run_on("mini_imagenet", __doc__)
