@@ -58,6 +58,14 @@ setup(
             "tf-agents>=0.19; python_version < '3.12'",
             "tf_keras>=2.18",
         ],
+        "browser": ["playwright>=1.49"],
+        "docs": [
+            "furo>=2024.8",
+            "myst-nb>=1.2",
+            "sphinx>=7.4",
+            "sphinx-copybutton>=0.5.2",
+            "sphinx-design>=0.6",
+        ],
         "hub": [
             "huggingface_hub>=0.24",
             "kagglehub>=0.3",

@@ -9,6 +9,7 @@
     test       run the tests: pytest with the arguments given
     lowest     the same with the oldest packages that setup.py allows, in .venv_lowest (Python 3.10 or 3.11)
     campaign   try what users and machines do wrong, by the hundred: python -m tests.campaign with the arguments given
+    docs       build the documentation into build/docs, in .venv_docs: sphinx-build with the arguments given
     lint       ruff's checks and formatting; with --fix, mend what ruff can mend
 
 Needs Python 3.10 to 3.13 and pip's package index, nothing else. The first run installs the packages (a minute
@@ -51,7 +52,18 @@ EXPERIMENTS = {
     "benchmark": [],
 }
 TESTED = ["rl", "serve", "test"]
-EXTRAS = {**EXPERIMENTS, "test": TESTED, "lowest": TESTED, "campaign": TESTED, "lint": ["test"]}
+EXTRAS = {
+    **EXPERIMENTS,
+    "test": TESTED,
+    "lowest": TESTED,
+    "campaign": TESTED,
+    "docs": ["docs", "rl"],
+    "lint": ["test"],
+}
+# What has an environment of its own: packages of other versions than the tests'.
+OWN_VENVS = {"lowest": ".venv_lowest", "docs": ".venv_docs"}
+# tf-agents 0.19 asks for a version of typing-extensions that docs cannot use, and runs with newer ones.
+INSTALLED_LAST = "docs"
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 # Written first and completed last: its presence says that the folder is ours, its content what is installed.
 MARKER = "maml_tf_bootstrap.json"
@@ -67,7 +79,9 @@ def main(arguments):
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--venv", type=pathlib.Path, help="default: .venv in the project, for lowest .venv_lowest")
+    parser.add_argument(
+        "--venv", type=pathlib.Path, help="default: .venv in the project, for lowest .venv_lowest, for docs .venv_docs"
+    )
     parser.add_argument("command", metavar="COMMAND", type=underscored, choices=sorted(EXTRAS), help="see above")
     parser.add_argument("arguments", metavar="ARGUMENT", nargs=argparse.REMAINDER, help="passed through")
     options = parser.parse_args(arguments)
@@ -78,7 +92,7 @@ def main(arguments):
 
     check_python(sys.version_info)
     lowest = options.command == "lowest"
-    folder = options.venv or PROJECT / (".venv_lowest" if lowest else ".venv")
+    folder = options.venv or PROJECT / OWN_VENVS.get(options.command, ".venv")
     venv = Venv(folder.absolute(), lowest_versions() if lowest else [])
     venv.prepare(EXTRAS[options.command])
     if options.command in EXPERIMENTS:
@@ -107,7 +121,16 @@ def lint(venv, arguments):
     return checked or formatted
 
 
-COMMANDS = {"test": test, "lowest": test, "campaign": campaign, "lint": lint}
+def docs(venv, arguments):
+    build = PROJECT / "build" / "docs"
+    sphinx = [venv.python, "-m", "sphinx", "--fail-on-warning", "--keep-going", "-d", build / "doctrees", *arguments]
+    code = run([*sphinx, "docs", build / "html"], cwd=PROJECT)
+    if not code:
+        say(f"open {(build / 'html' / 'index.html').as_uri()}")
+    return code
+
+
+COMMANDS = {"test": test, "lowest": test, "campaign": campaign, "docs": docs, "lint": lint}
 
 
 class Venv:
@@ -131,13 +154,15 @@ class Venv:
         self.create()
         # An interrupted installation leaves a marker that claims nothing, so the next run repeats it.
         self.mark({})
-        requirement = "." + ("[{}]".format(",".join(extras)) if extras else "")
-        say(f"installing maml_tf{requirement[1:]} and what it needs: a minute or more, once")
+        names = "[{}]".format(",".join(extras)) if extras else ""
+        say(f"installing maml_tf{names} and what it needs: a minute or more, once")
         quiet = [] if sys.stdout.isatty() else ["--quiet"]
         pip = [self.python, "-m", "pip", "install", "--disable-pip-version-check", *quiet]
         constraints = self.folder / "constraints.txt"
         constraints.write_text("\n".join(self.constraints))
-        code = run([*pip, "--constraint", constraints, "--editable", requirement], cwd=PROJECT)
+        code = self.install(pip, constraints, [extra for extra in extras if extra != INSTALLED_LAST])
+        if not code and INSTALLED_LAST in extras:
+            code = self.install([*pip, "--no-warn-conflicts"], constraints, [INSTALLED_LAST])
         if not code and "rl" in extras and sys.version_info[:2] >= NEEDS_IT:
             code = run([*pip, "--no-deps", "--requirement", WITHOUT_DEPENDENCIES])
         if code:
@@ -147,6 +172,10 @@ class Venv:
                 code,
             )
         self.mark(self.state(extras))
+
+    def install(self, pip, constraints, extras):
+        requirement = "." + ("[{}]".format(",".join(extras)) if extras else "")
+        return run([*pip, "--constraint", constraints, "--editable", requirement], cwd=PROJECT)
 
     def installed(self):
         """Returns what the marker says: a dictionary that is empty unless an installation was completed."""

@@ -22,7 +22,7 @@ Objective = Callable[..., Any]
 Rule = Callable[..., Any]
 
 # More steps on one batch are a loop of the graph. It pays in memory and in tracing from about here on, and costs a
-# few steps some of their time: docs/methods.md has what was measured.
+# few steps some of their time: docs/guides/many_steps.md has what was measured.
 UNROLLED_STEPS = 5
 
 

@@ -111,6 +111,19 @@ class BootstrapTest(parameterized.TestCase):
         self.main("test")
         self.assertLen(self.ran("install"), 2)
 
+    def test_docs_are_built_with_warnings_as_errors_and_it_says_where(self):
+        code, said = self.main("docs", "-j", "2")
+        self.assertEqual(code, 0)
+        # What rl asks for and docs cannot use is replaced by what docs asks for.
+        self.assertEqual([command[-1] for command in self.ran("install")], [".[rl]", ".[docs]"])
+        html = PROJECT / "build" / "docs" / "html"
+        self.assertContainsSubset(["sphinx", "--fail-on-warning", "-j", "2"], self.commands[-1])
+        self.assertEqual(self.commands[-1][-2:], ["docs", str(html)])
+        self.assertIn(f"open file://{html}/index.html", said)
+        self.codes["sphinx"] = 1
+        code, said = self.main("docs")
+        self.assertEqual((code, "open file" in said), (1, False))
+
     def test_campaign_runs_the_parts_it_is_given(self):
         self.main("campaign", "--part=fuzz")
         self.assertEqual(self.commands[-1][1:], ["-m", "tests.campaign", "--part=fuzz"])

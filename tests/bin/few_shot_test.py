@@ -9,86 +9,17 @@ from absl.testing import absltest
 from tests.support import binary
 from tests.support.source_tree import PROJECT
 
-# All that a data set takes.
-STRIPES = '''
-import sys
-
-import numpy as np
-
-from maml_tf.tasks import DatasetSpec, SplitClasses, datasets
-
-
-def open_stripes(data_dir, cache_dir, split):
-    """Makes 15 classes of stripes, each of its own width and direction, with noise."""
-    from maml_tf.tasks import ClassPool
-
-    noise, place = np.random.default_rng(0), np.indices([16, 16])
-    images = {
-        f"{direction}_{width}": noise.normal(place[direction % 2] * (direction > 1) // width % 2, 0.1, [8, 16, 16])
-        for direction in range(3)
-        for width in range(1, 6)
-    }
-    pool = ClassPool.from_classes({name: values[..., None].astype("float32") for name, values in images.items()})
-    names = list(pool.class_names)
-    return SplitClasses(pool, {"train": names[0::3], "validation": names[1::3], "test": names[2::3]})
-
-
-def small(ways, **options):
-    from maml_tf.models import conv_net
-
-    return conv_net(ways=ways, blocks=2, name="small", **options)
-
-
-datasets.register(
-    "stripes",
-    DatasetSpec(
-        name="stripes",
-        title="stripes",
-        open=open_stripes,
-        image_shape=(16, 16, 1),
-        networks={"small": small},
-        presets={
-            "3way_1shot": {
-                "ways": 3, "filters": 4, "meta_batch_size": 2, "iterations": 4, "validate_every": 2,
-                "validation_tasks": 4, "test_tasks": 6, "evaluation_steps": 2,
-            },
-            "3way_2shot": {"ways": 3, "shots": 2},
-        },
-        environment={"STRIPES": "read at the import of TensorFlow"},
-    ),
-)
-'''
-
-# All that an algorithm takes: this one minimizes the mean of the query losses before and after adaptation.
-ALGORITHM = """
-import maml_tf
-from maml_tf.algorithms import algorithms
-from maml_tf.methods import Method, methods
-
-
-class Halves(maml_tf.Algorithm):
-    first_order = True
-
-    def loss(self, functions, theta, task, steps, iteration):
-        before, _ = super().loss(functions, theta, task, 0, iteration)
-        after, outcome = super().loss(functions, theta, task, steps, iteration)
-        return (before + after) / 2, outcome
-
-
-algorithms.register("halves", Halves())
-methods.register("halves", Method("halves", {"classification": {"inner_steps": 2}}, algorithm="halves"))
-"""
+# Complete files that the documentation shows: all that a data set and an algorithm take.
+STRIPES, HALVES = (PROJECT / "docs" / "contributing" / "files" / f"{name}.py" for name in ("stripes", "halves"))
 
 
 class FewShotTest(absltest.TestCase):
     def setUp(self):
         super().setUp()
         self.folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
-        self.file = self.folder / "stripes.py"
-        self.file.write_text(STRIPES)
 
     def run_stripes(self, *arguments):
-        return binary.run("few_shot", f"--register={self.file}", "--dataset=stripes", *arguments)
+        return binary.run("few_shot", f"--register={STRIPES}", "--dataset=stripes", *arguments)
 
     def test_a_data_set_of_ones_own_is_trained_on_evaluated_and_plotted(self):
         logdir = f"--logdir={self.folder / 'run'}"
@@ -105,11 +36,9 @@ class FewShotTest(absltest.TestCase):
             self.assertTrue(binary.is_png(self.folder / "run" / figure))
 
     def test_an_algorithm_of_ones_own_is_trained_evaluated_and_plotted(self):
-        added = self.folder / "halves.py"
-        added.write_text(ALGORITHM)
         run = self.folder / "run"
         for arguments in (("--method=halves",), ("--mode=evaluate",)):
-            finished = self.run_stripes(f"--register={added}", f"--logdir={run}", *arguments)
+            finished = self.run_stripes(f"--register={HALVES}", f"--logdir={run}", *arguments)
             self.assertEqual(finished.code, 0, finished.stderr)
         results = json.loads((run / "results.json").read_text())
         self.assertEqual([(row["method"], row["step"]) for row in results["rows"]], [("halves", n) for n in range(3)])

@@ -7,54 +7,10 @@ import tempfile
 from absl.testing import absltest
 
 from tests.support import binary, with_rl  # noqa: F401
+from tests.support.source_tree import PROJECT
 
-ADDED = '''
-import gymnasium
-import numpy as np
-
-from maml_tf.methods import Method, methods
-from maml_tf.rl.environments import EnvironmentSpec, GymnasiumEnvironment, TaskDistribution, environments
-
-
-class Rod(gymnasium.Env):
-    """A point on a rod that must find its place; ends outside the rod."""
-
-    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (1,))
-    action_space = gymnasium.spaces.Box(-0.5, 0.5, (1,))
-
-    def set_task(self, task):
-        self.place = task["place"]
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.position = self.np_random.uniform(-0.1, 0.1, 1)
-        return self.position, {}
-
-    def step(self, action):
-        self.position = self.position + action
-        return self.position, -abs(float(self.position[0]) - self.place), abs(self.position[0]) > 2, False, {}
-
-
-class Places(TaskDistribution):
-    """Tasks that are dictionaries, which an oracle may be told."""
-
-    size = 1
-
-    def sample(self, n, seed):
-        return [{"place": float(place)} for place in np.random.default_rng(seed).uniform(-1, 1, n)]
-
-    def features(self, tasks):
-        return np.array([[task["place"]] for task in tasks], np.float32)
-
-
-def make(batch_size, task_in_observation=False):
-    rods = gymnasium.vector.SyncVectorEnv([Rod] * batch_size)
-    return GymnasiumEnvironment(rods, Places(), "set_task", horizon=10, task_in_observation=task_in_observation)
-
-
-environments.register("rod", EnvironmentSpec(make, Places(), preset={"meta_batch_size": 3, "iterations": 2}))
-methods.register("bold", Method("bold MAML", {"meta_rl": {"inner_learning_rate": 0.4}}))
-'''
+# A complete file that the documentation shows.
+ROD = PROJECT / "docs" / "contributing" / "files" / "rod.py"
 SETTINGS = (
     "--environment=rod", "--rollouts=4", "--hidden=8", "--conjugate_gradient_iterations=2", "--evaluation_steps=2",
     "--evaluation_rollouts=3", "--test_tasks=2", "--validation_tasks=2",
@@ -64,16 +20,15 @@ SETTINGS = (
 class AddedTest(absltest.TestCase):
     def test_what_one_file_adds_is_trained_evaluated_and_drawn(self):
         with tempfile.TemporaryDirectory() as folder:
-            added, logdir = pathlib.Path(folder, "rod.py"), pathlib.Path(folder, "run")
-            added.write_text(ADDED)
+            logdir = pathlib.Path(folder, "run")
             finished = binary.run(
-                "meta_rl", f"--register={added}", "--method=maml,bold,oracle", f"--logdir={logdir}", *SETTINGS
+                "meta_rl", f"--register={ROD}", "--method=maml,bold,oracle", f"--logdir={logdir}", *SETTINGS
             )
             self.assertEqual(finished.code, 0, finished.stderr)
             results = json.loads((logdir / "results.json").read_text())
             self.assertTrue(binary.is_png(logdir / "returns.png"))
             again = binary.run(
-                "evaluate_policy", f"--register={added}", f"--logdir={logdir}", "--method=bold", "--videos=none"
+                "evaluate_policy", f"--register={ROD}", f"--logdir={logdir}", "--method=bold", "--videos=none"
             )
             self.assertEqual(again.code, 0, again.stderr)
             rows = json.loads((logdir / "evaluation" / "results.json").read_text())["rows"]
