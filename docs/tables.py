@@ -65,9 +65,9 @@ def entries() -> dict[str, Any]:
     rows = []
     for path in sorted(CARDS.glob("*.json")):
         last = _rows(path.stem)[-1]
-        measured = "accuracy, %" if last["metric"] == "accuracy" else "mean return"
+        unit = ", %" if last["metric"] == "accuracy" else ""
         steps = {"card": path.stem, "steps": [0, 1, last["step"]]}
-        rows.append([f"`{path.stem}`", measured, steps, last["step"]])
+        rows.append([f"`{path.stem}`", last["metric"].replace("_", " ") + unit, steps, last["step"]])
     return {"columns": columns, "rows": rows}
 
 
