@@ -60,14 +60,13 @@ def markdown(table: dict[str, Any]) -> str:
 
 def entries() -> dict[str, Any]:
     """Returns the table of the published weights, drawn from their cards."""
-    columns = ["entry", "measured", {"title": "before", "digits": 1}, {"title": "after one step", "digits": 1}]
-    columns += [{"title": "after the last", "digits": 1}, "steps"]
+    columns = ["entry", "measured", *({"title": title, "digits": 2} for title in ("before", "1 step", "last")), "steps"]
     rows = []
     for path in sorted(CARDS.glob("*.json")):
-        last = _rows(path.stem)[-1]
+        last = max(_rows(path.stem).values(), key=lambda row: row["step"])
         unit = ", %" if last["metric"] == "accuracy" else ""
         steps = {"card": path.stem, "steps": [0, 1, last["step"]]}
-        rows.append([f"`{path.stem}`", last["metric"].replace("_", " ") + unit, steps, last["step"]])
+        rows.append([f"`{path.stem}`", last["metric"] + unit, steps, last["step"]])
     return {"columns": columns, "rows": rows}
 
 
@@ -79,7 +78,7 @@ def _expanded(cell: Any) -> Iterator[Any]:
         yield cell
         return
     asked = {key: value for key, value in cell.items() if key not in ("card", "steps")}
-    rows = {row["step"]: row for row in _rows(cell["card"], **asked)}
+    rows = _rows(cell["card"], **asked)
     for step in cell["steps"]:
         scale = 100 if rows[step]["metric"] == "accuracy" else 1
         yield [scale * rows[step]["mean"], scale * rows[step]["ci95"]]
@@ -100,11 +99,13 @@ def _row(table: dict[str, Any], row: list[Any]) -> list[str]:
     return [_text(cell, column) for cell, column in zip(cells, columns, strict=True)]
 
 
-def _rows(card: str, **asked: Any) -> list[dict[str, Any]]:
-    """Returns a card's rows under the first protocol that has what is asked for."""
+def _rows(card: str, **asked: Any) -> dict[int, dict[str, Any]]:
+    """Returns a card's rows by step: of the first protocol that has what is asked for, and of its first metric."""
     for result in read(CARDS / f"{card}.json")["results"]:
         if all((result["protocol"] or {}).get(key) == value for key, value in asked.items()):
-            return result["rows"]
+            first = result["rows"][0]
+            same = [row for row in result["rows"] if all(row[key] == first[key] for key in ("metric", "shots"))]
+            return {row["step"]: row for row in same}
     raise ValueError(f"Expected the card of {card} to have results with {asked}.")
 
 

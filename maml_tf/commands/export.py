@@ -5,7 +5,7 @@
     maml-tf export --pretrained=omniglot_5way_1shot --format=litert --output=omniglot.tflite
 
 A SavedModel is served by TensorFlow, a file for LiteRT's interpreter adapts on devices, a preset is for hubs of models:
-docs/deployment.md says how. Nothing is downloaded.
+docs/guides/export.md says how. Nothing is downloaded.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Trains and evaluates MAML with TRPO and its baselines in any registered environment.
 
 --register=FILE.py imports a file that registers an environment or a method of your own; see
-docs/reinforcement_learning.md. Prints the returns after each number of gradient steps on the test tasks, and writes
+docs/guides/your_environment.md. Prints the returns after each number of gradient steps on the test tasks, and writes
 results.json, the figures, videos, the policies and TensorBoard's events.
 """
 

@@ -2,7 +2,7 @@
 
     maml-tf serve --pretrained=omniglot_5way_1shot --batch_statistics=support --tenants=served/tenants
 
-Each tenant has adapted weights of its own, in --tenants. docs/deployment.md says what requests and answers look like.
+Each tenant has adapted weights of its own, in --tenants. docs/guides/server.md has requests and answers.
 """
 
 from __future__ import annotations
