@@ -301,10 +301,10 @@ class FaultCheckedModel(keras.Model):
         if tf.get_static_value(sound):
             update()
             return
-        if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+        if not tf.distribute.has_strategy():
             tf.cond(sound, lambda: (update(), tf.constant(True))[1], lambda: tf.constant(False))
             return
-        # Replicas cannot meet inside a branch: they update, and take it back.
+        # Replicas, even a single one, cannot meet inside a branch: they update, and take it back.
         variables = [variable.value for variable in [*self.variables, *self.optimizer.variables]]
         before = [tf.identity(variable) for variable in variables]
         update()

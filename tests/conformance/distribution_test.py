@@ -4,9 +4,13 @@ import json
 import subprocess
 import sys
 
+import keras
 import numpy as np
+import tensorflow as tf
 from absl.testing import absltest
 
+import maml_tf
+from tests.support.small_learner import make_data
 from tests.support.source_tree import PROJECT
 
 # In a process of its own: a device can be divided only before TensorFlow's first operation.
@@ -108,6 +112,21 @@ for name, learner in (("single", single), ("shared", shared)):
     found[name]["kept"] = all(np.array_equal(a, b) for a, b in zip(before, after))
 sys.stdout.write(json.dumps(found))
 """
+
+
+class OneReplicaTest(absltest.TestCase):
+    def test_a_strategy_of_one_device_trains_as_none_does(self):
+        weights = []
+        for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0"])):
+            keras.utils.set_random_seed(0)
+            with strategy.scope():
+                model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, "tanh"), keras.layers.Dense(1)])
+                learner = maml_tf.MAML(model, "mse", 0.1)
+                learner.compile(keras.optimizers.Adam(0.1, global_clipnorm=0.3), jit_compile=False)
+                learner.fit(*make_data(tasks=4), batch_size=2, shuffle=False, verbose=0)
+            weights.append(learner.get_weights())
+        for one, other in zip(*weights, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
 class MirroredStrategyTest(absltest.TestCase):
