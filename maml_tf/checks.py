@@ -1,6 +1,6 @@
 """Checks of plain Python arguments: whole numbers, numbers, flags and choices.
 
-Every function returns the value in Python's own type, so that what is stored is what was checked.
+Every function returns the checked value as a plain Python type.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ def whole_number(name: str, value: Any, minimum: int | None = None, maximum: int
 
     Args:
         name: The argument's name, for the message.
-        value: What was given.
-        minimum: The least allowed value, or None.
-        maximum: The greatest allowed value, or None.
+        value: The value to check.
+        minimum: The smallest allowed value, or None.
+        maximum: The largest allowed value, or None.
 
     Returns:
         The number as an `int`.
 
     Raises:
-        ValueError: If it is not a whole number, or out of range.
+        ValueError: If `value` is not a whole number, or out of range.
 
     Example:
     >>> import numpy as np
@@ -50,16 +50,16 @@ def number(
 
     Args:
         name: The argument's name, for the message.
-        value: What was given.
-        minimum: The least allowed value, or None.
-        maximum: The greatest allowed value, or None.
+        value: The value to check.
+        minimum: The smallest allowed value, or None.
+        maximum: The largest allowed value, or None.
         positive: Whether it must be greater than 0.
 
     Returns:
         The number as a `float`.
 
     Raises:
-        ValueError: If it is not a finite number, or out of range.
+        ValueError: If `value` is not a finite number, or out of range.
 
     Example:
     >>> from maml_tf.checks import number
@@ -80,13 +80,13 @@ def flag(name: str, value: Any) -> bool:
 
     Args:
         name: The argument's name, for the message.
-        value: What was given.
+        value: The value to check.
 
     Returns:
         The value as a `bool`.
 
     Raises:
-        ValueError: If it is neither True nor False.
+        ValueError: If `value` is neither True nor False.
 
     Example:
     >>> from maml_tf.checks import flag
@@ -96,25 +96,22 @@ def flag(name: str, value: Any) -> bool:
     """
     if isinstance(value, bool):
         return value
-    # A NumPy bool, told by its name because NumPy is not imported here.
+    # A NumPy bool, recognized by its type's name because NumPy is not imported here.
     if type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_"):
         return bool(value)
     raise ValueError(f"Expected {name} to be True or False. Received: {name}={value!r}")
 
 
 def choice(name: str, value: Value, choices: Collection[Any]) -> Value:
-    """Checks that a value is one of some.
+    """Checks that a value is one of the allowed values, and returns it.
 
     Args:
         name: The argument's name, for the message.
-        value: What was given.
+        value: The value to check.
         choices: The allowed values.
 
-    Returns:
-        The value.
-
     Raises:
-        ValueError: If it is another.
+        ValueError: If `value` is not one of them.
 
     Example:
     >>> from maml_tf.checks import choice

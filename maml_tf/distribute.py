@@ -1,7 +1,7 @@
-"""Training by several processes, on one host or many: which one this is, its share of the data, what they agree on.
+"""Training in several processes, on one or many hosts: the process's number, its share of the data, and agreements.
 
 Every process runs the same program under the same strategy. It draws its share of each meta-batch, and the learner's
-train step exchanges gradients. Worker 0, the chief, keeps what is written.
+train step exchanges gradients. Worker 0, the chief, writes the files that are kept.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Worker(NamedTuple):
     """A process of a training.
 
     Attributes:
-        index: Its number, from 0 on.
-        count: The number of processes.
+        index: Number of this process, from 0.
+        count: Number of processes.
     """
 
     index: int
@@ -36,26 +36,26 @@ class Worker(NamedTuple):
 
     @property
     def is_chief(self) -> bool:
-        """Whether it is the one that keeps what is written."""
+        """Whether this process writes the files that are kept."""
         return self.index == 0
 
 
 def strategy_from_environment(environment: Mapping[str, str] | None = None) -> tf.distribute.Strategy:
     """Makes the strategy that the environment variable TF_CONFIG describes.
 
-    TF_CONFIG is TensorFlow's own, the same cluster on every host and the host's own index:
+    TF_CONFIG is TensorFlow's variable, with the same cluster on every host and the host's own index:
     `{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}`. Call this before TensorFlow's
     first operation, and build model, learner and callbacks in the strategy's `scope()`.
 
     Args:
-        environment: Where the variable stands, by default `os.environ`.
+        environment: Environment variables, by default `os.environ`.
 
     Returns:
         A `tf.distribute.MultiWorkerMirroredStrategy`; without TF_CONFIG, or with one worker, the current strategy,
-        which outside of any is TensorFlow's default.
+        which is TensorFlow's default outside of any scope.
 
     Raises:
-        ValueError: If TF_CONFIG is not of this form, or has other tasks than workers and one chief.
+        ValueError: If TF_CONFIG has another form, or other tasks than workers and one chief.
 
     Example:
     >>> from maml_tf import distribute
@@ -70,7 +70,7 @@ def strategy_from_environment(environment: Mapping[str, str] | None = None) -> t
 
 
 def this_worker() -> Worker:
-    """Says which process of the current strategy this is; it is the only one outside of a strategy over hosts."""
+    """Returns the number of this process in the current strategy; without a multi-worker strategy, 0 of 1."""
     resolver = tf.distribute.get_strategy().cluster_resolver
     cluster = resolver.cluster_spec().as_dict() if resolver else {}
     chiefs, workers = len(cluster.get("chief", ())), len(cluster.get("worker", ()))
@@ -80,10 +80,10 @@ def this_worker() -> Worker:
 
 
 def shared(build: Callable[[int, int], tf.data.Dataset]) -> Any:
-    """Makes the data of `fit` under the current strategy, of which every replica draws its own share alone.
+    """Makes the data of `fit` under the current strategy, of which every replica draws only its share.
 
     Args:
-        build: Called with k and n, returns a data set of the k-th of n shares of each element, such as
+        build: Function of k and n that returns a data set of the k-th of n shares of each element, such as
             `lambda k, n: pool.episodes(..., share=(k, n))`.
 
     Returns:
@@ -105,7 +105,7 @@ def shared(build: Callable[[int, int], tf.data.Dataset]) -> Any:
         local = replicas // context.num_input_pipelines
         first = context.input_pipeline_id * local
         shares = [build(first + number, replicas) for number in range(local)]
-        # A host's replicas take its elements in turn.
+        # The replicas of a host take elements in turn.
         return (
             shares[0]
             if local == 1
@@ -116,11 +116,11 @@ def shared(build: Callable[[int, int], tf.data.Dataset]) -> Any:
 
 
 def bounds(size: Any, share: tuple[int, int]) -> tuple[Any, Any]:
-    """Returns where a share of a meta-batch begins and ends: shares follow one another and differ by one task at most.
+    """Returns where a share of a meta-batch begins and ends; shares are contiguous and differ by at most one task.
 
     Args:
-        size: Tasks of the meta-batch, a number or a tensor.
-        share: k and n: the k-th of n shares, from 0 on.
+        size: Number of tasks in the meta-batch, a number or a tensor.
+        share: k and n, for the k-th of n shares, from 0.
 
     Raises:
         ValueError: If there is no such share.
@@ -139,20 +139,20 @@ def bounds(size: Any, share: tuple[int, int]) -> tuple[Any, Any]:
 
 
 def agreed(number: int) -> int:
-    """Returns the greatest of the numbers that the workers pass; all of them must call it."""
+    """Returns the greatest of the numbers that the workers pass; all workers must call it."""
     if this_worker().count == 1:
         return number
     return int(_gathered(np.array([number])).max())
 
 
 def require_same(description: Mapping[str, Any]) -> None:
-    """Raises on every worker, unless all of them pass the same description; all of them must call it.
+    """Raises on every worker unless all workers pass the same description; all workers must call it.
 
     Args:
-        description: What the training depends on, by name; values that JSON can hold.
+        description: Settings that the training depends on, by name, with values that JSON can represent.
 
     Raises:
-        ValueError: If a worker's differs from the chief's; the message names the worker and what differs.
+        ValueError: If a worker's description differs from the chief's; the message names the worker and the setting.
     """
     if this_worker().count == 1:
         return
@@ -169,17 +169,17 @@ def require_same(description: Mapping[str, Any]) -> None:
 
 
 def require_one_worker(what: str) -> None:
-    """Raises where several workers train.
+    """Raises if several workers train.
 
     Args:
-        what: What trains in one process alone.
+        what: What can only be trained in one process, for the message.
 
     Raises:
-        ValueError: With the number of workers.
+        ValueError: If there are several workers.
     """
     if (count := this_worker().count) > 1:
         raise ValueError(
-            f"Expected one process, without {_ENVIRONMENT}, to train {what}: Keras' fit takes no several hosts. "
+            f"Expected one process, without {_ENVIRONMENT}, to train {what}: Keras' fit supports only one host. "
             f"Received: {count} workers"
         )
 
@@ -188,7 +188,7 @@ def from_chief(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Returns the chief's arrays, bit for bit; all workers must call it.
 
     Args:
-        arrays: On the chief what to send; on the others anything.
+        arrays: On the chief, the arrays to send; on the other workers anything.
     """
     worker = this_worker()
     arrays = [np.asarray(array) for array in arrays]
@@ -206,17 +206,17 @@ def from_chief(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def outside_of_strategy(function: Callable[[], Any]) -> Any:
-    """Calls a function outside of the strategy's scope, in which a variable is made by all workers or by none.
+    """Calls a function outside of the strategy's scope, in which all workers have to make a variable together.
 
     Args:
-        function: What one worker does alone.
+        function: A function that only one worker calls.
 
     Returns:
-        Its result.
+        The function's result.
     """
     if not tf.distribute.has_strategy():
         return function()
-    # The scope is the thread's.
+    # A scope applies only to its thread.
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
         return thread.submit(function).result()
 
@@ -233,13 +233,13 @@ def _addresses(text: str) -> list[str]:
         pass
     raise ValueError(
         f'Expected {_ENVIRONMENT} as {{"cluster": {{"worker": ["host:port", ...]}}, "task": {{"type": "worker", '
-        f'"index": 0}}}}, the index being one of the cluster\'s workers. Received: {text}'
+        f'"index": 0}}}}, with the index of one of the cluster\'s workers. Received: {text}'
     )
 
 
 def _bytes_of_chief(data: bytes) -> bytes:
     length = agreed(len(data))
-    # Whole numbers, because a sum with zeros leaves their bits as they are.
+    # Integers, because a sum with zeros does not change their bits.
     words = np.frombuffer(data.ljust(-(-length // 4) * 4, b"\0"), np.int32)
     return _on_replicas(words).tobytes()[:length]
 
@@ -251,7 +251,7 @@ def _gathered(values: np.ndarray) -> np.ndarray:
 
 
 def _on_replicas(values: np.ndarray, gathers: bool = False) -> np.ndarray:
-    """Adds up, or gathers as rows, values [n] of all replicas, of which a host's first passes them and others zeros."""
+    """Adds up, or gathers as rows, values [n] of all replicas; a host's first replica passes them, the others zeros."""
     strategy = tf.distribute.get_strategy()
     functions = _collectives.setdefault(strategy, {})
     key = gathers, values.dtype
@@ -271,7 +271,7 @@ def _collective(strategy: tf.distribute.Strategy, gathers: bool, dtype: np.dtype
             return context.all_gather(values[tf.newaxis], axis=0)
         return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
 
-    # Compiled once for all lengths: without a graph a collective takes a tenth of a second.
+    # Compiled once for all lengths, because a collective takes a tenth of a second without a graph.
     return tf.function(
         lambda values: strategy.run(of_replica, (values,)),
         input_signature=[tf.TensorSpec([None], dtype)],

@@ -1,4 +1,4 @@
-"""Files: written so that a reader, or a process killed at any moment, never meets half of one, and read or refused."""
+"""Files: written completely or not at all, even if the process is killed; read with clear errors; and locked."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LOCK = ".lock"
 
 
 def writable_directory(path: str | os.PathLike[str]) -> pathlib.Path:
-    """Creates a directory, with its parents, and makes sure that files can be written in it.
+    """Creates a directory and its parents, and checks that files can be written in it.
 
     Args:
         path: The directory; it may exist.
@@ -37,7 +37,7 @@ def writable_directory(path: str | os.PathLike[str]) -> pathlib.Path:
         The directory.
 
     Raises:
-        ValueError: If it cannot be created or written to.
+        ValueError: If the directory cannot be created or written to.
     """
     directory = pathlib.Path(path).expanduser()
     try:
@@ -52,7 +52,7 @@ def writable_directory(path: str | os.PathLike[str]) -> pathlib.Path:
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> pathlib.Path:
-    """Writes a file under a temporary name and renames it: the path holds the old content or all of the new.
+    """Writes a file under a temporary name and renames it: the path holds either the old or the new content.
 
     Args:
         path: The file; it is replaced if it exists.
@@ -70,14 +70,14 @@ def save_atomically(path: str | os.PathLike[str], save: Callable[[pathlib.Path],
 
     Args:
         path: The file; it is replaced if it exists.
-        save: Writes the path that it is given, which has the suffixes of `path`, such as a model's `save` or
-            `save_weights`.
+        save: Function that writes to a path, such as a model's `save` or `save_weights`. The path that it gets has the
+            suffixes of `path`.
 
     Returns:
         The path.
 
     Raises:
-        OSError: If it cannot be written; the error has the path as its `filename`.
+        OSError: If the file cannot be written; the error has the path as its `filename`.
 
     Example:
     >>> import tempfile
@@ -87,7 +87,7 @@ def save_atomically(path: str | os.PathLike[str], save: Callable[[pathlib.Path],
     'new'
     """
     path = pathlib.Path(path)
-    # The suffixes stay at the end: Keras chooses the format by them.
+    # The suffixes stay at the end, because Keras chooses the format by them.
     temporary = path.with_name(f"{_UNFINISHED}{os.getpid()}-{threading.get_ident()}-{path.name}")
     try:
         save(temporary)
@@ -97,7 +97,7 @@ def save_atomically(path: str | os.PathLike[str], save: Callable[[pathlib.Path],
     except OSError as error:
         if error.filename:
             raise
-        # Of a full disk the system says no more than that it is full.
+        # The system's error for a full disk does not name the file.
         said = os.strerror(error.errno) if error.errno else str(error)
         raise OSError(error.errno, said, str(path)) from error
     finally:
@@ -106,7 +106,7 @@ def save_atomically(path: str | os.PathLike[str], save: Callable[[pathlib.Path],
 
 
 def remove_unfinished(directory: str | os.PathLike[str]) -> None:
-    """Removes what `save_atomically` left in a directory and the folders in it when its process was killed."""
+    """Removes temporary files of killed processes, left by `save_atomically` in a directory or its subfolders."""
     for path in pathlib.Path(directory).rglob(f"{_UNFINISHED}*"):
         process = path.name.removeprefix(_UNFINISHED).partition("-")[0]
         if path.is_file() and process.isdecimal() and not _is_alive(int(process)):
@@ -118,32 +118,32 @@ def _is_alive(process: int) -> bool:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:  # Somebody else's.
+    except PermissionError:  # A process of another user.
         pass
     return True
 
 
 def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
-    """Sets a model's weights to those of a file, or raises one error that names it.
+    """Sets a model's weights to those of a file, or raises an error that names the file.
 
     Args:
-        model: Built, and not compiled where the file holds no optimizer's state.
-        path: Of what the `save_weights` or the `save` of such a model wrote: .weights.h5 or .keras.
+        model: A built model; if the file holds no optimizer state, not compiled.
+        path: File that `save_weights` or `save` of such a model wrote: .weights.h5 or .keras.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is broken, or of another model's weights.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is broken, or holds another model's weights.
     """
     path = pathlib.Path(path).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f"Expected a file of weights. Received: {str(path)!r}, which is none")
+        raise FileNotFoundError(f"Expected a file of weights. Received: {str(path)!r}, which is not a file")
     try:
         with warnings.catch_warnings():
-            # Of weights that do not fit Keras warns too, many times, before it raises.
+            # For weights that do not fit, Keras warns many times before it raises.
             warnings.simplefilter("ignore", UserWarning)
             model.load_weights(path)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        said = " ".join(str(error).split())  # Keras says it in several lines.
+        said = " ".join(str(error).split())  # Keras' message has several lines.
         raise ValueError(f"Expected the weights of the same model. Received: {str(path)!r}: {said}") from error
 
 
@@ -157,13 +157,13 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
         The object.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it holds something else; the message names it.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file holds something else; the message names the file.
     """
     try:
         content = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"Expected a whole file of JSON. Received: {os.fspath(path)!r}: {error}") from error
+        raise ValueError(f"Expected a complete JSON file. Received: {os.fspath(path)!r}: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"Expected a JSON object. Received: {type(content).__name__} in {os.fspath(path)!r}")
     return content
@@ -174,16 +174,16 @@ def exclusive(directory: pathlib.Path, does: str) -> Iterator[None]:
     """Keeps other processes from a directory while the block runs (not on Windows).
 
     Args:
-        directory: It exists, and files can be written in it.
-        does: What a process does there, for the messages, such as "trains in".
+        directory: An existing directory in which files can be written.
+        does: What a process does in it, for the messages, such as "trains in".
 
     Raises:
-        ValueError: If another process is there.
+        ValueError: If another process uses the directory.
     """
-    # It stays behind: to remove it would let two processes each lock a file of that name.
+    # The file is never removed: otherwise two processes could each lock a file of this name.
     with open(directory / _LOCK, "a") as lock:
         try:
-            if fcntl:  # Until the file is closed, or the process ends in whatever way.
+            if fcntl:  # The lock lasts until the file is closed, or the process ends in any way.
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ValueError(
@@ -191,25 +191,25 @@ def exclusive(directory: pathlib.Path, does: str) -> Iterator[None]:
                 f"Received: {str(directory)!r}, where one does (it holds {_LOCK})"
             ) from error
         except OSError as error:  # A file system without locks.
-            logging.warning("%s can't be locked (%s): make sure that no other process %s it.", directory, error, does)
+            logging.warning("%s cannot be locked (%s): make sure that no other process %s it.", directory, error, does)
         yield
 
 
 @contextlib.contextmanager
 def open_logdir(logdir: str | os.PathLike[str], checkpoints: Iterable[str], resume: bool) -> Iterator[pathlib.Path]:
-    """Creates the directory if need be, and makes sure that nothing in it is trained over, before any training.
+    """Creates a training's directory if needed, and checks that the training does not overwrite an earlier one.
 
     Args:
         logdir: The directory.
-        checkpoints: The folders in it that the run keeps its checkpoints in.
-        resume: Whether the run is to go on from them.
+        checkpoints: The folders in it for the run's checkpoints.
+        resume: Whether the run resumes from the checkpoints.
 
     Yields:
-        Its path, while no other process trains in it (not on Windows).
+        The path of the directory, in which no other process can train meanwhile (except on Windows).
 
     Raises:
-        ValueError: If it cannot be written to, another process trains in it, or it holds checkpoints and `resume` is
-            False.
+        ValueError: If the directory cannot be written to, another process trains in it, or it holds checkpoints and
+            `resume` is False.
     """
     directory = writable_directory(logdir)
     with exclusive(directory, "trains in"):

@@ -1,4 +1,4 @@
-"""Packages whose names are imported at their first use (PEP 562), so that flags are read before TensorFlow is there."""
+"""Packages whose names are imported at their first use (PEP 562), so that flags can be read without TensorFlow."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def exports(
 
     Args:
         package: The package's name.
-        names: What it exports.
+        names: The names that it exports.
         modules: The modules that define the names; the first use of a name imports all of them.
-        parts: The subpackages that are attributes without an import of their own. One that cannot be imported, such as
-            for want of an extra, is an AttributeError.
+        parts: Subpackages that are attributes of the package without an explicit import. A subpackage that cannot be
+            imported, for example without its extra, raises an AttributeError.
     """
     namespace = vars(sys.modules[package])
 
@@ -32,7 +32,7 @@ def exports(
         if name in parts:
             try:
                 return importlib.import_module(f"{package}.{name}")
-            except ImportError as error:  # `hasattr` takes an AttributeError alone for a no.
+            except ImportError as error:  # `hasattr` returns False only for an AttributeError.
                 raise AttributeError(str(error)) from error
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
@@ -40,15 +40,14 @@ def exports(
 
 
 def import_with_keras(modules: Collection[str], unless_importing: Collection[str]) -> None:
-    """Imports modules as soon as Keras is there: now, or after Keras.
+    """Imports modules as soon as Keras is imported: now, or right after Keras.
 
-    Keras loads a saved object only if the object's class is registered, and does not import the module that registers
-    it.
+    Keras loads a saved object only if its class is registered, and does not import the module that registers it.
 
     Args:
         modules: The modules, which register classes with Keras.
-        unless_importing: Packages that the modules import. If Keras is imported by a part of them, the modules wait for
-            the first use of a name of `maml_tf`.
+        unless_importing: Packages that the modules import. If one of them is importing Keras, the modules are imported
+            at the first use of a name of `maml_tf` instead.
     """
 
     def do() -> None:
@@ -68,7 +67,7 @@ def import_with_keras(modules: Collection[str], unless_importing: Collection[str
 
 
 class _After(importlib.abc.MetaPathFinder):
-    """Does something once, after a module is imported."""
+    """Calls a function once, after a module is imported."""
 
     def __init__(self, module: str, do: Callable[[], None]):
         self._module, self._do = module, do

@@ -1,4 +1,4 @@
-"""A dictionary that names register themselves in: algorithms, data sets, environments, methods."""
+"""Registries of algorithms, data sets, environments and methods, by name."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Entry = TypeVar("Entry")
 
 
 class Registry(Generic[Entry]):
-    """What is known under a name, in the order of registration.
+    """A dictionary of entries by name, in the order of registration.
 
     It imports nothing, so that flags can list the names without TensorFlow.
 
     Args:
-        kind: What an entry is, for error messages, such as "data set".
+        kind: The kind of the entries, for error messages, such as "data set".
 
     Example:
     >>> from maml_tf.registry import Registry
@@ -40,14 +40,14 @@ class Registry(Generic[Entry]):
         """Adds an entry.
 
         Args:
-            name: Lower-case letters, digits and underscores, as flags take it.
-            entry: What the name stands for.
+            name: Name in flags: lower-case letters, digits and underscores.
+            entry: The entry.
 
         Returns:
             The entry.
 
         Raises:
-            ValueError: If the name has other characters, or stands for another entry already.
+            ValueError: If the name has other characters, or already has another entry.
         """
         if not name.isidentifier() or name != name.lower():
             raise ValueError(f"Expected lower-case letters, digits and underscores. Received: {self.kind} {name!r}")
@@ -83,13 +83,13 @@ class Registry(Generic[Entry]):
 
 
 def import_file(path: str | os.PathLike[str]) -> None:
-    """Imports a Python file by its path, such as one of a user's own that registers entries.
+    """Imports a Python file by its path, such as a user's file that registers entries.
 
     Args:
         path: The file. A second call for the same file does nothing.
 
     Raises:
-        ValueError: If there is no such file.
+        ValueError: If the file does not exist.
     """
     path = pathlib.Path(path).expanduser().resolve()
     spec = importlib.util.spec_from_file_location(f"registered_{path.stem}", path)

@@ -1,4 +1,4 @@
-"""Stopping by a signal: a training finishes its step and saves; anything else stops at once."""
+"""Stopping by a signal: a training finishes its step and saves; everything else stops at once."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _SAME_SIGNAL_SECONDS = 0.5
 
 
 class Stopped(SystemExit):
-    """Ends the program because a signal asks for it; the exit code is 128 + its number, as in a shell.
+    """Ends the program because of a signal; the exit code is 128 + the signal's number, as in a shell.
 
     Args:
-        number: The signal.
+        number: Number of the signal.
     """
 
     def __init__(self, number: int):
@@ -47,8 +47,8 @@ _state = _State()
 def stop_on_signals() -> Iterator[None]:
     """Raises `Stopped` on SIGINT, SIGTERM and SIGHUP: at once, or inside `finishing_steps` after the running step.
 
-    What has not ended 8 seconds after the signal is abandoned, and a second signal ends the process at once. Signals
-    that the process ignores, as under nohup, stay ignored. Outside the main thread this does nothing.
+    If the program has not ended 8 seconds after the signal, or receives a second signal, the process ends at once.
+    Signals that the process ignores, as under nohup, stay ignored. Outside of the main thread this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -57,7 +57,7 @@ def stop_on_signals() -> Iterator[None]:
     reader, writer = socket.socketpair()
     writer.setblocking(False)
     _state.saved = ""
-    # A thread, because Python runs handlers between its own instructions alone: not while TensorFlow compiles.
+    # A thread, because Python runs handlers only between its own instructions, and not while TensorFlow compiles.
     threading.Thread(target=_watch, args=(reader,), daemon=True).start()
     wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     handlers = {number: signal.signal(number, _handle) for number in caught}
@@ -73,7 +73,7 @@ def stop_on_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def finishing_steps() -> Iterator[None]:
-    """Inside, a signal stops nothing: the training asks `is_asked` after each step, saves and raises `Stopped`."""
+    """Inside, signals do not stop the program: the training calls `is_asked` after each step, saves, and stops."""
     _state.finishing += 1
     try:
         yield
@@ -84,32 +84,32 @@ def finishing_steps() -> Iterator[None]:
 
 
 def is_asked() -> bool:
-    """Whether a signal has asked the program to stop."""
+    """Returns whether the program has received a signal to stop."""
     return _state.asked is not None
 
 
 def asked() -> int:
-    """Returns the signal that has asked the program to stop, 0 for none."""
+    """Returns the number of the signal to stop that the program has received, 0 for none."""
     return _state.asked or 0
 
 
 def stop(number: int | None = None) -> NoReturn:
-    """Stops the program as a signal asks.
+    """Stops the program because of a signal.
 
     Args:
-        number: The signal, by default the one received.
+        number: Number of the signal, by default the one received.
     """
     raise Stopped(number or _state.asked)
 
 
 def note_saved(iteration: int, directory: str | os.PathLike[str]) -> None:
-    """Notes where --resume goes on from, for the message of a program that is stopped.
+    """Records where --resume continues, for the message of a stopped program.
 
     Args:
-        iteration: Iterations done.
-        directory: Of the checkpoints.
+        iteration: Number of finished iterations.
+        directory: Directory of the checkpoints.
     """
-    _state.saved = f"; --resume goes on from iteration {iteration:,} ({os.fspath(directory)})"
+    _state.saved = f"; --resume continues from iteration {iteration:,} ({os.fspath(directory)})"
 
 
 def _handle(number: int, frame: FrameType | None) -> None:
@@ -125,7 +125,7 @@ def _watch(reader: socket.socket) -> None:
         while True:
             left = None if first is None else max(asked_at + _PATIENCE_SECONDS - time.monotonic(), 0.0)
             if not select.select([reader], [], [], left)[0]:
-                _end(first, f"a step that had not ended {_PATIENCE_SECONDS:.0f} s later was abandoned")
+                _end(first, f"a step that did not end within {_PATIENCE_SECONDS:.0f} s was abandoned")
             received = reader.recv(1)
             if not received:
                 return

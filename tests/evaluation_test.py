@@ -94,9 +94,7 @@ class EvaluateTest(parameterized.TestCase):
         result = evaluate(make_learner(), [data], 1, metrics={"mse": keras.losses.mean_squared_error})
         self.assertEqual(result.values["mse"].shape, (2, _TASKS, registry.QUERIES))
         for summarise in (lambda: result.summary("mse", 1), lambda: result.diverged("mse")):
-            with self.assertRaisesRegex(
-                ValueError, rf"a scalar for a task. Received: 'mse' of shape \({registry.QUERIES},"
-            ):
+            with self.assertRaisesRegex(ValueError, rf"Received: 'mse' of shape \({registry.QUERIES},"):
                 summarise()
 
     def test_a_model_that_is_no_learner(self):

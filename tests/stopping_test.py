@@ -66,14 +66,14 @@ class StopOnSignalsTest(parameterized.TestCase):
         program.process.send_signal(number)
         returned, said, _ = program.end()
         self.assertEqual(returned, code)
-        self.assertRegex(said, rf"{number.name}.*--resume goes on from iteration [1-9]\d* \(run/checkpoints\)$")
+        self.assertRegex(said, rf"{number.name}.*--resume continues from iteration [1-9]\d* \(run/checkpoints\)$")
 
     def test_a_step_that_does_not_end_is_abandoned(self):
         program = Program(self, step=60)
         program.process.send_signal(signal.SIGTERM)
         code, said, seconds = program.end()
         self.assertEqual(code, 143)
-        self.assertRegex(said, r"SIGTERM.* 8 s .*abandoned; --resume goes on from iteration 0 ")
+        self.assertRegex(said, r"SIGTERM.* 8 s .*abandoned; --resume continues from iteration 0 ")
         self.assertBetween(seconds, 7, 10)
 
     def test_a_second_signal_ends_it_at_once(self):
@@ -83,7 +83,7 @@ class StopOnSignalsTest(parameterized.TestCase):
         program.process.send_signal(signal.SIGINT)
         code, said, seconds = program.end()
         self.assertEqual(code, 130)
-        self.assertRegex(said, "SIGINT.*; --resume goes on from iteration 0 ")
+        self.assertRegex(said, "SIGINT.*; --resume continues from iteration 0 ")
         self.assertLess(seconds, 4)
 
     def test_one_signal_sent_twice_is_one(self):
@@ -100,7 +100,7 @@ class StopOnSignalsTest(parameterized.TestCase):
         program.process.send_signal(signal.SIGINT)
         code, said, seconds = program.end()
         self.assertEqual(code, 130)
-        self.assertRegex(said, "SIGINT; --resume goes on from iteration 0 ")
+        self.assertRegex(said, "SIGINT; --resume continues from iteration 0 ")
         self.assertLess(seconds, 4)
 
     def test_ignored_signals_stay_ignored(self):

@@ -207,7 +207,7 @@ def test_targets_of_a_width_known_only_in_the_graph():
     )
     dataset = dataset.map(lambda sx, sy, qx, qy: ((sx, sy, tf.ensure_shape(qx, [None, None, 3])), qy))
 
-    with pytest.raises(ValueError, match=r"support_y of the shape of the model's outputs.* 1 on .* 2 in task 0"):
+    with pytest.raises(ValueError, match=r"support_y .* 1 .* 2 in task 0"):
         learner.fit(dataset, shuffle=False, verbose=0)
 
 
@@ -281,7 +281,7 @@ def test_layers_changed_after_a_first_fit_are_refused(change):
         model.add(keras.layers.Dense(5) if change == "add" else keras.layers.ReLU())
 
     for use in every.values():
-        with pytest.raises(ValueError, match="make a new one"):
+        with pytest.raises(ValueError, match="make a new learner"):
             use()
 
 
@@ -414,7 +414,7 @@ def test_inputs_of_another_width_known_only_in_the_graph_are_refused(way):
             ),
         )
         for use in (functools.partial(learner.fit, shuffle=False), learner.evaluate):
-            with pytest.raises(maml_tf.core.faults.EpisodeError, match=f"has 3 on an axis. Received: {width}"):
+            with pytest.raises(maml_tf.core.faults.EpisodeError, match=f" 3 .*Received: .*{width}"):
                 use(data, verbose=0)
         with pytest.raises(ValueError, match=rf"3.*Received: .*{width}"):
             learner.predict(data.map(lambda inputs, targets: (inputs,)), verbose=0)

@@ -1,4 +1,4 @@
-"""What a meta-learning algorithm is: pure functions of one task, which a subclass replaces where it differs."""
+"""The interface of meta-learning algorithms: pure functions of one task; a subclass overrides those that differ."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from maml_tf.core.task_functions import TaskFunctions, TaskLossValue, TaskState
 
 
 class MetaParameters(NamedTuple):
-    """What is meta-learned.
+    """The meta-learned values.
 
     Attributes:
         model: A tensor for every trainable variable's path, theta.
@@ -30,7 +30,7 @@ class Task(NamedTuple):
     """One task of a meta-batch.
 
     Attributes:
-        number: Its number, which random seeds depend on; None for a task alone.
+        number: Number of the task, on which random seeds depend; None for a single task.
         support: `(support_x, support_y)`, each [support examples, ...].
         query: `(query_x, query_y)`, each [query examples, ...].
     """
@@ -45,8 +45,8 @@ class Learned(NamedTuple):
 
     Attributes:
         params: The parameters that adapt, by path.
-        state: What the steps thread through.
-        rule_state: What the update rule carries from step to step.
+        state: The state that is passed from step to step.
+        rule_state: The update rule's state.
     """
 
     params: dict[str, tf.Tensor]
@@ -55,14 +55,14 @@ class Learned(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a task contributes beside its outer loss.
+    """The results of a task besides its outer loss.
 
     Attributes:
         outputs: The model's outputs on the query set.
         masks: The outputs' masks.
         losses: [steps + 1]: the losses that must be finite, the last one being the outer loss.
         state: The new values of the model's non-trainable variables.
-        faults: float64 [2, 3], of the support and the query set's targets.
+        faults: The faults of the support and the query set's targets, float64 [2, 3].
     """
 
     outputs: Any
@@ -73,13 +73,13 @@ class Outcome(NamedTuple):
 
 
 class Algorithm:
-    """A meta-learning algorithm; as it stands, exact MAML.
+    """A meta-learning algorithm; without overrides it is exact MAML.
 
     The learner maps `gradient` over the tasks of a meta-batch and applies the mean; evaluation calls `begin`,
-    `advance` and `predict`. A subclass replaces what differs, and nothing else of the package changes. `functions` are
-    the model's pure functions, `theta` the meta-parameters, `steps` the number of inner steps, which
-    `maml_tf.MetaLearner.adapt` passes as an integer tensor, `iteration` the number of the training iteration, an
-    integer tensor.
+    `advance` and `predict`. A subclass overrides what differs; nothing else in the package has to change. In all
+    methods, `functions` are the model's pure functions and `theta` the meta-parameters. `steps` is the number of inner
+    steps, which `maml_tf.MetaLearner.adapt` passes as an integer tensor. `iteration` is the number of the training
+    iteration, an integer tensor.
 
     Example:
     >>> import maml_tf
@@ -90,18 +90,18 @@ class Algorithm:
 
     #: Whether to stop the gradient through the inner gradients.
     first_order = False
-    #: Whether what a task has learned is weights of the model, which `maml_tf.MetaLearner.adapt` returns.
+    #: Whether a task learns weights of the model, so that `maml_tf.MetaLearner.adapt` can return a model with them.
     learns_weights = True
 
     def check(self, functions: TaskFunctions) -> None:
-        """Raises where the algorithm does not suit the model or the update rule; called when a learner is made."""
+        """Raises if the algorithm does not suit the model or the update rule; called when a learner is made."""
 
     def unused(self, functions: TaskFunctions) -> tuple[str, ...]:
         """Returns the names of the parameters on which the outer loss does not depend: their gradient is 0."""
         return ()
 
     def begin(self, functions: TaskFunctions, theta: MetaParameters, number: Any, support: Any) -> Learned:
-        """Returns what a task starts from: theta's parameters that adapt."""
+        """Returns the start of a task's adaptation: those of theta's parameters that adapt."""
         params = functions.adapted(theta.model)
         return Learned(params, functions.initial_state(number), functions.update_rule.initial_state(params))
 
@@ -134,7 +134,7 @@ class Algorithm:
         """Adapts to one task for predictions with training=False.
 
         Returns:
-            What was learned, with the batch statistics of `functions.settle`, and the support losses [steps].
+            A `Learned`, with the batch statistics of `functions.settle`, and the support losses [steps].
         """
         result = self.adapt(functions, theta, number, support, steps)
         params = {**theta.model, **result.params}
@@ -143,7 +143,7 @@ class Algorithm:
     def advance(
         self, functions: TaskFunctions, theta: MetaParameters, learned: Learned, support: Any, step: Any
     ) -> Learned:
-        """Takes one inner step, of which nothing is kept for an outer gradient."""
+        """Takes one inner step, from which no outer gradient is computed."""
         with functions.rule_bound(theta.rule):
             result = adaptation.inner_step(
                 self.objective(functions, theta, support),
@@ -161,16 +161,16 @@ class Algorithm:
     ) -> ModelOutput:
         """Calls the adapted model on [query examples, ...]; `training` is Keras' flag.
 
-        With training=False the outputs are NaN where an adapted parameter is not finite or an example holds NaN.
+        With training=False, outputs are NaN if an adapted parameter is not finite or the example contains NaN.
         """
         output = functions.functional({**theta.model, **learned.params}, learned.state.model, query_x, training)
-        # In training the gradients tell.
+        # In training the gradients show it.
         return output if training else nan_where_invalid(output, learned.params, query_x)
 
     def loss(
         self, functions: TaskFunctions, theta: MetaParameters, task: Task, steps: int, iteration: tf.Tensor
     ) -> tuple[tf.Tensor, Outcome]:
-        """Returns the outer loss, the query loss after adaptation (Equation 1), and what goes with it."""
+        """Returns the outer loss, which is the query loss after adaptation (Equation 1), and the other results."""
         adapted = self.adapt(functions, theta, task.number, task.support, steps)
         query_x, query_y = task.query
         output = self.predict(functions, theta, Learned(adapted.params, adapted.state), query_x, training=True)
@@ -178,7 +178,7 @@ class Algorithm:
         return query.loss, self.outcome(adapted, query)
 
     def outcome(self, adapted: adaptation.Adaptation, query: TaskLossValue) -> Outcome:
-        """Puts together what a task contributes beside its outer loss, of its adaptation and its query loss."""
+        """Collects a task's results besides its outer loss from its adaptation and its query loss."""
         return Outcome(
             query.outputs,
             masks_of(query.outputs),
@@ -190,7 +190,7 @@ class Algorithm:
     def gradient(
         self, functions: TaskFunctions, theta: MetaParameters, task: Task, steps: int, iteration: tf.Tensor
     ) -> tuple[tf.Tensor, MetaParameters, Outcome]:
-        """Returns the outer loss, its gradient with the structure of `theta`, and what goes with it."""
+        """Returns the outer loss, its gradient with the structure of `theta`, and the other results."""
         unused = self.unused(functions)
         used = MetaParameters({name: value for name, value in theta.model.items() if name not in unused}, theta.rule)
 
@@ -203,7 +203,7 @@ class Algorithm:
         return value, gradients._replace(model={**gradients.model, **zeros}), outcome
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments, by which a learner is saved."""
+        """Returns the constructor's arguments, which are saved with a learner."""
         return {}
 
     @classmethod
@@ -212,14 +212,14 @@ class Algorithm:
 
 
 def require_no_learned_rule(functions: TaskFunctions, reason: str) -> None:
-    """Raises where the update rule has variables of its own that an algorithm has no gradient of.
+    """Raises if the update rule has variables, for algorithms that compute no gradient for them.
 
     Args:
-        functions: The learner's.
-        reason: Why not, for the message.
+        functions: The learner's pure functions.
+        reason: Why the algorithm computes none, for the message.
 
     Raises:
-        ValueError: If it has.
+        ValueError: If the rule has variables.
     """
     if learned := functions.update_rule.trainable_variables:
         raise ValueError(

@@ -27,26 +27,27 @@ from maml_tf.core.task_functions import TaskFunctions
 
 @keras.saving.register_keras_serializable(package="maml_tf")
 class ImplicitMAML(Algorithm):
-    """Implicit MAML: the inner steps minimize `L(phi) + lambda / 2 |phi - theta|^2`, the loss of the support set.
+    """Implicit MAML: the inner steps minimize `L(phi) + lambda / 2 |phi - theta|^2` with the loss L of the support set.
 
-    At a minimum phi of it the meta-gradient is `v = (I + H / lambda)^-1 grad L_query(phi)`, where H is the Hessian of L
-    at phi: it depends on phi alone and not on the steps, whose number costs no memory. Conjugate gradient finds v by
-    products with H. A parameter psi that does not adapt has `dL_query / dpsi - 1 / lambda d(grad L . v) / dpsi`.
+    At a minimum phi the meta-gradient is `v = (I + H / lambda)^-1 grad L_query(phi)`, where H is the Hessian of L at
+    phi. It depends only on phi and not on the steps, so more steps need no more memory. Conjugate gradient finds v by
+    products with H. The gradient of a parameter psi that does not adapt is
+    `dL_query / dpsi - 1 / lambda d(grad L . v) / dpsi`.
 
-    The gradient is exact where the inner steps reach the minimum and conjugate gradient converges; the paper bounds
-    its error by theirs (Theorem 1). Many small inner steps are the rule. Any update rule without meta-learned variables
-    will do. Lambda has to be larger than the steepest negative curvature of L.
+    The gradient is exact if the inner steps reach the minimum and conjugate gradient converges; the paper bounds its
+    error by their errors (Theorem 1). Use many small inner steps, and any update rule without meta-learned variables.
+    Lambda must be larger than the steepest negative curvature of L.
 
     Args:
-        proximal_weight: Lambda. A large one keeps a task near theta; the meta-gradient is then nearly first order.
-        conjugate_gradient_steps: The most iterations of conjugate gradient.
+        proximal_weight: Lambda. A large value keeps a task near theta; the meta-gradient is then nearly first order.
+        conjugate_gradient_steps: Number of iterations of conjugate gradient.
 
     Raises:
-        ValueError: If a number is out of range; for a learner, if its update rule has variables, or the parameters that
-            adapt are of several data types.
+        ValueError: If a number is out of range; for a learner, if its update rule has variables or the parameters that
+            adapt have different dtypes.
 
     Source: Rajeswaran, Finn, Kakade and Levine, Meta-Learning with Implicit Gradients, 2019, Equations 3 and 6,
-    Algorithms 1 and 2. The paper has lambda 2 and 5 iterations on Omniglot, 0.5 on mini-ImageNet.
+    Algorithms 1 and 2. The paper uses lambda 2 and 5 iterations on Omniglot, lambda 0.5 on mini-ImageNet.
 
     Example:
     >>> import maml_tf
@@ -63,10 +64,10 @@ class ImplicitMAML(Algorithm):
         require_no_learned_rule(functions, "at the inner minimum nothing depends on the steps")
         dtypes = {value.dtype.name for value in functions.adapted(functions.parameters()).values()}
         if len(dtypes) > 1:
-            raise ValueError(f"Expected parameters of one data type to adapt. Received: {sorted(dtypes)}")
+            raise ValueError(f"Expected all parameters that adapt to have one data type. Received: {sorted(dtypes)}")
 
     def objective(self, functions: TaskFunctions, theta: MetaParameters, support: Any) -> Callable[..., Any]:
-        """Returns the inner objective: the support loss and the distance to theta, which it adds."""
+        """Returns the inner objective: the support loss plus the weighted squared distance to theta."""
         support_loss, start = functions.objective(theta.model), functions.adapted(theta.model)
 
         def objective(params, batch, step, state):
@@ -99,7 +100,7 @@ class ImplicitMAML(Algorithm):
         still = tf.nest.map_structure(tf.zeros_like, at["others"])
 
         def products(vector):
-            """Multiplies by the Hessian's columns of the parameters that adapt, divided by lambda."""
+            """Multiplies the Hessian's columns for the parameters that adapt by a vector, and divides by lambda."""
             found = product({"adapted": unflatten(vector), "others": still})
             return tf.nest.map_structure(lambda leaf: tf.convert_to_tensor(leaf) / self.proximal_weight, found)
 

@@ -1,4 +1,4 @@
-"""What MAML++ does to the outer loss: the losses after all steps count at first, and gradients are first order."""
+"""The outer loss of MAML++: at first the losses after all inner steps count, and gradients are first order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from maml_tf.core.task_functions import TaskFunctions
 
 
 def loss_weights(steps: int, iteration: tf.Tensor, iterations: int, dtype: tf.DType) -> tf.Tensor:
-    """Returns the weights of the query losses after each of the inner steps, which become the last one's alone.
+    """Returns the weights of the query losses after each inner step, which move to the loss after the last step.
 
     With `s = min(iteration / iterations, 1)`: `(1 - s) / steps` after each step but the last, and
     `1 - (steps - 1) (1 - s) / steps` after the last.
@@ -31,7 +31,7 @@ def loss_weights(steps: int, iteration: tf.Tensor, iterations: int, dtype: tf.DT
         A tensor [steps], whose sum is 1.
 
     Source: Antoniou, Edwards and Storkey, How to train your MAML, 2019, Section 4, "multi-step loss optimization". In
-    the authors' code the weights fall as fast, but not below 0.03 / steps before the last of the iterations.
+    the authors' code the weights fall equally fast, but not below 0.03 / steps before the last of the iterations.
 
     Example:
     >>> import tensorflow as tf
@@ -67,19 +67,19 @@ class _MultiStep(ModelAgnostic):
 
 @keras.saving.register_keras_serializable(package="maml_tf")
 class MAMLPlusPlus(Algorithm):
-    """MAML with the annealed outer loss of MAML++: multi-step at first, and first order at first.
+    """MAML with the annealed outer loss of MAML++: at first multi-step and first order.
 
-    The outer loss is `sum_k w_k(t) L(query; theta_k)`, where t is the training iteration, which checkpoints keep as the
-    outer optimizer's; `loss_weights` has the weights. No graph is traced again when t passes from one part to the next:
-    each iteration runs the one that it is in. The other parts of MAML++ are pieces of their own:
+    The outer loss is `sum_k w_k(t) L(query; theta_k)`. t is the training iteration, the iteration counter of the outer
+    optimizer, which checkpoints save. `loss_weights` computes the weights. One graph holds all phases, and each
+    iteration runs only its phase: nothing is traced again. The other parts of MAML++ are separate:
     `maml_tf.LearnedStepSizes(granularity="layer_and_step")`, `maml_tf.layers.PerStepBatchNormalization` and
-    `keras.optimizers.schedules.CosineDecay`; `--method=maml_plus_plus` of the few-shot binaries takes all.
+    `keras.optimizers.schedules.CosineDecay`. `--method=maml_plus_plus` of the few-shot binaries uses all of them.
 
     Args:
-        multi_step_iterations: Iterations over which the outer loss passes from the mean of the query losses after every
-            inner step to the loss after the last; 0 for the last alone.
-        first_order_iterations: Iterations at the beginning with first-order gradients, after which they are exact.
-        first_order: Whether gradients stay first order.
+        multi_step_iterations: Iterations over which the outer loss changes from the mean of the query losses after
+            every inner step to the loss after the last step; 0 uses only the loss after the last step.
+        first_order_iterations: Iterations at the beginning with first-order gradients; later gradients are exact.
+        first_order: Whether all gradients are first order.
 
     Raises:
         ValueError: If a number is negative, or `first_order` is not True or False.

@@ -1,4 +1,4 @@
-"""Matching networks: a query's label is the sum of the support set's labels, weighted by likeness of the features."""
+"""Matching networks: a query's label is the sum of the support labels, weighted by the similarity of features."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from maml_tf.core.faults import first_of
 from maml_tf.core.functional import ModelOutput, nan_where_invalid
 from maml_tf.core.task_functions import TaskFunctions
 
-# Stands for the probability 0 of a class without support examples, whose logarithm has no derivative.
+# Replaces the probability 0 of a class without support examples, whose logarithm has no derivative.
 _LEAST = 1e-37
 
 
@@ -23,12 +23,12 @@ class Matching(Algorithm):
     """Matching networks, without the full context embeddings of the paper's Section 2.1.2.
 
     `p(y | x) = sum_i a(x, x_i) [y = y_i]` over the support set, with `a(x, x_i) = softmax_i cos(f(x), f(x_i))`. The
-    outputs are `log p(y | x)` but for a constant; f is the model without its output layer, whose units are the classes
-    and whose weights have no gradient. A class without support examples is never predicted.
+    outputs are `log p(y | x)` plus a constant. f is the model without its output layer, whose units are the classes and
+    whose weights get no gradient. A class without support examples is never predicted.
 
     Raises:
         ValueError: For a learner, if its model does not end in a linear layer with a bias, or its update rule has
-            variables; in `MetaLearner.adapt`, which has no weights to return.
+            variables; always in `MetaLearner.adapt`, because there are no adapted weights to return.
 
     Source: Vinyals et al., Matching Networks for One Shot Learning, 2016, Equations 1 and 2.
 

@@ -14,20 +14,20 @@ from maml_tf.core.adaptation import Adaptation
 from maml_tf.core.faults import first_of
 from maml_tf.core.task_functions import TaskFunctions
 
-# The bias of a class without support examples: its probability is 0, and its derivatives are finite.
+# The bias of a class without support examples. Its probability is 0, and its derivatives are finite.
 _NEVER = -1e9
 
 
 @keras.saving.register_keras_serializable(package="maml_tf")
 class ProtoMAML(ModelAgnostic):
-    """MAML whose output layer starts, for each task, as the one that compares features with the classes' prototypes.
+    """MAML whose output layer is initialized in each task to compare features with the classes' prototypes.
 
     `W_k = 2 c_k`, `b_k = -|c_k|^2` with the prototype `c_k = mean of f(x) over the support examples of class k`: the
-    logits are `|f(x)|^2 - |f(x) - c_k|^2`. The gradient goes through the prototypes, and the weights of theta's own
-    output layer have none. A class without support examples is never predicted.
+    logits are `|f(x)|^2 - |f(x) - c_k|^2`. The gradient flows through the prototypes; theta's own output layer gets
+    none. A class without support examples is never predicted.
 
     Args:
-        first_order: Whether to stop the gradient through the inner gradients; it goes through the prototypes still.
+        first_order: Whether to stop the gradient through the inner gradients. It still flows through the prototypes.
 
     Raises:
         ValueError: If `first_order` is not True or False; for a learner, if its model does not end in a linear layer
@@ -47,7 +47,7 @@ class ProtoMAML(ModelAgnostic):
         features = functions.features
         if missing := {features.kernel, features.bias} - set(functions.adapted_names):
             raise ValueError(
-                "Expected the output layer among the variables that adapt, from whose prototypes a task starts. "
+                "Expected the output layer to adapt: each task initializes it with prototypes. "
                 f"Received: adapted without {sorted(missing)}"
             )
 
@@ -69,10 +69,10 @@ class ProtoMAML(ModelAgnostic):
 
 @keras.saving.register_keras_serializable(package="maml_tf")
 class Prototypical(ProtoMAML):
-    """Prototypical networks: a query's class is that of the nearest prototype, and nothing adapts beside.
+    """Prototypical networks: a query's class is that of the nearest prototype, and nothing else adapts.
 
-    `p(k | x) = softmax_k(-|f(x) - c_k|^2)`, Proto-MAML without an inner step: the prototypes make the output layer. f
-    is the model without its output layer, whose units are the classes.
+    `p(k | x) = softmax_k(-|f(x) - c_k|^2)` is Proto-MAML without inner steps: the prototypes define the output layer.
+    f is the model without its output layer, whose units are the classes.
 
     Raises:
         ValueError: For a learner, if its model does not end in a linear layer with a bias, or its update rule has

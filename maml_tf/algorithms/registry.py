@@ -5,18 +5,18 @@ from typing import Any
 from maml_tf.methods import methods
 from maml_tf.registry import Registry
 
-#: Each file of this folder registers its own; a user's file does so by `algorithms.register(name, algorithm)`.
+#: Each file of this folder registers its algorithm; a user's file calls `algorithms.register(name, algorithm)`.
 algorithms: Registry = Registry("algorithm")
 
 
 def of_method(name: str, first_order: bool = False, **options: Any) -> Any:
-    """Returns the algorithm with which the learner of a method of `maml_tf.methods` trains.
+    """Returns the algorithm that trains the learner of a method of `maml_tf.methods`.
 
     Args:
         name: The method's name.
-        first_order: Whether the algorithm is to be first order.
+        first_order: Whether the algorithm must be first order.
         **options: Arguments of the algorithm's constructor, such as a configuration's fields. An option that the
-            algorithm does not have must be 0, or beside MAML one of MAML++.
+            algorithm does not have must be 0. MAML also takes the options of MAML++.
 
     Raises:
         ValueError: If the algorithm cannot be first order, or does not have an option that is not 0.
@@ -28,5 +28,7 @@ def of_method(name: str, first_order: bool = False, **options: Any) -> Any:
     if first_order and not algorithm.first_order:
         options["first_order"] = True
     if unknown := sorted(set(options) - set(algorithm.get_config())):
-        raise ValueError(f"Expected {sorted(algorithm.get_config())} of {name!r}. Received: {', '.join(unknown)}")
+        raise ValueError(
+            f"Expected options of {name!r} among {sorted(algorithm.get_config())}. Received: {', '.join(unknown)}"
+        )
     return algorithm.from_config({**algorithm.get_config(), **options}) if options else algorithm

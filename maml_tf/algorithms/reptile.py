@@ -1,4 +1,4 @@
-"""Reptile: the meta-parameters move towards what the tasks' steps of gradient descent end at."""
+"""Reptile: the meta-parameters move towards the parameters at which the tasks' gradient descent ends."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from maml_tf.core.task_functions import TaskFunctions
 
 @keras.saving.register_keras_serializable(package="maml_tf")
 class Reptile(Algorithm):
-    """Reptile: the outer gradient is `theta - theta_k`, where theta_k is what k inner steps on the task end at.
+    """Reptile: the outer gradient is `theta - theta_k`, where theta_k are the parameters after k inner steps on a task.
 
-    In training a task's support and query sets are one set of labelled examples, which the inner steps descend on; at
-    meta-test it adapts to the support set alone. No second derivative is taken. Of the outer optimizers plain SGD with
-    learning rate epsilon gives the paper's update `theta + epsilon * mean(theta_k - theta)`.
+    In training, the inner steps use a task's support and query sets as one set of labelled examples; at meta-test they
+    use only the support set. No second derivative is taken. Plain SGD with learning rate epsilon as the outer optimizer
+    gives the paper's update `theta + epsilon * mean(theta_k - theta)`.
 
     Source: Nichol, Achiam and Schulman, On First-Order Meta-Learning Algorithms, 2018, Algorithm 2.
 
@@ -31,7 +31,7 @@ class Reptile(Algorithm):
     first_order = True
 
     def check(self, functions: TaskFunctions) -> None:
-        require_no_learned_rule(functions, "Reptile has no gradient of them")
+        require_no_learned_rule(functions, "Reptile computes no gradient for them")
 
     def gradient(self, functions: TaskFunctions, theta: MetaParameters, task: Task, steps: int, iteration: tf.Tensor):
         examples = tf.nest.map_structure(lambda *sets: tf.concat(sets, axis=0), task.support, task.query)

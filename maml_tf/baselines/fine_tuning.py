@@ -27,16 +27,16 @@ def tune_step_size(
     adapted: Selection = everything,
     error: Metric | None = None,
 ) -> list[tuple[float, np.ndarray]]:
-    """Chooses the step size with the least error on validation tasks, averaged over the steps from 1 to `steps`.
+    """Chooses the step size with the smallest error on validation tasks, averaged over the steps from 1 to `steps`.
 
     Args:
         model: A built Keras model.
         loss: The task loss, as for `maml_tf.MAML`.
         episodes: Sets of validation tasks, such as one for each number of shots. Each set is a sequence of
-            meta-batches and gets a step size of its own.
+            meta-batches and gets its own step size.
         steps: Number of gradient steps, at least 1.
-        step_sizes: Candidates. A candidate with which a task diverges is not chosen. A warning is logged if the best is
-            the smallest or the largest of several.
+        step_sizes: Candidates. A candidate with which a task diverges is not chosen. A warning is logged if the best
+            one is the smallest or the largest of several.
         adapted: Which variables the steps change, as for `maml_tf.MAML`.
         error: Function `(query_y, outputs) -> scalar` of one task, such as the share of wrongly classified examples;
             the loss by default.
@@ -75,7 +75,5 @@ def tune_step_size(
     tuned = [(step_sizes[int(np.argmin(errors))], errors) for errors in table.T]
     for step_size, _ in tuned:
         if len(step_sizes) > 1 and step_size in (min(step_sizes), max(step_sizes)):
-            logging.warning(
-                "the best step size, %g, is the outermost of %s: one beyond may be better", step_size, step_sizes
-            )
+            logging.warning("the best step size, %g, is at the end of %s: try values beyond it", step_size, step_sizes)
     return tuned

@@ -25,7 +25,7 @@ def nearest_neighbour(features: keras.Model, episodes: Iterable[Any]) -> Evaluat
         An `Evaluation` of the metric "accuracy" at step 0.
 
     Raises:
-        ValueError: If there is no episode, or its parts do not fit each other.
+        ValueError: If there is no episode, or the shapes of an episode do not match.
 
     Source: The baseline of Table 1.
 

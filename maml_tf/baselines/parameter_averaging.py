@@ -12,7 +12,7 @@ from maml_tf.checks import number
 
 
 class AnchoredRegression(keras.Model):
-    """A model trained with the penalty `strength * ||theta - anchor||^2` beside its loss.
+    """A model trained with the penalty `strength * ||theta - anchor||^2` added to its loss.
 
     Args:
         model: A built Keras model.
@@ -46,21 +46,21 @@ class AnchoredRegression(keras.Model):
 
 
 class ParameterAveraging(keras.callbacks.Callback):
-    """Averages the weights that each epoch of `fit` ends with, and starts the next epoch from fresh ones.
+    """Averages the weights at the end of each epoch of `fit`, and starts the next epoch from new weights.
 
     An epoch trains one network on one task. The end of an epoch sets the weights, the optimizer and, with
-    `move_anchor`, the penalty's anchor for the next, so a checkpoint taken there resumes exactly.
+    `move_anchor`, the penalty's anchor for the next epoch, so a checkpoint saved there resumes exactly.
 
     Args:
         anchored: The model in training, compiled, with a built optimizer.
         initial_weights: Function from a network's number to initial values of the trainable variables.
-        move_anchor: Whether to penalise the distance to the mean of the networks so far instead of to zero. The first
+        move_anchor: Whether to penalise the distance to the mean of the earlier networks instead of zero. The first
             network then has no penalty.
         error: Function from a network's number to an error of the network that has just been trained. The epoch's
             logs hold it as "network_error".
 
     Attributes:
-        state: The mean, the number of networks in it and the penalty, to be checkpointed.
+        state: The mean, the number of networks in it and the penalty, for checkpoints.
 
     Raises:
         ValueError: If the optimizer is not built.
@@ -87,7 +87,7 @@ class ParameterAveraging(keras.callbacks.Callback):
         self.state = tf.Module()
         self.state.count = tf.Variable(0, dtype=tf.int64)
         self.state.mean = [tf.Variable(tf.zeros_like(variable), trainable=False) for variable in self._variables]
-        # A copy: checkpoints do not follow a list that a Keras model owns.
+        # A copy, because checkpoints do not track a list that a Keras model owns.
         self.state.anchor = list(anchored.anchor)
         self.state.strength = anchored.strength
         self._strength = float(anchored.strength)
@@ -103,7 +103,7 @@ class ParameterAveraging(keras.callbacks.Callback):
         return self.anchored.model.trainable_variables
 
     def start(self) -> None:
-        """Sets the weights that the next network starts from; a resumed training restores its checkpoint afterwards."""
+        """Sets the next network's initial weights; a resumed training restores its checkpoint afterwards."""
         values = self.initial_weights(int(self.state.count))
         for variable, value in zip(self._variables, values, strict=True):
             variable.assign(value)
@@ -111,7 +111,7 @@ class ParameterAveraging(keras.callbacks.Callback):
             variable.assign(value)
 
     def apply(self) -> None:
-        """Sets the model's weights to the mean of the networks so far.
+        """Sets the model's weights to the mean of the networks trained so far.
 
         Raises:
             ValueError: If no network has been trained.

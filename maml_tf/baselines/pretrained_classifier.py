@@ -1,4 +1,4 @@
-"""Pretraining: a classifier of all training classes, whose features the baselines adapt or compare."""
+"""Pretraining: a classifier of all training classes, whose features baselines adapt or compare."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ def feature_model(network: keras.Model) -> keras.Model:
     """Returns a model from inputs to the features before the output layer, [examples, features].
 
     Args:
-        network: One of `maml_tf.models`, whose output layer is called "head". The models share the other layers.
+        network: A network of `maml_tf.models`, whose output layer is called "head". Both models share the other layers.
     """
     return keras.Model(network.input, network.get_layer("head").input, name=f"{network.name}_features")
 
 
 def classifier(network: keras.Model, classes: int) -> keras.Model:
-    """Returns a model from inputs to logits [examples, classes]: a network with another output layer.
+    """Returns a model from inputs to logits [examples, classes]: the network with another output layer.
 
     Training it trains all layers of `network` except the head.
 
     Args:
-        network: One of `maml_tf.models`.
-        classes: Number of classes to tell apart.
+        network: A network of `maml_tf.models`.
+        classes: Number of classes.
 
     Raises:
         ValueError: If `classes` is below 2.
@@ -48,14 +48,14 @@ def classifier(network: keras.Model, classes: int) -> keras.Model:
 def labelled_batches(
     pool: ClassPool, seed: int, batch_size: int, *, rotations: bool = False, first: int = 0
 ) -> tf.data.Dataset:
-    """Draws endless batches of labelled images; element i is a function of (seed, i) alone.
+    """Draws endless batches of labelled images; element i depends only on (seed, i).
 
     Args:
         pool: The classes; their images are copied.
-        seed: Names the stream.
-        batch_size: Images of an element.
+        seed: Seed of the stream.
+        batch_size: Images in an element.
         rotations: Whether each class turned by 90, 180 and 270 degrees counts as three more classes.
-        first: Index of the first element: a resumed training passes its iterations so far.
+        first: Index of the first element: a resumed training passes its number of finished iterations.
 
     Returns:
         Elements of images [batch, ...], transformed as in the pool's episodes, and labels [batch] from 0 to
@@ -69,7 +69,7 @@ def labelled_batches(
     labels = tf.constant(np.repeat(np.arange(len(pool)), pool.class_sizes), tf.int32)
 
     def draw(index):
-        # 64 random bits, modulo the limit: its bias is below 1e-12 for any number of images that memory holds.
+        # 64 random bits, modulo the limit: the bias is below 1e-12 for any number of images that fits into memory.
         bits = tf.random.stateless_uniform(
             [2, batch_size], tf.stack([tf.cast(seed, tf.int64), index]), None, None, tf.uint64, alg="philox"
         )

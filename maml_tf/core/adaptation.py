@@ -18,29 +18,29 @@ from maml_tf.core.looped_steps import loop_of_steps
 Params = Any
 # (parameters, batch, step) -> scalar loss, or (parameters, batch, step, state) -> (scalar loss, state).
 Objective = Callable[..., Any]
-# (parameters, gradients, step) -> parameters; one with `initial_state` carries a state of its own, see `inner_step`.
+# (parameters, gradients, step) -> parameters; a rule with `initial_state` also carries state, see `inner_step`.
 Rule = Callable[..., Any]
 
-# More steps on one batch are a loop of the graph. It pays in memory and in tracing from about here on, and costs a
-# few steps some of their time: docs/guides/many_steps.md has what was measured.
+# More steps than these on one batch run as a `tf.while_loop`. From about here on it saves memory and tracing time;
+# fewer steps are faster without it. docs/guides/many_steps.md has the measurements.
 UNROLLED_STEPS = 5
 
 
 class MissingGradientError(ValueError):
     """A loss does not depend on a parameter."""
 
-    # AutoGraph keeps the type of errors with this constructor.
+    # AutoGraph keeps the type of an error only if it has this constructor.
     __init__ = Exception.__init__
 
 
 class InnerStep(NamedTuple):
-    """One inner step's outcome.
+    """The result of one inner step.
 
     Attributes:
         params: The new parameters.
         loss: The loss before the step, a scalar.
-        state: What the objective threaded through, or None.
-        rule_state: What the rule carries to the next step; `()` where it carries nothing.
+        state: The objective's state after the step, or None.
+        rule_state: The rule's state for the next step; `()` for a rule without state.
     """
 
     params: Params
@@ -50,14 +50,14 @@ class InnerStep(NamedTuple):
 
 
 class Adaptation(NamedTuple):
-    """An adaptation's outcome.
+    """The result of an adaptation.
 
     Attributes:
         params: The adapted parameters, with the structure of the initial ones.
         path: The parameters before the first step and after each step, a sequence of `steps + 1` nests.
         losses: The loss before each step, [steps].
-        state: What the objective threaded through the steps (batch-norm statistics, dropout seeds), or None.
-        states: The state before the first step and after each step, beside `path`.
+        state: The objective's state after the last step (batch-norm statistics, dropout seeds), or None.
+        states: The state before the first step and after each step, `steps + 1` items as in `path`.
     """
 
     params: Params
@@ -87,12 +87,12 @@ def inner_step(
             `(params, batch, step, state) -> (loss, state)`.
         params: Nest of float tensors to differentiate and update.
         batch: Whatever the objective takes.
-        update_rule: `(params, gradients, step) -> params`; one that has `initial_state(params)`, such as momentum,
-            `(params, gradients, step, rule_state) -> (params, rule_state)`.
+        update_rule: `(params, gradients, step) -> params`. A rule with a method `initial_state(params)`, such as
+            momentum, is called as `(params, gradients, step, rule_state) -> (params, rule_state)`.
         step: Number of the step, from 0: a Python integer or a scalar integer tensor.
         first_order: Whether to stop the gradient through the inner gradient.
         state: Nest of tensors handed to the objective and replaced by what it returns, or None.
-        rule_state: The rule's own state, by default its initial one.
+        rule_state: The rule's state, by default its initial state.
 
     Returns:
         An `InnerStep`.
@@ -109,7 +109,7 @@ def inner_step(
     _require_scalar(loss)
     gradients = tape.gradient(loss, params)
     require_gradients(gradients, "inner gradient", "Select the variables to adapt, or let the loss use this one.")
-    # Embeddings' gradients are sparse, and rules compute with tensors.
+    # Gradients of embeddings are sparse, but rules need dense tensors.
     gradients = tf.nest.map_structure(tf.convert_to_tensor, gradients)
     if first_order:
         gradients = tf.nest.map_structure(tf.stop_gradient, gradients)
@@ -141,19 +141,19 @@ def adapt(
         objective: `(params, batch, step) -> loss`, a scalar tensor; with `state` given,
             `(params, batch, step, state) -> (loss, state)`.
         params: Nest of float tensors, the initial parameters.
-        batches: A sequence with one batch for each step, such as the rollouts of each step in reinforcement learning;
-            with `steps` given one batch for all of them, such as a support set.
+        batches: A sequence with one batch for each step, such as the rollouts of each step in reinforcement learning.
+            With `steps` it is a single batch for all steps, such as a support set.
         update_rule: `(params, gradients, step) -> params`, such as `maml_tf.SGD(0.01)`.
         steps: Number of steps on the one batch: an integer or, outside of XLA, a scalar integer tensor.
-        unroll: Whether the steps on one batch stand one after the other in the graph, faster for a few; otherwise they
-            are a loop, whose graph, and memory but for the parameters of every step, do not grow with their number. By
-            default up to 5 steps are unrolled.
-        first_order: Whether to stop the gradient through the inner gradients, and through the losses and states, which
-            would have to be computed again for it.
+        unroll: True repeats the steps on one batch in the graph, which is faster for few steps. False runs them in a
+            loop: more steps do not enlarge the graph, and each step adds only its parameters to memory. None unrolls
+            up to 5 steps.
+        first_order: Whether to stop the gradient through the inner gradients. It then stops at the losses and states
+            too, which would otherwise be computed again in the backward pass.
         state: Nest of tensors threaded through the objective's calls, or None.
 
     Returns:
-        An `Adaptation`; with no step, one whose parameters are the initial ones.
+        An `Adaptation`. Without steps its parameters are the initial ones.
 
     Raises:
         ValueError: If a loss is not a scalar, or does not depend on one of the parameters.
@@ -171,7 +171,7 @@ def adapt(
     1.0
     """
     rule_state = update_rule.initial_state(params) if hasattr(update_rule, "initial_state") else ()
-    # A loop carries tensors alone: () stands for a state of None.
+    # A loop carries only tensors: () stands for a state of None.
     threads = state is not None
 
     def one(carried, batch, step):
@@ -200,19 +200,19 @@ def adapt(
 
 
 def _unrolled(steps: int | tf.Tensor | None, unroll: bool | None) -> bool:
-    """Checks the number of steps, and decides whether they stand one after the other."""
+    """Checks `steps` and decides whether to unroll them."""
     known = steps is None or not tf.is_tensor(steps)
     if steps is None and unroll is False:
-        raise ValueError("Expected steps, and one batch for all of them, with unroll=False. Received: a batch for each")
+        raise ValueError("Expected steps and a single batch with unroll=False. Received: a batch for each step")
     if unroll and not known:
-        raise ValueError("Expected steps as an integer with unroll=True. Received: a tensor")
+        raise ValueError("Expected steps to be a Python integer with unroll=True. Received: a tensor")
     if steps is not None and known:
         whole_number("steps", steps, minimum=0)
     return unroll if unroll is not None else known and (steps is None or steps <= UNROLLED_STEPS)
 
 
 class _Part(Sequence):
-    """One of the things that are carried from step to step, before the first and after each."""
+    """The parameters, or the states, before the first step and after each step."""
 
     def __init__(self, path: Sequence[tuple], part: int):
         self._path, self._part = path, part
@@ -230,7 +230,7 @@ def _constant(value: Any) -> Any:
 
 
 def require_gradients(gradients: Params, kind: str, remedy: str) -> None:
-    """Raises where a gradient is missing, which TensorFlow would pass on as None.
+    """Raises if a gradient is None, which TensorFlow returns for a parameter that the loss does not depend on.
 
     Args:
         gradients: Nest of tensors and Nones.

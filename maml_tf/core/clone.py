@@ -1,4 +1,4 @@
-"""Copies of built Keras models, with variables of their own."""
+"""Copies of built Keras models that share no variable with the original."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from maml_tf.core.keras_interface import (
 def clone(model: keras.Model) -> keras.Model:
     """Copies a built model: the same architecture, the same weights, no variable shared.
 
-    A sequential or functional model may hold layers and functions that Keras does not know by name. The copy is
-    compiled as the model is, unless Keras does not know its loss or metrics by name.
+    A sequential or functional model may contain layers and functions that are not registered with Keras. The copy is
+    compiled like the model, unless Keras cannot find its loss or metrics by name.
 
     Args:
         model: A built Keras model; a subclassed one whose constructor has arguments must define `get_config`.
@@ -44,7 +44,7 @@ def clone(model: keras.Model) -> keras.Model:
         if untold:
             raise TypeError(
                 "Expected a subclassed model that can be rebuilt from get_config() and its input shape. "
-                f"Received: {type(model).__name__}, whose constructor takes {untold} and which has no get_config"
+                f"Received: {type(model).__name__}, whose constructor takes {untold}; define get_config()"
             )
         try:
             with default_policy(model.dtype_policy):
@@ -59,10 +59,10 @@ def clone(model: keras.Model) -> keras.Model:
     if len(copy.weights) != len(model.weights):
         raise TypeError(
             f"Expected a copy with {len(model.weights)} weights from {type(model).__name__}.get_config(). "
-            f"Received: one with {len(copy.weights)}; define build(input_shape)"
+            f"Received: a copy with {len(copy.weights)}; define build(input_shape)"
         )
     for target, source in zip(computing_layers(copy), computing_layers(model), strict=True):
-        # What was set after the model was made is not in every configuration.
+        # Not every configuration holds what was set after the layer was made.
         if target.trainable != source.trainable:
             target.trainable = source.trainable
         take_names(target, source)
@@ -72,13 +72,13 @@ def clone(model: keras.Model) -> keras.Model:
             target.trainable = source.trainable
     for target, source in zip(computing_layers(copy), computing_layers(model), strict=True):
         if isinstance(target, keras.layers.Normalization):
-            target.finalize_state()  # It computes with what it derives from its variables.
-        if hasattr(source, "save_assets"):  # What a layer learned and holds in no variable, such as a vocabulary.
+            target.finalize_state()  # Derives from the variables the values that the layer computes with.
+        if hasattr(source, "save_assets"):  # What a layer holds outside of variables, such as a vocabulary.
             with tempfile.TemporaryDirectory() as folder:
                 source.save_assets(folder)
                 target.load_assets(folder)
     _compile_alike(copy, model)
-    # Keras makes the weights of a model without `build` by tracing its call, and leaves the flag.
+    # For a model without `build`, Keras makes the weights by tracing its call and does not set this flag.
     copy.built = True
     return copy
 
@@ -102,7 +102,7 @@ def remade(layer: keras.layers.Layer, config: dict[str, Any]) -> keras.layers.La
         value = getattr(layer, name, getattr(layer, f"_{name}", None))
         if isinstance(value, types.FunctionType) and value is not told and not _is_found_by_name(value):
             own[name] = value
-    # A subclass may read its configuration in a way of its own.
+    # A subclass may define its own `from_config`.
     read_by_keras = getattr(type(layer).from_config, "__func__", None) is keras.layers.Wrapper.from_config.__func__
     if read_by_keras and not is_layer_graph(layer.layer):
         own["layer"] = remade(layer.layer, config["layer"]["config"])
@@ -111,7 +111,7 @@ def remade(layer: keras.layers.Layer, config: dict[str, Any]) -> keras.layers.La
 
 @contextlib.contextmanager
 def default_policy(policy: str | keras.DTypePolicy) -> Iterator[None]:
-    """Makes a policy that of the layers made without one; each thread has a default policy of its own."""
+    """Sets the dtype policy of layers that are made inside the block without one, in this thread alone."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
@@ -121,14 +121,14 @@ def default_policy(policy: str | keras.DTypePolicy) -> Iterator[None]:
 
 
 def _copy_of_graph(model: keras.Model, copies: dict[int, Any]) -> keras.Model:
-    """Copies a model made of layers alone; a layer that occurs several times has one copy in `copies`."""
+    """Copies a sequential or functional model; a layer that occurs several times has one copy, kept in `copies`."""
 
     def copied(layer: Any) -> Any:
         if id(layer) not in copies:
             copies[id(layer)] = _copy_of_graph(layer, copies) if is_layer_graph(layer) else _copy_of_layer(layer)
         return copies[id(layer)]
 
-    # Takes the layers' classes as they are: from_config would look them up by name.
+    # clone_model uses the layers' classes directly: from_config would look them up by name.
     with default_policy(model.dtype_policy):
         copy = keras.models.clone_model(uncompiled_view(model), clone_function=copied)
     inputs = [[layer for layer in each.layers if isinstance(layer, keras.layers.InputLayer)] for each in (copy, model)]
@@ -141,7 +141,7 @@ def _copy_of_layer(layer: Any) -> Any:
     try:
         if not isinstance(layer, keras.layers.Layer):
             return remade(layer, quiet_config(layer))
-        with default_policy(layer.dtype_policy):  # Of the layers that its constructor makes without one.
+        with default_policy(layer.dtype_policy):  # For layers that its constructor makes without a policy.
             return remade(layer, quiet_config(layer))
     except (NotImplementedError, TypeError, ValueError) as error:
         raise TypeError(
@@ -156,14 +156,14 @@ def _is_found_by_name(function: types.FunctionType) -> bool:
 
 
 def _compile_alike(copy: keras.Model, model: keras.Model) -> None:
-    """Compiles a copy as the model is, unless Keras does not find its losses and metrics by name."""
+    """Compiles a copy like the model, unless Keras cannot find its losses and metrics by name."""
     if model.compiled and not compile_holds_lambdas(model):
         with contextlib.suppress(TypeError, ValueError):
             copy.compile_from_config(model.get_compile_config())
 
 
 def _untold_arguments(model_class: type[keras.Model]) -> list[str]:
-    """Lists a constructor's arguments that Keras' own `get_config` leaves out, so that a copy would have defaults."""
+    """Lists constructor arguments that Keras' own `get_config` leaves out: a copy would get their defaults."""
 
     def is_keras_own(method):
         return method.__module__.startswith("keras.")

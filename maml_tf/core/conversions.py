@@ -1,8 +1,8 @@
-"""What was done to a model's layers after they were made, and how it is done again to a rebuilt model.
+"""Changes made to a model's layers after their construction: a description, and its application to a rebuilt model.
 
-A layer's configuration tells what its constructor got. A layer inside another whose constructor makes it is rebuilt
-without what came later: what `maml_tf.exact` gave it, or Keras' `enable_lora`. Keras' recurrent layers do not tell of
-`use_cudnn` either.
+A layer's configuration holds its constructor's arguments. If another layer's constructor makes it, the configuration
+lacks later changes, such as those by `maml_tf.exact` or Keras' `enable_lora`. The configuration of Keras' recurrent
+layers also lacks `use_cudnn`.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ def make_exact(layer: keras.layers.Layer, exact: type[keras.layers.Layer]) -> No
 
 
 def conversions(model: keras.layers.Layer) -> dict[str, dict[str, Any]]:
-    """Describes the conversions of a model's layers, in types that JSON holds.
+    """Describes the conversions of a model's layers as values that JSON can represent.
 
     Args:
         model: A built model or layer.
 
     Returns:
-        A dictionary from a layer's number in the model to `exact`, the name by which Keras knows its class; activations
-        of `maml_tf`, by such names; `use_cudnn` where it is False; and `lora_rank`, `lora_alpha` and `trainable`, the
-        flags of its variables. Layers without any of these are left out.
+        A dictionary from a layer's number in the model to those of these that apply: `exact`, the registered name of
+        its class; `activation` and `recurrent_activation`, registered names of functions of `maml_tf`; `use_cudnn` if
+        it is False; `lora_rank`, `lora_alpha` and `trainable`, a flag for each of its variables. Layers to which none
+        applies are left out.
     """
     found = {}
     for number, layer in enumerate(computing_layers(model)):
@@ -48,7 +49,7 @@ def conversions(model: keras.layers.Layer) -> dict[str, dict[str, Any]]:
             told["use_cudnn"] = False
         if getattr(layer, "lora_enabled", False):
             told["lora_rank"] = layer.lora_rank
-            if hasattr(layer, "lora_alpha"):  # Keras 3.8 has none.
+            if hasattr(layer, "lora_alpha"):  # Keras 3.8 does not have it.
                 told["lora_alpha"] = layer.lora_alpha
             told["trainable"] = [variable.trainable for variable in own_trainable_variables(layer)]
         if told:
@@ -57,7 +58,7 @@ def conversions(model: keras.layers.Layer) -> dict[str, dict[str, Any]]:
 
 
 def convert(model: keras.layers.Layer, described: Mapping[str, Mapping[str, Any]]) -> None:
-    """Does to a rebuilt model what `conversions` described; what is done already stays.
+    """Applies the conversions that `conversions` described to a rebuilt model; those applied already stay.
 
     Args:
         model: A built model or layer whose layers are those of the described one, in their order.
@@ -76,7 +77,7 @@ def convert(model: keras.layers.Layer, described: Mapping[str, Mapping[str, Any]
         if "lora_rank" in told:
             if not layer.lora_enabled:
                 layer.enable_lora(told["lora_rank"])
-            if "lora_alpha" in told:  # Built from its configuration, Keras' layer takes the rank for it.
+            if "lora_alpha" in told:  # A layer rebuilt from its configuration uses the rank instead.
                 layer.lora_alpha = told["lora_alpha"]
             for variable, trainable in zip(own_trainable_variables(layer), told["trainable"], strict=True):
                 if variable.trainable != trainable:

@@ -24,10 +24,10 @@ def check_data(data: Any, model: keras.Model | None = None) -> Any:
         model: The model that the inputs are for, or None.
 
     Returns:
-        The same, as tensors; specifications stay what they are.
+        The data as tensors; each `tf.TensorSpec` stays as it is.
 
     Raises:
-        ValueError: If it has another form, or its parts do not fit together.
+        ValueError: If the data have another form, or their sizes do not match.
     """
     if not (isinstance(data, (tuple, list)) and len(data) == 2):
         raise ValueError(f"Expected data of the form {_FORM}. Received: {_describe(data)}")
@@ -44,13 +44,13 @@ def check_inputs(inputs: Any, model: keras.Model | None = None) -> Any:
 
     Args:
         inputs: `(support_x, support_y, query_x)`, each with a leading task axis.
-        model: The model that they are for, or None.
+        model: The model that the inputs are for, or None.
 
     Returns:
-        The same, as tensors; specifications stay what they are.
+        The inputs as tensors; each `tf.TensorSpec` stays as it is.
 
     Raises:
-        ValueError: If it has another form, is empty, or its parts do not fit together or to the model.
+        ValueError: If the inputs have another form or are empty, or their shapes do not match each other or the model.
     """
     if not (isinstance(inputs, (tuple, list)) and len(inputs) == 3):
         raise ValueError(f"Expected inputs (support_x, support_y, query_x). Received: {_describe(inputs)}")
@@ -69,18 +69,18 @@ def check_inputs(inputs: Any, model: keras.Model | None = None) -> Any:
 
 
 def check_before(model: keras.Model, x: Any, y: Any = None, *, inputs_alone: bool = False) -> None:
-    """Checks what is known of Keras' data before Keras sees it.
+    """Checks the static shapes of data before Keras sees them.
 
-    A compiled function that has once met another number of axes takes none for known from then on.
+    After a compiled function has met data of another rank, it treats the rank as unknown and cannot check it.
 
     Args:
         model: The model that the inputs are for.
-        x: `(support_x, support_y, query_x)`, arrays or tensors, or a `tf.data.Dataset`; others pass.
-        y: The targets of arrays.
-        inputs_alone: Whether there need not be targets.
+        x: `(support_x, support_y, query_x)`, arrays or tensors, or a `tf.data.Dataset`; others are not checked.
+        y: The targets if `x` holds arrays.
+        inputs_alone: Whether targets may be missing.
 
     Raises:
-        ValueError: If they do not fit together or to the model.
+        ValueError: If shapes do not match each other or the model.
     """
     if isinstance(x, tf.data.Dataset):
         specs = x.element_spec
@@ -95,15 +95,15 @@ def check_before(model: keras.Model, x: Any, y: Any = None, *, inputs_alone: boo
 
 
 def specs_of(model: keras.Model, targets: str | None) -> tuple[Any, Any, Any] | None:
-    """Tells the types and shapes of one task from a model and its loss.
+    """Derives the dtypes and shapes of one task from a model and its loss.
 
     Args:
         model: A model.
         targets: What the loss compares with its outputs, see `maml_tf.core.task_loss.TaskLoss`.
 
     Returns:
-        `(support_x, support_y, query_x)`, a `tf.TensorSpec` [None, ...] each; None where the model has other than one
-        input and one output of known shapes, or it is not known what the loss takes.
+        `(support_x, support_y, query_x)`, each a `tf.TensorSpec` [None, ...]. None unless the model has exactly one
+        input and one output of known shapes, and `targets` is known.
     """
     inputs, outputs = (list(getattr(model, name, None) or []) for name in ("inputs", "outputs"))
     if len(inputs) != 1 or len(outputs) != 1 or targets is None:
@@ -125,13 +125,13 @@ def check_support(support_x: Any, support_y: Any, model: keras.Model | None = No
     Args:
         support_x: [support examples, ...].
         support_y: [support examples, ...].
-        model: The model that it is for, or None.
+        model: The model that the support set is for, or None.
 
     Returns:
-        Both, as tensors.
+        Both as tensors.
 
     Raises:
-        ValueError: If it is empty or does not fit together or to the model.
+        ValueError: If the set is empty, or its shapes do not match each other or the model.
     """
     support = as_tensors(support_x), as_tensors(support_y)
     _check_examples("support", *support, axis=0)
@@ -140,10 +140,10 @@ def check_support(support_x: Any, support_y: Any, model: keras.Model | None = No
 
 
 def as_tensors(nest: Any) -> Any:
-    """Turns a nest of arrays of numbers into one of tensors; a list of plain numbers, or of such lists, is one array.
+    """Converts a nest of arrays to tensors; a list of plain numbers, or of such lists, is one array.
 
     Raises:
-        ValueError: If an array holds no real numbers, or is none.
+        ValueError: If a leaf is not an array of real numbers.
     """
     return _nest_of(nest, _as_tensor)
 
@@ -171,7 +171,7 @@ def _as_tensor(array: Any) -> tf.Tensor | tf.TensorSpec:
 
 
 def _as_spec(array: Any) -> tf.TensorSpec:
-    """Describes an array without copying it to where TensorFlow computes."""
+    """Describes an array without copying it to the device."""
     if not isinstance(array, np.ndarray) or array.dtype == object:
         array = _as_tensor(array)
     spec = tf.TensorSpec(array.shape, tf.as_dtype(array.dtype))
@@ -186,7 +186,7 @@ def _require_real_numbers(array: tf.Tensor | tf.TensorSpec) -> None:
 
 
 def fitted(inputs: Any, query_y: Any = None, model: keras.Model | None = None) -> tuple[Any, Any, list[tf.Tensor]]:
-    """Compares the sizes that are known only when a graph runs; those known before are checked by `check_data`.
+    """Compares the sizes that are known only when a graph runs; `check_data` checks the static ones.
 
     Args:
         inputs: `(support_x, support_y, query_x)`, tensors.
@@ -194,9 +194,10 @@ def fitted(inputs: Any, query_y: Any = None, model: keras.Model | None = None) -
         model: The model that the inputs are for, or None.
 
     Returns:
-        The inputs and the targets, cut to the least number of tasks and of a set's examples and to the shapes that the
-        model takes, lest an operation fails before the fault is told, or under XLA does not; and the faults as
-        `maml_tf.core.faults.first_fault` takes them, none where every size is known.
+        The inputs and the targets, cut to the smallest number of tasks, the smallest number of examples in each set,
+        and the model's input shapes: otherwise an operation could fail before the fault is reported, or, under XLA,
+        not fail at all. Then the faults, as `maml_tf.core.faults.first_fault` takes them: an empty list if every size
+        is static.
     """
     support_x, support_y, query_x = inputs
     support, query = (support_x, support_y), ((query_x,) if query_y is None else (query_x, query_y))
@@ -210,7 +211,7 @@ def fitted(inputs: Any, query_y: Any = None, model: keras.Model | None = None) -
 
 
 def _as_the_model_takes(model: keras.Model | None, inputs: Any) -> tuple[Any, list[tf.Tensor]]:
-    """Cuts and fills the axes of [tasks, examples, ...] to the model's lengths; returns the faults of other lengths."""
+    """Cuts or zero-pads the axes after [tasks, examples] to the model's input shapes; also returns the faults."""
     leaves, faults = tf.nest.flatten(inputs), []
     for index, shape in enumerate(_input_shapes(model, inputs)):
         leaf = leaves[index]
@@ -229,7 +230,7 @@ def _as_the_model_takes(model: keras.Model | None, inputs: Any) -> tuple[Any, li
 
 
 def _input_shapes(model: keras.Model | None, inputs: Any) -> list[tuple[int | None, ...]]:
-    """Returns the shapes of a model's inputs without the examples; none where they are unknown, or go by names."""
+    """Returns the shapes of a model's inputs without the batch axis; an empty list if unknown or in a dictionary."""
     expected = getattr(model, "inputs", None) or []
     leaves = tf.nest.flatten(inputs)
     if isinstance(inputs, dict) or len(expected) != len(leaves):
@@ -238,7 +239,7 @@ def _input_shapes(model: keras.Model | None, inputs: Any) -> list[tuple[int | No
 
 
 def _check_input_shapes(model: keras.Model | None, kind: str, inputs: Any, axes: int) -> None:
-    """Compares what is known of the shapes of inputs with `axes` axes before an example's own."""
+    """Compares the static shapes of inputs, which have `axes` leading axes, with the model's inputs."""
     for leaf, shape in zip(tf.nest.flatten(inputs), _input_shapes(model, inputs), strict=False):
         given = tuple(leaf.shape[axes:])
         # Keras adds and drops a last axis of length 1.
@@ -246,7 +247,7 @@ def _check_input_shapes(model: keras.Model | None, kind: str, inputs: Any, axes:
         if not any(map(functools.partial(_agree, given), fits)):
             leading = "tasks, examples" if axes == 2 else "examples"
             raise ValueError(
-                f"Expected {kind}_x of shape [{leading}, {', '.join(map(str, shape))}], as the model's input. "
+                f"Expected {kind}_x of shape [{leading}, {', '.join(map(str, shape))}], like the model's input. "
                 f"Received: {_describe(leaf)}"
             )
 
@@ -258,12 +259,12 @@ def _agree(given: tuple[int | None, ...], expected: tuple[int | None, ...]) -> b
 
 
 def _of_one_length(kind: int, axis: int, nest: Any) -> tuple[Any, list[tf.Tensor]]:
-    """Cuts an axis to its least length, and returns the faults of the leaves that are of others."""
+    """Cuts an axis of all leaves to the smallest length; also returns the faults of leaves with another length."""
     leaves = tf.nest.flatten(nest)
     if all(leaf.shape[axis] is not None for leaf in leaves):
         return nest, []
     lengths = [tf.shape(leaf)[axis] for leaf in leaves]
-    # A meta-batch may be without tasks, a task not without examples.
+    # A meta-batch may have no tasks, but a task needs examples.
     empty = (lengths[0] == 0) & (tf.shape(leaves[0])[0] > 0) if axis else tf.constant(False)
     faults = [
         fault_of_set(kind, (lengths[0] != other) | empty, other, lengths[0]) for other in (lengths[1:] or lengths)
@@ -273,7 +274,7 @@ def _of_one_length(kind: int, axis: int, nest: Any) -> tuple[Any, list[tf.Tensor
         return tf.nest.map_structure(lambda leaf: leaf[:least], nest), faults
 
     def cut(leaf: tf.Tensor) -> tf.Tensor:
-        # Where there is no example, one of zeros: merged operations fail on none.
+        # A set without examples gets one of zeros: merged operations fail on empty tensors.
         shape = tf.shape(leaf)
         zeros = tf.zeros(tf.concat([shape[:1], [1 - tf.minimum(least, 1)], shape[2:]], axis=0), leaf.dtype)
         return tf.ensure_shape(tf.concat([leaf[:, :least], zeros], axis=1), [leaf.shape[0], None, *leaf.shape[2:]])
@@ -282,7 +283,7 @@ def _of_one_length(kind: int, axis: int, nest: Any) -> tuple[Any, list[tf.Tensor
 
 
 def without_sample_weight(data: Any) -> Any:
-    """Checks that Keras' data of a step hold no sample weights.
+    """Checks that the data of a Keras step contain no sample weights, which episodes do not support.
 
     Args:
         data: What Keras passes to `train_step`.
@@ -322,5 +323,5 @@ def _describe(nest: Any) -> str:
     shape = getattr(nest, "shape", None)
     if shape is None:
         return type(nest).__name__
-    unknown = "a shape of unknown rank, which tf.ensure_shape can give"
+    unknown = "a shape of unknown rank (set it with tf.ensure_shape)"
     return unknown if getattr(shape, "rank", 0) is None else f"shape {list(shape)}"

@@ -1,4 +1,4 @@
-"""Faults that only a graph can see: losses that are not finite, labels out of range, sizes that do not fit.
+"""Faults that only a graph can see: losses that are not finite, labels out of range, sizes that do not match.
 
 A graph under XLA drops assertions, and an assertion's message is lost in TensorFlow's stack. So a fault is a small
 tensor: found inside compiled code, carried out of it, and raised by Python as one clear error.
@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from maml_tf.core.replicas import several_replicas
 
-# The kinds of fault, 0 being none.
+# The kinds of fault; 0 means no fault.
 NOT_FINITE, LABEL, TARGETS, TASKS, EXAMPLES, GRADIENT, INPUTS = range(1, 8)
 SETS = ("support", "query")
 
@@ -33,11 +33,11 @@ class NonFiniteLossError(tf.errors.InvalidArgumentError, ValueError):
 
 
 class EpisodeError(ValueError):
-    """Episodes whose values or sizes do not fit together or to the model."""
+    """Values or sizes of episodes do not match each other or the model."""
 
 
 def no_fault() -> tf.Tensor:
-    """Returns the fault of a set of examples with nothing wrong: float64 [3]."""
+    """Returns the value that means that a set of examples has no fault: zeros, float64 [3]."""
     return tf.zeros([3], tf.float64)
 
 
@@ -45,20 +45,20 @@ def fault_of_set(kind: int, where: tf.Tensor, received: tf.Tensor, expected: tf.
     """Makes the fault of a set of examples, such as a task's support set.
 
     Args:
-        kind: `LABEL` or `TARGETS`.
-        where: Whether it is at fault, a boolean scalar.
-        received: The number at fault, a scalar.
-        expected: The number of classes, or the size expected.
+        kind: The kind of fault, such as `LABEL` or `TARGETS`.
+        where: Whether there is a fault, a boolean scalar.
+        received: The wrong number, a scalar.
+        expected: The number of classes, or the expected size.
 
     Returns:
-        float64 [3]: the kind, received, expected; zeros where nothing is at fault.
+        float64 [3]: the kind, received, expected; zeros without a fault.
     """
     values = [tf.constant(kind, tf.float64), tf.cast(received, tf.float64), tf.cast(expected, tf.float64)]
     return tf.where(where, tf.stack(values), no_fault())
 
 
 def first_of(*faults: tf.Tensor) -> tf.Tensor:
-    """Returns the first fault that is one, of tensors of one shape [numbers]."""
+    """Returns the first of several faults, all of shape [numbers], whose kind is not 0; the last one if all are 0."""
     found = faults[-1]
     for fault in reversed(faults[:-1]):
         found = tf.where(fault[0] > 0, fault, found)
@@ -71,14 +71,13 @@ def first_fault(
     sizes: Sequence[tf.Tensor] = (),
     earlier: int | tf.Tensor = 0,
 ) -> tf.Tensor:
-    """Finds the first fault of a meta-batch; one of sizes comes before one of labels, and that before a loss.
+    """Finds the first fault of a meta-batch: sizes come before targets, and targets before losses.
 
     Args:
-        sets: float64 [tasks, 2, 3], each task's fault of its support and its query set.
-        losses: [tasks, steps + 1]: the loss before each inner step, then the query loss; None where a task may
-            diverge.
+        sets: float64 [tasks, 2, 3], the faults of each task's support and query set.
+        losses: [tasks, steps + 1]: the loss before each inner step, then the query loss; None if tasks may diverge.
         sizes: Faults float64 [3] of the meta-batch's sizes.
-        earlier: The number of the first task.
+        earlier: The number of the first task in `sets` and `losses`.
 
     Returns:
         float64 [6]: the kind, the task, the set or the inner step, received, expected, the number of tasks at fault.
@@ -90,8 +89,8 @@ def first_fault(
     flat = tf.reshape(sets, [-1, 3])
     row = _first_true(flat[:, 0] > 0)
     numbers = tf.range(tf.shape(flat)[0])[:, tf.newaxis]
-    # A sum over the one row and, for its number, a minimum: with argmax and a look-up an iteration of the sinusoid's
-    # network takes 18 ms under XLA, and 0.5 ms like this.
+    # A minimum finds the row's number, and a masked sum reads the row. With argmax and a gather, an iteration of the
+    # sinusoid's network takes 18 ms under XLA instead of 0.5 ms.
     fault = tf.reduce_sum(tf.where(numbers == row, flat, tf.zeros_like(flat)), axis=0)
     task, place = tf.cast(row // 2 + earlier, tf.float64), tf.cast(row % 2, tf.float64)
     found.append(tf.stack([fault[0], task, place, fault[1], fault[2], zero]))
@@ -107,13 +106,13 @@ def first_fault(
 
 
 def _first_true(flags: tf.Tensor) -> tf.Tensor:
-    """Returns the index of the first True of [flags], their number where there is none."""
+    """Returns the index of the first True in flags [size]; `size` if there is none."""
     count = tf.size(flags)
     return tf.minimum(tf.reduce_min(tf.where(flags, tf.range(count), count)), count)
 
 
 def gradient_fault(gradients: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Makes the fault of gradients that are not finite, float64 [6]; a ReLU that makes 0 of NaN keeps losses finite."""
+    """Makes the fault of non-finite gradients, float64 [6]; losses may be finite, because ReLU turns NaN into 0."""
     finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients])
     fault = tf.constant([GRADIENT, 0, 0, 0, 0, 0], tf.float64)
     return tf.where(finite, tf.zeros_like(fault), fault)
@@ -125,13 +124,13 @@ def on_all_replicas(fault: tf.Tensor) -> tf.Tensor:
         return fault
     context = tf.distribute.get_replica_context()
     faults = tf.unstack(context.all_gather(fault[tf.newaxis], axis=0), num=context.num_replicas_in_sync)
-    # The gradient of one replica's loss that is not finite has reached all of them.
+    # One replica's non-finite loss makes the gradients of all replicas non-finite: report the loss.
     causes = [tf.where(fault[0] == GRADIENT, tf.zeros_like(fault), fault) for fault in faults]
     return first_of(*causes, *faults)
 
 
 def error_of(fault: np.ndarray, iteration: int | None = None) -> Exception | None:
-    """Puts a fault into words.
+    """Converts a fault to an error.
 
     Args:
         fault: What `first_fault` returned, outside of the graph.
@@ -145,13 +144,13 @@ def error_of(fault: np.ndarray, iteration: int | None = None) -> Exception | Non
     if kind == NOT_FINITE:
         return NonFiniteLossError(
             f"Expected finite losses. Received: a loss that is NaN or infinite{where} at [task, inner step] "
-            f"[{int(task)}, {int(place)}], the last step being the query loss ({int(expected)} here); "
+            f"[{int(task)}, {int(place)}] (step {int(expected)} is the query loss); "
             f"tasks with such a loss: {int(tasks)}. A smaller inner step size or learning rate may help"
         )
     if kind == GRADIENT:
         return NonFiniteLossError(
             f"Expected finite gradients of the outer loss. Received: NaN or infinity{where}, although the losses are "
-            "finite; the inputs may hold NaN, or a smaller inner step size may help"
+            "finite; check the inputs for NaN, or try a smaller inner step size"
         )
     if kind == LABEL:
         return EpisodeError(
@@ -160,12 +159,12 @@ def error_of(fault: np.ndarray, iteration: int | None = None) -> Exception | Non
         )
     if kind == TARGETS:
         return EpisodeError(
-            f"Expected {SETS[int(place)]}_y of the shape of the model's outputs, which have {int(expected)} on an "
-            f"axis. Received: {int(received)} in task {int(task)}{where}; the loss would broadcast them"
+            f"Expected {SETS[int(place)]}_y with the shape of the model's outputs, of length {int(expected)} on one "
+            f"axis. Received: length {int(received)} in task {int(task)}{where}; the loss would broadcast"
         )
     if kind == TASKS:
         return EpisodeError(
-            "Expected support_x, support_y, query_x and query_y of the same number of tasks. "
+            "Expected support_x, support_y, query_x and query_y to have the same number of tasks. "
             f"Received: {int(expected)} and {int(received)} tasks{where}"
         )
     if kind == EXAMPLES:
@@ -175,14 +174,14 @@ def error_of(fault: np.ndarray, iteration: int | None = None) -> Exception | Non
         )
     if kind == INPUTS:
         return EpisodeError(
-            f"Expected support_x and query_x of the shape of the model's input, which has {int(expected)} on an axis. "
-            f"Received: {int(received)}{where}"
+            f"Expected support_x and query_x with the shape of the model's input, of length {int(expected)} on one "
+            f"axis. Received: length {int(received)}{where}"
         )
     return None
 
 
 def raise_in_graph(fault: tf.Tensor) -> list[tf.Operation]:
-    """Stops the computation at a fault; not inside XLA, which drops assertions.
+    """Stops the computation at a fault, but not under XLA, which drops assertions.
 
     Args:
         fault: What `first_fault` returned.
@@ -191,8 +190,8 @@ def raise_in_graph(fault: tf.Tensor) -> list[tf.Operation]:
         Assertions for `tf.control_dependencies`; empty when run eagerly.
 
     Raises:
-        NonFiniteLossError: Eagerly, where a loss is not finite.
-        EpisodeError: Eagerly, where labels or sizes do not fit. In a graph the assertion raises
+        NonFiniteLossError: Eagerly, if a loss is not finite.
+        EpisodeError: Eagerly, if labels or sizes do not match. In a graph the assertion raises
             `tf.errors.InvalidArgumentError`.
     """
     if tf.executing_eagerly():
@@ -201,24 +200,25 @@ def raise_in_graph(fault: tf.Tensor) -> list[tf.Operation]:
             raise error
         return []
     texts = {
-        NOT_FINITE: "Expected finite losses. Received: a loss that is NaN or infinite at this task and inner step, "
-        "then the number of the query loss and of tasks with such losses:",
+        NOT_FINITE: "Expected finite losses. Received: a loss that is NaN or infinite, at [task, inner step, 0, step "
+        "of the query loss, tasks with such a loss]:",
         GRADIENT: "Expected finite gradients of the outer loss. Received: NaN or infinity, although losses are finite:",
-        LABEL: "Expected whole-number labels, one for each of the model's outputs, from 0 on. Received, in this task "
-        "and set (0 support, 1 query), this label for so many outputs:",
-        TARGETS: "Expected targets of the shape of the model's outputs. Received, in this task and set (0 support, 1 "
-        "query), so many on an axis, instead of:",
-        TASKS: "Expected support and query of the same number of tasks. Received: 0, 0, tasks, instead of:",
-        EXAMPLES: "Expected as many targets as inputs. Received: 0, 0, targets, instead of:",
-        INPUTS: "Expected inputs of the shape of the model's. Received: 0, 0, so many on an axis, instead of:",
+        LABEL: "Expected whole-number labels from 0, one for each of the model's outputs. Received [task, set "
+        "(0 support, 1 query), label, outputs, 0]:",
+        TARGETS: "Expected targets with the shape of the model's outputs. Received [task, set (0 support, 1 query), "
+        "received length of an axis, expected length, 0]:",
+        TASKS: "Expected support and query of the same number of tasks. Received [0, 0, tasks, expected tasks, 0]:",
+        EXAMPLES: "Expected as many targets as inputs. Received [0, 0, targets, inputs, 0]:",
+        INPUTS: "Expected inputs with the shape of the model's inputs. Received [0, 0, length of an axis, expected "
+        "length, 0]:",
     }
     return [tf.debugging.Assert(fault[0] != kind, [text, fault[1:]], summarize=6) for kind, text in texts.items()]
 
 
 class FaultRecord:
-    """The first fault, written down inside compiled code and read outside of it.
+    """The first fault, recorded inside compiled code and read outside of it.
 
-    A graph that does nothing more once `note` returns False leaves everything as it was before the fault.
+    A graph that changes nothing once `note` returns False leaves everything as it was before the fault.
 
     Example:
     >>> import tensorflow as tf
@@ -230,7 +230,7 @@ class FaultRecord:
     >>> record.require_none(iteration=7)
     Traceback (most recent call last):
     maml_tf.core.faults.NonFiniteLossError: Expected finite losses. Received: a loss that is NaN or infinite in \
-iteration 7 at [task, inner step] [1, 0], the last step being the query loss (1 here); tasks with such a \
+iteration 7 at [task, inner step] [1, 0] (step 1 is the query loss); tasks with such a \
 loss: 1. A smaller inner step size or learning rate may help
     """
 
@@ -241,27 +241,27 @@ loss: 1. A smaller inner step size or learning rate may help
         )
 
     def note(self, fault: tf.Tensor) -> tf.Tensor:
-        """Writes down a fault, unless there is an earlier one.
+        """Records a fault, unless there is an earlier one.
 
         Args:
-            fault: What `first_fault` returned, on every replica the same.
+            fault: What `first_fault` returned, the same on every replica.
 
         Returns:
-            Whether there was no fault so far, a boolean scalar.
+            Whether there is no fault yet, a boolean scalar.
         """
         found = first_of(self._record.read_value(), fault)
         self._record.assign(found)
         return tf.equal(found[0], 0)
 
     def require_none(self, iteration: int | None = None) -> None:
-        """Raises if a fault was written down, and clears the record.
+        """Raises if a fault was recorded, and clears the record.
 
         Args:
             iteration: Number of the training iteration at which training stopped.
 
         Raises:
             NonFiniteLossError: If a loss was not finite.
-            EpisodeError: If labels or sizes did not fit.
+            EpisodeError: If labels or sizes did not match.
         """
         error = error_of(tf.convert_to_tensor(self._record).numpy(), iteration)
         if error is not None:
@@ -270,7 +270,7 @@ loss: 1. A smaller inner step size or learning rate may help
 
 
 class FaultCheckedModel(keras.Model):
-    """A Keras model whose steps note faults, and whose train step changes nothing once there is one.
+    """A Keras model whose steps record faults, and whose train step changes nothing once there is one.
 
     `fit`, `evaluate`, `train_on_batch` and `test_on_batch` then raise. A predict step returns
     `(outputs, faults [tasks, 2, 3])`; `predict` and `predict_on_batch` return the outputs, or raise.
@@ -282,21 +282,21 @@ class FaultCheckedModel(keras.Model):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self._faults = FaultRecord()
-        # Keras' evaluation adds up in the metrics, of which there is one set.
+        # Evaluations accumulate in the model's metrics, which threads share.
         self._evaluating = threading.RLock()
-        # What Keras makes is another thread's only once it is checked.
+        # Another thread may use a function that Keras made only after it is wrapped in checks.
         self._making = threading.RLock()
 
     def note(self, fault: tf.Tensor) -> tf.Tensor:
-        """Writes down a fault of a train or test step; returns whether there was none so far."""
+        """Records a fault of a train or test step; returns whether there is none yet."""
         return self._faults.note(on_all_replicas(fault))
 
     def update_if(self, sound: tf.Tensor, update: Callable[[], None]) -> None:
-        """Runs the part of a train step that assigns variables, or leaves them all as they are.
+        """Runs the part of a train step that assigns variables, if there is no fault.
 
         Args:
-            sound: Whether to run it, a boolean scalar, the same on every replica.
-            update: Applies gradients and assigns what else the step changes.
+            sound: Whether there is no fault, a boolean scalar, the same on every replica.
+            update: Applies gradients and assigns everything else that the step changes.
         """
         if tf.get_static_value(sound):
             update()
@@ -304,7 +304,7 @@ class FaultCheckedModel(keras.Model):
         if not tf.distribute.has_strategy():
             tf.cond(sound, lambda: (update(), tf.constant(True))[1], lambda: tf.constant(False))
             return
-        # Replicas, even a single one, cannot meet inside a branch: they update, and take it back.
+        # Replicas, even a single one, cannot synchronize inside a branch: they update, and then restore the old values.
         variables = [variable.value for variable in [*self.variables, *self.optimizer.variables]]
         before = [tf.identity(variable) for variable in variables]
         update()
@@ -319,22 +319,22 @@ class FaultCheckedModel(keras.Model):
         tf.distribute.get_replica_context().merge_call(take_back, args=(sound, *before))
 
     def require_no_fault(self, iteration: int | None = None) -> None:
-        """Raises if a train or test step met a fault; for steps that are compiled otherwise than by Keras.
+        """Raises if a train or test step met a fault; for steps that are not compiled by Keras.
 
         Args:
             iteration: Number of the training iteration at which training stopped.
 
         Raises:
             NonFiniteLossError: With the iteration, the task and the step.
-            EpisodeError: If labels or sizes did not fit.
+            EpisodeError: If labels or sizes did not match.
         """
         self._faults.require_none(iteration)
 
     def check_before_step(self) -> None:
-        """Hook: raises where the model has changed in a way that a compiled step does not see."""
+        """Hook: raises if the model has changed in a way that a compiled step would not notice."""
 
     def check_arguments(self, x: Any, y: Any, inputs_alone: bool) -> None:
-        """Hook: raises for arrays and data sets that do not fit, before Keras' compiled functions see them."""
+        """Hook: raises for arrays and data sets of wrong shapes, before Keras' compiled functions see them."""
 
     def make_train_function(self, force: bool = False) -> None:
         with self._making:
@@ -398,7 +398,7 @@ class FaultCheckedModel(keras.Model):
             try:
                 self.require_no_fault(iteration())
             except (NonFiniteLossError, EpisodeError):
-                self.reset_metrics()  # They have taken in the step at fault.
+                self.reset_metrics()  # They include the step at fault.
                 raise
             return logs
 

@@ -1,4 +1,4 @@
-"""A classifier parted in features and the linear layer that makes logits of them, as pure functions."""
+"""A classifier split into features and the linear layer that turns them into logits, as pure functions."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Features:
     """The features before a model's output layer, with the names of that layer's parameters.
 
     Args:
-        functional: A model of layers, sequential or functional, whose output is that of a `keras.layers.Dense` without
-            activation and with a bias.
+        functional: A sequential or functional model that ends in a `keras.layers.Dense` with a bias and without
+            activation.
 
     Attributes:
         kernel: Name of the output layer's kernel, [features, classes].
@@ -35,9 +35,9 @@ class Features:
         linear = type(layer) is keras.layers.Dense and layer.activation is keras.activations.linear and layer.use_bias
         if not linear or len(inputs.shape) != 2:
             raise ValueError(
-                "Expected a model of layers, sequential or functional, whose one output is that of a Dense layer with "
-                "a bias and without activation, on features [examples, features]. "
-                f"Received: {model.name!r}, which ends in {type(layer).__name__ if layer else 'code of its own'}"
+                "Expected a sequential or functional model with one output, that of a Dense layer with a bias and "
+                "without activation on features [examples, features]. "
+                f"Received: {model.name!r}, which ends in {type(layer).__name__ if layer else 'other code'}"
             )
         names = {id(v): name for name, v in zip(functional.names, model.trainable_variables, strict=True)}
         if id(layer.kernel) not in names or id(layer.bias) not in names:
@@ -53,7 +53,7 @@ class Features:
     def __call__(
         self, params: dict[str, tf.Tensor], state: Sequence[tf.Tensor], inputs: Any, training: bool
     ) -> ModelOutput:
-        """Computes the features of [examples, ...], [examples, features].
+        """Computes features [examples, features] of inputs [examples, ...].
 
         Args:
             params: A tensor for every variable path of the whole model.
@@ -62,7 +62,7 @@ class Features:
             training: Keras' training flag.
 
         Returns:
-            A `ModelOutput`, in the data type of the output layer, with the whole model's state.
+            A `ModelOutput` in the dtype of the output layer, with the whole model's state.
         """
         own = {name: params[path] for name, path in self._names.items()}
         output = self._functional(own, [state[place] for place in self._places], inputs, training)
@@ -79,7 +79,7 @@ class Features:
             dtype: Data type of the result.
 
         Returns:
-            [examples, classes], zeros for a label that is none, and the fault of such labels, float64 [3].
+            Vectors [examples, classes], zeros for a wrong label; and the fault of wrong labels, float64 [3].
 
         Raises:
             ValueError: If there is not one label for each example.

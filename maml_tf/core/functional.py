@@ -19,7 +19,7 @@ from maml_tf.core.keras_interface import (
     with_masks,
 )
 
-# Odd, so that different tasks never share a seed; Knuth's multiplicative constant spreads neighbouring ones.
+# Odd, so that different tasks never share a seed; Knuth's multiplicative constant spreads neighbouring seeds.
 _SEED_STRIDE = 2654435761
 
 
@@ -42,7 +42,7 @@ class FunctionalModel:
 
     Parameters are a dictionary from a trainable variable's path to a tensor, so that error messages can name
     them. State is the list of the values of the variables that a call may change: moving statistics and random seeds.
-    Frozen weights are neither. Nothing is assigned: gradients flow to whatever tensors are passed in.
+    Frozen weights belong to neither. A call assigns nothing, and gradients flow to the tensors that are passed in.
 
     Args:
         model: Any built Keras model: functional, sequential or subclassed.
@@ -85,9 +85,9 @@ class FunctionalModel:
         """Reads the variables that a call may change.
 
         Args:
-            task: Number of the task in the meta-batch, folded into the random seeds so that every task draws
-                dropout masks of its own. Task 0 and None leave them as they are. With several numbers [tasks] the
-                seeds are [tasks, ...].
+            task: Number of the task in the meta-batch, folded into the random seeds so that every task draws its own
+                dropout masks. Task 0 and None leave the seeds unchanged. With several numbers [tasks] the seeds are
+                [tasks, ...].
 
         Returns:
             A list of tensors, in the order of `state_variables`.
@@ -103,21 +103,21 @@ class FunctionalModel:
         return values
 
     def state_variables(self) -> list[keras.Variable]:
-        """Lists the non-trainable variables that are no frozen weights, in the model's order."""
+        """Lists the non-trainable variables that are not frozen weights, in the model's order."""
         layers = layers_of(self.model)
         weights = {id(variable) for layer in layers for variable in own_trainable_variables(layer)}
-        # It assigns the weight that it divides by its norm.
+        # Spectral normalization assigns the weight that it divides by its norm.
         spectral = (layer for layer in layers if isinstance(layer, keras.layers.SpectralNormalization))
         weights -= {id(variable) for layer in spectral for variable in layer.variables}
         return [variable for variable in self.model.non_trainable_variables if id(variable) not in weights]
 
     def parts(self) -> tuple[int, ...]:
-        """Identifies the layers and the trainable variables there are now, to tell a change of the model."""
+        """Identifies the current layers and trainable variables, to detect a change of the model."""
         layers = layers_of(self.model)
         return (*(id(layer) for layer in layers), *(id(variable) for variable in self.model.trainable_variables))
 
     def last_batch_statistics(self) -> list[bool]:
-        """Tells which variables of the state hold the statistics of the last batch alone.
+        """Tells which variables of the state hold statistics of only the last batch.
 
         These are the moving averages of batch normalization with momentum 0.
 
@@ -133,14 +133,14 @@ class FunctionalModel:
         return [id(variable) in kept for variable in self.state_variables()]
 
     def at_inner_step(self, state: Sequence[tf.Tensor], step: int | tf.Tensor) -> list[tf.Tensor]:
-        """Tells layers how many inner steps the parameters of the next call have taken.
+        """Sets the number of inner steps taken, for layers that compute with it.
 
         Args:
             state: The values of `state_variables`.
-            step: The number.
+            step: Number of inner steps that the parameters of the next call have taken.
 
         Returns:
-            The state, in which the variables that layers hold as `inner_step` have the number as value.
+            The state, with `step` as the value of every variable that a layer holds as `inner_step`.
         """
         told = {id(getattr(layer, "inner_step", None)) for layer in layers_of(self.model)}
         return [
@@ -161,8 +161,8 @@ class FunctionalModel:
             A `ModelOutput`.
 
         Raises:
-            ValueError: If there are more or fewer inputs than the model has, or the call changes variables that are not
-                the model's, such as `keras.random`'s own seed: the next call would draw the same numbers again.
+            ValueError: If the number of inputs is wrong, or the call changes variables outside of the model, such as
+                the global seed of `keras.random`: the next call would draw the same numbers again.
         """
         model = self.model
         _require_as_many_inputs(model, inputs)
@@ -177,8 +177,8 @@ class FunctionalModel:
         known = {id(variable) for variable in given_variables}
         if not known.issuperset(scope.state_mapping):
             raise ValueError(
-                "Expected a model whose call changes no variables but its own, and no frozen weights; a layer that "
-                "draws random numbers must hold a keras.random.SeedGenerator, seed=self.seed_generator. "
+                "Expected a model whose call changes only its own variables, and no frozen weights; a layer that "
+                "draws random numbers must hold a keras.random.SeedGenerator and pass seed=self.seed_generator. "
                 f"Received: {model.name!r}, which changes {len(set(scope.state_mapping) - known)} other variables"
             )
         state = [scope.get_current_value(variable) for variable in state_variables]
@@ -195,10 +195,10 @@ class FunctionalModel:
 
 
 def require_built(model: Any) -> None:
-    """Raises where something is no Keras model, or one without weights.
+    """Checks that `model` is a built Keras model.
 
     Raises:
-        TypeError: If it is no Keras model.
+        TypeError: If it is not a Keras model.
         ValueError: If it is not built.
     """
     if not isinstance(model, keras.Model):
@@ -211,24 +211,21 @@ def require_built(model: Any) -> None:
 
 
 def _require_as_many_inputs(model: keras.Model, inputs: Any) -> None:
-    """Raises where Keras would drop inputs without a word; a subclassed model's are not known."""
+    """Raises if Keras would silently drop inputs; the inputs of a subclassed model are not known."""
     expected = getattr(model, "inputs", None)
     if expected and len(expected) != (received := len(tf.nest.flatten(inputs))):
         raise ValueError(f"Expected {len(expected)} inputs of {model.name!r}. Received: {received} arrays")
 
 
 def nan_where_invalid(output: ModelOutput, params: Any, inputs: Any) -> ModelOutput:
-    """Makes outputs NaN: all where a parameter is not finite, an example's where its inputs hold NaN.
+    """Sets outputs to NaN: all of them if a parameter is not finite, an example's outputs if its inputs contain NaN.
 
-    TensorFlow's ReLU makes 0 of NaN, and without this the outputs look like any others.
+    TensorFlow's ReLU turns NaN into 0, so that the outputs would otherwise look valid.
 
     Args:
         output: The model's output, with the examples on the first axis.
-        params: Nest of the parameters behind it.
-        inputs: Nest of its inputs, [examples, ...].
-
-    Returns:
-        The output.
+        params: Nest of the parameters that the output was computed with.
+        inputs: Nest of the inputs that it was computed from, [examples, ...].
     """
     finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(value)) for value in tf.nest.flatten(params)])
     for leaf in tf.nest.flatten(inputs):
@@ -239,7 +236,7 @@ def nan_where_invalid(output: ModelOutput, params: Any, inputs: Any) -> ModelOut
     def shown(value: tf.Tensor) -> tf.Tensor:
         if not value.dtype.is_floating:
             return value
-        # [examples], or for inputs without floats a scalar, against [examples, ...].
+        # `finite` is [examples], or a scalar if no input is floating; `value` is [examples, ...].
         axes = tf.ones([tf.rank(value) - tf.rank(finite)], tf.int32)
         valid = tf.reshape(finite, tf.concat([tf.shape(finite), axes], axis=0))
         return tf.where(valid, value, tf.constant(float("nan"), value.dtype))
@@ -249,13 +246,13 @@ def nan_where_invalid(output: ModelOutput, params: Any, inputs: Any) -> ModelOut
 
 
 def unique_names(model: keras.Model) -> list[str]:
-    """Names a model's trainable variables by their paths, with a number after the layer where another has its name.
+    """Names a model's trainable variables by their paths, with a number after layers of the same name.
 
     Args:
         model: A built model.
 
     Returns:
-        As many different strings, such as "hidden/kernel" and "hidden#2/kernel" of two layers of one name.
+        Unique strings, such as "hidden/kernel" and "hidden#2/kernel" for two layers of the same name.
     """
     owners = {id(variable): id(layer) for layer in layers_of(model) for variable in own_trainable_variables(layer)}
     numbers: dict[str, dict[int | None, int]] = {}
@@ -274,13 +271,13 @@ def unique_names(model: keras.Model) -> list[str]:
 
 
 def total(values: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Adds up tensors of different shapes and data types, as a model under a mixed policy has them.
+    """Adds up tensors of different shapes and dtypes, which a model under a mixed policy produces.
 
     Args:
         values: Floating tensors.
 
     Returns:
-        A scalar in the widest of their data types, at least float32.
+        A scalar in the widest of their dtypes, at least float32.
     """
     sums = [tf.reduce_sum(value) for value in values]
     dtype = keras.backend.result_type("float32", *(value.dtype for value in sums))
@@ -314,11 +311,12 @@ def _require_no_carried_state(model: keras.Model) -> None:
     for layer in layers_of(model):
         if isinstance(layer, keras.layers.RNN) and layer.stateful:
             raise ValueError(
-                "Expected layers that begin every batch anew: tasks are no batches that follow each other. "
+                "Expected layers without state between batches: stateful RNNs carry state across batches, but tasks "
+                "are independent. "
                 f"Received: layer {layer.name!r} with stateful=True"
             )
 
 
 def _copies(inputs: Any) -> Any:
-    """Copies a nest of tensors with their masks: a layer may attach a mask of its own to what it returns as it is."""
+    """Copies a nest of tensors with their masks: a layer that returns its input unchanged may attach a mask to it."""
     return with_masks(inputs, masks_of(inputs))

@@ -1,4 +1,4 @@
-"""Products of a Hessian with vectors, and the linear systems that such products solve."""
+"""Products of a Hessian with vectors, and the solution of linear systems by such products."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Product = Callable[[Any], Any]
 def derivatives(function: Callable[[Any], tf.Tensor], at: Any) -> tuple[tf.Tensor, Any, Product]:
     """Returns a scalar function's value, its gradient, and `v -> H v` with its Hessian, at a nest of float tensors.
 
-    What does not depend on the vector is computed once for many.
+    What does not depend on the vector is computed once, for any number of products.
 
     Raises:
-        LookupError: In a product, if an operation has no second derivative; the message names it.
+        LookupError: When a product is computed, if an operation has no second derivative; the message names it.
 
     Example:
     >>> import tensorflow as tf
@@ -43,7 +43,7 @@ def derivatives(function: Callable[[Any], tf.Tensor], at: Any) -> tuple[tf.Tenso
 
 
 class Solution(NamedTuple):
-    """What conjugate gradient found.
+    """The result of conjugate gradient.
 
     Attributes:
         solution: x, [size].
@@ -67,9 +67,9 @@ def conjugate_gradient(
         product: `v -> A v`.
         target: b, [size].
         iterations: The greatest number of iterations.
-        tolerance: Stop where the residual's squared norm is not above it.
-        ends_early: Whether no product is computed from there on. Without, the loop has the same length for all tasks
-            that are merged, which XLA needs.
+        tolerance: The solution does not change once the residual's squared norm is at most this.
+        ends_early: Whether the loop ends there. If False, it has the same length for all tasks, which merged tasks
+            need under XLA.
 
     Source: Hestenes and Stiefel, 1952.
 
@@ -82,7 +82,7 @@ def conjugate_gradient(
 
     def iterate(iteration, solution, residual, direction, squares):
         along = product(direction)
-        # A solved system has no direction left: its quotients are 0.
+        # In a solved system the squares are set to 0, and with them both quotients: nothing changes.
         squares = squares if ends_early else tf.where(squares > tolerance, squares, tf.zeros_like(squares))
         size = tf.math.divide_no_nan(squares, tf.reduce_sum(direction * along))
         solution, residual = solution + size * direction, residual - size * along
@@ -99,12 +99,12 @@ def conjugate_gradient(
 
 
 def flatten(nest: Any) -> tf.Tensor:
-    """Joins the tensors of a nest, of one dtype, in one vector [size]."""
+    """Joins a nest of tensors of one dtype into a vector [size]."""
     return tf.concat([tf.reshape(leaf, [-1]) for leaf in tf.nest.flatten(nest)], axis=0)
 
 
 def flattened(params: Any) -> tuple[tf.Tensor, Callable[[tf.Tensor], Any]]:
-    """Joins parameters of static shapes and one dtype in one vector [size]; also returns the inverse function."""
+    """Joins parameters of static shapes and one dtype into a vector [size]; also returns the inverse function."""
     leaves = tf.nest.flatten(params)
     sizes = [int(np.prod(leaf.shape)) for leaf in leaves]
 

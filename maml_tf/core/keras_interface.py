@@ -1,6 +1,6 @@
-"""Every use of Keras' private interface, in one place: what a new version of Keras can break is here.
+"""Every use of Keras' private interface, so that a new version of Keras can break only this module.
 
-Tested with the oldest and the newest Keras that setup.py allows.
+It is tested with the oldest and the newest Keras that setup.py allows.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tensorflow as tf
 
 
 def layers_of(layer: keras.layers.Layer, *, include_self: bool = True, recursive: bool = True) -> list[Any]:
-    """Lists a layer and the layers that it holds.
+    """Lists a layer and the layers inside it.
 
     Args:
         layer: A layer or model.
@@ -27,25 +27,25 @@ def layers_of(layer: keras.layers.Layer, *, include_self: bool = True, recursive
 
 
 def computing_layers(layer: keras.layers.Layer) -> list[Any]:
-    """Lists a layer and the layers inside it but inputs: those of a copy of it are as many, in the same order.
+    """Lists a layer and the layers inside it without input layers; a copy has as many, in the same order.
 
-    A nested model whose inputs are the outer model's too has inputs of its own in a copy.
+    In a copy, a nested model that shares input layers with the outer model gets separate ones.
     """
     return [inner for inner in layers_of(layer) if not isinstance(inner, keras.layers.InputLayer)]
 
 
 def own_trainable_variables(layer: keras.layers.Layer) -> list[keras.Variable]:
-    """Lists the variables that a layer made itself as trainable, frozen since or not; those of inner layers are not."""
+    """Lists the variables that a layer itself made as trainable, even if frozen later; not those of inner layers."""
     return layer._trainable_variables
 
 
 def own_variables(layer: keras.layers.Layer) -> list[keras.Variable]:
-    """Lists the variables that a layer made itself, without those of the layers inside it and of random seeds."""
+    """Lists the variables that a layer itself made, without those of inner layers and without random seeds."""
     return [*layer._trainable_variables, *layer._non_trainable_variables]
 
 
 def take_names(layer: keras.layers.Layer, other: keras.layers.Layer) -> None:
-    """Gives a layer and the variables that it made itself the names of a like layer, and their paths."""
+    """Copies the names of a layer and of the variables that it made, and their paths, from a layer of the same kind."""
     layer.name = other.name
 
     mine, theirs = (
@@ -61,7 +61,7 @@ def seed_variables(model: keras.Model) -> list[keras.Variable]:
 
 
 def is_layer_graph(layer: Any) -> bool:
-    """Tells sequential and functional models, which are made of layers alone, from all else: also from subclasses."""
+    """Returns whether a layer is a sequential or functional model, which consists of layers; false for subclasses."""
     # Keras does not export the class of functional models.
     of_keras = type(layer).__module__.startswith("keras.")
     return of_keras and type(layer).__name__ in ("Sequential", "Functional")
@@ -71,10 +71,10 @@ def layer_of_output(model: keras.Model) -> tuple[Any, Any]:
     """Returns the layer that makes a sequential or functional model's output, and its symbolic input.
 
     Args:
-        model: A built model of layers.
+        model: A built sequential or functional model.
 
     Returns:
-        The layer, or operation, and a `keras.KerasTensor`; None and None where it has several inputs, or the model
+        The layer, or operation, and a `keras.KerasTensor`; None and None if the layer has several inputs or the model
         several outputs.
     """
     if len(model.outputs) != 1:
@@ -85,12 +85,12 @@ def layer_of_output(model: keras.Model) -> tuple[Any, Any]:
 
 
 def training_argument(model: keras.Model, training: bool) -> dict[str, bool]:
-    """Makes the keyword arguments that hand a model Keras' training flag: none if its `call` does not take it."""
+    """Returns the keyword arguments that pass Keras' training flag: none if the model's `call` does not take it."""
     return {"training": training} if model._call_has_training_arg else {}
 
 
 class _Caller:
-    """Stands where Keras expects the outermost layer of a call, whose losses it clears."""
+    """Takes the place of a call's outermost layer, whose losses Keras clears."""
 
     def _clear_losses(self) -> None:
         pass
@@ -98,7 +98,7 @@ class _Caller:
 
 @contextlib.contextmanager
 def losses_kept() -> Iterator[None]:
-    """Keeps Keras from clearing the losses of the layers called inside, which another thread may be adding up."""
+    """Keeps Keras from clearing the losses of layers called inside the block: another thread may be adding them up."""
     caller = _Caller()
     keras.layers.Layer._get_call_context(caller)
     try:
@@ -108,7 +108,7 @@ def losses_kept() -> Iterator[None]:
 
 
 class _Alike(threading.local):
-    """Whether this thread, which is a replica's, applies gradients that are the same on every replica."""
+    """Whether this thread, one of a replica, is applying gradients that are the same on every replica."""
 
     now = False
 
@@ -121,13 +121,13 @@ def apply_alike(
 ) -> None:
     """Applies gradients that are the same on every replica of a strategy.
 
-    Keras would clip each replica's gradients, and then add up what is left of them: several replicas would take other
-    steps than one does.
+    Keras would clip each replica's gradients and then sum them over replicas: several replicas would take another
+    step than one.
 
     Args:
-        optimizer: Built.
-        gradients: The same on every replica.
-        variables: Theirs.
+        optimizer: A built optimizer.
+        gradients: The gradients, the same on every replica.
+        variables: The variable of each gradient.
     """
     for one in (optimizer, getattr(optimizer, "inner_optimizer", None)):
         if one is not None and "_all_reduce_sum_gradients" not in vars(one):
@@ -141,7 +141,7 @@ def apply_alike(
 
 
 def logs_of_replica(logs: dict[str, Any]) -> dict[str, Any]:
-    """Gives a step's metrics an axis where several hosts train: Keras' `fit` averages over it.
+    """Adds an axis to a step's metrics if several hosts train: Keras' `fit` averages over it.
 
     Args:
         logs: Scalars by name.
@@ -153,7 +153,7 @@ def logs_of_replica(logs: dict[str, Any]) -> dict[str, Any]:
 
 
 class WrapsModel:
-    """Mixin for a Keras model that wraps a user's model: what such a model does otherwise than Keras' own."""
+    """Mixin for a Keras model that wraps a user's model: overrides private methods of `keras.Model`."""
 
     @property
     def loss_metric(self) -> keras.metrics.Mean:
@@ -164,9 +164,9 @@ class WrapsModel:
         """Leaves the losses of the user's layers alone when the wrapping model is called."""
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        """Builds metrics, under replicas from the first replica's share of the first element.
+        """Builds metrics; with several replicas, from the first replica's share of the first element.
 
-        Keras takes the mean of the replicas' shares, which fails where these are of different sizes.
+        Keras averages the replicas' shares, which fails if their sizes differ.
         """
         if self._distribute_strategy is None or iterator is None:
             return super()._maybe_symbolic_build(iterator, data_batch)
@@ -181,7 +181,7 @@ class WrapsModel:
 
 
 def take_losses(scope: keras.StatelessScope, model: keras.Model) -> list[tf.Tensor]:
-    """Takes the losses that layers added inside a scope, and the notes of them that Keras leaves in the layers."""
+    """Returns the losses that layers added inside a scope, and removes Keras' records of them from the layers."""
     noted = {id(loss) for loss in scope.losses}
     if noted:
         for layer in layers_of(model):
@@ -208,7 +208,7 @@ def masks_of(outputs: Any) -> list[tuple[tf.Tensor, ...]]:
 
 
 def with_masks(outputs: Any, masks: list[tuple[tf.Tensor, ...]]) -> Any:
-    """Attaches masks to copies of a model's outputs, where Keras' losses and metrics look for them.
+    """Attaches masks to copies of a model's outputs, so that Keras' losses and metrics find them.
 
     Args:
         outputs: Nest of tensors.
@@ -232,23 +232,23 @@ def with_masks(outputs: Any, masks: list[tuple[tf.Tensor, ...]]) -> Any:
 
 
 def uncompiled_view(model: keras.Model) -> keras.Model:
-    """Makes an object with a model's layers and attributes that is not compiled; the model stays as it is.
+    """Returns an uncompiled object with the model's layers and attributes; the model itself does not change.
 
-    Copying a compiled model Keras compiles the copy, with losses and metrics that it looks up by name.
+    When Keras copies a compiled model, it compiles the copy with losses and metrics that it looks up by name.
     """
     return _view(model, compiled=False)
 
 
 def quiet_config(layer: Any) -> dict[str, Any]:
-    """Returns `layer.get_config()` without Keras' warning of lambdas, for which a named function stands in.
+    """Returns `layer.get_config()` with a named function in place of each lambda, about which Keras would warn.
 
-    Python's own way of silencing a warning silences all threads.
+    Python's `warnings.catch_warnings` would silence all threads.
     """
     return _without_lambdas(layer, {}).get_config()
 
 
 def compile_holds_lambdas(model: keras.Model) -> bool:
-    """Tells a model that was compiled with lambdas, which Keras serializes with a warning and does not load."""
+    """Returns whether a model is compiled with lambdas, which Keras serializes with a warning and does not load."""
     compiled_with = getattr(model, "_compile_config", None)
     return compiled_with is not None and any(map(_is_lambda, keras.tree.flatten(compiled_with.config)))
 
@@ -278,5 +278,5 @@ def _is_lambda(value: Any) -> bool:
 
 
 def _nameless(*args: Any, **kwargs: Any) -> Any:
-    """Stands for a lambda in a configuration."""
-    raise TypeError("Expected a function. Received: the name that stands for a lambda in a layer's configuration")
+    """Takes the place of a lambda in a configuration."""
+    raise TypeError("Expected a function. Received: the placeholder of a lambda in a layer's configuration")

@@ -1,7 +1,7 @@
-"""Inner steps as a loop of the graph, whose size, trace and memory do not grow with the number of steps.
+"""Inner steps as a `tf.while_loop`: graph size and tracing time do not grow with the number of steps.
 
-What is carried from step to step is kept of every step; all else of a step is computed again on the way back, where
-`v_k = v_{k+1} d theta_{k+1} / d theta_k` takes the vector-Jacobian product of one step at a time.
+Of every step, memory holds only what is carried to the next step. The backward pass computes the rest of a step again
+and takes the vector-Jacobian product of one step at a time, `v_k = v_{k+1} d theta_{k+1} / d theta_k`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.eager import record  # Nothing public tells whether a tape follows a tensor.
+from tensorflow.python.eager import record  # No public function tells whether a tape watches a tensor.
 
 
 class Steps(Sequence):
-    """What was carried before the first step and after each, stacked; an item is one step's.
+    """The carried values before the first step and after each step, stacked; item k holds those after k steps.
 
     Args:
         last: The item after the last step.
@@ -27,7 +27,7 @@ class Steps(Sequence):
 
     def __len__(self) -> int:
         if tf.is_tensor(self._steps):
-            raise TypeError("Expected a number of steps known to Python. Received: a tensor; take items by tensors")
+            raise TypeError("Expected a number of steps known to Python. Received: a tensor; index with a tensor")
         return self._steps + 1
 
     def __getitem__(self, step: int | slice | tf.Tensor) -> Any:
@@ -37,16 +37,16 @@ class Steps(Sequence):
             if step == -1:
                 return self._last
             if not tf.is_tensor(self._steps):
-                step = range(len(self))[step]  # Ends an iteration.
+                step = range(len(self))[step]  # Raises the IndexError that ends an iteration.
         return tf.nest.map_structure(lambda leaf: leaf[step], self._stacked)
 
 
 def loop_of_steps(one: Callable[[Any, tf.Tensor], tuple[Any, tf.Tensor]], carried: Any, steps: int | tf.Tensor):
-    """Takes steps in a loop, differentiably with respect to what is carried and to all that `one` computes with.
+    """Takes steps in a loop that is differentiable with respect to `carried` and all tensors that `one` reads.
 
     Args:
-        one: `(carried, step) -> (carried, loss)`, of tensors of the same shapes and a scalar.
-        carried: Nest of tensors, what the first step begins with.
+        one: `(carried, step) -> (carried, loss)`; the shapes of `carried` do not change, and the loss is a scalar.
+        carried: Nest of tensors, the values before the first step.
         steps: Number of steps, an integer or a scalar integer tensor.
 
     Returns:
@@ -60,10 +60,10 @@ def loop_of_steps(one: Callable[[Any, tf.Tensor], tuple[Any, tf.Tensor]], carrie
         new, loss = one(tf.nest.pack_sequence_as(carried, leaves), step)
         return tf.nest.flatten(new), loss
 
-    # Traced once; the way back differentiates the trace.
+    # Traced once; the backward pass differentiates the trace.
     specs = [tf.TensorSpec(leaf.shape, leaf.dtype) for leaf in leaves]
     traced = tf.function(of_leaves, autograph=False).get_concrete_function(specs, tf.TensorSpec([], tf.int32))
-    # What the step computes with beside its arguments, such as parameters that do not adapt.
+    # What the step reads besides its arguments, such as parameters that do not adapt.
     captured = [tensor for tensor in traced.captured_inputs if tensor.dtype.is_floating and _is_followed(tensor)]
     read = [variable for variable in traced.trainable_variables if _is_followed(variable.handle)]
     numbers = [index for index, dtype in enumerate(dtypes) if dtype.is_floating]

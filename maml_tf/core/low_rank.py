@@ -1,4 +1,4 @@
-"""Low-rank adaptation (LoRA) by Keras' own layers, such that meta-learned factors survive copies and files."""
+"""Low-rank adaptation (LoRA) with Keras' own layers, whose meta-learned factors survive copies and files."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from maml_tf.core.keras_interface import layers_of, own_trainable_variables, own
 def lora(model: keras.Model, rank: int, pattern: str = "", *, train_base: bool = False) -> keras.Model:
     """Copies a model with a low-rank part, `kernel + A B`, in the layers whose path matches a pattern.
 
-    `MAML(lora(model, 4), ..., adapted=maml_tf.matching("lora"))` adapts A and B alone. It is Keras' `enable_lora` in
-    every Dense, EinsumDense, Embedding and convolution, those inside MultiHeadAttention and other layers too. B starts
-    at zero, so that the outputs stay.
+    `MAML(lora(model, 4), ..., adapted=maml_tf.matching("lora"))` adapts only A and B. This calls Keras' `enable_lora`
+    on every matching Dense, EinsumDense, Embedding and convolution, also inside MultiHeadAttention and other layers.
+    B starts at zero, so that the outputs do not change.
 
     Args:
         model: A built Keras model that can be rebuilt from its configuration; it stays as it is.
         rank: The number of columns of A, and of rows of B.
         pattern: Regular expression, searched for anywhere in a layer's path, such as "query|value".
-        train_base: Whether the kernels and embeddings are still trainable, and so meta-learned; by default they are
-            frozen, as Keras does. All other variables stay as they are.
+        train_base: Whether the kernels and embeddings stay trainable, and so are meta-learned. By default they are
+            frozen, as in Keras. All other variables stay as they are.
 
     Returns:
-        A model of the same class, with variables of its own.
+        A model of the same class that shares no variable with `model`.
 
     Raises:
-        TypeError: If the model cannot be rebuilt from its configuration, or an argument is of another kind.
-        ValueError: If no layer matches, one has a low-rank part already, or `pattern` is not a regular expression.
+        TypeError: If the model cannot be rebuilt from its configuration, or an argument has the wrong type.
+        ValueError: If no layer matches, one already has a low-rank part, or `pattern` is not a regular expression.
 
     Example:
     >>> import keras
@@ -74,8 +74,9 @@ def lora(model: keras.Model, rank: int, pattern: str = "", *, train_base: bool =
 def keep_factors(model: keras.Model) -> None:
     """Makes layers with a low-rank part save and load it.
 
-    Keras saves the kernel with the part added to it and sets the factors to zero when it loads: the function is the
-    same, and the gradient of either factor is zero from then on. What Keras saves stays in the file for Keras to read.
+    Keras saves the kernel with the low-rank part added, and sets both factors to zero when it loads. The function is
+    the same, but the gradients of both factors stay zero from then on. The file keeps what Keras saves, so that Keras
+    can read it.
 
     Args:
         model: A built model.
@@ -92,7 +93,7 @@ def keep_factors(model: keras.Model) -> None:
                 dead.append(layer.path)
     if dead:
         raise ValueError(
-            "Expected low-rank factors that can learn: load a file before enable_lora, or assign one factor anew. "
+            "Expected low-rank factors that can learn: load a file before enable_lora, or assign one factor. "
             f"Received: factors that are both zero, as Keras loads them, in {dead}"
         )
 
@@ -110,7 +111,7 @@ def _load(layer: keras.layers.Layer, store: MutableMapping[str, Any]) -> None:
     if "lora_0" in set(store.keys()):
         for number, variable in enumerate(own_variables(layer)):
             variable.assign(store[f"lora_{number}"])
-    else:  # The other factor is zero, and with it their product.
+    else:  # A file of Keras sets both to zero; zero in one of them is enough for a product of zero.
         first_factor.assign(before)
 
 

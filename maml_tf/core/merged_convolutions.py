@@ -1,8 +1,8 @@
 """Convolutions of all tasks at once, with filters for each task.
 
-A convolution is a product of windows and filters, `y[n] = W(x)[n] k`. With filters for each task that is one batched
-matrix product, and so are its derivatives, `W(x)^T dy` and `W^T(dy k^T)`. The derivatives of these are convolutions of
-the same three kinds again, so that the three converters serve every order.
+A convolution is a product of windows and filters, `y[n] = W(x)[n] k`. With filters for each task it is one batched
+matrix product, and so are its derivatives, `W(x)^T dy` and `W^T(dy k^T)`. Their derivatives are of the same three
+kinds again, so that three converters serve every order.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ _Size = int | tf.Tensor
 
 
 class _Geometry(NamedTuple):
-    """How a convolution's windows lie on its images; an item for each spatial axis.
+    """Where a convolution's windows are on its images; each attribute has one item for each spatial axis.
 
     Attributes:
-        kernel: Positions of a window.
-        strides: Distance of windows.
-        dilations: Distance of a window's positions.
-        before: Zeros before the images' first position.
-        sizes: Positions of the images.
+        kernel: Number of positions in a window.
+        strides: Distance between windows.
+        dilations: Distance between positions in a window.
+        before: Number of zeros padded before the image.
+        sizes: Size of the image.
         windows: Number of windows.
-        cells: Positions of the images and zeros around them, in units of the strides, rounded up.
+        cells: Size of the padded image, in units of the strides, rounded up.
     """
 
     kernel: Sequence[int]
@@ -63,7 +63,7 @@ class _Geometry(NamedTuple):
         return cls(kernel, strides, dilations, [before for before, _ in around], sizes, windows, cells)
 
     def columns(self, images: tf.Tensor) -> tf.Tensor:
-        """Takes the windows: [examples, *sizes, channels] to [examples, *windows, positions * channels]."""
+        """Extracts the windows: [examples, *sizes, channels] to [examples, *windows, positions * channels]."""
         after = [
             cells * stride - size - before
             for cells, stride, size, before in zip(self.cells, self.strides, self.sizes, self.before, strict=True)
@@ -74,7 +74,7 @@ class _Geometry(NamedTuple):
         return tf.concat(parts, axis=-1) if len(parts) > 1 else parts[0]
 
     def images(self, columns: tf.Tensor) -> tf.Tensor:
-        """Adds windows up where they lie, the transpose of `columns`."""
+        """Adds up windows at their places in the images, the transpose of `columns`."""
         positions = list(self._positions())
         lattices: dict[int, tf.Tensor] = {}
         for part, (number, first) in zip(tf.split(columns, len(positions), axis=-1), positions, strict=True):
@@ -89,7 +89,7 @@ class _Geometry(NamedTuple):
         return images[(slice(None), *inside, slice(None))]
 
     def _positions(self) -> Iterator[tuple[int, list[int]]]:
-        """For each position of a window: the lattice on which all windows have it, and where the first one has."""
+        """Yields for each position in a window its lattice, the same for all windows, and its index in the first."""
         for position in itertools.product(*(range(width) for width in self.kernel)):
             lattice, first = 0, []
             for index, dilation, stride in zip(position, self.dilations, self.strides, strict=True):
@@ -101,7 +101,7 @@ class _Geometry(NamedTuple):
         inner = [slice(each, each + windows) for each, windows in zip(first, self.windows, strict=True)]
         return (slice(None), *inner, slice(None))
 
-    # Slices with strides are slow: images are split into lattices of every stride-th position once.
+    # Slices with strides are slow: images are split once, into lattices of every stride-th position.
 
     def _lattices(self, images: tf.Tensor) -> list[tf.Tensor]:
         """Splits [examples, *(cells * strides), channels] into lattices [examples, *cells, channels]."""
@@ -114,7 +114,7 @@ class _Geometry(NamedTuple):
         return tf.unstack(tf.reshape(images, [math.prod(self.strides), -1, *self.cells, images.shape[-1]]))
 
     def _images(self, lattices: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Joins what `_lattices` splits."""
+        """Joins lattices to images, the inverse of `_lattices`."""
         if len(lattices) == 1:
             return lattices[0]
         axes, channels = len(self.strides), lattices[0].shape[-1]
@@ -134,7 +134,7 @@ class _Convolution:
 
     Args:
         operation: One of the three.
-        input_shape: [tasks, batch, *sizes, channels], integers where they are known.
+        input_shape: [tasks, batch, *sizes, channels], integers if static.
         filter_shape: [*kernel, channels of a group, filters], integers.
     """
 
@@ -211,7 +211,7 @@ def _convert_to_filters(given: Any) -> Any:
 
 
 def _convert_depthwise(given: Any) -> Any:
-    """Converts DepthwiseConv2dNative: tasks with filters of their own are more channels, others more examples."""
+    """Converts DepthwiseConv2dNative: with filters for each task, tasks become channels; else they become examples."""
     if not given.input(1).is_stacked:
         return _stock("Conv2D")(given)
     given.stack_inputs([0])
@@ -248,9 +248,9 @@ def _stock(kind: str) -> Callable[[Any], Any]:
 
 
 def _shares_filters(given: Any, images: tf.Tensor, filters: tf.Tensor) -> bool:
-    """Tells whether all tasks have the same filters, so that they are more examples; groups need a way of their own.
+    """Returns whether all tasks share filters, so that they can become examples; false for grouped convolutions.
 
-    Not all kernels of grouped convolutions exist on a CPU.
+    On a CPU, TensorFlow lacks some kernels of grouped convolutions.
     """
     channels = images.shape[1 if _is_channels_first(given.op) else -1]
     return not given.input(1).is_stacked and channels == filters.shape[-2]
@@ -281,7 +281,7 @@ def _known(shape: tf.TensorShape) -> list[int]:
 
 
 def _sizes(tensor: tf.Tensor) -> list[_Size]:
-    """Returns a tensor's sizes, as integers where they are known."""
+    """Returns a tensor's sizes, as integers if static."""
     dynamic = None if tensor.shape.is_fully_defined() else tf.shape(tensor)
     return [dynamic[axis] if size is None else size for axis, size in enumerate(tensor.shape)]
 

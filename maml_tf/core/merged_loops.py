@@ -1,9 +1,9 @@
-"""Loops and called functions of all tasks at once, and the lists of tensors that loops keep for their gradients.
+"""Loops and function calls merged over tasks, and the tensor lists in which loops keep values for their gradients.
 
-A loop whose number of iterations is the same for all tasks stays one loop, over values of all tasks. Which of the
-values that it carries differ between tasks is found before its body is converted, so that this happens once.
+A loop with the same number of iterations for all tasks stays one loop, over stacked values. Which of the values that
+it carries differ between tasks is found before its body is converted, so that the body is converted once.
 
-A list of all tasks is one list, whose elements are stacked; where the elements are lists, theirs are.
+The tasks' lists become one list of stacked elements. In a list of lists, the elements of the inner lists are stacked.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from tensorflow.python.ops.parallel_for import pfor
 
-# Their results are the same for all tasks, whose tensors have one shape.
+# Their results are the same for all tasks, because tensors of all tasks have the same shape.
 _OF_SHAPES = ("Rank", "Shape", "ShapeN", "Size", "TensorListElementShape", "TensorListLength")
 
 
 class _Function(NamedTuple):
-    """A function that operations call: its inputs, its operations in the order of their making, its results."""
+    """A function that operations call: its inputs, its operations in the order of their creation, its results."""
 
     inputs: Sequence[tf.Tensor]
     operations: Sequence[tf.Operation]
@@ -33,7 +33,7 @@ class _Function(NamedTuple):
 
 
 def _convert_call(given: Any) -> Any:
-    """Converts a call of a function: its operations, in place."""
+    """Converts a function call by converting the function's operations inline."""
     return _converted(_Function.called(given.op, "f"), given, given.inputs)
 
 
@@ -44,16 +44,16 @@ def _convert_while(given: Any) -> Any:
     if _stacked_results(condition, stacked)[0]:
         if any(each.t.dtype == tf.variant for each in given.inputs):
             raise ValueError(
-                "Expected loops with task_map='vectorized' to take as many iterations for every task where they are "
-                f"differentiated or hold arrays. Received: {operation.name}, of which each task has its own number. "
-                "task_map='mapped' takes every loop."
+                "Expected the same number of iterations for every task, with task_map='vectorized', in loops that are "
+                f"differentiated or hold arrays. Received: {operation.name}, whose number depends on the task; use "
+                "task_map='mapped'."
             )
         return pfor._pfor_converter_registry["While"](given)
     values = [
         each if each.is_stacked is flag else _stacked(each.t, given.pfor)
         for each, flag in zip(given.inputs, stacked, strict=True)
     ]
-    # What every iteration passes on is not carried.
+    # A value that the body returns unchanged is not carried.
     carried = [number for number, inner in enumerate(body.inputs) if body.results[number] is not inner]
     length = _length(given.pfor)
 
@@ -91,7 +91,7 @@ def _convert_while(given: Any) -> Any:
 
 
 def _stacked_in_loop(body: _Function, stacked: list[bool]) -> list[bool]:
-    """Finds which values differ between tasks in some iteration, from those that do before the first."""
+    """Finds which values differ between tasks in any iteration, given those that differ before the first."""
     while True:
         after = [one or other for one, other in zip(stacked, _stacked_results(body, stacked), strict=True)]
         if after == stacked:
@@ -100,7 +100,7 @@ def _stacked_in_loop(body: _Function, stacked: list[bool]) -> list[bool]:
 
 
 def _stacked_results(function: _Function, stacked: Sequence[bool]) -> list[bool]:
-    """Finds which results of a function may differ between tasks, where these of its inputs do."""
+    """Finds which results of a function may differ between tasks, given which of its inputs do."""
     found = {tensor.ref() for tensor, flag in zip(function.inputs, stacked, strict=True) if flag}
     for operation in function.operations:
         inputs = [tensor.ref() in found for tensor in operation.inputs]
@@ -138,7 +138,7 @@ def _length(converter: Any) -> int | None:
 
 
 def _stacked(tensor: tf.Tensor, converter: Any) -> Any:
-    """Repeats what is the same for all tasks."""
+    """Repeats for every task a value that is the same for all."""
     if tensor.dtype != tf.variant:
         return pfor._stack(tensor, converter.loop_len_vector)
     source = tensor.op
@@ -159,12 +159,12 @@ def _stacked(tensor: tf.Tensor, converter: Any) -> Any:
 
 
 def _list(handle: tf.Tensor) -> Any:
-    # Told that the list is sparse, TensorFlow does not give its handle the shape of stacked tensors.
+    # The last argument says that the list is sparse: then its handle does not get the shape of stacked tensors.
     return pfor.wrap(handle, True, True)
 
 
 def _element_shape(given: Any, number: int) -> Any:
-    """Returns the shape of an element of all tasks, from an operation's input, which is that of one task's."""
+    """Returns the shape of a stacked element; an operation's input holds the shape of one task's element."""
     shape = given.unstacked_input(number)
     if given.get_attr("element_dtype") == tf.variant or shape.shape.rank == 0:
         return shape
@@ -206,7 +206,7 @@ def _convert_stack(given: Any) -> Any:
         element_dtype=given.get_attr("element_dtype"),
         num_elements=given.get_attr("num_elements"),
     )
-    # Its rank is known where a task's is.
+    # The rank is one more than that of one task's tensor.
     rank = given.op.outputs[0].shape.rank
     stacked = tf.ensure_shape(stacked, [None] * (rank + 1)) if stacked.shape.rank is None else stacked
     return pfor.wrap(tf.transpose(stacked, [1, 0, *range(2, rank + 1)]), True)
@@ -256,7 +256,7 @@ def _convert_length(given: Any) -> Any:
 
 
 def _of_lists(name: str, operation: Callable[..., tf.Tensor]) -> Callable[[Any], Any]:
-    """Makes the converter of an operation that takes lists too, and makes of them a list."""
+    """Makes the converter of an operation that can also take lists, and then returns a list."""
 
     def convert(given):
         if given.op.outputs[0].dtype != tf.variant:

@@ -1,8 +1,8 @@
 """Maps over tasks by merging their operations: `tf.vectorized_map` with more converters.
 
-TensorFlow's own goes task by task, in silence, where it cannot merge an operation, which every convolution is that has
-filters for each task. Converters are attached to the operations of the mapped function: TensorFlow's own table of
-converters stays as it is, and so does a program's own `tf.vectorized_map`.
+`tf.vectorized_map` silently loops over tasks if it cannot merge an operation, such as a convolution with filters for
+each task. The converters are attached to the operations of the mapped function: TensorFlow's own table of converters
+does not change, and neither does a program's own use of `tf.vectorized_map`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CONVERTERS = {
 # Attributes by which an operation names the functions that it calls.
 _FUNCTIONS = ("f", "cond", "body", "then_branch", "else_branch")
 _LOOPS = ("While", "StatelessWhile")
-# What becomes a loop that does not go over tasks: a loop, or one over the elements of a list.
+# Operations that become a loop which does not go over tasks: loops, or loops over the elements of a list.
 _OTHER_LOOPS = (*_LOOPS, "TensorListConcatV2", "TensorListPushBack", "TensorListSetItem")
 _PLACES_NAMED = 4
 
@@ -32,7 +32,7 @@ _PLACES_NAMED = 4
 def merged_map(function: Callable[[Any], Any], tasks: Any) -> Any:
     """Applies a function to all tasks at once, inside a graph.
 
-    What cannot be merged goes task by task, and is named in one warning.
+    Operations that cannot be merged run task by task; one warning names them.
 
     Args:
         function: Takes one task, returns a nest of tensors.
@@ -62,26 +62,26 @@ def merged_map(function: Callable[[Any], Any], tasks: Any) -> Any:
 
 
 def loops_over_tasks(operations: Iterable[tf.Operation]) -> dict[str, list[str]]:
-    """Finds the loops over tasks that stand for operations which could not be merged.
+    """Finds the loops over tasks that replace operations which could not be merged.
 
     Args:
-        operations: Of a graph in which tasks were merged. The functions that they call are looked at too.
+        operations: Operations of a graph of merged tasks. The functions that they call are searched too.
 
     Returns:
-        For each type of such an operation the names of those that there were, which hold the layers' names.
+        A dictionary from the type of such operations to their names, which contain the layers' names.
     """
     found: dict[str, set[str]] = {}
     for operation in _with_called(operations):
         made_from = operation._original_op
         if operation.type not in _LOOPS or made_from is None or made_from.type in _OTHER_LOOPS:
             continue
-        if operation.name.startswith(f"{made_from.name}/pfor/"):  # Gradients of loops in loops have originals too.
+        if operation.name.startswith(f"{made_from.name}/pfor/"):  # Gradients of nested loops have originals too.
             found.setdefault(made_from.type, set()).add(made_from.name)
     return {kind: sorted(names) for kind, names in sorted(found.items())}
 
 
 def _with_called(operations: Iterable[tf.Operation]) -> Iterator[tf.Operation]:
-    """Goes through operations and, once each, through the functions that they call."""
+    """Yields operations and, once each, the operations of the functions that they call."""
     seen = set()
     waiting = list(operations)
     while waiting:
@@ -90,7 +90,7 @@ def _with_called(operations: Iterable[tf.Operation]) -> Iterator[tf.Operation]:
         for name in _called(operation) - seen:
             seen.add(name)
             function = operation.graph._get_function(name)
-            if hasattr(function, "graph"):  # Not a gradient function, nor one that a file brought.
+            if hasattr(function, "graph"):  # Gradient functions and functions loaded from a file have none.
                 waiting.extend(function.graph.get_operations())
 
 
@@ -106,7 +106,7 @@ def _warning(loops: dict[str, list[str]]) -> str:
         more = f" and {len(places) - _PLACES_NAMED} more" if len(places) > _PLACES_NAMED else ""
         parts.append(f"{kind} in {', '.join(places[:_PLACES_NAMED])}{more}")
     return (
-        "These operations have no version for all tasks at once and go task by task: "
+        "These operations cannot be merged over tasks and run task by task: "
         f"{'; '.join(parts)}. Results are the same; task_map='mapped' may be faster."
     )
 

@@ -1,8 +1,8 @@
-"""Batched matrix products of all tasks at once, whose operands have the same batch axes.
+"""Batched matrix products merged over tasks, with operands of the same batch axes.
 
-TensorFlow's kernel repeats an operand along the axes that it lacks. The one of oneDNN, which float32 on a CPU with
-several threads goes to, does so wrongly for [tasks, 1, m, k] and [k, n], a dense layer of sequences with one example a
-task: products are wrong, or the process crashes. Here it has nothing to repeat.
+TensorFlow's kernel broadcasts an operand along missing batch axes. The kernel of oneDNN, used for float32 on a CPU with
+several threads, does this wrongly for [tasks, 1, m, k] and [k, n], a dense layer on sequences with one example a task:
+products are wrong, or the process crashes. Here it has nothing to broadcast.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def _convert_product(inputs: Any) -> Any:
     adjoint_a, adjoint_b = inputs.get_attr("adj_x"), inputs.get_attr("adj_y")
     (left, left_stacked, _), (right, right_stacked, _) = inputs.input(0), inputs.input(1)
     if left_stacked and not adjoint_a and right.shape.rank - right_stacked == 2:
-        # One matrix a task, or one for all: the rows of what it multiplies stand one below the other.
+        # One matrix for each task, or one for all: the rows that it multiplies are joined along one axis.
         leading = tf.shape(right)[: int(right_stacked)]
         rows = tf.reshape(left, tf.concat([leading, [-1], tf.shape(left)[-1:]], axis=0))
         product = tf.matmul(rows, right, adjoint_b=adjoint_b)
@@ -31,5 +31,4 @@ def _convert_product(inputs: Any) -> Any:
     return pfor.wrap(tf.matmul(left, right, adjoint_a=adjoint_a, adjoint_b=adjoint_b), True)
 
 
-# Of an operation's type, its converter for all tasks.
 CONVERTERS = {"BatchMatMulV2": _convert_product}

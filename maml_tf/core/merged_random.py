@@ -1,7 +1,7 @@
-"""Random numbers of all tasks at once, with a seed for each: those that TensorFlow draws for each task alone.
+"""Random numbers of all tasks at once, with a seed for each task: the numbers that TensorFlow draws for a single task.
 
-TensorFlow's kernels take one seed. This is their generator in operations on integers, Philox4x32-10 of Salmon et al.,
-"Parallel Random Numbers: As Easy as 1, 2, 3", 2011: bit for bit what they draw on a CPU and a GPU without XLA.
+TensorFlow's kernels take one seed. This is their generator, Philox4x32-10 of Salmon et al., "Parallel Random Numbers:
+As Easy as 1, 2, 3", 2011, in integer operations. Without XLA it draws bit for bit what they draw on a CPU and a GPU.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tensorflow.python.ops.parallel_for import pfor
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
-# Seeds become keys and counters through the generator itself, with this key.
+# The generator itself, with this key, turns seeds into keys and counters.
 _SEEDING_KEY = (0x3EC8F720, 0x02461E29)
 # Type of the same size, bits of the fraction, exponent of [1, 2).
 _FLOATS = {
@@ -31,7 +31,7 @@ def philox(counters: list[tf.Tensor], keys: list[tf.Tensor]) -> list[tf.Tensor]:
 
     Args:
         counters: The counter's four 32-bit words, from the lowest, uint64 tensors of any shape.
-        keys: The key's two, of a shape that broadcasts to that of the counters.
+        keys: The key's two 32-bit words, uint64 tensors of a shape that broadcasts to that of the counters.
 
     Returns:
         Four uint64 tensors of the shape of the counters.
@@ -48,7 +48,7 @@ def uniform(shape: tf.Tensor, keys: tf.Tensor, counters: tf.Tensor, dtype: tf.DT
     """Draws numbers in [0, 1) for each task.
 
     Args:
-        shape: Of one task's numbers, an integer vector.
+        shape: Shape of one task's numbers, an integer vector.
         keys: uint64 [tasks, 1].
         counters: uint64 [tasks, 2], the lower half and the upper.
         dtype: A float type.

@@ -1,7 +1,7 @@
-"""The ways over a meta-batch's tasks, and the meta-gradient, taken task by task inside the map over tasks.
+"""Maps over the tasks of a meta-batch, and the meta-gradient, computed task by task inside the map.
 
-The gradient of a mean over tasks is the mean of the tasks' gradients. Taking each inside the map stores one
-task's tape at a time instead of the tape of the whole map, and adding them up there stores no task's gradient.
+The gradient of a mean over tasks is the mean of the tasks' gradients. Computing each gradient inside the map stores
+one task's tape at a time instead of the tape of the whole map. Adding them up there stores only their sum.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _DENSE_LAYERS = (
 
 
 class MetaGradient(NamedTuple):
-    """A meta-batch's outcome.
+    """The result of a meta-batch.
 
     Attributes:
-        loss: Mean over tasks of the outer loss, a scalar; 0 where there is no task.
-        gradients: Its gradient, with the structure of the parameters; 0 where there is no task.
+        loss: Mean over tasks of the outer loss, a scalar; 0 without tasks.
+        gradients: Gradient of `loss`, with the structure of the parameters; 0 without tasks.
         task_losses: Outer loss of each task, [tasks].
-        auxiliary: What the outer function returned beside the loss, each with a leading [tasks] axis.
+        auxiliary: What the outer function returned besides the loss, each with a leading [tasks] axis.
     """
 
     loss: tf.Tensor
@@ -62,7 +62,7 @@ def meta_gradient(
     """Computes the mean outer loss over tasks and its gradient.
 
     `grad_theta mean_i L_i(theta_i(theta))`, Equation 1 (Section 2.2), where the outer loss adapts `params` to the
-    task and evaluates the result. Whether the gradient is exact or first order is the outer loss' doing.
+    task and evaluates the result. The outer loss decides whether the gradient is exact or first order.
 
     Args:
         outer_loss: `(params, task) -> (scalar loss, nest of tensors)`.
@@ -98,10 +98,10 @@ def mean_gradient(
 ) -> MetaGradient:
     """Averages the tasks' gradients, added up in the order of the tasks.
 
-    With "mapped", and with `parallel_tasks` with "vectorized" too, no more gradients are held than tasks at once.
+    With "mapped", and with "vectorized" and `parallel_tasks`, memory holds at most one gradient for each parallel task.
 
     Args:
-        gradient: Takes one task; returns its outer loss, the loss' gradient and a nest of tensors.
+        gradient: Takes one task; returns its outer loss, the gradient of the loss and a nest of tensors.
         tasks: Nest of tensors with a leading [tasks] axis.
         task_map: How to go over tasks, one of `TASK_MAPS`; see `over_tasks`.
         parallel_tasks: How many tasks to hold in memory at once; see `over_tasks`.
@@ -120,8 +120,8 @@ def mean_gradient(
 
 
 def _divided(sums: Params, count: tf.Tensor) -> Params:
-    """Divides by a number of tasks, to the same bits whether the graph knows it or not; 0 where it is 0."""
-    # TensorFlow makes this of a division by a constant.
+    """Divides by a number of tasks, with the same bits whether it is static or not; returns 0 if it is 0."""
+    # TensorFlow replaces a division by a constant with this product.
     return tf.nest.map_structure(lambda value: value * tf.math.reciprocal_no_nan(tf.cast(count, value.dtype)), sums)
 
 
@@ -134,14 +134,14 @@ def mean_gradient_of_replicas(
     task_map: str = "mapped",
     parallel_tasks: int | None = None,
 ) -> MetaGradient:
-    """Averages the gradients of the tasks of all replicas; losses and what else there is are the replica's own.
+    """Averages the gradients of the tasks of all replicas; other results are those of this replica's tasks.
 
     Args:
         gradient: As for `mean_gradient`.
         tasks: This replica's tasks.
         shares: `shares_of_replicas(tasks)`.
-        in_task_order: Whether replicas exchange every task's gradient, instead of their sum, and add them up as one
-            replica with "mapped" does, to the same bits.
+        in_task_order: Whether replicas exchange every task's gradient instead of their sum. The result then has the
+            same bits as that of one replica with "mapped".
         task_map: As for `mean_gradient`.
         parallel_tasks: As for `mean_gradient`.
 
@@ -171,7 +171,7 @@ def task_gradient(
         task: Nest of tensors.
 
     Returns:
-        The loss, the gradient with the structure of `params`, and what the outer loss returned beside the loss.
+        The loss, the gradient with the structure of `params`, and the nest that the outer loss returned.
 
     Raises:
         ValueError: If the loss does not depend on one of the parameters.
@@ -194,11 +194,11 @@ def mean_over_tasks(values: tf.Tensor) -> tf.Tensor:
 
 
 def numbered(tasks: Any, shares: Shares | None = None) -> tuple[tf.Tensor, Any]:
-    """Adds each task's number, which its random seeds depend on; replicas number their shares one after the other.
+    """Adds each task's number, which its random seeds depend on; replicas number their tasks one after the other.
 
     Args:
         tasks: Nest of tensors with a leading [tasks] axis.
-        shares: `shares_of_replicas(tasks)` where it is known.
+        shares: `shares_of_replicas(tasks)`, if the caller has it.
 
     Returns:
         int32 [tasks], from 0 on the first replica, and the tasks.
@@ -211,13 +211,13 @@ def shares_of_replicas(tasks: Any) -> Shares:
     """Counts the tasks of each replica.
 
     Args:
-        tasks: This replica's, a nest of tensors with a leading [tasks] axis.
+        tasks: This replica's tasks, a nest of tensors with a leading [tasks] axis.
     """
     return shares_of(tf.shape(tf.nest.flatten(tasks)[0])[0])
 
 
 def examples_of(tasks: Any) -> Any:
-    """Puts the tasks' examples one after the other.
+    """Joins the tasks' examples along one axis.
 
     Args:
         tasks: Nest of tensors [tasks, examples, ...].
@@ -243,17 +243,17 @@ def over_tasks(
 ) -> Any:
     """Applies a function to each task and stacks the results.
 
-    There may be no task: then the results have length 0. The three ways give the same results; which is fastest
-    depends on the model and the device. "mapped" runs tasks as iterations of a loop that may overlap, a task a thread:
-    best for convolutions on a CPU. "vectorized" merges the tasks' operations, and warns of those that it cannot merge:
-    best for small dense networks. "unrolled" repeats the graph for every task.
+    Without tasks the results have length 0. All task maps give the same results; which is fastest depends on the model
+    and the device. "mapped" runs tasks as iterations of a loop that may overlap, one task for each thread: best for
+    convolutions on a CPU. "vectorized" merges the tasks' operations, and warns about those that it cannot merge: best
+    for small dense networks. "unrolled" repeats the graph for every task.
 
     Args:
         function: Takes one task, returns a nest of tensors.
         tasks: Nest of tensors with a leading [tasks] axis.
         task_map: One of `TASK_MAPS`.
-        parallel_tasks: How many tasks may be in memory at once, at most. None for one for each thread with "mapped"
-            and for all with "vectorized"; "unrolled" takes None alone.
+        parallel_tasks: The greatest number of tasks in memory at once. None means one for each thread with "mapped"
+            and all tasks with "vectorized". "unrolled" accepts only None.
 
     Returns:
         The nest of results, each with a leading [tasks] axis.
@@ -265,7 +265,7 @@ def over_tasks(
 
 
 def _at_least_one(tasks: Any, count: tf.Tensor) -> Any:
-    """Adds a task of zeros where there is none: a loop that never ran does not know the shapes of its results."""
+    """Adds a task of zeros if there is none: a loop that never runs does not know the shapes of its results."""
 
     def padded(leaf):
         shape = tf.concat([[1 - tf.minimum(count, 1)], tf.shape(leaf)[1:]], axis=0)
@@ -275,7 +275,7 @@ def _at_least_one(tasks: Any, count: tf.Tensor) -> Any:
     return tf.nest.map_structure(padded, tasks)
 
 
-# AutoGraph would bury an error under a stack of its own.
+# AutoGraph would hide an error behind its own stack trace.
 @tf.autograph.experimental.do_not_convert
 def _kept_and_added(function: Callable[[Any], tuple[Any, Any]], tasks: Any, task_map: str, parallel_tasks: int | None):
     """Applies a function to each task; stacks the first of its two results, and adds up the second."""
@@ -287,7 +287,7 @@ def _kept_and_added(function: Callable[[Any], tuple[Any, Any]], tasks: Any, task
     count = tf.shape(first)[0]
     if not first.shape[0]:
         tasks = _at_least_one(tasks, count)
-    # None where all tasks count.
+    # None if all tasks count.
     counted = None if first.shape[0] else tf.range(tf.maximum(count, 1)) < count
     if task_map == "mapped":
         kept, added = _one_by_one(function, tasks, counted, parallel_tasks or _threads())
@@ -303,7 +303,7 @@ def _kept_and_added(function: Callable[[Any], tuple[Any, Any]], tasks: Any, task
 
 
 def _one_by_one(function, tasks, counted, parallel_tasks):
-    """Goes over tasks in a loop that stacks one result, and of the other holds the sum over the tasks that count."""
+    """Loops over tasks; stacks the first result, and adds up the second over the tasks that count."""
     # Traced first, because the loop must know its results' dtypes before its body exists.
     specs = tf.nest.map_structure(lambda leaf: tf.TensorSpec(leaf.shape[1:], leaf.dtype), tasks)
     traced = tf.function(function, autograph=False).get_concrete_function(specs)
@@ -333,10 +333,10 @@ def _one_by_one(function, tasks, counted, parallel_tasks):
 
 
 def _merged(function, tasks, counted):
-    """Merges the tasks' operations; of the second result it returns the sum over the tasks that count, or over all."""
+    """Merges the tasks' operations; adds up the second result over the tasks that count, by default all."""
     vectorized = functools.partial(merged_map, function)
     with _errors_as_raised():
-        # Eagerly it makes a function with AutoGraph.
+        # Called eagerly, tf.vectorized_map would make a function with AutoGraph.
         called = tf.function(vectorized, autograph=False) if tf.executing_eagerly() else vectorized
         kept, parts = called(tasks)
 
@@ -352,7 +352,7 @@ def _merged(function, tasks, counted):
 
 @contextlib.contextmanager
 def _errors_as_raised() -> Iterator[None]:
-    """Raises errors as they are: under XLA tf.vectorized_map calls AutoGraph, which writes stacks around a message."""
+    """Raises the original errors: under XLA, tf.vectorized_map calls AutoGraph, which adds stack traces to messages."""
     try:
         yield
     except Exception as error:
@@ -360,17 +360,17 @@ def _errors_as_raised() -> Iterator[None]:
         while str(raised).startswith("in user code:") and type(raised.__context__) is type(error):
             raised = raised.__context__
         if raised is not error:
-            vars(raised).pop("ag_error_metadata", None)  # By which the next function would write a stack again.
+            vars(raised).pop("ag_error_metadata", None)  # With it, the next function would add a stack trace again.
             raise raised from None
         raise
 
 
 def check_task_map(task_map: str, parallel_tasks: int | None) -> None:
-    """Checks a way over tasks.
+    """Checks a task map and its number of parallel tasks.
 
     Args:
         task_map: One of `TASK_MAPS`.
-        parallel_tasks: How many tasks may be in memory at once, or None.
+        parallel_tasks: The greatest number of tasks in memory at once, or None.
 
     Raises:
         ValueError: If `task_map` is unknown, or `parallel_tasks` does not fit it.
@@ -386,7 +386,7 @@ def check_task_map(task_map: str, parallel_tasks: int | None) -> None:
 class MissingDerivativeError(LookupError):
     """An operation has no second derivative."""
 
-    # AutoGraph keeps the type of errors with this constructor, and replaces a plain LookupError by one of its own.
+    # AutoGraph keeps the type of an error only if it has this constructor; it would replace a plain LookupError.
     __init__ = Exception.__init__
 
 
@@ -398,7 +398,7 @@ def naming_missing_derivatives() -> Iterator[None]:
     except LookupError as error:
         raise MissingDerivativeError(
             f"Expected every operation to have the derivatives that exact meta-gradients need. Received: {error}. "
-            "maml_tf.check_second_order names the layer; first_order=True needs none of second order."
+            "maml_tf.check_second_order names the layer; first_order=True needs no second derivatives."
         ) from error
 
 
@@ -416,7 +416,7 @@ def _threads() -> int:
 
 
 def _in_chunks(tasks, counted, size):
-    """Reshapes [tasks, ...] to [chunks, size, ...]; the last task fills the last chunk, and does not count there."""
+    """Reshapes [tasks, ...] to [chunks, size, ...]; copies of the last task fill the last chunk and do not count."""
     first = tf.nest.flatten(tasks)[0]
     count = first.shape[0] or tf.shape(first)[0]
     chunks = -(-count // size)
@@ -432,34 +432,28 @@ def _reshaped(values, leading, element):
 
 
 def choose_task_map(model: keras.Model) -> str:
-    """Chooses how to go over tasks: merged where that is known to pay and to work, else a task a thread.
+    """Chooses a task map: "vectorized" for models that it is known to support and to speed up, otherwise "mapped".
 
     Args:
         model: A built Keras model.
-
-    Returns:
-        "vectorized" or "mapped".
     """
     on_gpu = bool(tf.config.list_logical_devices("GPU"))
-    # A `call` may hold a loop of which each task takes another number of iterations.
+    # Custom code may hold a loop whose number of iterations depends on the task.
     return "vectorized" if _is_dense(model) or (on_gpu and is_layer_graph(model)) else "mapped"
 
 
 def choose_jit_compile(model: keras.Model) -> bool:
-    """Chooses whether to compile training with XLA: for models of dense layers alone, on one replica.
+    """Chooses whether to compile training with XLA: only for models of dense layers, on one replica.
 
     Args:
         model: A built Keras model.
-
-    Returns:
-        True or False.
     """
     # XLA cannot reach the variables of another replica's device.
     return _is_dense(model) and tf.distribute.get_strategy().num_replicas_in_sync == 1
 
 
 def _is_dense(layer: keras.layers.Layer) -> bool:
-    """Tells models of dense layers alone; code of a model's or layer's own may hold loops, whose trace takes long."""
+    """Returns whether a model has only dense layers; custom code may hold loops, which take long to trace."""
     if is_layer_graph(layer):
         return all(_is_dense(inner) for inner in layers_of(layer, include_self=False, recursive=False))
     return type(layer) in _DENSE_LAYERS

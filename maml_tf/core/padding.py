@@ -1,4 +1,4 @@
-"""Tasks of different sizes in one meta-batch: examples that fill a set up, and classes that a task does not have."""
+"""Tasks of different sizes in one meta-batch: padding examples, and classes that a task does not have."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import tensorflow as tf
 
 from maml_tf.checks import whole_number
 
-# The logit of a class that a task does not have: its probability is 0, and its derivatives are finite.
+# The logit of a class that a task does not have. Its probability is 0, and its derivatives are finite.
 _NEVER = -1e9
 
 
 class Padding:
-    """Fills sets of examples up to one size, and cuts them again before a model sees them.
+    """Removes padding examples before a model sees a set, and restores their places in its results.
 
     Args:
-        label: The label of examples that fill a set up, a negative number.
+        label: The label of padding examples, a negative integer.
 
     Raises:
-        ValueError: If it is not one.
+        ValueError: If `label` is not negative.
 
     Example:
     >>> import tensorflow as tf
@@ -34,17 +34,17 @@ class Padding:
         self.label = whole_number("padding_label", label, maximum=-1)
 
     def cut(self, inputs: Any, labels: tf.Tensor) -> tuple[tuple[Any, tf.Tensor], tf.Tensor]:
-        """Returns a set of examples without those that fill it up, and the places of the others, int64 [examples]."""
+        """Returns a set without its padding examples, and the places of the remaining ones, int64 [examples]."""
         places = tf.where(self.counted(labels))[:, 0]
         return tf.nest.map_structure(lambda leaf: tf.gather(leaf, places), (inputs, labels)), places
 
     def counted(self, labels: tf.Tensor) -> tf.Tensor:
-        """Tells which examples fill no set up, bool [examples]."""
+        """Tells which examples are not padding, bool [examples]."""
         return tf.reshape(labels, [-1]) != tf.cast(self.label, labels.dtype)
 
     @staticmethod
     def restored(values: Any, places: tf.Tensor, size: int | tf.Tensor) -> Any:
-        """Puts a nest of values [examples, ...] of a cut set at their examples' places in the whole one, 0 beside."""
+        """Puts a nest of values [examples, ...] of a cut set at their places in the padded set, with 0 elsewhere."""
 
         def whole(leaf: tf.Tensor) -> tf.Tensor:
             shape = tf.concat([[size], tf.shape(leaf)[1:]], axis=0)
@@ -55,7 +55,7 @@ class Padding:
 
 
 def check_loss(loss: Any) -> None:
-    """Raises where classes that a task does not have cannot be taken out of a loss.
+    """Checks that a loss can leave out classes that a task does not have.
 
     Raises:
         ValueError: If it is not Keras' cross-entropy of logits and integer labels.
@@ -69,17 +69,17 @@ def check_loss(loss: Any) -> None:
 
 
 def of_present_classes(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Makes the classes above the greatest label of a set impossible.
+    """Gives the classes above the greatest label of a set a probability of 0.
 
     Args:
         logits: [examples, classes].
-        labels: Integers, the labels of a set in which each class of the task is.
+        labels: Integer labels of a set that contains every class of the task.
 
     Returns:
-        [examples, classes].
+        Logits [examples, classes].
 
     Raises:
-        ValueError: If logits have other axes.
+        ValueError: If `logits` is not a tensor [examples, classes].
     """
     if not tf.is_tensor(logits) or logits.shape.rank != 2:
         raise ValueError(f"Expected logits [examples, classes] with padding_label. Received: {logits!r}")

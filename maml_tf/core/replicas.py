@@ -1,6 +1,6 @@
-"""A meta-batch shared out among the replicas of a `tf.distribute` strategy, of which each may hold any number of tasks.
+"""A meta-batch split among the replicas of a `tf.distribute` strategy; each replica may hold any number of tasks.
 
-Outside of a strategy, and with one replica, every function here leaves its values as they are.
+Outside of a strategy, and with one replica, every function here returns its values unchanged.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import tensorflow as tf
 
 
 class Shares(NamedTuple):
-    """How a meta-batch's tasks are shared out, int32 scalars.
+    """How the tasks of a meta-batch are split among replicas, int32 scalars.
 
     Attributes:
-        own: Tasks of this replica.
-        earlier: Tasks of the replicas before it.
-        total: Tasks of all replicas.
+        own: Number of tasks of this replica.
+        earlier: Number of tasks of the replicas before it.
+        total: Number of tasks of all replicas.
     """
 
     own: tf.Tensor
@@ -26,7 +26,7 @@ class Shares(NamedTuple):
 
 
 def several_replicas() -> bool:
-    """Whether the code runs on a replica that is not the only one."""
+    """Returns whether the code runs on one of several replicas."""
     context = tf.distribute.get_replica_context()
     return context is not None and context.num_replicas_in_sync > 1
 
@@ -53,26 +53,26 @@ def sum_over_replicas(value: tf.Tensor) -> tf.Tensor:
 
 
 def mean_over_replicas(means: Any, shares: Shares) -> Any:
-    """Averages over all tasks what each replica has averaged over its own.
+    """Averages over all tasks what each replica has averaged over its own tasks.
 
     Args:
         means: Nest of float tensors [...].
         shares: The replicas' numbers of tasks.
 
     Returns:
-        The nest, on every replica the same bits; 0 where there is no task.
+        The nest, with the same bits on every replica; 0 without tasks.
     """
     if not several_replicas():
         return means
-    # The exchange of one long vector takes a third of the time of many short ones.
+    # Exchanging one long vector takes a third of the time of many short ones.
     return _as_vectors(means, lambda vector: _weighted_sum(vector, shares), leading=0)
 
 
 def gather_in_task_order(values: Any) -> Any:
-    """Puts the tasks of all replicas one after the other.
+    """Joins the tasks of all replicas along one axis, in order.
 
     Args:
-        values: Nest of tensors [tasks, ...] of floats.
+        values: Nest of float tensors [tasks, ...].
 
     Returns:
         The nest [all tasks, ...].
@@ -86,18 +86,18 @@ def gather_in_task_order(values: Any) -> Any:
 def merged_states(
     states: Sequence[tf.Tensor], before: Sequence[tf.Tensor], shares: Shares, *, in_task_order: bool = False
 ) -> list[tf.Tensor]:
-    """Merges the tasks' states of all replicas: moving statistics are averaged, seeds and counters are task 0's.
+    """Merges the states of all replicas' tasks: averages moving statistics, takes seeds and counters of task 0.
 
     Args:
         states: The values of a model's non-trainable variables after each of this replica's tasks, [tasks, ...].
-        before: Their values before the first of them, [...].
+        before: Their values before the tasks, [...].
         shares: The replicas' numbers of tasks.
-        in_task_order: Whether the sums have the bits of one replica's.
+        in_task_order: Whether sums have the same bits as on one replica.
 
     Returns:
-        Tensors [...], the same on every replica; `before` where there is no task.
+        Tensors [...], the same on every replica; `before` if there are no tasks.
     """
-    # The other tasks' seeds hold their numbers.
+    # The seeds of other tasks depend on their numbers.
     has_task_0 = (shares.own > 0) & tf.equal(shares.earlier, 0)
     merged = [tf.concat([state, old[tf.newaxis]], axis=0)[0] for state, old in zip(states, before, strict=True)]
     floating = [place for place, old in enumerate(before) if old.dtype.is_floating]
@@ -127,11 +127,11 @@ def _weighted_sum(vector: tf.Tensor, shares: Shares) -> tf.Tensor:
 
 
 def _as_vectors(values: Any, function: Any, *, leading: int) -> Any:
-    """Applies a function to the values of each dtype in one tensor, whose last axis holds what follows `leading` axes.
+    """Joins the values of each dtype into one tensor, applies a function to it, and splits it again.
 
     Args:
         values: Nest of tensors with `leading` axes in common, of static shapes after these.
-        function: Takes and returns a tensor of `leading` + 1 axes, of which it may change the first where it leads.
+        function: Takes and returns a tensor of `leading` + 1 axes; it may change the length of the leading axis.
         leading: 0 or 1.
     """
     leaves = tf.nest.flatten(values)

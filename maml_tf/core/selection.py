@@ -27,7 +27,7 @@ def head(model: keras.Model) -> list[str]:
     """Selects the last layer that has trainable variables, with all layers inside it: ANIL (almost no inner loop).
 
     Raises:
-        ValueError: If no layer has any.
+        ValueError: If no layer has trainable variables.
 
     Source: Raghu et al., Rapid Learning or Feature Reuse?, 2020.
     """
@@ -41,7 +41,7 @@ def head(model: keras.Model) -> list[str]:
 
 @_register
 def body(model: keras.Model) -> list[str]:
-    """Selects every trainable variable but those of `head`: BOIL (body only update in the inner loop).
+    """Selects every trainable variable except those of `head`: BOIL (body only update in the inner loop).
 
     The body's inner gradient goes through the head's weights: start these at random, not at zero.
 
@@ -93,7 +93,7 @@ class matching:
         """Lists the names of the trainable variables that match.
 
         Raises:
-            ValueError: If none does.
+            ValueError: If none matches.
         """
         names = [name for name in everything(model) if re.search(self.pattern, name)]
         if not names:
@@ -113,7 +113,7 @@ class matching:
 
 
 def _layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """Lists a model's layers in the order in which they were added, those of models inside it in place of these."""
+    """Lists a model's layers in the order in which they were added, with nested models replaced by their layers."""
     inner = layers_of(model, include_self=False, recursive=False)
     listed = (_layers(layer) if isinstance(layer, keras.Model) else [layer] for layer in inner)
     return list(itertools.chain.from_iterable(listed))

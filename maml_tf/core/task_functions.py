@@ -1,4 +1,4 @@
-"""The pure functions of one supervised task: adapting to labelled examples, predicting, and the loss of others."""
+"""The pure functions of one supervised task: adaptation to labelled examples, prediction and loss."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from maml_tf.core.update_rules import UpdateRule
 
 
 class TaskState(NamedTuple):
-    """What an adaptation threads through its steps.
+    """The state that an adaptation passes from step to step.
 
     Attributes:
         model: The values of the variables that a call may change: moving statistics, seeds and the number of the step.
         fault: The first fault of the support set's targets, float64 [3]; see `maml_tf.core.faults`.
-        memory: What an algorithm keeps of the support set beside parameters, a nest of tensors.
+        memory: What an algorithm keeps of the support set besides parameters, a nest of tensors.
     """
 
     model: list[tf.Tensor]
@@ -38,7 +38,7 @@ class TaskLossValue(NamedTuple):
     """The loss of a set of examples.
 
     Attributes:
-        loss: A scalar, the model's own added losses included; NaN where the targets are at fault.
+        loss: A scalar that includes the losses that the model adds itself; NaN if the targets are wrong.
         outputs: The model's outputs.
         state: The new values of the variables that a call may change.
         fault: The targets' fault, float64 [3].
@@ -51,15 +51,16 @@ class TaskLossValue(NamedTuple):
 
 
 class TaskFunctions:
-    """What meta-learning algorithms are composed of: adaptation, prediction and loss of one task.
+    """The functions that meta-learning algorithms are composed of: adaptation, prediction and loss of one task.
 
     Args:
         model: A built Keras model.
         loss: The task loss, as Keras accepts it.
         update_rule: The inner update rule; it is built for the adapted variables.
         selection: Which variables adapt.
-        unroll: Whether inner steps stand one after the other in the graph, see `maml_tf.core.adaptation.adapt`.
-        ways_vary: Whether tasks may have fewer classes than the model has outputs: the others are made impossible.
+        unroll: Whether to unroll inner steps in the graph, see `maml_tf.core.adaptation.adapt`.
+        ways_vary: Whether tasks may have fewer classes than the model has outputs; the other outputs then get a
+            probability of 0.
 
     Attributes:
         functional: The model as a pure function.
@@ -69,7 +70,7 @@ class TaskFunctions:
 
     Raises:
         TypeError: If the selection is not a function.
-        ValueError: If no variable or an unknown one is selected, or the model is not built.
+        ValueError: If no variable is selected, a selected one is unknown, or the model is not built.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class TaskFunctions:
         names = self.functional.names
         unknown = set(self.adapted_names) - set(names)
         if unknown:
-            raise ValueError(f"Expected names of trainable variables, of {names}. Received: {sorted(unknown)}")
+            raise ValueError(f"Expected names of trainable variables, some of {names}. Received: {sorted(unknown)}")
         self._names, self._made_of = names, self._parts()
         update_rule.build(self.adapted(self.parameters()))
 
@@ -116,17 +117,17 @@ class TaskFunctions:
         return Features(self.functional)
 
     def require_unchanged(self) -> None:
-        """Raises where layers were added or frozen since, which functions compiled before would not see.
+        """Raises if layers were added or frozen since: functions compiled before would not notice.
 
         Raises:
-            ValueError: If the model's layers or trainable variables are others.
+            ValueError: If the model's layers or trainable variables have changed.
         """
         if self._parts() == self._made_of:
             return
         changed = sorted(set(self.functional.names) ^ set(self._names))
         raise ValueError(
-            "Expected the layers and trainable variables that there were when the learner was made; make a new one "
-            f"after adding layers or changing `trainable`. Received: a change of {changed or 'layers'}"
+            "Expected the layers and trainable variables that the model had when the learner was made; make a new "
+            f"learner after adding layers or changing `trainable`. Received: a change of {changed or 'layers'}"
         )
 
     def parameters(self) -> dict[str, tf.Tensor]:
@@ -147,10 +148,10 @@ class TaskFunctions:
         return [tf.convert_to_tensor(variable) for variable in self.update_rule.trainable_variables]
 
     def initial_state(self, number: Any = None) -> TaskState:
-        """Reads the state that an adaptation begins with.
+        """Reads the state before the first inner step.
 
         Args:
-            number: Number of the task in the meta-batch, which its random seeds depend on, or None.
+            number: Number of the task in the meta-batch, on which its random seeds depend, or None.
         """
         return TaskState(self.functional.at_inner_step(self.functional.state(number), 0), no_fault())
 
@@ -177,9 +178,9 @@ class TaskFunctions:
         return bind(self.update_rule.trainable_variables, values)
 
     def settle(self, params: dict[str, tf.Tensor], state: TaskState, support: Any) -> TaskState:
-        """Gives the adapted model the batch statistics of its support set, where its layers keep the last batch's.
+        """Recomputes the support set's batch statistics with the adapted parameters, for layers that keep the last's.
 
-        The last step's batch went through the weights before that step. Without such layers nothing is computed.
+        The last inner step computed them with the parameters before that step. Without such layers nothing is computed.
 
         Args:
             params: The adapted parameters, a tensor for every variable path.

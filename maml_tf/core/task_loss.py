@@ -1,4 +1,4 @@
-"""A Keras loss as the scalar loss of one task, which knows wrong targets."""
+"""A Keras loss as the scalar loss of one task, which detects wrong targets."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ LABELS, LIKE_OUTPUTS = "labels", "like_outputs"
 
 
 class TaskLoss:
-    """A task's loss, a function `(y_true, y_pred) -> scalar`, that also finds targets which do not fit.
+    """A task's loss, a function `(y_true, y_pred) -> scalar`, that also detects wrong targets.
 
     Args:
         function: The loss.
-        fault: A function `(y_true, y_pred) -> float64 [3]`, see `maml_tf.core.faults`, or None where all that could be
-            wrong is known to be right.
-        targets: `LABELS` where targets are integers, one for a vector of outputs, `LIKE_OUTPUTS` where they have the
-            outputs' shape, None where that is not known.
+        fault: A function `(y_true, y_pred) -> float64 [3]`, see `maml_tf.core.faults`; it returns None if nothing has
+            to be checked in the graph.
+        targets: `LABELS` if targets are integers, one for each vector of outputs; `LIKE_OUTPUTS` if they have the
+            outputs' shape; None if it is not known.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class TaskLoss:
         return self._function(y_true, y_pred)
 
     def checked(self, y_true: Any, y_pred: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """Computes the loss, which is NaN where targets are at fault, and the fault, float64 [3]."""
+        """Computes the loss, which is NaN if targets are wrong, and the fault, float64 [3]."""
         fault = self.fault(y_true, y_pred)
         loss = self(y_true, y_pred)
         if fault is None:
@@ -58,13 +58,12 @@ class TaskLoss:
 
 
 def as_task_loss(loss: Any) -> TaskLoss:
-    """Makes a function `(y_true, y_pred) -> scalar` from whatever Keras accepts as a loss.
+    """Makes a function `(y_true, y_pred) -> scalar` from anything that Keras accepts as a loss.
 
-    The values of a task's examples are averaged, or summed where a Keras loss says reduction="sum", in the
-    predictions' own precision, and at least in float32. What a mask that Keras gave the predictions hides, and labels
-    of a loss's `ignore_class`, do not count, unless the loss is a function that reduces by itself. One loss for several
-    outputs counts for each. Keras' losses get targets of the predictions' data type, as in Keras; functions get integer
-    labels as they are.
+    It averages over a task's examples, or sums with a Keras loss of reduction="sum", in the predictions' precision,
+    at least float32. Values hidden by a Keras mask of the predictions, and labels of a loss's `ignore_class`, do not
+    count, unless the loss is a function that reduces by itself. A single loss for several outputs applies to each.
+    Keras' losses get targets of the predictions' dtype, as in Keras; functions get integer labels unchanged.
 
     Args:
         loss: A Keras loss name ("mse"), a `keras.losses.Loss`, a function `(y_true, y_pred)`, or for a model with
@@ -74,7 +73,7 @@ def as_task_loss(loss: Any) -> TaskLoss:
         A function of targets [examples, ...] and predictions [examples, ...].
 
     Raises:
-        ValueError: If Keras knows no loss of that name, or none is given.
+        ValueError: If `loss` is None, or Keras has no loss of that name.
 
     Example:
     >>> import tensorflow as tf
@@ -122,10 +121,10 @@ def wrong_label(labels: tf.Tensor, classes: int | tf.Tensor, shown: tf.Tensor | 
     Args:
         labels: Numbers of any shape.
         classes: Number of classes.
-        shown: Boolean tensor of the labels' shape: false where a label does not count; None where all do.
+        shown: Boolean tensor of the labels' shape, false for labels that do not count; None if all count.
 
     Returns:
-        A fault, float64 [3]: the first such label, and the number of classes.
+        A fault, float64 [3], with the first wrong label and the number of classes.
     """
     labels = tf.cast(labels, tf.float64)
     classes = tf.cast(classes, tf.float64)
@@ -133,14 +132,14 @@ def wrong_label(labels: tf.Tensor, classes: int | tf.Tensor, shown: tf.Tensor | 
     wrong = ~((labels >= 0) & (labels < classes) & (labels == tf.floor(labels)))
     if shown is not None:
         wrong &= shown
-    # One more, right, so that there is a first one where there are no examples.
+    # A valid label is added, so that argmax and gather work without examples.
     wrong = tf.concat([tf.reshape(wrong, [-1]), [False]], axis=0)
     label = tf.gather(tf.concat([tf.reshape(labels, [-1]), [0.0]], axis=0), tf.argmax(tf.cast(wrong, tf.int8)))
     return fault_of_set(LABEL, tf.reduce_any(wrong), label, classes)
 
 
 def _name(loss: Any) -> str:
-    """Returns the name of the function behind a loss of Keras' own; of others, which know for themselves, none."""
+    """Returns the name of the function of one of Keras' own losses, and an empty string for other losses."""
     function = getattr(loss, "fn", loss)
     if isinstance(function, functools.partial):
         function = function.func
@@ -149,7 +148,7 @@ def _name(loss: Any) -> str:
 
 
 def _sparse_arguments(loss: Any) -> dict[str, Any] | None:
-    """Returns what a loss with integer labels ignores and where its classes lie; None for another loss."""
+    """Returns `ignore_class` and `axis` of a loss with integer labels; None for another loss."""
     if _name(loss) != _SPARSE:
         return None
     given = loss.get_config() if isinstance(loss, keras.losses.Loss) else getattr(loss, "keywords", {})
@@ -159,7 +158,7 @@ def _sparse_arguments(loss: Any) -> dict[str, Any] | None:
 def _with_labels_in_range(
     loss: Callable[[Any, Any], tf.Tensor], ignore_class: int | None, axis: int
 ) -> Callable[[Any, Any], tf.Tensor]:
-    """Gives the loss 0 for labels that are not a class, for which it has no finite gradient."""
+    """Makes the loss take label 0 in place of labels that are not a class, whose gradients are not finite."""
 
     def of_labels_in_range(y_true: Any, y_pred: tf.Tensor) -> tf.Tensor:
         y_true = tf.convert_to_tensor(y_true)
@@ -195,7 +194,7 @@ def _elementwise_fault(y_true: Any, y_pred: tf.Tensor) -> tf.Tensor | None:
     y_true = tf.convert_to_tensor(y_true)
     if y_pred.shape.rank is None or y_true.shape.rank is None:
         return None
-    # Keras takes [examples] and [examples, 1] for the same.
+    # Keras treats [examples] and [examples, 1] alike.
     if y_true.shape.rank == y_pred.shape.rank + 1 and y_true.shape[-1] == 1:
         y_true = tf.squeeze(y_true, axis=-1)
     elif y_pred.shape.rank == y_true.shape.rank + 1 and y_pred.shape[-1] == 1:
@@ -204,7 +203,7 @@ def _elementwise_fault(y_true: Any, y_pred: tf.Tensor) -> tf.Tensor | None:
 
 
 def _shape_fault(y_true: tf.Tensor, y_pred: tf.Tensor, axes: int) -> tf.Tensor | None:
-    """Compares the lengths of the first axes: now where they are known, else in the graph."""
+    """Compares the lengths of the first axes: now if they are static, else in the graph."""
     given, expected = y_true.shape.as_list(), y_pred.shape.as_list()[:axes]
     known = zip(given, expected, strict=False)
     if len(given) != axes or any(None not in pair and pair[0] != pair[1] for pair in known):
@@ -226,7 +225,7 @@ def _lengths(y_true: tf.Tensor, y_pred: tf.Tensor, axis: int) -> tuple[tf.Tensor
 
 def _of_keras(loss: keras.losses.Loss) -> Callable[[Any, Any], tf.Tensor]:
     def of_one(y_true: Any, y_pred: Any) -> tf.Tensor:
-        # Loss.__call__ casts both to floatx; so the predictions keep float64.
+        # Loss.__call__ would cast both to floatx; this way the predictions keep float64.
         predictions = _at_least_float32(y_pred)
         values = loss.call(tf.cast(y_true, predictions.dtype), predictions)
         return _reduced(values, y_pred, total=loss.reduction == "sum")
@@ -236,7 +235,7 @@ def _of_keras(loss: keras.losses.Loss) -> Callable[[Any, Any], tf.Tensor]:
 
 def _of_function(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], tf.Tensor]:
     def of_one(y_true: Any, y_pred: Any) -> tf.Tensor:
-        # As Keras does before it calls one: [examples] and [examples, 1] would be broadcast to [examples, examples].
+        # As Keras does before it calls a function: [examples] and [examples, 1] would broadcast to a matrix.
         predictions = _at_least_float32(y_pred)
         y_true = _with_floats_of(predictions, y_true)
         ranks = len(y_true.shape), len(y_pred.shape)
@@ -250,7 +249,7 @@ def _of_function(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], tf
 
 
 def _reduced(values: tf.Tensor, y_pred: tf.Tensor, total: bool = False) -> tf.Tensor:
-    """Averages, or adds up, the values that no mask hides: the predictions', and that of a loss with `ignore_class`."""
+    """Averages or adds up the values that are not hidden by the predictions' mask or the mask of `ignore_class`."""
     shown = None
     for mask in (mask_of(y_pred), mask_of(values)):
         if mask is not None and len(mask.shape) <= len(values.shape):
@@ -279,7 +278,7 @@ class _SumOfLosses:
 
     def fault(self, y_true: Any, y_pred: Any) -> tf.Tensor | None:
         if not (self._fits(y_true) and self._fits(y_pred)):
-            return None  # The call says so.
+            return None  # The call raises the error.
         keys = self.losses if isinstance(self.losses, dict) else range(len(self.losses))
         found = [self.losses[key].fault(y_true[key], y_pred[key]) for key in keys]
         found = [fault for fault in found if fault is not None]
@@ -298,7 +297,7 @@ def _for_each(function: Callable[[Any], Any], nest: Any) -> Any:
 
 def _require_one_array(y_true: Any) -> None:
     if isinstance(y_true, dict) or (isinstance(y_true, (list, tuple)) and any(map(tf.is_tensor, y_true))):
-        raise ValueError(f"Expected targets in one tensor, for the model's one output. Received: {_form(y_true)}")
+        raise ValueError(f"Expected targets in one tensor, for the model's single output. Received: {_form(y_true)}")
 
 
 def _form(nest: Any) -> str:
@@ -312,6 +311,6 @@ def _at_least_float32(value: tf.Tensor) -> tf.Tensor:
 
 
 def _with_floats_of(predictions: tf.Tensor, y_true: Any) -> tf.Tensor:
-    """Casts targets that are floating to the predictions' data type; labels keep theirs."""
+    """Casts floating targets to the predictions' dtype; labels keep theirs."""
     y_true = tf.convert_to_tensor(y_true)
     return tf.cast(y_true, predictions.dtype) if y_true.dtype.is_floating else y_true

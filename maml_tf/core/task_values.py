@@ -1,4 +1,4 @@
-"""What was measured of tasks at every number of inner steps, and its summary over the tasks."""
+"""The metrics of tasks after every number of inner steps, and their summary over the tasks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class StepSummary:
     Attributes:
         metric: Name of the metric.
         step: Number of inner steps taken.
-        mean: Mean over the tasks, none left out: NaN or infinite if a task diverged beyond float32.
+        mean: Mean over all tasks: NaN or infinite if a task diverged beyond float32.
         sd: Sample standard deviation over the tasks.
         ci95: Half-width of the 95 % confidence interval of the mean, 1.96 sd / sqrt(tasks).
         tasks: Number of tasks.
@@ -42,8 +42,8 @@ class Evaluation:
     """Every task's value of every metric at every number of inner steps; `print` shows the means as a table.
 
     Attributes:
-        values: Dictionary from metric name to a float64 array [steps + 1, tasks], or [steps + 1, tasks, ...] of a
-            metric that is no scalar for a task: that has no summary.
+        values: Dictionary from metric name to a float64 array [steps + 1, tasks], or [steps + 1, tasks, ...] for a
+            metric that is not a scalar for each task; such a metric has no summary.
         divergence: Value above which a task counts as diverged.
 
     Example:
@@ -71,7 +71,7 @@ class Evaluation:
             A `StepSummary`.
 
         Raises:
-            ValueError: If the metric is no scalar for a task.
+            ValueError: If the metric is not a scalar for each task.
         """
         values = self._scalars(metric)[step]
         tasks = len(values)
@@ -84,13 +84,10 @@ class Evaluation:
             )  # fmt: skip
 
     def diverged(self, metric: str) -> int:
-        """Counts the tasks that have diverged after any number of inner steps, 0 among them.
+        """Counts the tasks that have diverged after any number of inner steps, including 0.
 
         Args:
             metric: Name of the metric.
-
-        Returns:
-            Their number.
 
         Example:
         >>> import numpy as np
@@ -105,8 +102,8 @@ class Evaluation:
         values = self.values[metric]
         if values.ndim != 2:
             raise ValueError(
-                f"Expected a metric that is a scalar for a task. Received: {metric!r} of shape {values.shape[2:]} for "
-                "each; take the mean over the examples"
+                f"Expected a metric that is a scalar for each task. Received: {metric!r} of shape {values.shape[2:]} "
+                "for each; take the mean over the examples"
             )
         return values
 

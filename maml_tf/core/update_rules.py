@@ -1,4 +1,4 @@
-"""Inner update rules: small, differentiable, composable; learned ones own Keras variables."""
+"""Inner update rules: small, differentiable, composable; learned rules own Keras variables."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _register = keras.saving.register_keras_serializable(package="maml_tf")
 class UpdateRule(keras.layers.Layer):
     """Base class: maps gradients to updates, and subtracts the updates from the parameters.
 
-    A subclass defines `updates(gradients, params, step)`, a pure function of tensors; one that carries something from
-    step to step, such as a velocity, `initial_state(params)` and `stateful_updates(gradients, params, step, state)`.
-    Being a Keras layer, a rule is saved, loaded and tracked with the model that holds it, and its variables are
-    meta-learned.
+    A subclass defines `updates(gradients, params, step)`, a pure function of tensors. A rule that carries state from
+    step to step, such as a velocity, defines `initial_state(params)` and `stateful_updates(gradients, params, step,
+    state)` instead. A rule is a Keras layer: it is saved, loaded and tracked with the model that holds it, and its
+    variables are meta-learned.
     """
 
     def __call__(self, params: Params, gradients: Params, step: int | tf.Tensor = 0, state: Any = None) -> Any:
@@ -34,10 +34,11 @@ class UpdateRule(keras.layers.Layer):
             params: Nest of float tensors.
             gradients: Nest of the same structure.
             step: Number of the inner step, from 0.
-            state: What the step before returned, `initial_state(params)` at the first; None for a first step alone.
+            state: The state that the previous step returned, `initial_state(params)` for the first step; None for a
+                single step.
 
         Returns:
-            A nest of the same structure; with `state` given, that and the new state.
+            The new parameters, a nest of the same structure; with `state`, the new parameters and the new state.
         """
         before = self.initial_state(params) if state is None else state
         updates, after = self.stateful_updates(gradients, params, step, before)
@@ -45,15 +46,15 @@ class UpdateRule(keras.layers.Layer):
         return params if state is None else (params, after)
 
     def initial_state(self, params: Params) -> Any:
-        """Returns what the first step begins with, a nest of tensors; none where steps know nothing of each other."""
+        """Returns the state before the first step, a nest of tensors; `()` for a rule without state."""
         return ()
 
     def stateful_updates(self, gradients: Params, params: Params, step: int | tf.Tensor, state: Any) -> Any:
-        """Maps gradients to what is subtracted from the parameters, and the state to the next step's."""
+        """Maps gradients to the updates to subtract from the parameters, and the state to that of the next step."""
         return self.updates(gradients, params, step), state
 
     def updates(self, gradients: Params, params: Params, step: int | tf.Tensor) -> Params:
-        """Maps gradients to what is subtracted from the parameters.
+        """Maps gradients to the updates to subtract from the parameters.
 
         Args:
             gradients: Nest of float tensors.
@@ -77,7 +78,7 @@ class UpdateRule(keras.layers.Layer):
         self.built = True
 
     def get_build_config(self) -> None:
-        return None  # Whoever holds the rule builds it again; Keras would save the parameters' values.
+        return None  # The rule's owner builds it again; Keras would save the parameters' values.
 
 
 @_register
@@ -85,10 +86,10 @@ class SGD(UpdateRule):
     """Gradient descent: `theta - alpha * gradient`, Equation 1 (Section 2.2).
 
     Args:
-        learning_rate: The step size alpha, or one for each inner step; the last one serves all later steps.
+        learning_rate: The step size alpha, or one for each inner step; later steps use the last one.
 
     Raises:
-        ValueError: If a step size is negative or none is given.
+        ValueError: If a step size is negative or the sequence is empty.
 
     Example:
     >>> from maml_tf import SGD
@@ -151,7 +152,7 @@ class ClipByGlobalNorm(UpdateRule):
 
     def updates(self, gradients, params, step):
         square = total([gradient**2 for gradient in tf.nest.flatten(gradients)])
-        # The square root is not differentiable at 0, so it is taken of the bounded square alone.
+        # The square root is not differentiable at 0, so it is taken of the bounded square only.
         scale = self.norm / tf.sqrt(tf.maximum(square, self.norm**2))
         return tf.nest.map_structure(lambda gradient: tf.cast(scale, gradient.dtype) * gradient, gradients)
 
@@ -161,7 +162,7 @@ class ClipByGlobalNorm(UpdateRule):
 
 @_register
 class Chain(UpdateRule):
-    """Composes rules: each one maps the updates of the one before it.
+    """Composes rules: each one maps the updates of the previous one.
 
     Args:
         rules: `UpdateRule`s, first to last, such as `[ClipByValue(10.0), SGD(0.01)]`.
@@ -210,13 +211,13 @@ class Chain(UpdateRule):
 class Momentum(UpdateRule):
     """Replaces gradients by their velocity, `v_{k+1} = decay * v_k + gradient`, from `v_0 = 0`.
 
-    It goes before the rule that scales: `Chain([Momentum(0.9), SGD(0.01)])`.
+    Put it before the rule that scales: `Chain([Momentum(0.9), SGD(0.01)])`.
 
     Args:
-        decay: Share of the velocity that stays, from 0 to 1.
+        decay: Fraction of the velocity that is kept at each step, from 0 to 1.
 
     Raises:
-        ValueError: If the share is out of range.
+        ValueError: If `decay` is out of range.
 
     Source: Polyak, Some methods of speeding up the convergence of iteration methods, 1964.
 
@@ -246,15 +247,15 @@ class Momentum(UpdateRule):
 
 @_register
 class Adam(UpdateRule):
-    """Replaces gradients by `m / sqrt(v + epsilon**2)`, of their moving mean m and mean square v without bias.
+    """Replaces gradients by `m / sqrt(v + epsilon**2)`, with their bias-corrected moving mean m and mean square v.
 
-    It goes before the rule that scales: `Chain([Adam(), SGD(0.001)])`. The bound stands inside of the root, which
-    has no derivative at 0: where a gradient is 0 the meta-gradient would be NaN.
+    Put it before the rule that scales: `Chain([Adam(), SGD(0.001)])`. Epsilon is inside the square root, which has no
+    derivative at 0: otherwise a gradient of 0 would make the meta-gradient NaN.
 
     Args:
         beta_1: Decay of the moving mean, from 0 to less than 1.
         beta_2: Decay of the moving mean square, from 0 to less than 1.
-        epsilon: Positive bound of the root.
+        epsilon: Positive lower bound of the square root.
 
     Raises:
         ValueError: If a number is out of range.
@@ -298,7 +299,7 @@ class Adam(UpdateRule):
 
 
 class LearnedRule(UpdateRule):
-    """Base class of rules with meta-learned variables, made for each of the parameters that adapt.
+    """Base class of rules with meta-learned variables, made for each adapted parameter.
 
     A subclass defines `variables_of(path, value)`, which names a parameter's variables, and reads them by `value_of`.
     """
@@ -308,7 +309,7 @@ class LearnedRule(UpdateRule):
         self._learned: dict[str, keras.Variable] = {}
 
     def variables_of(self, path: str, value: Any) -> dict[str, tuple[tuple[int, ...], Callable[..., tf.Tensor]]]:
-        """Returns from the name of each variable of a parameter to its shape and `(shape, dtype) -> first value`."""
+        """Maps the name of each of a parameter's variables to its shape and `(shape, dtype) -> initial value`."""
         raise TypeError(f"Expected {type(self).__name__} to define variables_of(path, value). Received: none")
 
     def value_of(self, name: str) -> tf.Tensor:
@@ -332,7 +333,7 @@ class LearnedRule(UpdateRule):
         made = {name: tuple(variable.shape) for name, variable in self._learned.items()}
         if self.built and any(made.get(name) != shape for name, (shape, *_) in needed.items()):
             raise ValueError(
-                f"Expected {type(self).__name__} of its own for each model. "
+                f"Expected a separate {type(self).__name__} for each model. "
                 f"Received: {self.name!r}, built for {list(made)}, and a model with {list(needed)}"
             )
         for name, (shape, first, dtype) in needed.items():
@@ -351,11 +352,11 @@ class LearnedStepSizes(LearnedRule):
         initial: Initial step size.
         granularity: "weight", one step size for every scalar weight (Meta-SGD); "layer", one for every layer;
             "layer_and_step", one for every layer and inner step.
-        steps: Number of inner steps that have sizes of their own with "layer_and_step"; the last one's serve all
-            later steps.
+        steps: With "layer_and_step", the number of inner steps that have their own step sizes; later steps use those
+            of the last one.
 
     Raises:
-        ValueError: If the granularity is unknown or a number is out of range, or where it is built for a second model.
+        ValueError: If the granularity is unknown, a number is out of range, or the rule is built for a second model.
 
     Source: Section 2.2 ("the step size alpha may be fixed as a hyperparameter or meta-learned"); per weight: Li et
     al., Meta-SGD, 2017; per layer and step: Antoniou et al., How to train your MAML, 2019.
@@ -376,7 +377,7 @@ class LearnedStepSizes(LearnedRule):
         self.steps = whole_number("steps", steps, minimum=1)
 
     def variables_of(self, path, value):
-        # Keras' Constant goes by way of float32.
+        # Keras' Constant initializer rounds to float32.
         first = lambda shape, dtype: tf.fill(shape, tf.constant(self.initial, dtype))  # noqa: E731
         return {self._key(path): (self._shape(value), first)}
 
@@ -403,13 +404,13 @@ class MetaCurvature(LearnedRule):
     """Multiplies gradients by meta-learned matrices, one for each kind of dimension of a layer's kernel.
 
     The gradient G [d, inputs, outputs] of a kernel, where d counts the positions of a filter and is 1 for dense layers,
-    becomes `G x_3 M_f x_2 M_i x_1 M_o`, mode products with M_o [outputs, outputs], M_i [inputs, inputs] and M_f [d, d],
-    and that of a vector, such as a bias, is multiplied by a vector. All are the identity at first and serve every inner
-    step. The rule goes before the one that scales: `Chain([MetaCurvature(), SGD(0.01)])`. A dimension of n has n * n
-    numbers of its own.
+    becomes `G x_3 M_f x_2 M_i x_1 M_o`, mode products with M_o [outputs, outputs], M_i [inputs, inputs] and M_f [d, d].
+    The gradient of a vector, such as a bias, is multiplied by a vector. All start as the identity, and every inner step
+    uses the same ones. Put the rule before the one that scales: `Chain([MetaCurvature(), SGD(0.01)])`. A dimension of
+    size n adds n * n meta-learned numbers.
 
     Raises:
-        ValueError: Where it is built for a second model.
+        ValueError: If the rule is built for a second model.
 
     Source: Park and Oliva, Meta-Curvature, 2019, Section 3.2.
 
@@ -448,8 +449,8 @@ class MetaCurvature(LearnedRule):
 def _mode_product(tensor: tf.Tensor, matrix: tf.Tensor, axis: int) -> tf.Tensor:
     """Multiplies the vectors along an axis of [a, b, c] by a matrix, as one product of matrices.
 
-    Merged over tasks, products of batches with one matrix have wrong values in oneDNN's float32 kernels where that is
-    transposed: TensorFlow 2.21.
+    In TensorFlow 2.21, oneDNN's float32 kernels compute wrong products of batches with one transposed matrix, merged
+    over tasks.
     """
     order = [*(other for other in range(3) if other != axis), axis]
     moved = tf.transpose(tensor, order)
@@ -462,12 +463,12 @@ def _identity(shape: Sequence[int], dtype: Any) -> tf.Tensor:
 
 
 def at_step(values: Sequence[float] | tf.Tensor, step: int | tf.Tensor, like: tf.Tensor) -> Any:
-    """Picks an inner step's value; the last one serves all later steps.
+    """Picks the value of an inner step; later steps use the last value.
 
     Args:
         values: Numbers, or a tensor [steps].
         step: Number of the inner step, from 0.
-        like: Tensor of the data type that numbers take where `step` is a tensor.
+        like: Tensor whose dtype numbers get if `step` is a tensor.
 
     Returns:
         A number or a scalar tensor.
@@ -475,29 +476,26 @@ def at_step(values: Sequence[float] | tf.Tensor, step: int | tf.Tensor, like: tf
     last = (values.shape[0] if tf.is_tensor(values) else len(values)) - 1
     if last == 0 or isinstance(step, int):
         return values[0 if last == 0 else min(step, last)]
-    # Python numbers go straight to the gradient's dtype: by way of float32 they would lose digits of float64.
+    # Python numbers are converted directly to the gradient's dtype: float32 in between would lose digits of float64.
     at_each_step = values if tf.is_tensor(values) else tf.constant(values, like.dtype)
     return tf.gather(at_each_step, tf.minimum(step, last))
 
 
 def as_update_rule(rule: float | Sequence[float] | UpdateRule) -> UpdateRule:
-    """Reads what a user gives as inner learning rate.
+    """Converts an inner learning rate given by a user to an update rule.
 
     Args:
-        rule: A step size, one for each step, or an update rule.
-
-    Returns:
-        An update rule.
+        rule: A step size, a sequence with one for each step, or an update rule.
 
     Raises:
-        TypeError: If it is none of these.
+        TypeError: If `rule` is something else.
     """
     if isinstance(rule, UpdateRule):
         return rule
     if _is_number(rule) or (isinstance(rule, (list, tuple)) and all(_is_number(rate) for rate in rule)):
         return SGD(rule)
     raise TypeError(
-        "Expected inner_learning_rate to be a number, a sequence of numbers (one a step) or a maml_tf update rule "
+        "Expected inner_learning_rate to be a number, a sequence of numbers (one for each step) or a maml_tf rule "
         "(SGD, LearnedStepSizes, MetaCurvature, ClipByValue, ClipByGlobalNorm, Momentum, Adam, Chain). "
         f"Received: {rule!r}"
     )

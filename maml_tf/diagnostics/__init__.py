@@ -1,1 +1,1 @@
-"""Diagnosis of models: which layers have the second derivatives that exact meta-gradients need."""
+"""Checks whether a model's layers have the second derivatives that exact meta-gradients need."""

@@ -1,4 +1,4 @@
-"""A layer rebuilt in float64, where central differences are fine enough to judge a second derivative."""
+"""Rebuilds a layer in float64, in which central differences are accurate enough to check a second derivative."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ def as_float64(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> An
     """Rebuilds a layer in float64, with the layers inside it and the values of its variables.
 
     Args:
-        layer: A built layer, or an operation of a functional graph, which computes in its inputs' data type.
-        args: Positional arguments of a call to the layer, which builds the twin.
+        layer: A built layer, or an operation of a functional graph.
+        args: Positional arguments of a call to the layer, with which the new layer is built.
         kwargs: Keyword arguments of that call.
 
     Returns:
-        The float64 layer; an operation itself; None if a part of the layer cannot be rebuilt in float64.
+        The float64 layer, or None if a part of it cannot be rebuilt in float64. An operation is returned unchanged,
+        because it computes in its inputs' dtype.
 
     Example:
     >>> import keras
@@ -36,7 +37,7 @@ def as_float64(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> An
     if not isinstance(layer, keras.layers.Layer):
         return layer
     try:
-        with default_policy("float64"):  # Of the sub-layers that a constructor makes without one.
+        with default_policy("float64"):  # For sub-layers that a constructor makes without a policy.
             twin = remade(layer, _of_float64(quiet_config(layer)))
             twin(*cast_floating(args, "float64"), **cast_floating(kwargs, "float64"))
         convert(twin, conversions(layer))
@@ -48,7 +49,7 @@ def as_float64(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> An
 
 
 def cast_floating(nest: Any, dtype: str) -> Any:
-    """Casts the floating tensors of a nest, and leaves all else in it as it is."""
+    """Casts the floating tensors of a nest, and leaves all other values unchanged."""
 
     def cast(leaf):
         return tf.cast(leaf, dtype) if tf.is_tensor(leaf) and leaf.dtype.is_floating else leaf
@@ -57,7 +58,7 @@ def cast_floating(nest: Any, dtype: str) -> Any:
 
 
 def _of_float64(config: Any) -> Any:
-    """Replaces the floating data types in a configuration, those of nested layers too."""
+    """Replaces the floating dtypes in a configuration, including those of nested layers."""
     if isinstance(config, (list, tuple)):
         return type(config)([_of_float64(value) for value in config])
     if not isinstance(config, dict):

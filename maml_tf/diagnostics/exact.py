@@ -1,4 +1,4 @@
-"""Conversion of a model's layers to ones whose second derivatives are exact."""
+"""Conversion of a model's layers to layers with exact second derivatives."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ def exact(model: keras.Model) -> keras.Model:
     """Copies a model with exact layers in place of those known to have wrong second derivatives.
 
     Keras' BatchNormalization, LayerNormalization, GroupNormalization, UpSampling2D and softsign become those of
-    `maml_tf.layers`, and LSTM and GRU leave cuDNN: in nested models, wrappers and layers that make them, too.
-    Outputs, first derivatives, weights, names, `trainable` and data types stay.
+    `maml_tf.layers`, and LSTM and GRU no longer use cuDNN, also inside nested models, wrappers and other layers.
+    Outputs, first derivatives, weights, names, `trainable` and dtypes do not change.
 
-    A `MAML` of the copy is saved with it. Saved alone, the copy loses the exact layers that are inside other layers,
-    which Keras rebuilds by their constructors: call `exact` on what is loaded.
+    A `MAML` of the copy keeps the exact layers when it is saved and loaded. The copy saved alone loses those inside
+    other layers, which Keras rebuilds by their constructors: call `exact` again on the loaded model.
 
     Args:
-        model: A built Keras model that can be rebuilt from its configuration; it stays as it is.
+        model: A built Keras model that can be rebuilt from its configuration; it does not change.
 
     Returns:
-        A model of the same class, with variables of its own.
+        A model of the same class that shares no variable with `model`.
 
     Raises:
-        TypeError: If the model or a layer of it cannot be rebuilt from its configuration.
-        ValueError: If the model is not built, or layers known to be wrong have no exact counterpart; all are named.
-            Layers not known to be wrong `maml_tf.check_second_order` finds.
+        TypeError: If the model or one of its layers cannot be rebuilt from its configuration.
+        ValueError: If the model is not built, or layers known to be wrong have no exact counterpart; the message names
+            all of them. `maml_tf.check_second_order` finds wrong layers that are not known.
 
     Example:
     >>> import keras

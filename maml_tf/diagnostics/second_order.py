@@ -1,7 +1,7 @@
-"""A check of a model's second derivatives, on which exact meta-gradients rest.
+"""A check of a model's second derivatives, which exact meta-gradients need.
 
-TensorFlow has operations whose second derivative is missing (an error), None, or silently wrong. Each layer is
-tested on the inputs it meets in the model: its Hessian-vector product against central differences of its gradient.
+TensorFlow has operations whose second derivative is missing (an error), None, or silently wrong. For each layer, with
+the inputs that it gets in the model, the Hessian-vector product is compared with central differences of the gradient.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from maml_tf.core.keras_interface import is_layer_graph, layers_of
 from maml_tf.diagnostics.as_float64 import as_float64, cast_floating
 from maml_tf.diagnostics.unsupported_layers import unsupported_layers
 
-# Shares of the step of the central differences, one for each attempt. Where activations hardly vary, as on flat images,
-# many kinks lie within the usual step.
+# Factors of the step of the central differences, one for each attempt. If activations hardly vary, as on flat images,
+# many kinks are within the usual step.
 _ATTEMPTS = (1.0, 1.0, 1e-2)
 _JITTER = 1e-2
 _ONE_RECORDING = threading.Lock()
 
 
 class _Precision(NamedTuple):
-    """Step of the central differences, tolerance, and the share of the gradient that counts as zero curvature."""
+    """Step of the central differences, tolerance, and fraction of the gradient below which curvature counts as 0."""
 
     epsilon: float
     tolerance: float
     floor: float
 
 
-# A layer that cannot be rebuilt in float64 is tested in its own precision, where differences are coarse.
+# A layer that cannot be rebuilt in float64 is tested in its own precision, in which differences are inaccurate.
 _PRECISION = {"float64": _Precision(1e-7, 1e-4, 1e-5), "float32": _Precision(1e-3, 5e-2, 2e-2)}
 
 
@@ -45,7 +45,7 @@ class Finding(NamedTuple):
     Attributes:
         layer: Name of the layer.
         reason: What is wrong.
-        relative_error: Of the Hessian-vector product; NaN where TensorFlow has none, or one that is not a number.
+        relative_error: Relative error of the Hessian-vector product; NaN if TensorFlow has none, or returns NaN.
     """
 
     layer: str
@@ -57,9 +57,9 @@ class Findings(list):
     """A list of `Finding`, and the precision in which each layer was checked.
 
     Args:
-        findings: The offending layers.
+        findings: The layers with wrong or missing second derivatives.
         precisions: Precision by name of layer or operation: "float64", or "float32" for a layer that cannot be
-            rebuilt in float64, where only errors above some percent show.
+            rebuilt in float64; the check then finds only errors above a few percent.
     """
 
     def __init__(self, findings: Iterable[Finding], precisions: dict[str, str]):
@@ -76,20 +76,20 @@ class _Call(NamedTuple):
 def check_second_order(model: keras.Model, sample_input: Any, *, seed: int = 0) -> Findings:
     """Compares each layer's Hessian-vector products with finite differences.
 
-    The Hessian of a random quadratic function of the layer's outputs is taken with respect to its inputs and trainable
-    weights together, in float64 where the layer can be rebuilt in it.
+    It uses the Hessian of a random quadratic function of the layer's outputs with respect to the layer's inputs and
+    trainable weights together, in float64 if the layer can be rebuilt in it.
 
     Args:
-        model: A built Keras model; it stays as it is.
+        model: A built Keras model; it does not change.
         sample_input: A batch of inputs, [examples, ...], preferably real ones.
         seed: Seed of the random projections and directions.
 
     Returns:
-        A `Finding` for each offending layer, in the order of their calls; empty if all is exact. Its attribute
-        `precisions` says what was checked, and how finely.
+        A `Finding` for each layer with a wrong or missing second derivative, in the order of their calls; empty if all
+        layers are exact. The attribute `precisions` names the layers that were checked, and the precision.
 
     Raises:
-        ValueError: If the model is not built, or `MAML` refuses it.
+        ValueError: If the model is not built, or `MAML` does not support it.
 
     Example:
     >>> import keras
@@ -121,16 +121,16 @@ def check_second_order(model: keras.Model, sample_input: Any, *, seed: int = 0) 
 
 
 def _recorded_calls(pure: FunctionalModel, sample_input: Any) -> list[_Call]:
-    """Runs the model once and returns each operation's first call, inner ones before those that hold them."""
+    """Runs the model once and returns each operation's first call, inner operations before outer ones."""
     calls: dict[int, _Call] = {}
     with _recording(_operations(pure.model), calls):
-        # As MAML calls it, and not its `call`, from which Keras hands the training flag on to no inner layer.
+        # As MAML calls the model; if its `call` were called, Keras would not pass the training flag to inner layers.
         pure(pure.parameters(), pure.state(), sample_input, training=True)
     return list(calls.values())
 
 
 def _operations(layer: Any) -> list[Any]:
-    """Lists what a model calls: leaf layers, operations of a functional graph, and layers with code of their own."""
+    """Lists what a model calls: leaf layers, operations of a functional graph, and layers with custom code."""
     if not isinstance(layer, keras.layers.Layer):
         return [layer]
     nested = [layer, *layers_of(layer, include_self=False)]
@@ -142,7 +142,7 @@ def _operations(layer: Any) -> list[Any]:
 
 @contextmanager
 def _recording(operations: list[Any], calls: dict[int, _Call]) -> Iterator[None]:
-    """Notes this thread's calls of the operations; other threads call them as ever."""
+    """Records this thread's calls of the operations; calls of other threads are not recorded."""
     recorded = threading.get_ident()
 
     def recorder(operation, original):
@@ -166,7 +166,7 @@ def _recording(operations: list[Any], calls: dict[int, _Call]) -> Iterator[None]
 
 def _check(call: _Call, dtype: str, seed: int) -> Finding | None:
     precision = _PRECISION[dtype]
-    # A kink (ReLU, max-pooling) between the two points of a difference fails one attempt, an offender every one.
+    # A kink (ReLU, max-pooling) between the two points of a difference fails one attempt; a wrong layer fails all.
     for attempt, share in enumerate(_ATTEMPTS):
         try:
             error = _relative_error(call, dtype, precision._replace(epsilon=share * precision.epsilon), seed + attempt)
@@ -176,13 +176,13 @@ def _check(call: _Call, dtype: str, seed: int) -> Finding | None:
             return None
     return Finding(
         call.layer.name,
-        f"its Hessian-vector product differs from central differences by {error:.2g}, relative, in {dtype}",
+        f"the Hessian-vector product has a relative difference of {error:.2g} from central differences, in {dtype}",
         error,
     )
 
 
 def _relative_error(call: _Call, dtype: str, precision: _Precision, seed: int) -> float | None:
-    """Returns the error of a Hessian-vector product along a random direction, None where nothing is differentiable."""
+    """Returns the error of a Hessian-vector product along a random direction; None if nothing is differentiable."""
     args, kwargs = cast_floating(call.args, dtype), cast_floating(call.kwargs, dtype)
     is_layer = isinstance(call.layer, keras.layers.Layer)
     weights = [tf.cast(variable.value, dtype) for variable in call.layer.trainable_variables] if is_layer else []
@@ -226,8 +226,8 @@ def _relative_error(call: _Call, dtype: str, precision: _Precision, seed: int) -
     behind = gradient([v - precision.epsilon * d for v, d in zip(values, directions, strict=True)])
     differences = [(a - b) / (2 * precision.epsilon) for a, b in zip(ahead, behind, strict=True)]
     error = _norm([e - d for e, d in zip(exact, differences, strict=True)])
-    scale = np.maximum(_norm(exact), _norm(differences))  # Unlike max, NaN if one is.
-    # Written so that what is not a number is an error and not a curvature of zero.
+    scale = np.maximum(_norm(exact), _norm(differences))  # Unlike max, it returns NaN if one of them is NaN.
+    # Written so that NaN is an error and not zero curvature.
     return 0.0 if scale <= precision.floor * _norm(first) else error / scale
 
 

@@ -22,7 +22,7 @@ _NORMALIZATIONS = (
 
 
 class UnsupportedLayer(NamedTuple):
-    """A layer and what is wrong with its second derivative.
+    """A layer with a wrong or missing second derivative.
 
     Attributes:
         layer: Name of the layer.
@@ -34,7 +34,7 @@ class UnsupportedLayer(NamedTuple):
 
 
 def unsupported_layers(model: keras.Model) -> list[UnsupportedLayer]:
-    """Lists the layers known to break exact meta-gradients, by their classes alone; nothing is computed.
+    """Lists the layers known to break exact meta-gradients, only by their classes; nothing is computed.
 
     Args:
         model: A Keras model.
@@ -65,17 +65,17 @@ def warn_of_unsupported_layers(model: keras.Model, stacklevel: int = 2) -> None:
         listed = "; ".join(f"{found.layer}: {found.reason}" for found in unsupported)
         warnings.warn(
             f"The exact meta-gradient will be wrong or unavailable through these layers: {listed}. "
-            "maml_tf.exact(model) returns the model with exact layers in place of those that have a counterpart; "
-            "maml_tf.check_second_order(model, sample_input) measures how wrong they are.",
+            "maml_tf.exact(model) returns a model with exact layers in place of those that have a counterpart; "
+            "maml_tf.check_second_order(model, sample_input) measures the errors.",
             stacklevel=stacklevel,
         )
 
 
 def _reason(layer: keras.layers.Layer) -> str | None:
     for stock in _NORMALIZATIONS:
-        # A subclass with a call of its own computes something else.
+        # A subclass with its own `call` computes something else.
         if type(layer).call is stock.call:
-            # A frozen BatchNormalization normalises with constants, and rms_scaling takes another variance.
+            # A frozen BatchNormalization normalises with constants, and rms_scaling uses another variance.
             frozen = stock is keras.layers.BatchNormalization and not layer.trainable
             if not frozen and not getattr(layer, "rms_scaling", False):
                 return _STATISTICS.format(stock.__name__)

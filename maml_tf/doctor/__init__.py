@@ -1,1 +1,1 @@
-"""Diagnosis of learners: what is measured, what it means, and how it is shown."""
+"""Diagnosis of learners: measurements, their interpretation, and their display."""

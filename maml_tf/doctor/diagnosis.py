@@ -1,4 +1,4 @@
-"""Why does it not adapt? A learner's diagnosis: measurements, verdicts, a table and TensorBoard summaries."""
+"""Finds out why a learner does not adapt: measurements, verdicts, a table and TensorBoard summaries."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _WIDTH = 100
 
 @dataclasses.dataclass(frozen=True)
 class Diagnosis:
-    """What was measured of a learner, and what it means; `print` shows it as a table.
+    """Measurements of a learner, and the faults that they show; `print` shows both as tables.
 
     Attributes:
         learner: Name of the learner.
         measurements: The numbers.
-        verdicts: The faults found, causes before what they may have caused; empty for a healthy learner.
+        verdicts: The faults found, causes before their possible effects; empty for a healthy learner.
     """
 
     learner: str
@@ -43,7 +43,7 @@ class Diagnosis:
         return [verdict.name for verdict in self.verdicts]
 
     def scalars(self) -> dict[str, float]:
-        """Returns the numbers to follow over a training, by name: medians over tasks, and 1 or 0 for each verdict."""
+        """Returns numbers to follow during training, by name: mostly medians over tasks, and the number of verdicts."""
         m = self.measurements
         scalars = {
             "support_loss/before": _median(m.support_before[:, 0]),
@@ -70,7 +70,7 @@ class Diagnosis:
         """
         for name, value in self.scalars().items():
             tf.summary.scalar(f"diagnosis/{name}", value, step)
-        # Markdown shows indented lines as they are.
+        # Markdown shows indented lines unchanged.
         tf.summary.text("diagnosis/table", textwrap.indent(str(self), "    "), step)
 
     def __str__(self) -> str:
@@ -111,16 +111,16 @@ class Diagnosis:
         if m.ways:
             lines.append(
                 f"accuracy: {np.mean(m.accuracy):.1%}; it varies by {np.mean(m.order_gap):.1%} with the order in which "
-                "the classes are numbered"
+                "classes are numbered"
             )
         declared = ", ".join(m.transductive_layers)
         says = f' (batch_statistics="always" in {declared})' if declared else ""
-        lines.append(f"a query alone changes its prediction by {_percent(_median(m.leakage))}{says}")
+        lines.append(f"the prediction of a query changes by {_percent(_median(m.leakage))} without the others{says}")
         return "\n".join(textwrap.fill(line, _WIDTH, subsequent_indent="  ") for line in lines)
 
     def _found(self) -> str:
         if self.healthy:
-            return "Nothing found: it adapts."
+            return "No fault found: the learner adapts."
         lines = []
         for number, verdict in enumerate(self.verdicts, start=1):
             lines += [f"{number}. {verdict.name}: {verdict.statement}", f"   Remedy: {verdict.remedy}"]
@@ -128,11 +128,11 @@ class Diagnosis:
 
 
 class Doctor:
-    """Diagnoses a learner again and again, compiled once; see `diagnose`.
+    """Diagnoses a learner repeatedly, compiled once; see `diagnose`.
 
     Args:
-        learner: A `maml_tf.MetaLearner`, such as `maml_tf.MAML`; its current weights are read at every call and stay as
-            they are.
+        learner: A `maml_tf.MetaLearner`, such as `maml_tf.MAML`; every call reads its current weights, and does not
+            change them.
 
     Raises:
         TypeError: If `learner` is not a MetaLearner.
@@ -149,20 +149,20 @@ class Doctor:
 
 
 def diagnose(learner: MetaLearner, episodes: Iterable[Any]) -> Diagnosis:
-    """Says why a learner does not adapt: measures its inner steps and its meta-gradient, and names the faults.
+    """Finds out why a learner does not adapt: measures its inner steps and its meta-gradient, and names the faults.
 
     Args:
-        learner: A `maml_tf.MetaLearner`, such as `maml_tf.MAML`, with any algorithm; it stays as it is.
+        learner: A `maml_tf.MetaLearner`, such as `maml_tf.MAML`, with any algorithm; it does not change.
         episodes: Meta-batches `((support_x, support_y, query_x), query_y)`, each with a leading task axis, such as one
-            batch of training: 8 to 25 tasks with several query examples of each class tell most.
+            batch of training. Best are 8 to 25 tasks with several query examples of each class.
 
     Returns:
         A `Diagnosis`.
 
     Raises:
         TypeError: If `learner` is not a MetaLearner.
-        ValueError: If there is no meta-batch, an episode does not fit together or to the model, or the support loss
-            does not depend on a parameter.
+        ValueError: If there is no meta-batch, the shapes of an episode do not match each other or the model, or the
+            support loss does not depend on a parameter.
 
     Example:
     >>> import keras
@@ -178,7 +178,7 @@ def diagnose(learner: MetaLearner, episodes: Iterable[Any]) -> Diagnosis:
 
 
 def _median(values: np.ndarray) -> float:
-    """The median over tasks; a NaN counts as infinite, unless all are NaN."""
+    """Returns the median over tasks; a NaN counts as infinite, unless all are NaN."""
     return float("nan") if np.isnan(values).all() else float(np.median(np.where(np.isnan(values), np.inf, values)))
 
 

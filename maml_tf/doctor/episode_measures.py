@@ -1,4 +1,4 @@
-"""Measures of a task's data, predictions and loss that need no learner: pure functions of arrays."""
+"""Measures of a task's data, predictions and loss, without a learner: pure functions of arrays."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import tensorflow as tf
 
 from maml_tf.core.adaptation import inner_step
 
-# exp(-104) is 0 in float32, and adapted classifiers reach logits of some 50.
+# exp(-104) is 0 in float32, and adapted classifiers reach logits of about 50.
 _LARGE_OUTPUT = 200.0
 _CHANCE_DRAWS = 10
 
 
 def classes(targets: Any, outputs: Any) -> np.ndarray | None:
-    """Returns the class of each example, [tasks, examples], or None where the targets are no classes.
+    """Returns the class of each example, [tasks, examples], or None if the targets are not classes.
 
     Args:
         targets: Integer labels [tasks, examples] or [tasks, examples, 1], or one-hot rows [tasks, examples, ways].
@@ -36,7 +36,7 @@ def renamed(targets: Any, names: np.ndarray) -> np.ndarray:
     """Gives class c of each task the number `names[task, c]`.
 
     Args:
-        targets: Targets of which `classes` returns the classes.
+        targets: Targets for which `classes` returns classes.
         names: A permutation of the classes for each task, [tasks, ways].
     """
     targets = np.asarray(targets)
@@ -47,9 +47,9 @@ def renamed(targets: Any, names: np.ndarray) -> np.ndarray:
 
 
 def matched_accuracy(predicted: np.ndarray, labels: np.ndarray, ways: int) -> np.ndarray:
-    """Computes each task's accuracy if its predicted classes may be renamed, one to one, [tasks].
+    """Computes each task's accuracy after the best one-to-one renaming of its predicted classes, [tasks].
 
-    The names are given greedily, the most frequent pair of a predicted class and a label first.
+    The renaming is greedy: the most frequent pair of a predicted class and a label comes first.
 
     Args:
         predicted: Predicted classes, [tasks, examples].
@@ -83,12 +83,12 @@ def chance_matched_accuracy(predicted: np.ndarray, labels: np.ndarray, ways: int
 
 
 def duplicates(support_x: Any, query_x: Any, shift: int = 0) -> np.ndarray:
-    """Computes the share of a task's query examples that are in a support set, bit for bit, [tasks].
+    """Computes the share of a task's query examples that are also in a support set, bit for bit, [tasks].
 
     Args:
         support_x: Nest of arrays [tasks, support examples, ...].
         query_x: Nest of arrays [tasks, query examples, ...].
-        shift: Whose support set: that of the task so many places further on, 0 for the task's own.
+        shift: 0 compares with the task's own support set, n with that of the n-th task after it.
     """
     support, query = _rows(support_x), _rows(query_x)
     shares = []
@@ -105,7 +105,7 @@ def _rows(inputs: Any) -> list[list[bytes]]:
 
 
 def doubled_loss(loss: Callable[[Any, Any], tf.Tensor], targets: Any, outputs: Any) -> float:
-    """Computes the loss of a set that holds every example twice, over the loss of the set: 1 for a mean, 2 for a sum.
+    """Computes the loss of a set with every example twice, divided by the loss of the set: 1 for a mean, 2 for a sum.
 
     Args:
         loss: The task loss, `(y_true, y_pred) -> scalar`.
@@ -118,7 +118,7 @@ def doubled_loss(loss: Callable[[Any, Any], tf.Tensor], targets: Any, outputs: A
 
 
 def uninformed_loss(loss: Callable[[Any, Any], tf.Tensor], targets: Any, outputs: Any) -> float:
-    """Computes the loss of outputs that are equal for all classes, over the cross-entropy of such outputs, ln(ways).
+    """Computes the loss of outputs that are equal for all classes, divided by their cross-entropy, ln(ways).
 
     Args:
         loss: The task loss, `(y_true, y_pred) -> scalar`.
@@ -131,7 +131,7 @@ def uninformed_loss(loss: Callable[[Any, Any], tf.Tensor], targets: Any, outputs
 
 
 def loss_not_finite_at(loss: Callable[[Any, Any], tf.Tensor], targets: Any, outputs: Any) -> str | None:
-    """Says at which outputs, that a model may well reach, the loss or its gradient is NaN or infinite.
+    """Finds outputs, which a model may reach, at which the loss or its gradient is NaN or infinite.
 
     Args:
         loss: The task loss, `(y_true, y_pred) -> scalar`.
@@ -139,7 +139,7 @@ def loss_not_finite_at(loss: Callable[[Any, Any], tf.Tensor], targets: Any, outp
         outputs: [examples, ...], finite.
 
     Returns:
-        The outputs in words, or None.
+        A description of the outputs, or None.
 
     Example:
     >>> import tensorflow as tf
@@ -151,13 +151,13 @@ def loss_not_finite_at(loss: Callable[[Any, Any], tf.Tensor], targets: Any, outp
     probabilities = all(_are_probabilities(leaf) for leaf in tf.nest.flatten(outputs))
     words = "probabilities of 0 and 1" if probabilities else f"outputs of up to {_LARGE_OUTPUT:g}"
     extreme = tf.nest.map_structure(tf.round if probabilities else _enlarged, outputs)
-    # Right for most examples, then for few: each with the outputs of an example half of the way round.
+    # First outputs that are right for most examples, then for few: each example gets the outputs of another one.
     rolled = tf.nest.map_structure(lambda leaf: tf.roll(leaf, len(leaf) // 2, axis=0), extreme)
     trials = [(words, extreme), (words, rolled)]
     if not tf.nest.is_nested(outputs) and not tf.nest.is_nested(targets) and targets.shape == outputs.shape:
         trials.append(("outputs equal to the targets", tf.cast(targets, outputs.dtype)))
     for words, trial in trials:
-        # A step whose rule hands on the gradient.
+        # The rule of this step returns the gradient.
         step = inner_step(lambda values, y, step: loss(y, values), trial, targets, lambda _, gradients, step: gradients)
         if not all(np.isfinite(leaf).all() for leaf in tf.nest.flatten((step.loss, step.params))):
             return words

@@ -1,4 +1,4 @@
-"""What a learner does on tasks, in numbers: its steps, its meta-gradient, its labels, its loss and its statistics."""
+"""Measurements of a learner on tasks: its steps, meta-gradient, use of labels, loss and batch statistics."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _QUERIES_ALONE = 3
 
 @dataclasses.dataclass(frozen=True)
 class Measurements:
-    """What was measured; NaN where something does not apply.
+    """The measured numbers; NaN for those that do not apply.
 
     Attributes:
         layers: Paths of the layers with trainable variables, in the model's order.
@@ -38,31 +38,32 @@ class Measurements:
         support_before: Support loss before each inner step, [tasks, steps].
         support_after: Support loss after each inner step, with the same dropout masks, [tasks, steps].
         query_loss: Query loss before the first step and after each, [tasks, steps + 1].
-        updates: Norm of a step's update over the norm of the layer's weights, [tasks, steps, layers].
-        curvature: Second derivative of the support loss along a step's update, the mean over the update, in units of
+        updates: Norm of a step's update divided by the norm of the layer's weights, [tasks, steps, layers].
+        curvature: Second derivative of the support loss along a step's update, averaged over the update, in units of
             loss per squared weight, [tasks, steps, layers].
-        slope_used: How much of the downward slope a step uses up, [tasks, steps]: 0 where the loss goes on falling as
-            before, 1 at the lowest point along the step, over 2 where a parabola would have risen again.
-        dead_units: Share of a layer's outputs whose weights have a gradient of exactly 0 on every task and step,
+        slope_used: The fraction of the downward slope that a step uses up, [tasks, steps]: 0 if the loss keeps falling
+            as before, 1 at the lowest point along the step, more than 2 if a parabola would be above its start again.
+        dead_units: Share of a layer's outputs whose weights have a gradient of exactly 0 in every task and step,
             [layers].
         meta_gradient: Norm of the meta-gradient, [layers].
-        second_order_share: Norm of its second-order part over its own, [layers + 1], the whole gradient last.
-        second_order_angle: Angle in degrees between it and the first-order gradient, [layers + 1].
-        meta_gradient_missing: The error that computing it raised, or None.
-        second_order_findings: What `maml_tf.check_second_order` found.
-        permuted_loss: Query loss after the steps on support labels that are permuted, [tasks].
-        ways: Number of classes, or 0 where targets are no classes.
-        accuracy: Share of query examples classified right after the steps, [tasks].
-        order_gap: Largest minus least accuracy over orders in which the classes are numbered, [tasks].
-        matched_accuracy: Accuracy after the steps if the predicted classes may be renamed, [tasks].
+        second_order_share: Norm of the second-order part divided by the norm of the meta-gradient, [layers + 1], with
+            the whole gradient last.
+        second_order_angle: Angle in degrees between the meta-gradient and the first-order gradient, [layers + 1].
+        meta_gradient_missing: Message of the error raised by the computation of the meta-gradient, or None.
+        second_order_findings: The findings of `maml_tf.check_second_order`.
+        permuted_loss: Query loss after steps on permuted support labels, [tasks].
+        ways: Number of classes, or 0 if targets are not classes.
+        accuracy: Share of correctly classified query examples after the steps, [tasks].
+        order_gap: Largest minus smallest accuracy over orders in which the classes are numbered, [tasks].
+        matched_accuracy: Accuracy after the steps and the best renaming of the predicted classes, [tasks].
         chance_matched_accuracy: The same for query labels in random order, [tasks].
         leakage: Change of an adapted output when its example is predicted alone, relative to all outputs, [tasks].
-        transductive_layers: Layers that say that they normalize by the examples of the call.
+        transductive_layers: Layers that declare that they normalize by the examples of the call.
         duplicates: Share of query examples that are in the task's own support set, [tasks].
         chance_duplicates: Share of query examples that are in another task's support set, [tasks].
-        doubled_loss: Loss of a query set that holds every example twice, over the loss of the set.
-        uninformed_loss: Loss of outputs that are equal for all classes, over ln(ways).
-        loss_not_finite_at: Outputs at which the loss or its gradient is not finite, in words, or None.
+        doubled_loss: Loss of a query set with every example twice, divided by the loss of the set.
+        uninformed_loss: Loss of outputs that are equal for all classes, divided by ln(ways).
+        loss_not_finite_at: Description of outputs at which the loss or its gradient is not finite, or None.
     """
 
     layers: tuple[str, ...]
@@ -110,10 +111,11 @@ class Instrument:
     """Measures a learner on episodes, compiled once for many uses.
 
     Args:
-        learner: The learner; its current weights are read at every call and stay as they are.
+        learner: The learner; every call reads its current weights, and does not change them.
 
     Raises:
         TypeError: If `learner` is not a MetaLearner.
+        ValueError: If it has a `padding_label`.
     """
 
     def __init__(self, learner: MetaLearner):
@@ -121,7 +123,7 @@ class Instrument:
             raise TypeError(f"Expected a maml_tf.MetaLearner, such as maml_tf.MAML. Received: {learner!r}")
         if learner.padding:
             raise ValueError(
-                "Expected a learner without padding_label: diagnose one of the same model on tasks of one size. "
+                "Expected a learner without padding_label: diagnose a learner of the same model on tasks of one size. "
                 f"Received: {learner.name!r} with padding_label={learner.padding.label}"
             )
         self.learner, self.functions = learner, learner.task_functions
@@ -146,7 +148,7 @@ class Instrument:
             episodes: Meta-batches `((support_x, support_y, query_x), query_y)`, each with a leading task axis.
 
         Raises:
-            ValueError: If there is no meta-batch, or an episode does not fit together or to the model.
+            ValueError: If there is no meta-batch, or the shapes of an episode do not match each other or the model.
         """
         self.learner.check_before_step()
         batches = [episode_checks.check_data(data) for data in episodes]
@@ -183,7 +185,7 @@ class Instrument:
         )
 
     def _of_steps(self, data: Any) -> tuple[dict[str, np.ndarray], Any, dict[str, np.ndarray]]:
-        """Measures every step of the tasks of a meta-batch; also returns outputs, and the units with a gradient."""
+        """Measures every step of a meta-batch's tasks; also returns the outputs, and which units have a gradient."""
         learned, (loss, outputs, faults) = self._begin(data)
         if error := error_of(first_fault(faults).numpy()):
             raise error
@@ -231,7 +233,7 @@ class Instrument:
         nothing = np.full(tasks, math.nan)
         labels = episode_measures.classes(query_y, outputs)
         if labels is None:
-            # Half of the way round, so that every example gets another's targets.
+            # Rolled by half of the examples, so that every example gets another's targets.
             examples = len(tf.nest.flatten(support_y)[0][0])
             order = np.roll(np.arange(examples), max(1, examples // 2))
             permuted = tf.nest.map_structure(lambda leaf: tf.gather(leaf, order, axis=1), support_y)
@@ -315,7 +317,7 @@ class Instrument:
         theta = self.learner.meta_parameters()
 
         def begin(number, support, query):
-            # Under XLA tf.vectorized_map cannot return a tensor that was made outside.
+            # Under XLA, tf.vectorized_map cannot return a tensor that was made outside of it.
             learned = self.learner.algorithm.begin(self.functions, theta, number, support)
             learned = tf.nest.map_structure(tf.identity, learned)
             return learned, self._query(theta, learned, support, query)
@@ -332,7 +334,7 @@ class Instrument:
         return self._over_tasks(advance, learned, *_numbered_sets(data)[1:])
 
     def _probe_tasks(self, learned, data, step):
-        """Takes a step; returns what was learned, losses before and after, sums [4, variables], units and the query."""
+        """Takes a step; returns the new state, (losses before and after, sums [4, variables]), units and the query."""
         theta, algorithm = self.learner.meta_parameters(), self.learner.algorithm
 
         def probe(learned, support, query):
@@ -340,7 +342,7 @@ class Instrument:
             objective = algorithm.objective(self.functions, theta, support)
 
             def gradient_at(params):
-                # The loop's own step with a rule that hands on the gradient.
+                # The inner loop's step with a rule that returns the gradient.
                 rule = lambda params, gradients, step: gradients  # noqa: E731
                 result = inner_step(objective, params, support, rule, step=step, state=learned.state)
                 return result.loss, result.params
@@ -411,13 +413,13 @@ class Instrument:
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiles once for each shape, of which there are few, without TensorFlow's warning of frequent tracing."""
+    """Compiles once for each shape, of which there are few, without TensorFlow's warning about frequent tracing."""
     compiled = tf.function(function, autograph=False)
     return lambda *tensors: compiled.get_concrete_function(*tensors)(*tensors)
 
 
 def _mean_gradient(gradient: Callable[[Any], Any], batches: list[Any]) -> dict[str, np.ndarray]:
-    """Averages the meta-gradients of the tasks where they are finite."""
+    """Averages the tasks' finite meta-gradients."""
     summed, tasks = zip(*(gradient(data) for data in batches), strict=True)
     count = max(sum(int(number) for number in tasks), 1)
     return {name: sum(np.asarray(of_batch[name], float) for of_batch in summed) / count for name in summed[0]}
@@ -450,5 +452,5 @@ def _dead_share(alive: dict[str, np.ndarray], layer: str) -> float:
 
 
 def _mean_square(values: np.ndarray) -> np.ndarray:
-    """Averages the squares of [tasks, ...] over all but the tasks."""
+    """Averages the squares of [tasks, ...] over all axes but the first."""
     return np.mean(values.reshape(len(values), -1) ** 2, axis=1)

@@ -1,8 +1,8 @@
-"""What measurements of a learner mean: one rule for each fault, with its threshold, in plain words and with a remedy.
+"""Verdicts on the measurements of a learner: one rule for each fault, with a threshold, a statement and a remedy.
 
-Thresholds stand between what healthy learners show and what the fault does. Healthy are the sinusoid experiment's
-network before any training and after 300 and 2,000 iterations, and published weights for Omniglot and mini-ImageNet.
-The numbers in the comments are their extremes.
+Thresholds are between the numbers of healthy learners and those of faulty ones. The healthy learners are the sinusoid
+experiment's network before training and after 300 and 2,000 iterations, and published weights for Omniglot and
+mini-ImageNet. The numbers in the comments are their extremes.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ class Verdict(NamedTuple):
     """A fault that was found.
 
     Attributes:
-        name: Its name, such as "step_too_large".
-        statement: What was found, with the number and the threshold.
+        name: Name of the fault, such as "step_too_large".
+        statement: The observation, with the number and the threshold.
         remedy: What to do.
         value: The number.
-        threshold: The number from which on it is a fault.
+        threshold: The limit beyond which the number is a fault.
     """
 
     name: str
@@ -35,17 +35,17 @@ class Verdict(NamedTuple):
 
 
 def verdicts(measured: Measurements) -> list[Verdict]:
-    """Lists the faults that the measurements show, causes before what they may have caused."""
+    """Lists the faults that the measurements show, causes before their possible effects."""
     found = [verdict for rule in _RULES if (verdict := rule(measured)) is not None]
     return found or [verdict for verdict in [_no_gain(measured)] if verdict is not None]
 
 
 def _loss_not_finite(m: Measurements) -> Verdict | None:
-    # No healthy loss is infinite anywhere: Keras' own are kept from it.
+    # No healthy loss is infinite at any outputs; Keras' losses are bounded.
     start = ~np.isfinite(np.column_stack([m.support_before[:, 0], m.query_loss[:, 0]])).all(axis=1)
     remedy = (
-        "Use a loss of Keras, from_logits=True for logits, or keep logarithms, roots and quotients away from 0: "
-        "tf.math.log(p + 1e-7), tf.sqrt(x + 1e-12). Look for NaN in the inputs too."
+        "Use a Keras loss, with from_logits=True for logits, or keep logarithms, roots and quotients away from 0: "
+        "tf.math.log(p + 1e-7), tf.sqrt(x + 1e-12). Also check the inputs for NaN."
     )
     if start.any():
         share = float(start.mean())
@@ -58,8 +58,8 @@ def _loss_not_finite(m: Measurements) -> Verdict | None:
 
 
 def _labels_shuffled(m: Measurements) -> Verdict | None:
-    # A healthy learner gains 0.00 by renaming its classes. Of one that has learned little of its support set the
-    # predictions may be consistent without being right, as those of an untrained network are.
+    # A healthy learner gains 0.00 by renaming its classes. If a learner has learned little from its support set, as an
+    # untrained network, predictions may be consistent without being right.
     threshold = 0.25
     accuracy, matched = float(np.mean(m.accuracy)), float(np.mean(m.matched_accuracy))
     gained = matched - accuracy
@@ -79,7 +79,7 @@ def _labels_shuffled(m: Measurements) -> Verdict | None:
 
 
 def _support_in_query(m: Measurements) -> Verdict | None:
-    # Healthy tasks share no example, but for 0.2 % of drawings that are the same picture.
+    # Support and query sets of healthy tasks share no example, except for 0.2 % of drawings that are identical.
     threshold = 0.05
     share = float(np.mean(m.duplicates) - np.mean(m.chance_duplicates))
     if share <= threshold:
@@ -87,8 +87,8 @@ def _support_in_query(m: Measurements) -> Verdict | None:
     return Verdict(
         "support_in_query",
         f"{np.mean(m.duplicates):.0%} of the query examples are in the support set of their task, "
-        f"{np.mean(m.chance_duplicates):.0%} in another's (threshold {threshold:.0%} more): the query loss measures "
-        "memory.",
+        f"{np.mean(m.chance_duplicates):.0%} in that of another task (threshold {threshold:.0%} more): the query loss "
+        "measures memory.",
         "Draw the examples of a class without replacement, then split them into support and query.",
         share,
         threshold,
@@ -96,12 +96,12 @@ def _support_in_query(m: Measurements) -> Verdict | None:
 
 
 def _loss_scale(m: Measurements) -> Verdict | None:
-    # Every mean gives 1.00. The cross-entropy of equal outputs gives 1.00 too; a focal loss some 0.6.
+    # Every mean gives 1.00. The cross-entropy of equal outputs gives 1.00 too; a focal loss gives about 0.6.
     threshold = 1.5
     if m.doubled_loss > threshold:
         return Verdict(
             "loss_scale",
-            f"The loss of every example twice is {m.doubled_loss:.2f} times that of every example once (threshold "
+            f"With every example twice, the loss is {m.doubled_loss:.2f} times that with every example once (threshold "
             f"{threshold}): it sums over the examples, and the step grows with their number.",
             'Average over the examples: tf.reduce_mean, or a Keras loss with reduction="sum_over_batch_size"; or '
             "divide inner_learning_rate by the number of support examples.",
@@ -116,21 +116,21 @@ def _loss_scale(m: Measurements) -> Verdict | None:
         "loss_scale",
         f"Outputs that are equal for all {m.ways} classes have {ratio:.3g} times the cross-entropy ln({m.ways}) "
         f"(threshold {threshold:g} or 1/{threshold:g}): the loss is scaled, and so is every inner step.",
-        "Take the factor out of the loss, or divide inner_learning_rate by it.",
+        "Remove the factor from the loss, or divide inner_learning_rate by it.",
         ratio,
         threshold,
     )
 
 
 def _step_too_large(m: Measurements) -> Verdict | None:
-    # After a first step the support loss rises in at most 4 % of healthy tasks.
+    # The first step raises the support loss in at most 4 % of healthy tasks.
     threshold = 0.25
     share = _share(~(m.support_after[:, 0] <= m.support_before[:, 0]), np.isfinite(m.support_before[:, 0]))
     if share <= threshold:
         return None
     before, after = (_median(losses[:, 0]) for losses in (m.support_before, m.support_after))
     used = _median(m.slope_used[:, 0])
-    factor = f" to some {1 / used:.1g} of the present one" if 2 < used < 1e3 else ""
+    factor = f" to about {1 / used:.1g} times its value" if 2 < used < 1e3 else ""
     return Verdict(
         "step_too_large",
         f"The first step raises the support loss in {share:.0%} of the tasks (threshold {threshold:.0%}), from "
@@ -142,34 +142,33 @@ def _step_too_large(m: Measurements) -> Verdict | None:
 
 
 def _step_too_small(m: Measurements) -> Verdict | None:
-    # The least of the healthy is 0.17, an untrained network for sinusoids; meta-learned ones reach 0.4 to 1.1.
+    # The smallest healthy value is 0.17, of an untrained network for sinusoids; meta-learned ones reach 0.4 to 1.1.
     threshold = 0.08
     used, fall = sum(_median(m.slope_used[:, step]) for step in range(m.steps)), _support_fall(m)
-    # A loss without curvature, such as an absolute error, keeps its slope however far a step goes.
+    # A loss without curvature, such as an absolute error, keeps its slope for steps of any length.
     if not (0 <= used < threshold and fall < threshold):
         return None
     factor = f" up to {1 / used:.0f} times" if used > 1e-6 else ""
     return Verdict(
         "step_too_small",
         f"All {m.steps} inner steps together use up {used:.2g} of the slope (threshold {threshold}) and lower the "
-        f"support loss by {fall:.2%}: the weights hardly move.",
-        f"Raise inner_learning_rate{factor}, take more inner steps, or let the step sizes be learned: "
-        "maml_tf.LearnedStepSizes.",
+        f"support loss by {fall:.2%}: the weights hardly change.",
+        f"Raise inner_learning_rate{factor}, take more inner steps, or learn the step sizes: maml_tf.LearnedStepSizes.",
         used,
         threshold,
     )
 
 
 def _diverging_tasks(m: Measurements) -> Verdict | None:
-    # None of the healthy tasks measured; a few of the sinusoid experiment's 4,000 validation tasks.
+    # No healthy task that was measured diverged; of the sinusoid experiment's 4,000 validation tasks, a few do.
     threshold = 0.05
     share = _share(~(m.query_loss[:, -1] <= 10 * m.query_loss[:, 0]), np.isfinite(m.query_loss[:, 0]))
     if share <= threshold or _step_too_large(m):
         return None
     return Verdict(
         "diverging_tasks",
-        f"In {share:.0%} of the tasks the query loss is not finite or more than ten times what it was before "
-        f"adaptation (threshold {threshold:.0%}).",
+        f"In {share:.0%} of the tasks the query loss is not finite or more than ten times the loss before adaptation "
+        f"(threshold {threshold:.0%}).",
         "Clip the inner gradients with maml_tf.ClipByValue, lower inner_learning_rate or take fewer steps.",
         share,
         threshold,
@@ -185,7 +184,7 @@ def _head_frozen(m: Measurements) -> Verdict | None:
             0.0,
             1.0,
         )
-    # A head that is left to training alone may be meant so: the context vector of the paper gains 85 % without it.
+    # A head that only training changes may be intended: the paper's context vector gains 85 % without adapting it.
     threshold = 0.1
     gain = _query_fall(m)
     if m.adapted[-1] or not gain < threshold:
@@ -194,22 +193,22 @@ def _head_frozen(m: Measurements) -> Verdict | None:
         "head_frozen",
         f"The inner steps do not change the last layer, {m.layers[-1]}, and lower the query loss by {gain:.1%} "
         f"(threshold {threshold:.0%}).",
-        "Let it adapt: adapted=maml_tf.everything, maml_tf.head, or a pattern that matches it.",
+        "Let the last layer adapt: adapted=maml_tf.everything, maml_tf.head, or a pattern that matches it.",
         gain,
         threshold,
     )
 
 
 def _meta_gradient_cut(m: Measurements) -> Verdict | None:
-    # The second-order part grows with the steps: its share of healthy meta-gradients is at least 0.35 times the slope
-    # that all steps use up, from 7 % before training to 270 % later. No layer's meta-gradient is exactly 0.
+    # The second-order part grows with the steps. In healthy meta-gradients its share is at least 0.35 times the slope
+    # that all steps use up: 7 % before training, up to 270 % later. No layer's meta-gradient is exactly 0.
     threshold = 0.01
     remedy = (
         "Look for tf.stop_gradient, .numpy(), rounding or argmax between the weights and the query loss, in the model, "
         "the loss and the algorithm."
     )
     if m.meta_gradient_missing is not None:
-        statement = f"The query loss has no meta-gradient (threshold: one for every weight): {m.meta_gradient_missing}"
+        statement = f"There is no meta-gradient (threshold: one for every weight): {m.meta_gradient_missing}"
         return Verdict("meta_gradient_cut", statement, remedy, 0.0, threshold)
     without = [layer for layer, norm in zip(m.layers, m.meta_gradient, strict=True) if norm == 0]
     if without:
@@ -221,8 +220,8 @@ def _meta_gradient_cut(m: Measurements) -> Verdict | None:
         return None
     return Verdict(
         "meta_gradient_cut",
-        f"The second-order part is {share:.1g} of the meta-gradient (threshold {threshold * used:.1g}) although it is "
-        "meant to be exact: the gradient of the query loss does not flow back through the inner steps.",
+        f"The second-order part is {share:.1g} of the meta-gradient (threshold {threshold * used:.1g}), which should "
+        "be exact: the gradient of the query loss does not flow back through the inner steps.",
         remedy,
         share,
         threshold * used,
@@ -235,17 +234,17 @@ def _wrong_second_derivative(m: Measurements) -> Verdict | None:
     listed = "; ".join(f"{finding.layer}: {finding.reason}" for finding in m.second_order_findings)
     return Verdict(
         "wrong_second_derivative",
-        f"{len(m.second_order_findings)} of the layers have wrong or no second derivatives (threshold: none), "
-        f"and with them the meta-gradient is wrong: {listed}.",
-        "Convert the model with maml_tf.exact, use the layer of the same name of maml_tf.layers, or first_order=True.",
+        f"{len(m.second_order_findings)} layers have wrong or no second derivatives (threshold: none), "
+        f"which makes the meta-gradient wrong: {listed}.",
+        "Convert the model with maml_tf.exact, use the layer of the same name in maml_tf.layers, or first_order=True.",
         float(len(m.second_order_findings)),
         0.0,
     )
 
 
 def _statistics_leak(m: Measurements) -> Verdict | None:
-    # Exactly 0 without batch statistics, rounding aside (1e-6). The paper's image networks are at 0.9, and say so:
-    # their layers have batch_statistics="always".
+    # 0 without batch statistics, up to rounding (1e-6). The paper's image networks have 0.9, and declare it: their
+    # layers have batch_statistics="always".
     threshold = 1e-3
     change = _median(m.leakage)
     if not change > threshold or m.transductive_layers:
@@ -253,16 +252,16 @@ def _statistics_leak(m: Measurements) -> Verdict | None:
     return Verdict(
         "statistics_leak",
         f"An adapted prediction changes by {change:.1%} when its example is predicted alone (threshold "
-        f"{threshold:.1%}): the query examples see each other, and no layer says so.",
-        'Use maml_tf.layers.BatchNormalization: batch_statistics="training" does not look at the query set, "always" '
-        "does, and says it.",
+        f"{threshold:.1%}): predictions depend on other query examples, and no layer declares it.",
+        'Use maml_tf.layers.BatchNormalization: batch_statistics="training" does not use the query set, "always" '
+        "does, and declares it.",
         change,
         threshold,
     )
 
 
 def _dead_units(m: Measurements) -> Verdict | None:
-    # Up to 0.32 of a hidden layer of the sinusoid network before training.
+    # Up to 0.32, in a hidden layer of the sinusoid network before training.
     threshold = 0.6
     shares = np.nan_to_num(m.dead_units)
     worst = int(np.argmax(shares))
@@ -271,8 +270,8 @@ def _dead_units(m: Measurements) -> Verdict | None:
     listed = [f"{m.layers[i]} {share:.0%}" for i, share in enumerate(shares) if share > threshold]
     return Verdict(
         "dead_units",
-        f"Units without any gradient on all tasks and steps: {', '.join(listed)} (threshold {threshold:.0%}).",
-        "Initialize anew with a smaller scale or bias, lower the learning rates, normalize the inputs, or use a leaky "
+        f"Units without a gradient in any task and step: {', '.join(listed)} (threshold {threshold:.0%}).",
+        "Initialize again with a smaller scale or bias, lower the learning rates, normalize the inputs, or use a leaky "
         "activation.",
         float(shares[worst]),
         threshold,
@@ -280,7 +279,7 @@ def _dead_units(m: Measurements) -> Verdict | None:
 
 
 def _labels_ignored(m: Measurements) -> Verdict | None:
-    # Healthy learners that gain a fifth of the loss lose at least a quarter of that gain with permuted labels.
+    # Healthy learners that lower the loss by a fifth lose at least a quarter of this gain with permuted labels.
     threshold = 0.9
     gain = _median(m.query_loss[:, 0] - m.query_loss[:, -1])
     kept = _median(m.query_loss[:, 0] - m.permuted_loss) / gain if gain > 0 else math.nan
@@ -288,16 +287,16 @@ def _labels_ignored(m: Measurements) -> Verdict | None:
         return None
     return Verdict(
         "labels_ignored",
-        f"With permuted support labels {kept:.0%} of the gain is left (threshold {threshold:.0%}): the steps do not "
+        f"With permuted support labels {kept:.0%} of the gain remains (threshold {threshold:.0%}): the steps do not "
         "use the labels.",
-        "Number the classes anew in every task, so that no network can know them without the support set.",
+        "Number the classes at random in every task, so that no network can know them without the support set.",
         kept,
         threshold,
     )
 
 
 def _label_order(m: Measurements) -> Verdict | None:
-    # Up to 0.13, of the context vector on Omniglot.
+    # Up to 0.13, for the context vector on Omniglot.
     threshold = 0.5
     gap = float(np.mean(m.order_gap))
     if not gap > threshold:
@@ -313,7 +312,7 @@ def _label_order(m: Measurements) -> Verdict | None:
 
 
 def _no_gain(m: Measurements) -> Verdict | None:
-    # At least 2 % of the query loss, of the untrained network for sinusoids.
+    # Healthy learners gain at least 2 % of the query loss; the untrained network for sinusoids gains least.
     gain, support = _query_fall(m), _support_fall(m)
     if not (gain <= 0 < support):
         return None
@@ -321,26 +320,26 @@ def _no_gain(m: Measurements) -> Verdict | None:
         "no_gain",
         f"The steps lower the support loss by {support:.1%} and change the query loss by {-gain:+.1%} (threshold: "
         "below 0).",
-        "Check that support and query sets are of the same task and their labels mean the same; then train on, take "
-        "more support examples or fewer steps.",
+        "Check that support and query sets belong to the same task and that their labels mean the same; then train "
+        "longer, or use more support examples or fewer steps.",
         gain,
         0.0,
     )
 
 
 def _median(values: np.ndarray) -> float:
-    """The median over the tasks where it is finite; NaN if it is so nowhere."""
+    """Returns the median over the tasks with finite values; NaN if there are none."""
     finite = values[np.isfinite(values)]
     return float(np.median(finite)) if finite.size else math.nan
 
 
 def _share(flags: np.ndarray, counted: np.ndarray) -> float:
-    """The share of the counted tasks that are flagged, 0 if none is counted."""
+    """Returns the share of the counted tasks that are flagged; 0 if none is counted."""
     return float(flags[counted].mean()) if counted.any() else 0.0
 
 
 def _support_fall(m: Measurements) -> float:
-    """The share of the support loss that the steps take away, the median over tasks."""
+    """Returns the fraction by which the steps lower the support loss, the median over tasks."""
     with np.errstate(all="ignore"):
         return _median(1 - m.support_after[:, -1] / m.support_before[:, 0])
 

@@ -1,8 +1,8 @@
-"""A traced function again, by those operations alone that TensorFlow Lite's interpreter has built in.
+"""Rewrites a traced function with only the operations that are built into TensorFlow Lite's interpreter.
 
 Gradients trace to operations that the interpreter lacks, such as `Conv2DBackpropFilter`. `rewrite` emits a function's
-operations one by one, and in the place of each such one others of the same value. Shapes are known, so what depends on
-them alone is computed here; what is of double precision becomes single.
+operations one by one, and replaces each missing one by others that compute the same value. Shapes are known, so what
+depends only on shapes is computed here. Double precision becomes single precision.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-# Larger constants than shapes and indices are not computed here: they would make the file larger.
+# Constants with more numbers, larger than shapes and indices, are not computed here: they would make the file larger.
 _FOLDED_NUMBERS = 1024
 _CONTROL_FLOW = (
     "Case", "If", "PartitionedCall", "StatefulPartitionedCall", "StatelessCase", "StatelessIf", "StatelessWhile",
@@ -23,7 +23,7 @@ _CONTROL_FLOW = (
 _DTYPES = (tf.bool, tf.int8, tf.int16, tf.int32, tf.int64, tf.uint8, tf.float32, tf.float64)
 # Klambauer et al., Self-Normalizing Neural Networks, 2017.
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
-# What has no outputs that count: a wrong call is told otherwise.
+# Their outputs are not needed: wrong calls are reported in another way.
 _SKIPPED = ("Assert", "NoOp", "CheckNumerics")
 
 _OF_SHAPES = {
@@ -40,7 +40,7 @@ class Unsupported(ValueError):
     """An operation that the interpreter does not have, and that nothing here replaces.
 
     Attributes:
-        operation: The traced operation; its name begins with its layer's.
+        operation: The traced operation; its name begins with the name of its layer.
     """
 
     def __init__(self, operation: tf.Operation, what: str):
@@ -52,7 +52,7 @@ _replacements: dict[str, Callable[..., Any]] = {}
 
 
 def replaces(*types: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Registers the decorated function, of an operation and its inputs, as what is emitted for operations of a type."""
+    """Registers the decorated function of an operation and its inputs, which emits the replacement of these types."""
 
     def register(function):
         _replacements.update(dict.fromkeys(types, function))
@@ -65,15 +65,15 @@ def rewrite(function: Any, arguments: Sequence[tf.Tensor]) -> Values:
     """Emits a function's operations into the graph that is being built.
 
     Args:
-        function: A concrete `tf.function`, with shapes known but for the first axis. The values of its variables become
-            constants.
-        arguments: A tensor for each argument, in their order.
+        function: A concrete `tf.function` with static shapes, except for the first axis. The values of its variables
+            become constants.
+        arguments: A tensor for each argument, in order.
 
     Returns:
         The flat outputs.
 
     Raises:
-        Unsupported: If an operation can be emitted in no way.
+        Unsupported: If an operation cannot be emitted.
     """
     captured = function.captured_inputs
     inputs = function.inputs
@@ -96,7 +96,7 @@ def rewrite(function: Any, arguments: Sequence[tf.Tensor]) -> Values:
 
 
 def _needed(function: Any) -> list[tf.Operation]:
-    """Returns the operations that the outputs depend on, in their order."""
+    """Returns the operations that the outputs depend on, in the order of the graph."""
     needed, waiting = set(), [tensor.op for tensor in function.outputs]
     while waiting:
         operation = waiting.pop()
@@ -122,7 +122,7 @@ def _emit(operation: tf.Operation, given: Values) -> Values:
     if operation.type == "IdentityN":
         return given
     if operation.type in _CONTROL_FLOW or not hasattr(tf.raw_ops, operation.type):
-        raise Unsupported(operation, "control flow inside of a layer, such as a recurrent one's")
+        raise Unsupported(operation, "control flow inside a layer, such as a recurrent layer")
     if any(tensor.dtype not in _DTYPES for tensor in operation.outputs):
         dtypes = sorted({tensor.dtype.name for tensor in operation.outputs})
         raise Unsupported(operation, f"values of {', '.join(dtypes)}")
@@ -141,7 +141,7 @@ def _emit(operation: tf.Operation, given: Values) -> Values:
 
 
 def _folded(operation: tf.Operation, given: Values) -> Values | None:
-    """Computes what depends on shapes and constants alone, or returns None."""
+    """Computes an operation that depends only on shapes and constants, or returns None."""
     dtype = operation.outputs[0].dtype
     if operation.type in _OF_SHAPES and all(value.shape.is_fully_defined() for value in given):
         return [tf.constant(_OF_SHAPES[operation.type](value.shape), dtype) for value in given]
@@ -164,7 +164,7 @@ def _raw(operation: tf.Operation, given: Values) -> Values:
     names = list(inspect.signature(kind).parameters)
     arguments, position = {}, 0
     for place, argument in enumerate(operation.op_def.input_arg):
-        # Some have another name in Python, such as a reduction's axis.
+        # Some arguments have another name in Python, such as a reduction's axis.
         name = argument.name if argument.name in names else names[place]
         if argument.number_attr or argument.type_list_attr:
             size = operation.get_attr(argument.number_attr or argument.type_list_attr)
@@ -258,7 +258,7 @@ def _reciprocal_grad(operation, outputs, gradient):
 def _relu(operation, features):
     if operation.inputs[0].op.type not in ("BiasAdd", "MatMul"):
         return _raw(operation, [features])
-    # Of a product of two variables and a ReLU behind it the converter makes one operation, and then forgets the ReLU.
+    # The converter fuses a product of two variables and a following ReLU into one operation, and then loses the ReLU.
     least = tf.where(features > 0, features, tf.zeros_like(features))
     return tf.where(least < 6, least, 6 * tf.ones_like(least)) if operation.type == "Relu6" else least
 
@@ -275,7 +275,7 @@ def _softplus(operation, features):
 
 @replaces("Erfc")
 def _erfc(operation, x):
-    raise Unsupported(operation, "the error function; of GELU take approximate=True")
+    raise Unsupported(operation, "the error function; use GELU with approximate=True")
 
 
 @replaces("Log1p")
@@ -290,13 +290,13 @@ def _expm1(operation, x):
 
 @replaces("IsNan")
 def _is_nan(operation, x):
-    # The converter takes x != x for false, and TensorFlow's optimizer not (x <= y) for x > y.
+    # The converter replaces x != x by false, and TensorFlow's optimizer replaces not (x <= y) by x > y.
     return tf.where(x <= tf.constant(float("inf"), x.dtype), 0.0, 1.0) > 0.5
 
 
 @replaces("IsFinite")
 def _is_finite(operation, x):
-    # Of NaN every comparison is false.
+    # Every comparison with NaN is false.
     return tf.abs(x) <= x.dtype.max
 
 
@@ -330,9 +330,9 @@ def _cross_entropy(operation, logits, labels):
 
 @replaces("Conv2DBackpropFilter")
 def _conv_filter_grad(operation, images, sizes, gradient):
-    """The filter's gradient is a convolution too: of the images, with channels as examples, by the outputs' gradient.
+    """Computes the filter's gradient as a convolution of the images, channels as examples, with the outputs' gradient.
 
-    `dW[i, j, c, f] = sum_{n, p, q} x[n, s p + i, s q + j, c] dy[n, p, q, f]`, where the stride s spreads dy out.
+    `dW[i, j, c, f] = sum_{n, p, q} x[n, s p + i, s q + j, c] dy[n, p, q, f]`, where the stride s dilates dy.
     """
     height, width, channels, _ = operation.outputs[0].shape
     _, rows, columns, _ = operation.get_attr("strides")
@@ -357,7 +357,7 @@ def _conv_filter_grad(operation, images, sizes, gradient):
 
 
 def _pads(size: int, kernel: int, stride: int, padding: str) -> list[int]:
-    """Returns the zeros before and after an axis."""
+    """Returns the numbers of zeros to pad before and after an axis."""
     if padding == "VALID":
         return [0, 0]
     missing = max((-(-size // stride) - 1) * stride + kernel - size, 0)
@@ -366,7 +366,7 @@ def _pads(size: int, kernel: int, stride: int, padding: str) -> list[int]:
 
 @replaces("MaxPoolGrad")
 def _max_pool_grad(operation, images, outputs, gradient):
-    """The first of a window's largest values has the gradient."""
+    """Gives the gradient to the first of a window's largest values."""
     window = _window(operation)
     left, parts = tf.ones_like(outputs), []
     for value in _corners(images, window, outputs.shape):
@@ -391,7 +391,7 @@ def _window(operation: tf.Operation) -> tuple[int, int]:
 
 
 def _corners(images: tf.Tensor, window: tuple[int, int], shape: tf.TensorShape) -> Values:
-    """Returns the values of each place in the windows, all of the outputs' shape."""
+    """Returns the values at each place in the windows, each of the outputs' shape."""
     height, width = shape[1] * window[0], shape[2] * window[1]
     return [
         images[:, i : height : window[0], j : width : window[1], :] for i in range(window[0]) for j in range(window[1])
@@ -399,7 +399,7 @@ def _corners(images: tf.Tensor, window: tuple[int, int], shape: tf.TensorShape) 
 
 
 def _interleaved(parts: Values, window: tuple[int, int], shape: tf.TensorShape) -> tf.Tensor:
-    """Puts what `_corners` took apart together again, with zeros where windows do not reach."""
+    """Joins the values that `_corners` returns to images, with zeros outside of the windows."""
     examples, height, width, channels = shape
     rows, columns = height // window[0], width // window[1]
     lines = []

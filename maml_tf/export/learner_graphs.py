@@ -1,4 +1,4 @@
-"""A learner's adaptation and prediction, as they are exported."""
+"""A learner's adaptation and prediction, in the form in which they are exported."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 
 class LearnerGraphs(TaskGraphs):
-    """A learner's adaptation and prediction, as `learner.adapt` and `learner.predict` have them.
+    """A learner's adaptation and prediction, the same as `learner.adapt` and `learner.predict`.
 
     Args:
         learner: The learner.
-        specs: `(support_x, support_y, query_x)` of one task, nests of `tf.TensorSpec` [examples, ...], or None for
-            those of `learner.data_specs()`.
+        specs: `(support_x, support_y, query_x)` of one task, nests of `tf.TensorSpec` [examples, ...]; None uses
+            `learner.data_specs()`.
     """
 
     def __init__(self, learner: MetaLearner, specs: Any = None):
         self._learner = learner
-        # A choice for speed, for a number of steps that Python knows.
+        # `unroll` is a choice for speed, for a number of steps that Python knows.
         self._functions = copy.copy(learner.task_functions)
         self._functions.unroll = None
         if specs is None:
@@ -50,8 +50,8 @@ class LearnerGraphs(TaskGraphs):
         self.query = named("x", specs[2])
         if not learner.algorithm.learns_weights:
             raise ValueError(
-                "Expected an algorithm that learns a task in weights of the model, which an export holds. "
-                f"Received: {type(learner.algorithm).__name__}, which compares with the support set"
+                "Expected an algorithm that adapts weights of the model, because an export holds weights. "
+                f"Received: {type(learner.algorithm).__name__}, which compares queries with the support set"
             )
         theta = self._functions.adapted(learner.meta_parameters().model)
         state = self._functions.functional.state_variables()
@@ -92,7 +92,7 @@ class LearnerGraphs(TaskGraphs):
         return Adapted(weights, losses, first_fault(of_task, sizes=fault))
 
     def begin(self, support: dict[str, tf.Tensor]) -> list[tf.Tensor]:
-        """Returns what the steps to a task carry, before the first one."""
+        """Returns the values that inner steps carry, before the first step."""
         start = self._learner.algorithm.begin(
             self._functions, self._learner.meta_parameters(), None, self._set(support)
         )
@@ -105,7 +105,7 @@ class LearnerGraphs(TaskGraphs):
         """Takes one step, as `learner.adapt` does; called after `begin`.
 
         Returns:
-            What the next step carries, and the support loss before this one.
+            The carried values after the step, and the support loss before it.
         """
         losses, algorithm = [], copy.copy(self._learner.algorithm)
 
@@ -124,11 +124,11 @@ class LearnerGraphs(TaskGraphs):
         learned = algorithm.advance(
             self._functions, self._learner.meta_parameters(), learned, self._set(support), number
         )  # fmt: skip
-        # Prototypical networks have no inner loss.
+        # Prototypical networks compute no inner loss.
         return tf.nest.flatten(learned), losses[0] if losses else tf.zeros([])
 
     def finish(self, carried: Sequence[tf.Tensor], support: dict[str, tf.Tensor]) -> list[tf.Tensor]:
-        """Returns the weights of a task after the last step; called after `begin`."""
+        """Returns a task's weights after the last step; called after `begin`."""
         learned = tf.nest.pack_sequence_as(self._carried, carried)
         params = {**self._learner.meta_parameters().model, **learned.params}
         state = self._functions.settle(params, learned.state, self._set(support))
@@ -154,7 +154,7 @@ class LearnerGraphs(TaskGraphs):
         return [tf.TensorSpec([tasks, *spec.shape], spec.dtype, name) for name, spec in leaves.items()]
 
     def adapt_and_predict(self, *arguments: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Adapts to each of several tasks and predicts its query set, as `learner.predict`: all with a task axis."""
+        """Adapts to each of several tasks and predicts its query set, as `learner.predict` does, with a task axis."""
         values = {spec.name: value for spec, value in zip(self.of_tasks(), arguments, strict=True)}
         inputs = tuple(unnamed(prefix, nest, values) for prefix, nest in self._of_tasks.items())
         return named("outputs", self._learner(inputs, training=False))
@@ -178,16 +178,16 @@ def graphs_of(model: MetaLearner | PolicyAdaptation, specs: Any = None) -> TaskG
 
     Args:
         model: The learner, or a `maml_tf.rl.adaptation.PolicyAdaptation`.
-        specs: Of a learner, see `LearnerGraphs`; of a policy None.
+        specs: For a learner, see `LearnerGraphs`; for a policy None.
 
     Raises:
-        TypeError: If it is neither.
-        ValueError: If the specifications do not fit together or to the model, or are not known.
+        TypeError: If `model` is neither.
+        ValueError: If the specs do not match each other or the model, or are not known.
     """
     if isinstance(model, MetaLearner):
         return LearnerGraphs(model, specs)
     if type(model).__name__ == "PolicyAdaptation":
-        # Imported here because it needs the extra rl, which who has a policy has.
+        # Imported here because it needs the extra rl.
         from maml_tf.export.policy_graphs import PolicyGraphs
 
         return PolicyGraphs(model)

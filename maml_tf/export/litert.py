@@ -24,10 +24,10 @@ from maml_tf.learner import MetaLearner
 if TYPE_CHECKING:
     from maml_tf.rl.adaptation import PolicyAdaptation
 
-# The interpreter returns no arrays of a length that a loop decides.
+# The interpreter cannot return arrays whose length a loop decides.
 MOST_STEPS = 100
-# Data types of the weights in the file, with the share of the outputs by which one step may differ from the learner's
-# in the check of what was written: of float32 far above what rounding does.
+# Data types of the weights in the file. In the check of the written file, results after one step may differ from the
+# learner's by this fraction; for float32 it is far above rounding errors.
 WEIGHTS = {"float32": 1e-2, "float16": 5e-2, "int8": 0.5}
 
 Specs = Mapping[str, tf.TensorSpec]
@@ -42,50 +42,50 @@ def save_litert(
     weights: str = "float32",
     specs: Any = None,
 ) -> pathlib.Path:
-    """Saves a learner as a file for LiteRT's interpreter (TensorFlow Lite's), of its built-in operations alone.
+    """Saves a learner as a file for LiteRT's interpreter (TensorFlow Lite's), with built-in operations only.
 
     The file adapts on a device: the interpreter of the package `ai-edge-litert` needs neither TensorFlow nor maml_tf,
-    and no delegate or custom operation. Its signatures are of one task, whose weights the interpreter keeps. They are
-    one vector [weights] float32 of the parameters that adapt and of moving statistics.
+    and no delegate or custom operation. The signatures work on one task, whose weights the interpreter keeps. The
+    weights are one vector [weights] float32 of the parameters that adapt and of moving statistics.
 
     | signature | inputs | outputs |
     |---|---|---|
     | `adapt` | support_x, support_y [support examples, ...], steps (int32 scalar, at most 100) | done, losses [steps] |
-    | `infer` | x [examples, ...] | outputs with the weights kept |
-    | `reset` | | done; the weights kept are the meta-learned ones again, as when the file is loaded |
+    | `infer` | x [examples, ...] | outputs with the kept weights |
+    | `reset` | | done; the kept weights are the meta-learned ones again, as after loading the file |
     | `get_weights` | | weights |
     | `set_weights` | weights | done |
 
-    A policy's `adapt` has observations, actions, advantages and step instead, and goes on from the weights kept, as in
-    `save`; its `infer` has the outputs mean and log_std.
+    A policy's `adapt` takes observations, actions, advantages and step instead, and starts from the kept weights, as in
+    `save`; its `infer` returns mean and log_std.
 
-    The interpreter raises no errors of the model's own. So `done` is False, and the weights kept stay as they were,
-    where labels are out of range, numbers of steps are, or losses or weights are not finite; losses are NaN from the
-    fault on, and where no step was taken. Arrays with another number of values than they should have are an error of
-    the interpreter; with as many in another shape `done` is False, and outputs are NaN. As in `learner.predict`, they
-    are where an example holds NaN.
+    The interpreter cannot raise errors of the model. Instead `done` is False, and the kept weights do not change, if
+    labels or the number of steps are out of range, or losses or weights are not finite. Losses are NaN from the fault
+    on, and for steps that were not taken. An array with a wrong number of values is an error of the interpreter. If
+    only its shape is wrong, `done` is False and outputs are NaN. As in `learner.predict`, the outputs of an example
+    with NaN are NaN.
 
-    Everything is computed in float32, and sums are taken in another order than TensorFlow's. What is written is
-    compared with the learner, on one step with random examples, before the file is.
+    Everything is computed in float32, and sums are computed in another order than TensorFlow's. Before the file is
+    written, its results are compared with the learner's, after one step on random examples.
 
     Args:
-        learner: A learner, or a policy with the way in which it adapts. It does not change.
+        learner: A learner, or a policy and how it adapts. It does not change.
         path: File to write, such as "model.tflite".
-        support_examples: Number of examples of a support set, ways times shots: it is a part of the file.
-        query_examples: The same of a prediction; None lets it be any.
-        weights: How the file holds weights. "float32"; "float16", half as large, from which all is computed in float32;
-            "int8" for those that do not adapt, with a scale for each channel: products with them, those of the steps
-            too, are of int8 then, and less exact. Weights that adapt stay float32 with it.
+        support_examples: Number of examples in a support set, ways times shots, which is fixed in the file.
+        query_examples: Number of examples in a prediction; None allows any number.
+        weights: Data type of the weights in the file. "float32"; "float16", half as large, with computations in
+            float32; "int8" for weights that do not adapt, with a scale for each channel. Products with int8 weights,
+            also those in the steps, are computed in int8 and are less exact; weights that adapt stay float32.
         specs: See `save`.
 
     Returns:
         The path.
 
     Raises:
-        TypeError: If `learner` is none.
+        TypeError: If `learner` is not a learner or a policy's adaptation.
         ValueError: If a layer needs what the interpreter does not have, such as random numbers (dropout) or loops
-            (recurrent layers), the file does not compute what the learner does, int8 is asked for where all weights
-            adapt, a number is out of range, or the path cannot be written.
+            (recurrent layers), the file's results differ from the learner's, `weights` is "int8" but all weights adapt,
+            a number is out of range, or the path cannot be written.
 
     Example:
     >>> import pathlib, tempfile
@@ -105,7 +105,7 @@ def save_litert(
     graphs = graphs_of(learner, specs)
     if weights == "int8" and not graphs.frozen():
         raise ValueError(
-            "Expected weights that do not adapt, for those alone become int8; float16 is for all. "
+            "Expected weights that do not adapt, because only those become int8; use float16 for all weights. "
             f"Received: weights={weights!r} and a learner all of whose weights adapt"
         )
     path = pathlib.Path(path).expanduser()
@@ -115,7 +115,7 @@ def save_litert(
         content = _converted(graphs, support, query, weights)
     except Unsupported as error:
         raise ValueError(
-            "Expected operations that LiteRT's interpreter has built in. "
+            "Expected operations that are built into LiteRT's interpreter. "
             f"Received: {error} in {_place(error.operation.name, graphs.layers())}"
         ) from error
     _check(content, graphs, support, _sized(graphs.query, query_examples or support_examples), WEIGHTS[weights])
@@ -140,26 +140,26 @@ def _converted(graphs: TaskGraphs, support: Specs, query: Specs, weights: str) -
                 converter.target_spec.supported_types = [tf.float16]
             try:
                 return converter.convert()
-            except Exception as error:  # Its class is no part of TensorFlow's interface.
+            except Exception as error:  # The error's class is not part of TensorFlow's public interface.
                 raise _unsupported(error, traced) from error
 
 
 def _unsupported(error: Exception, traced: Sequence[Any]) -> Exception:
-    """Finds the operation of which the converter says that it is not built in."""
+    """Finds the operation that the converter reports as not built in."""
     lacking = re.findall(r"(?:TF Select|Custom) ops: ([\w, ]+)", str(error))
     types = [name.strip() for names in lacking for name in names.split(",")]
     for function in traced:
         for operation in function.graph.get_operations():
             if operation.type in types:
-                return Unsupported(operation, "which is not")
+                return Unsupported(operation, "which is not built in")
     return error
 
 
 def _place(operation: str, layers: Iterable[str]) -> str:
-    """Names the layer that an operation's name says it is of."""
+    """Names the layer of an operation, by the operation's name."""
     layers = set(layers)
     for part in reversed(operation.split("/")):
-        # A layer that is called again has a number behind its name.
+        # A layer that is called again has a number after its name.
         for name in (part, re.sub(r"_\d+$", "", part)):
             if name in layers:
                 return f"the layer {name!r}"
@@ -169,7 +169,7 @@ def _place(operation: str, layers: Iterable[str]) -> str:
 def _functions(
     graphs: TaskGraphs, module: tf.Module, support: Specs, query: Specs, traced: list[Any]
 ) -> dict[str, Callable[..., Any]]:
-    """Makes the functions of `save_litert` by name; those that they were traced from are added to `traced`."""
+    """Makes the functions of `save_litert` by name; the traced functions that they use are added to `traced`."""
     initial = graphs.flat(graphs.initial()).numpy().astype(np.float32)
     kept = module.kept = tf.Variable(initial, trainable=False, name="weights")
     vector = tf.TensorSpec(initial.shape, tf.float32, "weights")
@@ -193,9 +193,9 @@ def _functions(
         examples, _ = _fitted(examples, support)
         weights, losses = adapted(kept.read_value(), examples, number)
         taken = losses
-        if not graphs.continues:  # Of a policy the number says which step it is, and there is one.
+        if not graphs.continues:  # For a policy, the number is that of the one step to take.
             taken = tf.where(tf.range(MOST_STEPS) < number, losses, tf.zeros_like(losses))
-            # The interpreter has no arrays without values.
+            # The interpreter does not support empty arrays.
             losses = losses[: tf.maximum(number, 1)]
         sound = _is_finite(weights) & _is_finite(taken) & (number >= 0) & (number <= MOST_STEPS)
         return {"done": keep(weights, sound), "losses": losses}
@@ -224,9 +224,9 @@ def _functions(
 
 
 def _adaptation(graphs: TaskGraphs, support: Specs, traced: list[Any]) -> Callable[..., Any]:
-    """Makes a function of the weights kept, the examples and the number.
+    """Makes a function of the kept weights, the examples and the number.
 
-    It returns the weights and the losses: [1] of a policy, else as many as there may be, NaN where no step was taken.
+    It returns the weights and the losses: [1] for a policy, else [MOST_STEPS], NaN for steps that were not taken.
     """
     vector, number = tf.TensorSpec([graphs.size], graphs.dtype), tf.TensorSpec([], tf.int32)
 
@@ -278,7 +278,7 @@ def _trace(python: Callable[..., Any], specs: Iterable[tf.TensorSpec], traced: l
 
 @contextlib.contextmanager
 def _functions_inline() -> Iterator[None]:
-    """Traces what a traced function calls, such as functions that XLA compiles, into its own graph."""
+    """Traces functions that a traced function calls, such as those compiled by XLA, into the caller's graph."""
     before = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)
     try:
@@ -289,7 +289,7 @@ def _functions_inline() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Keeps the converter's own lines from stderr: what matters of them is in its error."""
+    """Keeps the converter's log from stderr; its error says what matters."""
     stderr = os.dup(2)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
@@ -305,7 +305,7 @@ def _sized(specs: Specs, examples: int | None) -> Specs:
 
 
 def _of_any_shape(specs: Specs) -> list[tf.TensorSpec]:
-    # Of a size that it knows the converter takes for granted that arrays have it.
+    # For a static size the converter does not check that arrays have it.
     return [
         tf.TensorSpec([None] * spec.shape.rank, tf.float32 if spec.dtype == tf.float64 else spec.dtype, name)
         for name, spec in specs.items()
@@ -313,12 +313,12 @@ def _of_any_shape(specs: Specs) -> list[tf.TensorSpec]:
 
 
 def _fitted(values: Sequence[tf.Tensor], specs: Specs) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """Gives values their shapes, and makes them wrong where they have others.
+    """Gives values the expected shapes; a value of another shape becomes invalid, see `_wrong`.
 
-    The interpreter takes arrays of any shape, and computes with what lies in their memory.
+    The interpreter accepts arrays of any shape, and computes with the content of their memory.
 
     Returns:
-        The values, and whether all have their shapes.
+        The values, and whether all have the expected shapes.
     """
     fitted, all_fit = [], tf.constant(True)
     for value, spec in zip(values, specs.values(), strict=True):
@@ -334,14 +334,14 @@ def _wrong(dtype: tf.DType) -> tf.Tensor:
 
 
 def _is_finite(values: tf.Tensor) -> tf.Tensor:
-    # Of NaN every comparison is false.
+    # Every comparison with NaN is false.
     return tf.reduce_all(tf.abs(values) <= values.dtype.max)
 
 
 def _check(content: bytes, graphs: TaskGraphs, support: Specs, query: Specs, tolerance: float) -> None:
-    """Raises where the file's one step or its prediction are not the graphs' own."""
+    """Raises if the file's step or prediction differs from that of the graphs."""
     with warnings.catch_warnings():
-        # TensorFlow would rather have the interpreter of ai-edge-litert, which need not be installed here.
+        # TensorFlow's warning recommends the interpreter of ai-edge-litert, which need not be installed here.
         warnings.simplefilter("ignore")
         with _silence():
             interpreter = tf.lite.Interpreter(model_content=content)
@@ -356,16 +356,16 @@ def _check(content: bytes, graphs: TaskGraphs, support: Specs, query: Specs, tol
     expected["weights"] = graphs.flat(adapted.weights)
     for name, value in expected.items():
         difference, scale = float(np.max(np.abs(found[name] - value))), float(np.max(np.abs(value)))
-        # A step that diverges in both is none that tells.
+        # A step that diverges in both shows nothing.
         if np.isfinite(scale) and not (done and difference <= tolerance * max(scale, 1.0)):
             raise ValueError(
-                "Expected a file that computes what the learner does. Received: after one step on random examples "
-                f"{name} that differ by {difference:.1e} of {scale:.1e}"
+                "Expected a file whose results equal the learner's. Received: after one step on random examples, "
+                f"{name} that differ by {difference:.1e} at a magnitude of {scale:.1e}"
             )
 
 
 def _random(specs: Specs, graphs: TaskGraphs) -> dict[str, np.ndarray]:
-    """Draws examples; labels, and other whole numbers, are 0 and 1."""
+    """Draws examples; labels and other integers are 0 and 1."""
     random = np.random.default_rng(0)
     return {
         name: random.normal(size=spec.shape).astype(spec.dtype.as_numpy_dtype)

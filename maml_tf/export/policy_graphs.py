@@ -1,4 +1,4 @@
-"""A policy's adaptation to a task, a gradient step on the rollouts of the policy before it, as it is exported."""
+"""A policy's adaptation to a task, in the form in which it is exported: one gradient step on rollouts."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from maml_tf.rl.objectives import Experience
 class PolicyGraphs(TaskGraphs):
     """One inner step on a batch of rollouts, and the distribution of actions.
 
-    Each step needs rollouts of the policy before it. So `adapt` takes one step, from the weights that it is given, and
-    its number says which step size is due.
+    Each step needs rollouts of the policy before the step. So `adapt` takes one step from the weights that it is given;
+    the number of the step selects the step size.
 
     Args:
-        adaptation: The policy with the way in which it adapts.
+        adaptation: The policy and how it adapts.
     """
 
     number = "step"
@@ -57,7 +57,7 @@ class PolicyGraphs(TaskGraphs):
         least = tf.reduce_min(tf.stack(counts))
         faults = [fault_of_set(EXAMPLES, (counts[0] != count) | (least == 0), count, counts[0]) for count in counts[1:]]
         observations, actions, advantages = (values[:least] for values in support.values())
-        # The rollouts are the policy's own: what it says of their observations is what they were drawn from.
+        # The actions were drawn from this policy: its distributions at the observations are those of the sampling.
         sampling = self._policy(params, observations)
         mean, log_std = tf.stop_gradient(sampling.mean), tf.stop_gradient(sampling.log_std)
         share = tf.ones_like(advantages) / tf.cast(tf.maximum(least, 1), advantages.dtype)
@@ -71,7 +71,7 @@ class PolicyGraphs(TaskGraphs):
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(weight)) for weight in weights])
         observations = query["observations"]
         gaussian = self._policy(self._params(weights), observations)
-        # A ReLU makes 0 of NaN, and an action like any other.
+        # ReLU turns NaN into 0, so that the action would look valid.
         valid = finite & ~tf.reduce_any(tf.math.is_nan(observations), axis=1, keepdims=True)
         nan = tf.constant(float("nan"), gaussian.mean.dtype)
         return {

@@ -1,4 +1,4 @@
-"""A learner as a SavedModel, which adapts to tasks wherever TensorFlow runs, without maml_tf and Keras."""
+"""A learner as a SavedModel, which adapts to tasks with TensorFlow alone, without maml_tf and Keras."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SIGNATURES = (
     "adapt_and_predict", "adapt", "predict", "fit_task", "infer", "reset", "get_weights", "set_weights",
 )  # fmt: skip
-# SavedModel's folder for files that it does not read itself.
+# A SavedModel keeps files that it does not read in this folder.
 DESCRIPTION = "assets.extra/maml_tf.json"
 
 
@@ -37,9 +37,9 @@ def save(
 ) -> pathlib.Path:
     """Saves a learner as a SavedModel that adapts and predicts with TensorFlow alone.
 
-    `tf.saved_model.load(path)` has the signatures as functions by their names, and in `.signatures`; TensorFlow Serving
-    serves them. The first is without state and has a task axis; the others are of one task, whose weights
-    are one vector [weights] of the parameters that adapt and of moving statistics.
+    `tf.saved_model.load(path)` has the signatures as functions of these names, and in `.signatures`; TensorFlow Serving
+    serves them. The first one has no state and takes a task axis. The others work on one task, whose weights are one
+    vector [weights] of the parameters that adapt and of moving statistics.
 
     | signature | inputs | outputs |
     |---|---|---|
@@ -47,38 +47,38 @@ def save(
     | `adapt` | support_x, support_y [examples, ...], steps (int32 scalar) | weights, losses [steps] |
     | `predict` | weights, x [examples, ...] | outputs |
     | `fit_task` | as `adapt` | losses [steps]; the model keeps the weights |
-    | `infer` | x [examples, ...] | outputs with the weights kept |
-    | `reset` | | done; the weights kept are the meta-learned ones again, as when the model is loaded |
+    | `infer` | x [examples, ...] | outputs with the kept weights |
+    | `reset` | | done; the kept weights are the meta-learned ones again, as after loading the model |
     | `get_weights` | | weights |
     | `set_weights` | weights | done |
 
-    A policy (`maml_tf.rl.adaptation.PolicyAdaptation`) has no `adapt_and_predict`, and takes one step on rollouts of
-    the policy before it: `adapt` has weights, observations, actions, advantages and the number of the step, from 0;
-    `fit_task` has these but for the weights, and goes on from those kept; outputs are mean and log_std.
+    A policy (`maml_tf.rl.adaptation.PolicyAdaptation`) has no `adapt_and_predict`. It takes one step on rollouts of the
+    policy before the step: `adapt` takes weights, observations, actions, advantages and the number of the step, from 0.
+    `fit_task` takes the same without the weights, and starts from the kept ones. Outputs are mean and log_std.
 
-    Inputs and outputs of models with several are named after their places or keys: `support_x_0`, `outputs_left`.
+    With several inputs or outputs, names contain their position or key: `support_x_0`, `outputs_left`.
 
-    Wrong labels, numbers of examples that do not fit together, arrays of other shapes, and losses or weights that are
-    not finite stop a call with `tf.errors.InvalidArgumentError` (TypeError from the functions by name), and the weights
-    kept stay as they were. As in `learner.predict`, outputs are NaN where an example holds NaN or, of
-    `adapt_and_predict` and `predict`, the task's weights are not finite.
+    Wrong labels, numbers of examples that do not match, arrays of other shapes, and losses or weights that are not
+    finite stop a call with `tf.errors.InvalidArgumentError` (TypeError from the functions by name); the kept weights do
+    not change. As in `learner.predict`, outputs are NaN if the example contains NaN or, in `adapt_and_predict` and
+    `predict`, the task's weights are not finite.
 
-    Random numbers of training, such as dropout's, are the same in each adaptation, as in `learner.adapt`. What is saved
-    can be called, not differentiated, and TensorFlow warns of it when it loads the model.
+    Random numbers of training, such as dropout's, are the same in each adaptation, as in `learner.adapt`. The saved
+    functions cannot be differentiated, and TensorFlow warns about it when it loads the model.
 
     Args:
-        learner: A learner, or a policy with the way in which it adapts. It does not change.
+        learner: A learner, or a policy and how it adapts. It does not change.
         path: Folder to write. `assets.extra/maml_tf.json` in it names the parts of the weights.
         specs: `(support_x, support_y, query_x)` of one task, nests of `tf.TensorSpec` [examples, ...]; by default
-            `learner.data_specs()`. Numbers of examples are free in any case.
-        signatures: Which to save.
+            `learner.data_specs()`. Numbers of examples always stay free.
+        signatures: Names of the signatures to save.
 
     Returns:
         The folder.
 
     Raises:
-        TypeError: If `learner` is none.
-        ValueError: If a signature is unknown, `path` cannot be written, or the specs do not fit or are not known.
+        TypeError: If `learner` is not a learner or a policy's adaptation.
+        ValueError: If a signature is unknown, `path` cannot be written, or the specs are wrong or not known.
 
     Example:
     >>> import tempfile
@@ -104,7 +104,7 @@ def save(
     functions = {name: function for name, function in _functions(graphs, module).items() if name in signatures}
     for name, function in functions.items():
         setattr(module, name, function)
-    # Tracing gradients of what is exported would take as long as all else.
+    # Tracing the gradients of the exported functions would double the time.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     tf.saved_model.save(module, str(directory), signatures=functions, options=options)
     (directory / DESCRIPTION).parent.mkdir(exist_ok=True)
@@ -113,7 +113,7 @@ def save(
 
 
 def describe(graphs: TaskGraphs, learner: MetaLearner | PolicyAdaptation) -> dict[str, Any]:
-    """Describes what is exported: its arguments, the parts of the weights in their order, the number of steps."""
+    """Describes the export: its arguments, the parts of the weights in order, the number of steps."""
     of_task = {**graphs.support, **graphs.query}
     return {
         "maml_tf": maml_tf.__version__,
@@ -130,7 +130,7 @@ def _functions(graphs: TaskGraphs, module: tf.Module) -> dict[str, Callable[...,
     support = [tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in graphs.support.items()]
     query = [tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in graphs.query.items()]
     module.meta_learned = graphs.variables()
-    # One variable, which a call replaces at once: predictions of other threads see the old weights or all of the new.
+    # One variable, assigned in one operation: predictions in other threads see either the old or the new weights.
     kept = module.kept = tf.Variable(graphs.flat(graphs.initial()), trainable=False, name="weights")
 
     def function(*specs):
@@ -189,7 +189,7 @@ def _functions(graphs: TaskGraphs, module: tf.Module) -> dict[str, Callable[...,
     @function(vector)
     def set_weights(weights):
         finite = tf.reduce_all(tf.math.is_finite(weights))
-        with tf.control_dependencies([tf.debugging.Assert(finite, ["Expected finite weights. Received: others"])]):
+        with tf.control_dependencies([tf.debugging.Assert(finite, ["Expected finite weights. Received: NaN or inf"])]):
             kept.assign(weights)
         return {"done": tf.constant(True)}
 
@@ -203,12 +203,12 @@ def _functions(graphs: TaskGraphs, module: tf.Module) -> dict[str, Callable[...,
 
 
 def _sound(result: Adapted, flat: Callable[[Sequence[tf.Tensor]], tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the flat weights and the losses, once nothing is wrong with the examples and all numbers are finite."""
+    """Returns the flat weights and the losses, after the examples and the finiteness of all numbers were checked."""
     weights = flat(result.weights)
     finite = tf.reduce_all(tf.math.is_finite(result.losses)) & tf.reduce_all(tf.math.is_finite(weights))
     wrong = ["Expected finite losses and weights; a smaller step size may help. Received: losses", result.losses]
     with tf.control_dependencies(raise_in_graph(result.fault)):
-        # After the other, whose message says more.
+        # After the check of faults, whose message says more.
         checked = tf.debugging.Assert(tf.identity(finite), wrong)
     with tf.control_dependencies([checked]):
         return tf.identity(weights), tf.identity(result.losses)

@@ -1,7 +1,7 @@
-"""What is exported, in whatever format: adaptation to one task and prediction as functions of a flat vector of weights.
+"""What every export format holds: adaptation to one task and prediction, as functions of a flat vector of weights.
 
-The weights of a task are what adapting changes: the parameters that adapt, and the state such as moving statistics, but
-for the seeds of random numbers. A selection such as `maml_tf.head` makes them few. All else is exported beside them.
+The weights of a task are what adaptation changes: the parameters that adapt, and state such as moving statistics, but
+not random seeds. A selection such as `maml_tf.head` makes them few. All other values are exported with the functions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Part(NamedTuple):
     """One tensor of a task's weights.
 
     Attributes:
-        name: The variable's path, with "state/" before it where it is no parameter that adapts.
+        name: The variable's path; that of a state variable begins with "state/".
         shape: Its shape.
         dtype: Its data type.
     """
@@ -28,12 +28,12 @@ class Part(NamedTuple):
 
 
 class Adapted(NamedTuple):
-    """An adaptation's outcome.
+    """The result of an adaptation.
 
     Attributes:
         weights: The adapted weights, a tensor for each part.
         losses: The loss before each step, [steps].
-        fault: What is wrong with the examples, float64 [6]; see `maml_tf.core.faults.first_fault`.
+        fault: The first fault of the examples, float64 [6]; see `maml_tf.core.faults.first_fault`.
     """
 
     weights: list[tf.Tensor]
@@ -45,11 +45,11 @@ class TaskGraphs:
     """Adaptation and prediction of one task, as pure functions of its weights.
 
     Attributes:
-        parts: What the weights are made of.
-        support: The arguments of `adapt` but for the number, a `tf.TensorSpec` for each name, in their order.
-        query: The arguments of `predict`, likewise.
+        parts: The tensors that the weights consist of.
+        support: The arguments of `adapt` without the number, a `tf.TensorSpec` for each name, in order.
+        query: The arguments of `predict` without the weights, likewise.
         number: Name of the last argument of `adapt`.
-        continues: Whether `adapt` goes on from the weights that it is given, instead of from what was meta-learned.
+        continues: Whether `adapt` starts from the weights that it is given, instead of the meta-learned ones.
     """
 
     parts: list[Part]
@@ -60,12 +60,12 @@ class TaskGraphs:
 
     @property
     def size(self) -> int:
-        """How many numbers the weights are."""
+        """The length of the flat vector of weights."""
         return sum(tf.TensorShape(part.shape).num_elements() for part in self.parts)
 
     @property
     def dtype(self) -> tf.DType:
-        """Data type of the flat vector: the widest of the parts', at least float32."""
+        """Data type of the flat vector: the widest of the parts' data types, at least float32."""
         return tf.as_dtype(keras.backend.result_type("float32", *(part.dtype.name for part in self.parts)))
 
     def variables(self) -> list[tf.Variable]:
@@ -89,15 +89,15 @@ class TaskGraphs:
         raise NotImplementedError
 
     def predict(self, weights: Sequence[tf.Tensor], query: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Predicts with the weights of a task; NaN where one is not finite or an example holds NaN."""
+        """Predicts with a task's weights; outputs are NaN if a weight is not finite or the example contains NaN."""
         raise NotImplementedError
 
     def flat(self, weights: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Puts weights into one vector [size]."""
+        """Joins weights into one vector [size]."""
         return tf.concat([tf.reshape(tf.cast(weight, self.dtype), [-1]) for weight in weights], axis=0)
 
     def unflat(self, vector: tf.Tensor) -> list[tf.Tensor]:
-        """Takes a vector [size] apart; where one number is not finite, no part is but whole numbers."""
+        """Splits a vector [size] into parts; if one number is not finite, all floating parts become NaN."""
         finite = tf.reduce_all(tf.math.is_finite(vector))
         pieces = tf.split(vector, [tf.TensorShape(part.shape).num_elements() for part in self.parts])
         weights = []
@@ -109,7 +109,7 @@ class TaskGraphs:
 
 
 def named(prefix: str, nest: Any) -> dict[str, Any]:
-    """Names the leaves of a nest: `prefix` a leaf alone, `prefix_0`, `prefix_key` those of a list or dictionary."""
+    """Names the leaves of a nest: `prefix` for a single leaf, `prefix_0` or `prefix_key` in a list or dictionary."""
     if isinstance(nest, dict):
         items = [(f"{prefix}_{key}", value) for key, value in nest.items()]
     elif isinstance(nest, (list, tuple)):

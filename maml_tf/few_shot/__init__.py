@@ -1,1 +1,1 @@
-"""Learners for few-shot image classification and regression, as a configuration describes them."""
+"""Learners for few-shot image classification and regression, built from a configuration."""

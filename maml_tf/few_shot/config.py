@@ -1,4 +1,4 @@
-"""The configurations of learners for few-shot tasks: all that their weights need to be used again."""
+"""The configurations of learners for few-shot tasks, needed to use their weights again."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from maml_tf.tasks.dataset import datasets
 
 @dataclasses.dataclass(frozen=True)
 class LearnerConfig(Configuration):
-    """What a learner for few-shot image classification is composed of.
+    """The settings that define a learner for few-shot image classification.
 
-    A training's configuration has more fields, and so has the card of `maml_tf.pretrained`; these make the learner.
+    A training's configuration and the card of `maml_tf.pretrained` have more fields; the learner depends only on these.
     """
 
-    dataset: str = setting("omniglot", "Data set whose classes the tasks are made of.", choices=datasets)
-    ways: int = setting(5, "Classes N of a task.", minimum=1)
+    dataset: str = setting("omniglot", "Data set whose classes form the tasks.", choices=datasets)
+    ways: int = setting(5, "Number N of classes in a task.", minimum=1)
     least_ways: int = setting(
         None,
-        "Least number of classes of a task; each task then has a number of its own, drawn between this and ways. By "
+        "Least number of classes in a task; the number is then drawn for each task, between least_ways and ways. By "
         "default all tasks have ways classes.",
         minimum=1,
         role="evaluation",
@@ -28,16 +28,16 @@ class LearnerConfig(Configuration):
     )
     least_shots: int = setting(
         None,
-        "Least number of support examples of a class; each task then has a number of its own, drawn between this and "
-        "shots. By default all tasks have as many.",
+        "Least number of support examples of a class; the number is then drawn for each task, between least_shots and "
+        "shots. By default all tasks have shots support examples of each class.",
         minimum=1,
         role="evaluation",
         since="0.2.0",
     )
     method: str = setting(
         "maml",
-        "Algorithm, one of its variants, or a baseline. pretrained: a classifier of all training classes, fine-tuned "
-        "in the test and compared by its features (nearest neighbour). random: the same with initial weights. "
+        "Algorithm, variant of an algorithm, or baseline. pretrained: a classifier of all training classes, evaluated "
+        "by fine-tuning and by nearest neighbours of its features. random: the same with initial weights. "
         "meta_sgd is maml with step_sizes=weight, meta_curvature with curvature=true, anil with adapted=head, boil "
         "with adapted=body and head=glorot_uniform, context_vector with adapted=context; "
         "maml_plus_plus with adapted=weights, step_sizes=layer_and_step, per_step_norm=true, cosine decay and the "
@@ -48,46 +48,45 @@ class LearnerConfig(Configuration):
     evaluation_steps: int = setting(3, "Inner steps in validation and test.", minimum=1, role="evaluation")
     loss_scale: str = setting(
         "mean",
-        "Loss that inner_learning_rate and gradient_clip are meant for. mean: the mean cross-entropy over a task's "
-        "examples. original: the loss of the original implementation and of the paper's step sizes; its inner loss "
-        "is N times the mean, its outer loss N * queries / K times. The conversion is exact, and losses are reported "
-        "as means in either case. An inner_learning_rate of 0.4 with 5 ways, 0.1 with 20 ways and 0.01 with 5 ways "
-        "on original is 2.0, 2.0 and 0.05 on mean.",
+        "Scale of the loss that inner_learning_rate and gradient_clip refer to. mean: the mean cross-entropy over a "
+        "task's examples. original: the loss of the original implementation and of the paper's step sizes, with an "
+        "inner loss of N times the mean and an outer loss of N * queries / K times the mean. The conversion is exact, "
+        "and reported losses are always means. An inner_learning_rate of 0.4 with 5 ways, 0.1 with 20 ways and 0.01 "
+        "with 5 ways on original is 2.0, 2.0 and 0.05 on mean.",
         choices=("mean", "original"),
     )
     inner_learning_rate: float = setting(
-        0.4, "Inner step size alpha, on loss_scale; with learned step sizes the initial one.", positive=True
+        0.4, "Inner step size alpha, for losses on loss_scale; initial value of learned step sizes.", positive=True
     )
     step_sizes: str = setting(
         "fixed",
-        "Fixed inner step size, or one learned for every weight (Meta-SGD), layer, or layer_and_step.",
+        "Inner step sizes: fixed, or one learned for every weight (Meta-SGD), every layer, or every layer_and_step.",
         choices=("fixed", "weight", "layer", "layer_and_step"),
     )
     curvature: bool = setting(
         False,
-        "Whether gradients are multiplied by meta-learned matrices of every layer before the step size "
-        "(Meta-Curvature).",
+        "Whether inner gradients are multiplied by meta-learned matrices of each layer (Meta-Curvature).",
         since="0.2.0",
     )
     adapted: str = setting(
         "everything",
         "Weights that inner steps change. everything: all (MAML). weights: all but the offsets of batch normalization, "
-        "as the original. head: the output layer (ANIL). body: all but the output layer (BOIL). context: the free "
-        "parameters at the input (Appendix C.2).",
+        "as in the original implementation. head: the output layer (ANIL). body: all but the output layer (BOIL). "
+        "context: the free parameters at the input (Appendix C.2).",
         choices=("everything", "weights", "head", "body", "context"),
     )
     context: int = setting(
         None,
-        "Number of free parameters joined to the input as channels, at each position: with adapted=context 1, else 0, "
-        "unless told otherwise.",
+        "Number of free parameters joined to the input as channels, at each position. By default 1 with "
+        "adapted=context, else 0.",
         minimum=0,
     )
     first_order: bool = setting(False, "Whether to drop second derivatives.")
     multi_step_iterations: int = setting(
         None,
-        "Iterations over which the outer loss passes from the mean of the query losses after every inner step to the "
-        "loss after the last; 0 for the last alone. By default 15 % of the iterations with method=maml_plus_plus, else "
-        "0.",
+        "Iterations over which the outer loss changes from the mean of the query losses after every inner step to the "
+        "loss after the last step; 0 uses only the last step. By default 15 % of the iterations with "
+        "method=maml_plus_plus, else 0.",
         minimum=0,
         since="0.2.0",
     )
@@ -115,54 +114,55 @@ class LearnerConfig(Configuration):
     )
     per_step_norm: bool = setting(
         False,
-        "Whether batch normalization has a scale, an offset and moving averages of their own after each number of "
-        "inner steps up to inner_steps.",
+        "Whether batch normalization has a separate scale, offset and moving averages for each number of inner steps "
+        "taken, up to inner_steps.",
         since="0.2.0",
     )
     network: str = setting(
         None,
-        "Network of the data set, by default its first. conv: 4 convolutional modules, strided on Omniglot, with "
+        "Network, by default the first of the data set. conv: 4 convolutional modules, strided on Omniglot, with "
         "pooling on colour images. resnet12: ResNet-12, for colour images. dense: 256, 128, 64 and 64 units, for "
         "Omniglot.",
     )
     filters: int = setting(
         64,
-        "Filters of each convolution, with resnet12 of those in the first block; usual there are 64. (The paper: 64 on "
+        "Filters of each convolution; with resnet12, filters of the first block, usually 64. (The paper: 64 on "
         "Omniglot, 32 on mini-ImageNet.)",
         minimum=1,
     )
     drop_rate: float = setting(
         0.0,
-        "Share of the feature maps that resnet12 drops in training, in the last two blocks as squares (DropBlock).",
+        "Fraction of the feature maps that resnet12 drops in training, in the last two blocks as squares (DropBlock).",
         minimum=0,
         maximum=0.99,
         since="0.2.0",
     )
     head: str = setting(
         "zeros",
-        "Initial weights of the output layer. (The original: normal, N(0, 1), on Omniglot, glorot_uniform on "
-        "mini-ImageNet.)",
+        "Initial weights of the output layer. (Original implementation: normal, N(0, 1), on Omniglot, glorot_uniform "
+        "on mini-ImageNet.)",
         choices=("zeros", "glorot_uniform", "normal"),
     )
     batch_statistics: str = setting(
         "transductive",
-        "Statistics of batch normalization for a query at meta-test. transductive: of the query examples, as the "
-        "original. support: of the task's support examples alone. running: moving averages of training, kept only by "
-        "a training with running. Inner steps use the support set's, the query passes of training the query set's.",
+        "Statistics of batch normalization for query examples at meta-test. transductive: those of the query examples, "
+        "as in the original implementation. support: those of the task's support examples. running: moving averages of "
+        "training, which only a training with running keeps. In training, inner steps use the support set's "
+        "statistics, and query losses the query set's.",
         choices=("transductive", "support", "running"),
         role="evaluation",
     )
     parallel_tasks: int | None = setting(
         None,
-        "Tasks held in memory at once, by default as many as is fastest. The gradient stays the same.",
+        "Number of tasks in memory at once, by default the fastest choice. The gradient does not depend on it.",
         minimum=1,
         role="runtime",
     )
 
     in_task_order: bool = setting(
         False,
-        "Whether several workers exchange every task's gradient, to train to the same bits for any number of workers. "
-        "Set it for one too: without it TensorFlow compiles one worker's training otherwise, which is faster.",
+        "Whether several workers exchange every task's gradient, so that the trained weights are bitwise equal for any "
+        "number of workers. To compare with one worker, set it there too: the default compiles differently for speed.",
         since="0.2.0",
     )
 
@@ -190,8 +190,8 @@ class LearnerConfig(Configuration):
             raise ValueError(f"Expected least_ways <= ways={self.ways}. Received: least_ways={self.least_ways}")
         if self.adapted == "body" and self.head == "zeros":
             raise ValueError(
-                "Expected head='glorot_uniform' or 'normal' with adapted='body', whose inner gradient a head of zeros "
-                "makes zero. Received: head='zeros'"
+                "Expected head='glorot_uniform' or 'normal' with adapted='body', because a head of zeros makes the "
+                "inner gradient zero. Received: head='zeros'"
             )
         if self.adapted == "context" and not self.context:
             raise ValueError("Expected context >= 1 with adapted='context'. Received: context=0")
@@ -203,7 +203,7 @@ class LearnerConfig(Configuration):
 
     @property
     def annealed_over(self) -> int:
-        """The iterations of the training, of which shares are annealed; 0 of a learner that is not trained."""
+        """The number of training iterations, which annealing refers to; 0 for a learner that is not trained."""
         return 0
 
     @property
@@ -229,7 +229,7 @@ class RegressionConfig(Configuration):
     evaluation_steps: int = setting(10, "Gradient steps of the evaluations.", minimum=1)
     in_task_order: bool = setting(
         False,
-        "Whether several workers exchange every task's gradient, to train to the same bits for any number of workers. "
-        "Set it for one too: without it TensorFlow compiles one worker's training otherwise, which is faster.",
+        "Whether several workers exchange every task's gradient, so that the trained weights are bitwise equal for any "
+        "number of workers. To compare with one worker, set it there too: the default compiles differently for speed.",
         since="0.2.0",
     )

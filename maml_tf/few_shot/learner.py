@@ -37,8 +37,7 @@ def build_network(config: LearnerConfig) -> keras.Model:
         A built model from images [batch, height, width, channels] to logits [batch, ways].
 
     Raises:
-        ValueError: If `per_step_norm` is set and the network has no statistics per step, or `drop_rate` and it drops
-            nothing.
+        ValueError: If `per_step_norm` or `drop_rate` is set and the network does not support it.
     """
     spec = datasets[config.dataset]
     *positions, channels = spec.image_shape
@@ -77,7 +76,7 @@ def build_learner(config: LearnerConfig) -> MetaLearner:
         config: The configuration.
 
     Returns:
-        A learner of tasks with images [tasks, examples, height, width, channels] and labels [tasks, examples].
+        A learner for tasks with images [tasks, examples, height, width, channels] and labels [tasks, examples].
     """
     rule = config.mean_step_size
     if config.step_sizes != "fixed":
@@ -107,40 +106,33 @@ def build_learner(config: LearnerConfig) -> MetaLearner:
 
 
 def task_loss() -> keras.losses.Loss:
-    """Makes the loss of a task, Equation 3: the mean cross-entropy of logits and integer labels.
-
-    Returns:
-        A Keras loss.
-    """
+    """Makes the loss of a task, Equation 3: the mean cross-entropy of logits and integer labels."""
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 def build_evaluator(learner: MetaLearner, config: LearnerConfig) -> Evaluator:
-    """Builds what measures a learner's accuracy, with the batch statistics that the configuration says.
+    """Builds the evaluator of a learner's accuracy, the metric "accuracy".
 
     Args:
-        learner: From `build_learner`.
+        learner: A learner of `build_learner`.
         config: The configuration.
-
-    Returns:
-        An evaluator of the metric "accuracy".
     """
     return Evaluator(learner, {"accuracy": accuracy})
 
 
 def learner_with_weights(path: str | os.PathLike[str], trained: LearnerConfig, config: LearnerConfig) -> MetaLearner:
-    """Builds a configuration's learner with weights that were trained under another.
+    """Builds a configuration's learner with weights that were trained with another configuration.
 
     Args:
         path: File of weights.
-        trained: The configuration under which they were trained.
-        config: The learner's; they may differ in what an evaluation may change.
+        trained: The configuration of the training.
+        config: The configuration of the learner; it may differ in settings that an evaluation may change.
 
     Returns:
         The learner.
 
     Raises:
-        ValueError: If the weights are another configuration's, or moving averages are wanted that were not kept.
+        ValueError: If the weights do not match `trained`, or `config` needs moving averages that were not kept.
     """
     learner = build_learner(config)
     if config.batch_statistics == trained.batch_statistics:
@@ -149,7 +141,7 @@ def learner_with_weights(path: str | os.PathLike[str], trained: LearnerConfig, c
     if config.batch_statistics == "running":
         raise ValueError(
             "Expected a training with batch_statistics='running', which keeps moving averages. "
-            f"Received: one with {trained.batch_statistics!r}"
+            f"Received: a training with {trained.batch_statistics!r}"
         )
     source = build_learner(trained)
     load_weights(source, path)

@@ -1,9 +1,9 @@
-"""Batch normalization with ReLU and pooling of feature maps, and both its derivatives, in few passes over memory.
+"""Batch normalization with ReLU and pooling, and its first and second derivatives, in few passes over memory.
 
-A composition of TensorFlow's operations writes a feature map a dozen times on the way to its second derivative. The
-closed forms here read and write it as seldom as they can: what comes after the pooling needs the pooled values
-alone, and XLA merges what is element-wise. Sums run over an image first and over images then: in float32 they are
-about a thousand times more accurate than those of TensorFlow's fused kernels.
+A composition of TensorFlow's operations writes a feature map a dozen times up to its second derivative. The closed
+forms here read and write it as rarely as possible: everything after the pooling needs only the pooled values, and XLA
+merges element-wise operations. Sums run over each image first and then over images: in float32 they are about a
+thousand times more accurate than those of TensorFlow's fused kernels.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-# Images x height x width.
+# The smallest images x height x width for which XLA pays.
 _LEAST_POSITIONS = 2000
 
 
 class _Saved(NamedTuple):
-    """What the derivatives take over from the forward pass.
+    """What the derivatives reuse from the forward pass.
 
     Attributes:
-        mean: Of each channel, [channels].
+        mean: Mean of each channel, [channels].
         scale: `(variance + epsilon)**-0.5` of each channel, [channels].
-        picked: The values before normalization that got through the pooling, [images, rows, columns, channels];
-            None without pooling.
-        corner: Which of its window's four values each is, int8 of the same shape; None without pooling.
+        picked: The maxima of the windows, before normalization, [images, rows, columns, channels]; None without
+            pooling.
+        corner: The position of each maximum in its window, 0 to 3, int8 of the same shape; None without pooling.
     """
 
     mean: tf.Tensor
@@ -35,27 +35,27 @@ class _Saved(NamedTuple):
 
 
 def suits(x: tf.Tensor, axis: int) -> bool:
-    """Whether `normalize` takes a tensor.
+    """Whether `normalize` accepts a tensor.
 
     Args:
         x: The tensor to normalise.
         axis: The channels' axis, not negative.
 
     Returns:
-        True for [images, height, width, channels] of known shape but for the number of images.
+        True for [images, height, width, channels] of static shape; only the number of images may be dynamic.
     """
     return x.shape.rank == 4 and axis == 3 and None not in x.shape[1:]
 
 
 def is_large(x: tf.Tensor) -> bool:
-    """Whether to have XLA compile the closed forms for a tensor.
+    """Whether to compile the closed forms for a tensor with XLA.
 
     Args:
         x: [images, height, width, channels].
 
     Returns:
-        False where starting XLA's program takes as long as it saves, and where the number of images is not known
-        before the call: XLA compiles for every shape anew.
+        False if starting XLA's program takes as long as it saves, or the number of images is dynamic: XLA would compile
+        again for every new number.
     """
     return x.shape.is_fully_defined() and x.shape.num_elements() >= _LEAST_POSITIONS * x.shape[3]
 
@@ -63,17 +63,17 @@ def is_large(x: tf.Tensor) -> bool:
 def normalize(x: tf.Tensor, beta: tf.Tensor, epsilon: float, *, relu: bool = False, pool: bool = False) -> tf.Tensor:
     """Normalises each channel by the batch's mean and variance, adds an offset, applies ReLU and pools.
 
-    `y = max_window relu((x - mean(x)) / sqrt(var(x) + epsilon) + beta)`. The maximum is taken of `x`: it commutes with
-    what follows, which does not decrease. Where values of a window are equal, the first one has the gradient, as in
-    TensorFlow's pooling.
+    `y = max_window relu((x - mean(x)) / sqrt(var(x) + epsilon) + beta)`. The maximum is taken of `x`, because it
+    commutes with the non-decreasing functions that follow. If values of a window are equal, the first one gets the
+    gradient, as in TensorFlow's pooling.
 
     Args:
         x: [images, height, width, channels], float.
         beta: Offset [channels].
         epsilon: Added to the variance.
         relu: Whether to apply ReLU.
-        pool: Whether to take the maximum of each 2x2 window; an odd last row or column counts for the
-            statistics alone.
+        pool: Whether to take the maximum of each 2x2 window; an odd last row or column counts only for the
+            statistics.
 
     Returns:
         A tensor of `x`'s shape, with pooling of half its height and width, rounded down.
@@ -105,7 +105,7 @@ def _backward(doutputs, x, beta, saved, epsilon, relu):
             cotangents = (dx_cotangent, dbeta_cotangent)
             second = _compiled(_second_derivative, x)
             to_outputs, to_x = second(x, beta, saved.corner, doutputs, cotangents, epsilon, relu)
-            # What is saved is a function of x, and its share is in x's.
+            # Saved tensors are functions of x: the gradient of x includes their part.
             return to_outputs, to_x, *[None] * (1 + len(tensors))
 
         return first, second
@@ -125,7 +125,7 @@ def _first_derivative(x, beta, saved, doutputs, relu):
     """Pulls a cotangent of the outputs back to x and beta.
 
     With y the normalised x, r the scale and P(v) = v - mean(v) - y * mean(v * y): dx = r * P(v), where v is the
-    cotangent at the values that got through ReLU and pooling and zero elsewhere; so means of v need those alone.
+    cotangent at the values that pass ReLU and pooling, and zero elsewhere; so means of v need only those values.
     """
     y, picked_y = _both_normalized(x, saved)
     passed = _passed(picked_y, beta, doutputs, relu)
@@ -137,11 +137,11 @@ def _first_derivative(x, beta, saved, doutputs, relu):
 def _second_derivative(x, beta, corner, doutputs, cotangents, epsilon, relu):
     """Pulls cotangents u of dx and w of dbeta back to the outputs' cotangent and to x.
 
-    P is symmetric, so v receives r * P(u) + w, of which the outputs' cotangent receives what gets through. x
+    P is symmetric, so v receives r * P(u) + w; the outputs' cotangent receives the part that passes. x
     receives r * P(q) through y, where q = -r * (u * mean(v * y) + v * mean(u * y)), and -r**2 * y * mean(u * P(v))
     through r, since the derivative of r is -r**2 * y / n.
 
-    The statistics are taken again, so that TensorFlow can differentiate this function once more.
+    The statistics are computed again, so that TensorFlow can differentiate this function once more.
     """
     u, w = cotangents
     mean, scale = _statistics(x, epsilon)
@@ -191,7 +191,7 @@ def _sum(x: tf.Tensor) -> tf.Tensor:
 
 
 def _sum_over(function: Callable[..., tf.Tensor], x: tf.Tensor, *others: tf.Tensor) -> tf.Tensor:
-    """Sums an element-wise function of maps over all positions, of a window's corners first: XLA then uses vectors."""
+    """Sums an element-wise function of maps over all positions, first over each window, which XLA can vectorize."""
     if not is_large(x):
         return _sum(function(x, *others))
     maps = (x, *others)
@@ -210,7 +210,7 @@ def _corners(x: tf.Tensor) -> list[tf.Tensor]:
 
 
 def _maxima(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Takes each window's maximum, and the number of the first corner that has it."""
+    """Returns each window's maximum and the number of the first corner that has it."""
     corners = _corners(x)
     maxima = tf.maximum(tf.maximum(corners[0], corners[1]), tf.maximum(corners[2], corners[3]))
     number = tf.fill(tf.shape(maxima), tf.constant(3, tf.int8))
@@ -220,13 +220,13 @@ def _maxima(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _both_normalized(x: tf.Tensor, saved: _Saved) -> tuple[tf.Tensor, tf.Tensor]:
-    """Normalises all values, and those that got through the pooling."""
+    """Normalises all values, and those that the pooling picked."""
     y = (x - saved.mean) * saved.scale
     return y, (y if saved.picked is None else (saved.picked - saved.mean) * saved.scale)
 
 
 def _passed(picked_y: tf.Tensor, beta: tf.Tensor, cotangent: tf.Tensor, relu: bool) -> tf.Tensor:
-    """What of a cotangent gets back through ReLU."""
+    """Returns the part of a cotangent that passes back through ReLU."""
     return tf.raw_ops.ReluGrad(gradients=cotangent, features=picked_y + beta) if relu else cotangent
 
 

@@ -14,13 +14,14 @@ from maml_tf.checks import flag, whole_number
 class ContextVector(keras.layers.Layer):
     """Concatenates free parameters z to every example, along the last axis: `[x, z]`.
 
-    The baseline of Appendix C.2 adapts z alone, `maml_tf.MAML(..., adapted=maml_tf.matching("context_vector"))`, and
+    The baseline of Appendix C.2 adapts only z, `maml_tf.MAML(..., adapted=maml_tf.matching("context_vector"))`, and
     meta-learns z's initial value together with the network.
 
     Args:
-        size: Number of parameters; for images of channels, the same at every position.
-        per_position: Whether images get parameters at every position, [height, width, size]. Batch normalization by
-            the batch's statistics removes a channel that is the same everywhere, except at padded borders.
+        size: Number of parameters. For images, number of channels with the same values at every position.
+        per_position: Whether images get different parameters at every position, [height, width, size]. Batch
+            normalization by the batch's statistics cancels a channel that is the same everywhere, except at padded
+            borders.
         initializer: Initializer of the parameters.
         **kwargs: Keras' other arguments.
 

@@ -1,4 +1,4 @@
-"""Keras' softsign and bilinear upsampling in operations that have second derivatives."""
+"""Keras' softsign and upsampling, made of operations that have second derivatives."""
 
 from __future__ import annotations
 

@@ -12,16 +12,16 @@ from maml_tf.checks import number, whole_number
 
 @keras.saving.register_keras_serializable(package="maml_tf")
 class DropBlock(keras.layers.Layer):
-    """Sets squares of feature maps to zero in training, and scales the rest so that its sum stays in the mean.
+    """Sets squares of feature maps to zero in training, and scales the rest so that the expected sum stays the same.
 
-    A position that a square of side s fits around is the centre of one with probability
-    `gamma = rate / s^2 * (height * width) / ((height - s + 1) * (width - s + 1))`, in each map of each example; the
-    result is `x * m * count(m) / sum(m)` with the mask m. Inner steps call a model with training=True: each has squares
-    of its own.
+    A position around which a square of side s fits is the centre of a square with probability
+    `gamma = rate / s^2 * (height * width) / ((height - s + 1) * (width - s + 1))`, in each map of each example. The
+    result is `x * m * count(m) / sum(m)` with the mask m. Inner steps call a model with training=True, so each step
+    draws new squares.
 
     Args:
-        rate: Share of the positions that is dropped, from 0 to less than 1.
-        block_size: Side of a square; on a smaller map as large as that.
+        rate: Fraction of the positions to drop, from 0 to less than 1.
+        block_size: Side of a square in positions; on a smaller map, the side of the map.
         seed: Seed of the squares.
         **kwargs: Keras' other arguments.
 
@@ -61,7 +61,7 @@ class DropBlock(keras.layers.Layer):
         before = (side - 1) // 2
         around = [[before, height - room[0] - before], [before, width - room[1] - before]]
         centres = tf.pad(tf.cast(centres, tf.float32), [[0, 0], *around, [0, 0]])
-        # A centre reaches as far as its square.
+        # Pooling extends each centre to its square.
         padded = tf.pad(centres, [[0, 0], *[[side - 1 - before, before]] * 2, [0, 0]])
         kept = 1 - tf.nn.max_pool2d(padded, side, 1, "VALID")
         scale = tf.cast(tf.size(kept), tf.float32) / tf.maximum(tf.reduce_sum(kept), 1)

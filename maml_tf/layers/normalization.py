@@ -29,10 +29,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
         epsilon: Added to the variance; positive.
         center: Whether to add a learned offset beta.
         scale: Whether to multiply by a learned gamma.
-        batch_statistics: When to normalise by the current batch. "training": in training; in inference by the
-            moving averages, which are non-trainable weights (as Keras). "always": in inference too, and no
-            moving averages exist. This is what the paper's code does. It makes few-shot evaluation
-            transductive: the prediction for a query depends on the other queries.
+        batch_statistics: When to normalise by the current batch. "training": in training; inference uses moving
+            averages, which are non-trainable weights, as in Keras. "always": in inference too, without moving
+            averages, as in the paper's code. Few-shot evaluation is then transductive: the prediction for a query
+            depends on the other queries.
         **kwargs: Keras' other arguments (initializers, regularizers, constraints, name, dtype).
 
     Raises:
@@ -51,7 +51,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
     Source: Ioffe and Szegedy, Batch Normalization, 2015, Algorithm 1.
     """
 
-    # Of a layer of Keras' that `maml_tf.exact` made one of this class.
+    # For a Keras layer whose class `maml_tf.exact` has changed to this one.
     batch_statistics = "training"
 
     def __init__(
@@ -87,7 +87,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
             **kwargs: Arguments of the constructor, which take precedence.
 
         Returns:
-            A layer without gamma, with epsilon 1e-3 and the current batch's statistics always.
+            A layer without gamma, with epsilon 1e-3, that always uses the current batch's statistics.
 
         Source: The paper's released code.
         """
@@ -98,7 +98,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         if self.batch_statistics == "training":
             super().build(input_shape)
             return
-        # Keras' build, less the moving averages.
+        # Keras' build without the moving averages.
         self.input_spec = keras.layers.InputSpec(ndim=rank, axes={self.axis: channels})
         self._add_gamma_and_beta((channels,))
 
@@ -130,14 +130,13 @@ class BatchNormalization(keras.layers.BatchNormalization):
         Args:
             inputs: Tensor of any rank of at least 2.
             training: Whether to use the current batch's statistics and update the moving averages.
-            mask: Boolean tensor of the inputs' shape without its last axis; false where a position does not
-                count.
+            mask: Boolean tensor of the inputs' shape without its last axis; false for positions that do not count.
 
         Returns:
             A tensor of the inputs' shape and the layer's compute dtype.
 
         Raises:
-            ValueError: If the mask's rank does not fit.
+            ValueError: If the mask's rank is wrong.
         """
         if mask is not None and len(mask.shape) != len(inputs.shape) - 1:
             raise ValueError(
@@ -201,11 +200,11 @@ class PerStepBatchNormalization(BatchNormalization):
     """Batch normalization with a scale, an offset and moving averages for each number of inner steps taken.
 
     `y_k = gamma_k * (x - mean_k) / sqrt(var_k + epsilon) + beta_k`, where k is the number of inner steps that the
-    weights before it have taken. A learner keeps k in the variable `inner_step` while it adapts, and sets it in the
-    model that `MetaLearner.adapt` returns; otherwise it is 0.
+    weights have taken. A learner keeps k in the variable `inner_step` while it adapts, and sets it in the model that
+    `MetaLearner.adapt` returns; otherwise it is 0.
 
     Args:
-        steps: Number of inner steps that have values of their own; from then on the values after the last serve.
+        steps: Number of inner steps with their own values; later steps use the values after the last of these.
         **kwargs: `BatchNormalization`'s arguments. With batch_statistics="always" there are no moving averages.
 
     Raises:
@@ -229,7 +228,7 @@ class PerStepBatchNormalization(BatchNormalization):
 
     @classmethod
     def transductive(cls, **kwargs: Any) -> PerStepBatchNormalization:
-        """Makes the layer of the paper's classification networks, with a gamma: each step's is learned."""
+        """Makes the layer of the paper's classification networks, but with a learned gamma for each step."""
         return cls(**{"epsilon": 1e-3, "batch_statistics": "always", **kwargs})
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -278,8 +277,8 @@ class LayerNormalization(keras.layers.LayerNormalization):
         **kwargs: Keras' other arguments (initializers, regularizers, constraints, name, dtype).
 
     Raises:
-        ValueError: If `axis` is neither an integer nor a list of them or names an axis twice, epsilon is not positive
-            or `rms_scaling` is set.
+        ValueError: If `axis` is not an integer or a list of distinct integers, epsilon is not positive, or
+            `rms_scaling` is set.
 
     Example:
     >>> import tensorflow as tf
@@ -340,7 +339,7 @@ class GroupNormalization(keras.layers.GroupNormalization):
     Values and first derivatives are Keras' own; see `maml_tf.layers.BatchNormalization` for what differs.
 
     Args:
-        groups: Number of groups the channels are divided into; -1 for one a channel (instance normalization).
+        groups: Number of groups the channels are divided into; -1 for one for each channel (instance normalization).
         axis: The channels' axis; not the first.
         epsilon: Added to the variance; positive.
         center: Whether to add a learned offset beta.
@@ -391,7 +390,7 @@ class GroupNormalization(keras.layers.GroupNormalization):
         group_shape = [self.groups, x.shape[axis] // self.groups]
         sizes = tf.shape(x)
         grouped = tf.reshape(x, tf.concat([sizes[:axis], group_shape, sizes[axis + 1 :]], 0))
-        # Everything but the batch and the groups, which stand where the channels stood.
+        # All axes but those of the batch and of the groups, which is at the place of the channels' axis.
         _, centered, variance = _moments(grouped, [other for other in range(1, rank + 1) if other != axis])
         gamma_and_beta = _gamma_and_beta(self, x, group_shape + [1] * (rank - 1 - axis))
         outputs = _standardize(centered, variance, self.epsilon, *gamma_and_beta)
@@ -406,8 +405,8 @@ class NormalizedReLU(BatchNormalization):
     exact first and second derivatives, in a fraction of the passes over memory:
     `y = max_window relu((x - mean(x)) / sqrt(var(x) + epsilon) + beta)`.
 
-    Inside a `tf.function` the second derivative must be taken in the same one: TensorFlow cannot differentiate a
-    custom gradient twice from outside, and says that a tensor is out of scope.
+    A call inside a `tf.function` must be differentiated twice inside the same function: from outside, TensorFlow cannot
+    differentiate a custom gradient twice, and reports that a tensor is out of scope.
 
     Args:
         pool: Whether to take the maximum of each 2x2 window of a feature map.
@@ -445,11 +444,11 @@ class NormalizedReLU(BatchNormalization):
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
-        """Normalises, cuts off below zero and pools.
+        """Normalises, applies ReLU and pools.
 
         Args:
             inputs: Tensor of any rank of at least 2; [images, height, width, channels] to pool.
-            training: Without effect: the statistics are the batch's in inference too.
+            training: Has no effect: inference uses the batch's statistics too.
             mask: Not supported.
 
         Returns:
@@ -482,7 +481,7 @@ class NormalizedReLU(BatchNormalization):
 
 
 class _Moments(NamedTuple):
-    """Statistics over some axes, which keep length 1; `centered`, the input less its mean, has the input's shape."""
+    """Statistics over some axes, which keep length 1; `centered`, the input minus its mean, has the input's shape."""
 
     mean: tf.Tensor
     centered: tf.Tensor
@@ -502,7 +501,7 @@ def _moments(x: tf.Tensor, axes: Sequence[int]) -> _Moments:
 
 
 def _masked_moments(x: tf.Tensor, axes: Sequence[int], mask: tf.Tensor) -> _Moments:
-    """Mean and variance over the positions that `mask`, of `x`'s shape without its last axis, keeps, as in Keras."""
+    """Mean and variance over the positions where `mask`, of `x`'s shape without its last axis, is true; as in Keras."""
     keep = tf.broadcast_to(tf.cast(mask, tf.bool)[..., tf.newaxis], tf.shape(x))
     # Keras' own guard against an empty mask, so that the values agree with Keras' layer.
     count = tf.reduce_sum(tf.cast(keep, x.dtype), axes, keepdims=True) + keras.config.epsilon()
@@ -518,7 +517,7 @@ def _standardize(
     centered: tf.Tensor, variance: tf.Tensor, epsilon: float, gamma: tf.Tensor | None, beta: tf.Tensor | None
 ) -> tf.Tensor:
     """`gamma * centered / sqrt(variance + epsilon) + beta`, without gamma and beta where they are None."""
-    # The scale joins the small factor, so that the large tensor is multiplied once.
+    # Gamma is multiplied with the small factor, so that the large tensor is multiplied only once.
     factor = tf.math.rsqrt(variance + epsilon)
     if gamma is not None:
         factor *= gamma
@@ -539,11 +538,11 @@ def _shaped(variable: keras.Variable, x: tf.Tensor, shape: Sequence[int]) -> tf.
 
 
 def _epsilon_center_scale(epsilon: Any, center: Any, scale: Any) -> tuple[float, bool, bool]:
-    """Checks what all layers take; `rsqrt` has no finite derivative at a variance of 0, so epsilon is positive."""
+    """Checks arguments of all layers; epsilon is positive because `rsqrt` has no finite derivative at variance 0."""
     return number("epsilon", epsilon, positive=True), flag("center", center), flag("scale", scale)
 
 
 def _statistics_input(inputs: tf.Tensor) -> tf.Tensor:
-    """Casts half precision to float32: sums over a batch neither overflow there nor lose their low bits."""
+    """Casts half precision to float32, in which sums over a batch neither overflow nor lose their low bits."""
     inputs = tf.convert_to_tensor(inputs)
     return tf.cast(inputs, keras.backend.result_type(inputs.dtype.name, "float32"))

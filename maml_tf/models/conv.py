@@ -43,7 +43,7 @@ def conv_net(
     dtype: str | keras.DTypePolicy | None = None,
     name: str = "conv_net",
 ) -> keras.Model:
-    """Builds a stack of blocks of 3x3 convolution, normalization and activation under a linear layer.
+    """Builds blocks of 3x3 convolution, normalization and activation, followed by a linear layer.
 
     Args:
         input_shape: Height, width and channels of an image.
@@ -55,17 +55,16 @@ def conv_net(
         readout: "mean" over the last feature map's positions, or "flatten".
         activation: Activation of every block.
         kernel_initializer: Initializer of the convolutions' kernels.
-        head_initializer: Initializer of the output layer's kernel. The choice matters most for the first inner step,
-            which reaches the convolutions through this kernel.
+        head_initializer: Initializer of the output layer's kernel. It matters most for the first inner step, whose
+            gradient reaches the convolutions through this kernel.
         normalization: Between convolution and activation: None, "batch" (no gamma) or "layer".
         batch_statistics: "always" as in the paper's code (evaluation is transductive), "training" for moving averages
             in inference, see `maml_tf.layers.BatchNormalization`, or "support" for the statistics of the last batch
             in training, which in adaptation is the support set.
-        norm_steps: Number of inner steps for which batch normalization has a scale, an offset and averages of their
-            own, see `maml_tf.layers.PerStepBatchNormalization`; None for one batch normalization of all steps.
-        use_bias: Whether convolutions have biases. Batch normalization subtracts a bias again: its gradient
-            is exactly zero and it only costs time. Set it for `normalization=None`, or for the original's
-            variables.
+        norm_steps: Number of inner steps for which batch normalization has its own scale, offset and averages, see
+            `maml_tf.layers.PerStepBatchNormalization`; None uses one batch normalization for all steps.
+        use_bias: Whether convolutions have biases. Batch normalization cancels a bias: its gradient is exactly zero,
+            and it only costs time. Use biases with `normalization=None`, or to have the variables of the authors' code.
         dtype: Data type or policy of the layers; None for Keras' default policy. Logits have the weights' data type.
         name: The model's name.
 
@@ -75,7 +74,7 @@ def conv_net(
         `maml_tf.layers.NormalizedReLU`, which activates and pools too.
 
     Raises:
-        ValueError: If an argument is out of range or the image is too small for so many blocks.
+        ValueError: If an argument is out of range or the image is too small for the number of blocks.
 
     Example:
     >>> from maml_tf.models import conv_net
@@ -136,7 +135,7 @@ def omniglot_conv(ways: int = 5, **options: Any) -> keras.Model:
 
     Args:
         ways: Number of classes.
-        **options: Arguments of `conv_net`. The original's output layer is `head_initializer=RandomNormal(stddev=1.0)`.
+        **options: Arguments of `conv_net`. The authors' code has `head_initializer=RandomNormal(stddev=1.0)`.
 
     Returns:
         A built model from [batch, 28, 28, 1] to logits [batch, ways].

@@ -39,9 +39,9 @@ def mlp(
 ) -> keras.Model:
     """Builds a fully connected network; by default the paper's for sinusoid regression.
 
-    The paper's policies are `mlp((observation_size,), (100, 100), action_size)`. The paper's code draws the
-    kernels of its regression and non-convolutional networks from `TruncatedNormal(stddev=0.01)`; the Glorot
-    default learns faster.
+    The paper's policies are `mlp((observation_size,), (100, 100), action_size)`. The paper's code initializes the
+    kernels of its regression and non-convolutional networks with `TruncatedNormal(stddev=0.01)`; the Glorot default
+    learns faster.
 
     Args:
         input_shape: Shape of one input; more than one axis is flattened.
@@ -53,10 +53,10 @@ def mlp(
         normalization: Before each activation: None, "batch" (no gamma) or "layer".
         batch_statistics: "always" or "training", see `maml_tf.layers.BatchNormalization`, or "support", see
             `conv_net`.
-        norm_steps: Number of inner steps for which batch normalization has a scale, an offset and averages of their
-            own, see `maml_tf.layers.PerStepBatchNormalization`; None for one batch normalization of all steps.
-        use_bias: Whether the hidden layers have biases. Batch normalization subtracts a bias again, so
-            under it they only cost time.
+        norm_steps: Number of inner steps for which batch normalization has its own scale, offset and averages, see
+            `maml_tf.layers.PerStepBatchNormalization`; None uses one batch normalization for all steps.
+        use_bias: Whether the hidden layers have biases. Batch normalization cancels a bias, so that with it they only
+            cost time.
         output_activation: Activation of the outputs; None for linear outputs.
         dtype: Data type or policy of the layers; None for Keras' default policy. Outputs have the weights' data type.
         name: The model's name.
@@ -109,8 +109,8 @@ def omniglot_dense(ways: int = 5, **options: Any) -> keras.Model:
 
     Args:
         ways: Number of classes.
-        **options: Arguments of `mlp`. The default has no biases in the hidden layers: the original's have no effect
-            on its outputs, because batch normalization subtracts them again, and a gradient of exactly zero.
+        **options: Arguments of `mlp`. By default the hidden layers have no biases: those of the authors' code have no
+            effect on the outputs, because batch normalization cancels them, and their gradient is exactly zero.
 
     Returns:
         A built model from [batch, 28, 28, 1] to logits [batch, ways].

@@ -1,4 +1,4 @@
-"""Shared by the model builders: argument checks, and the layers after a linear layer."""
+"""Argument checks, and layers after a linear layer, which the model builders share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Initializer = str | keras.Initializer
 
 
 def check_sizes(name: str, sizes: Sequence[int], rank: int | None = None) -> tuple[int, ...]:
-    """Checks a tuple or list of positive whole numbers, `rank` of them if that is given."""
+    """Checks a tuple or list of positive whole numbers; `rank` is their number, or None for any number."""
     if not isinstance(sizes, (list, tuple)) or rank not in (None, len(sizes)):
         count = "" if rank is None else f"{rank} "
         raise ValueError(f"Expected {name} to be a tuple of {count}sizes. Received: {name}={sizes!r}")
@@ -24,7 +24,7 @@ def check_sizes(name: str, sizes: Sequence[int], rank: int | None = None) -> tup
 
 
 def check_norm_steps(norm_steps: int | None, normalization: str | None) -> None:
-    """Checks the number of inner steps for which batch normalization has values of their own."""
+    """Checks the number of inner steps for which batch normalization has its own values."""
     if norm_steps is not None:
         whole_number("norm_steps", norm_steps, minimum=1)
         if normalization != "batch":
@@ -35,12 +35,12 @@ def check_norm_steps(norm_steps: int | None, normalization: str | None) -> None:
 
 
 def fresh(initializer: Initializer) -> Initializer:
-    """Copies an initializer: one object would give all kernels of a shape the same numbers."""
+    """Copies an initializer, because a shared one would give all kernels of the same shape the same numbers."""
     return initializer.clone() if isinstance(initializer, keras.Initializer) else initializer
 
 
 def make_input(input_shape: Sequence[int | None], dtype: keras.DTypePolicy) -> keras.KerasTensor:
-    """Makes a model's input in the dtype of the weights: layers cast it to their compute dtype themselves."""
+    """Makes a model's input in the dtype of the weights; layers cast it to their compute dtype."""
     return keras.Input(tuple(input_shape), dtype=dtype.variable_dtype, name="input")
 
 
@@ -60,11 +60,11 @@ def normalized_activation(
         x: Output of a linear layer or a convolution.
         number: Number of the block, from 1: the layers are called norm1 and activation1.
         activation: Name of the activation, or a callable.
-        normalization: None, "batch" (without gamma, as in the paper's code) or "layer" (over all but the
-            batch axis).
-        batch_statistics: Of `maml_tf.layers.BatchNormalization`, or "support": in inference, the statistics of the
+        normalization: None, "batch" (without gamma, as in the paper's code) or "layer" (over all axes but the first).
+        batch_statistics: As in `maml_tf.layers.BatchNormalization`, or "support": in inference, the statistics of the
             last batch in training, which in adaptation is the support set.
-        norm_steps: Of `maml_tf.layers.PerStepBatchNormalization`; None for one batch normalization of all steps.
+        norm_steps: `steps` of `maml_tf.layers.PerStepBatchNormalization`; None uses one batch normalization for all
+            steps.
         dtype: Policy of the layers.
     """
     if normalization == "batch":
@@ -78,11 +78,11 @@ def batch_normalization(batch_statistics: str, norm_steps: int | None, **options
     """Makes a layer of batch normalization.
 
     Args:
-        batch_statistics: As of `normalized_activation`.
-        norm_steps: As of `normalized_activation`.
-        **options: Arguments of the layer, which by default has no gamma unless it has values per step.
+        batch_statistics: See `normalized_activation`.
+        norm_steps: See `normalized_activation`.
+        **options: Arguments of the layer, which by default has a gamma only if it has values for each step.
     """
-    # Moving averages without momentum are the last batch's.
+    # With momentum 0, moving averages are the statistics of the last batch.
     if batch_statistics == "support":
         options = {"batch_statistics": "training", "momentum": 0.0, **options}
     else:
@@ -99,7 +99,7 @@ def make_head(
     dtype: keras.DTypePolicy,
     activation: str | None = None,
 ) -> keras.KerasTensor:
-    """Applies the output layer, called head, in the dtype of the weights: logits keep their precision."""
+    """Applies the output layer, called "head", in the dtype of the weights, so that logits keep their precision."""
     head = keras.layers.Dense(
         outputs,
         activation=activation,

@@ -19,7 +19,7 @@ def gru_regressor(
     dtype: str | keras.DTypePolicy | None = None,
     name: str = "gru_regressor",
 ) -> keras.Model:
-    """Builds gated recurrent layers with one linear output for a whole sequence.
+    """Builds gated recurrent layers with a linear output layer for a whole sequence.
 
     Args:
         input_shape: Time steps and features of a sequence; None for sequences of any length.

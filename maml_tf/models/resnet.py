@@ -19,7 +19,7 @@ from maml_tf.models.parts import (
     make_input,
 )
 
-# Of the filters of the four blocks to the first's: 64, 160, 320 and 640.
+# Filters of the four blocks, relative to the first: by default 64, 160, 320 and 640.
 _WIDTHS = (1, 2.5, 5, 10)
 _SLOPE = 0.1
 _BLOCK_SIZE = 5
@@ -40,17 +40,18 @@ def resnet12(
     """Builds ResNet-12: four residual blocks of three 3x3 convolutions, and the mean over the last map.
 
     Each block is `pool(leaky_relu(norm(conv(a(norm(conv(a(norm(conv(x)))))))) + norm(conv_1x1(x))))` with
-    `a = leaky_relu` of slope 0.1 and 2x2 maximum pooling. Normalization is exact to second order, and has a scale.
+    `a = leaky_relu` of slope 0.1 and 2x2 maximum pooling. The normalization has exact second derivatives and a scale.
 
     Args:
         ways: Number of classes.
         input_shape: Height, width and channels of an image, at least 16 x 16.
         filters: Filters of the first block; the others have 2.5, 5 and 10 times as many.
-        drop_rate: Share of the feature maps that is dropped in training, in the inner steps too: by dropout after the
-            first two blocks, by DropBlock with squares of side 5 after the last two.
+        drop_rate: Fraction of the feature maps to drop in training, also in inner steps: by dropout after the first
+            two blocks, by DropBlock with squares of side 5 after the last two.
         head_initializer: Initializer of the output layer's kernel.
         batch_statistics: "always", "training" or "support", see `maml_tf.models.conv_net`.
-        norm_steps: Number of inner steps for which batch normalization has values of their own; None for none.
+        norm_steps: Number of inner steps for which batch normalization has its own values, see
+            `maml_tf.models.conv_net`; None uses one batch normalization for all steps.
         dtype: Data type or policy of the layers; None for Keras' default policy. Logits have the weights' data type.
         name: The model's name.
 

@@ -22,12 +22,12 @@ CARD_SUFFIX, WEIGHTS_SUFFIX = ".json", ".weights.h5"
 
 
 def package_folder() -> pathlib.Path:
-    """Returns the folder of the package's entries, which need not exist."""
+    """Returns the folder of the package's entries, which may not exist."""
     return pathlib.Path(str(importlib.resources.files("maml_tf.pretrained"))) / "weights"
 
 
 def weights_path(name: str, folder: str | os.PathLike[str] | None = None) -> pathlib.Path:
-    """Returns the path of an entry's weights, which need not exist."""
+    """Returns the path of an entry's weights, which may not exist."""
     return _folder(folder) / f"{name}{WEIGHTS_SUFFIX}"
 
 
@@ -56,30 +56,30 @@ def load(
 ) -> MAML | keras.Model:
     """Loads an entry, ready to adapt. Nothing is downloaded.
 
-    Images are those of `maml_tf.tasks`: float32 in [0, 1], Omniglot's [28, 28, 1] with ink 1, mini-ImageNet's
-    [84, 84, 3]. Points of sinusoids are x and y, [points, 1] each.
+    Images must be as `maml_tf.tasks` makes them: float32 in [0, 1]; Omniglot's [28, 28, 1] with ink 1, mini-ImageNet's
+    [84, 84, 3]. Points of sinusoids are x and y, each [points, 1].
 
     Args:
         name: One of `available()`.
         folder: Folder of the entries, by default the package's.
-        batch_statistics: Statistics of batch normalization in a prediction. "transductive": of all examples of the
-            call. "support": of the last batch in training mode, so that the prediction of an example does not depend on
-            the others. None for the training's: "transductive" in all entries of the package.
+        batch_statistics: Statistics of batch normalization in a prediction. "transductive": those of all examples of
+            the call. "support": those of the last batch in training mode, so that the prediction of an example does not
+            depend on the others. None uses those of the training: "transductive" for all entries of the package.
 
     Returns:
-        Of images and sinusoids the learner, not compiled, with as many inner steps as the results on the card:
-        `learner.adapt(support_x, support_y)` returns the network adapted to a task. Of reinforcement learning the
+        For images and sinusoids, the learner, not compiled, with as many inner steps as in the results on the card:
+        `learner.adapt(support_x, support_y)` returns the network adapted to a task. For reinforcement learning, the
         policy before adaptation, a `maml_tf.rl.policy.GaussianPolicy`.
 
     Raises:
-        ValueError: If there is no such entry, or it does not have such batch statistics.
-        ImportError: If it is a policy, and the extra `rl` is not installed.
+        ValueError: If there is no such entry, or it does not support these batch statistics.
+        ImportError: If the entry is a policy, and the extra `rl` is not installed.
     """
     content = card(name, folder)
     domain = domain_of(content["config"])
     if domain != "classification" and batch_statistics is not None:
         raise ValueError(
-            f"Expected no batch_statistics but of images. Received: {name!r}, batch_statistics={batch_statistics!r}"
+            f"Expected batch_statistics only for images. Received: {name!r}, batch_statistics={batch_statistics!r}"
         )
     if domain == "sinusoid":
         config = _own_fields(RegressionConfig, content["config"])

@@ -1,9 +1,9 @@
-"""Learners as presets, in KerasHub's form: a folder that a hub of models keeps and shows.
+"""Learners as presets in KerasHub's format: a folder that a hub of models stores and shows.
 
 | file | holds |
 |---|---|
 | `config.json` | the learner, as Keras serializes it: network, loss, algorithm, update rule, what adapts |
-| `model.weights.h5` | its weights, the update rule's own among them |
+| `model.weights.h5` | the learner's weights, including those of the update rule |
 | `metadata.json` | versions, number of parameters, date |
 | `README.md` | the model card, in the hub's Markdown |
 """
@@ -26,7 +26,7 @@ from maml_tf.learner import MetaLearner
 
 CONFIG_FILE, WEIGHTS_FILE, METADATA_FILE, CARD_FILE = "config.json", "model.weights.h5", "metadata.json", "README.md"
 HUGGING_FACE, KAGGLE = "hf://", "kaggle://"
-# Keras' messages repeat the whole configuration.
+# Messages are cut to this length: Keras' repeat the whole configuration.
 _SAID = 200
 _REMEDY = "in the project's folder, run: pip install '.[hub]'"
 
@@ -41,16 +41,16 @@ def save_to_preset(
     """Writes a learner's preset.
 
     Args:
-        learner: The learner. How it was compiled, and its optimizer, are left behind.
-        folder: Folder to write; a model card that is there stays.
-        card: An entry's card, as `maml_tf.pretrained.card` returns it, whose results and licence the model card has.
-        licence: The hub's identifier of the licence, such as "mit"; None leaves that to who publishes.
+        learner: The learner. Its optimizer and the arguments of `compile` are not saved.
+        folder: Folder to write; an existing model card in it stays.
+        card: An entry's card, as `maml_tf.pretrained.card` returns it; its results and licence go into the model card.
+        licence: The hub's identifier of the licence, such as "mit"; None writes none.
 
     Returns:
         The folder.
 
     Raises:
-        TypeError: If `learner` is none.
+        TypeError: If `learner` is not a learner.
         ValueError: If the folder cannot be written.
 
     Example:
@@ -70,7 +70,7 @@ def save_to_preset(
     config = keras.saving.serialize_keras_object(learner)
     config.pop("compile_config", None)
     written = json.dumps(config, indent=4) + "\n"
-    # Without an optimizer, whose state is not published. Keras takes the configuration apart.
+    # Without an optimizer, whose state is not published. From JSON again, because Keras changes the configuration.
     plain = keras.saving.deserialize_keras_object(json.loads(written))
     for target, source in zip(plain.variables, learner.variables, strict=True):
         target.assign(source)
@@ -92,16 +92,16 @@ def save_to_preset(
 def from_preset(preset: str | os.PathLike[str]) -> MetaLearner:
     """Loads a learner that `save_to_preset` wrote, not compiled.
 
-    Load only presets of those whom you trust: Keras makes objects of the classes that the configuration names.
+    Load only presets from people whom you trust: Keras makes objects of the classes that the configuration names.
 
     Args:
-        preset: A folder; `hf://USER/NAME` of Hugging Face or `kaggle://USER/MODEL/keras/VARIATION` of Kaggle, which are
-            downloaded with their own clients (the extra `hub`).
+        preset: A folder; or `hf://USER/NAME` on Hugging Face or `kaggle://USER/MODEL/keras/VARIATION` on Kaggle, which
+            the hub's own client downloads (the extra `hub`).
 
     Raises:
-        FileNotFoundError: If there is no such folder, or not with a preset's files.
+        FileNotFoundError: If the folder or one of its preset files does not exist.
         ImportError: If the hub's client is not installed.
-        ValueError: If the preset is not a learner's, or broken.
+        ValueError: If the preset does not hold a learner, or is broken.
     """
     folder = _downloaded(os.fspath(preset))
     if missing := [name for name in (CONFIG_FILE, WEIGHTS_FILE) if not (folder / name).is_file()]:
@@ -118,7 +118,7 @@ def from_preset(preset: str | os.PathLike[str]) -> MetaLearner:
     except (AttributeError, ImportError, KeyError, TypeError, ValueError) as error:
         said = " ".join(str(error).split())[:_SAID]
         raise ValueError(
-            f"Expected a preset that this version reads. Received: {os.fspath(preset)!r}: {said}"
+            f"Expected a preset that this version can read. Received: {os.fspath(preset)!r}: {said}"
         ) from error
     if not isinstance(learner, MetaLearner):
         raise ValueError(f"Expected a preset of a learner of maml_tf. Received: {os.fspath(preset)!r} of {name!r}")
@@ -127,16 +127,16 @@ def from_preset(preset: str | os.PathLike[str]) -> MetaLearner:
 
 
 def upload_preset(address: str, folder: str | os.PathLike[str]) -> None:
-    """Publishes a preset with the hub's own client, which knows who you are.
+    """Publishes a preset with the hub's own client, in which you must be logged in.
 
     Args:
         address: `hf://USER/NAME` or `kaggle://USER/MODEL/keras/VARIATION`.
-        folder: Of `save_to_preset`.
+        folder: Folder that `save_to_preset` wrote.
 
     Raises:
         FileNotFoundError: If the folder has no preset.
         ImportError: If the hub's client is not installed.
-        ValueError: If the address is no hub's.
+        ValueError: If the address has another form.
     """
     folder = pathlib.Path(folder).expanduser()
     if not (folder / CONFIG_FILE).is_file():
@@ -148,13 +148,13 @@ def upload_preset(address: str, folder: str | os.PathLike[str]) -> None:
     elif address.startswith(KAGGLE):
         _client("kagglehub").model_upload(address.removeprefix(KAGGLE), str(folder))
     else:
-        raise ValueError(f"Expected an address of {HUGGING_FACE} or {KAGGLE}. Received: {address!r}")
+        raise ValueError(f"Expected an address that begins with {HUGGING_FACE} or {KAGGLE}. Received: {address!r}")
 
 
 def model_card(
     learner: MetaLearner, name: str, card: Mapping[str, Any] | None = None, licence: str | None = None
 ) -> str:
-    """Makes a model card: Markdown under the header that a hub reads.
+    """Makes a model card: Markdown with a header for hubs.
 
     Args:
         learner: The learner.
@@ -214,4 +214,4 @@ def _client(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ImportError(f"Expected {name}, the hub's client: {_REMEDY}. Received: none", name=name) from error
+        raise ImportError(f"Expected {name}, the hub's client. Received: none; {_REMEDY}", name=name) from error

@@ -22,14 +22,14 @@ MAX_BYTES = 1_000_000
 _PACKING = {"compression": "gzip", "compression_opts": 9, "shuffle": True}
 # Compressing a smaller array saves less than the index of its chunks takes.
 _LARGE_BYTES = 1 << 16
-# Domains whose trainings hold several methods: where each keeps its weights, and the licence of their data.
+# Domains whose trainings hold several methods: the file of a method's weights, and the licence of the data.
 _OF_METHODS = {
     "meta_rl": (POLICY, "none: learned in simulation"),
     "sinusoid": (NETWORK, "none: learned from sinusoids drawn at random"),
 }
-# Of sinusoids: one adapts with matrices that the network does not hold, the other is told the task and does not adapt.
+# Methods of sinusoids that need more than the network: one adapts with matrices outside of it, the other gets the task.
 _NOT_ALONE = ("meta_curvature", "oracle")
-# A card does not tell where the data and other trainings were.
+# A card does not reveal where the data and other trainings were.
 _PLACES = ("data_dir", "cache_dir")
 _ORIGIN = "initial_weights"
 
@@ -47,14 +47,14 @@ def publish(
         logdir: Directory of a training that was evaluated, with results.json.
         name: The entry's name: lower-case letters, digits and underscores.
         folder: Folder of the entries, by default the package's.
-        results: Further results.json of the same weights, such as those under other batch statistics. A file given
+        results: Further results.json files of the same weights, such as those with other batch statistics. A file given
             twice counts once.
-        method: Of sinusoids and reinforcement learning, the method whose network or policy is published.
+        method: For sinusoids and reinforcement learning, the method whose network or policy is published.
 
     Raises:
-        FileNotFoundError: If there is no training, or no evaluation of it.
-        ValueError: If the name has other characters, the results are of other weights, the weights exceed 1 MB, or the
-            method has more than its network.
+        FileNotFoundError: If there is no training, or it was not evaluated.
+        ValueError: If the name has other characters, the results belong to other weights, the weights exceed 1 MB, or
+            the method needs more than its network.
     """
     if not re.fullmatch(r"[a-z0-9_]+", name):
         raise ValueError(f"Expected a name of lower-case letters, digits and underscores. Received: {name!r}")
@@ -65,13 +65,13 @@ def publish(
     main = measured[paths[0]]
     domain = domain_of(main["config"])
     if domain == "sinusoid" and method in _NOT_ALONE:
-        raise ValueError(f"Expected a method whose network alone adapts. Received: method={method!r}")
+        raise ValueError(f"Expected a method that needs only its network. Received: method={method!r}")
     file, data_license = _OF_METHODS.get(domain, (None, None))
     weights = logdir / method / file if file else logdir / WEIGHTS
     rows = {path: [row for row in one["rows"] if not file or row["method"] == method]
             for path, one in measured.items()}  # fmt: skip
     if not rows[paths[0]]:
-        raise ValueError(f"Expected results of the method {method!r}. Received: none of it in {str(paths[0])!r}")
+        raise ValueError(f"Expected results of the method {method!r}. Received: no such rows in {str(paths[0])!r}")
     _check_measured(weights, measured, method if file else None)
     packed = _compressed(weights)
     if len(packed) > MAX_BYTES:
@@ -80,7 +80,7 @@ def publish(
         config = main["config"]
         training = {"method": method, "seconds": main["training_seconds"].get(method)}
     else:
-        # The training's: an evaluation may have had other batch statistics, with which the weights would not load.
+        # The training's configuration: an evaluation may use other batch statistics, with which weights may not load.
         config, record = read_json(logdir / CONFIG), logdir / TRAINING_RECORD
         training = read_json(record) if record.exists() else None
         data_license = datasets[config["dataset"]].licence
@@ -98,7 +98,7 @@ def publish(
 
 
 def unpack(name: str, logdir: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> pathlib.Path:
-    """Writes an entry's files as its training left them, for maml-tf evaluate, and returns their directory.
+    """Writes an entry's files as its training wrote them, for maml-tf evaluate, and returns their directory.
 
     Args:
         name: An entry that learned from images.
@@ -106,11 +106,11 @@ def unpack(name: str, logdir: str | os.PathLike[str], folder: str | os.PathLike[
         folder: Folder of the entries, by default the package's.
 
     Raises:
-        ValueError: If there is no such entry, it is a policy, or the directory holds other weights.
+        ValueError: If there is no such entry, the entry is a policy, or the directory holds other weights.
     """
     content = card(name, folder)
     if (domain := domain_of(content["config"])) != "classification":
-        what = "a policy: maml-tf evaluate-policy" if domain == "meta_rl" else "of sinusoids"
+        what = "a policy; use maml-tf evaluate-policy" if domain == "meta_rl" else "of sinusoids"
         raise ValueError(f"Expected an entry that learned from images. Received: {name!r}, {what}")
     weights = weights_path(name, folder).read_bytes()
     directory = writable_directory(logdir)
@@ -124,7 +124,7 @@ def unpack(name: str, logdir: str | os.PathLike[str], folder: str | os.PathLike[
 
 
 def _without_places(config: dict[str, Any]) -> dict[str, Any]:
-    """Drops the folders of the data, and all of an absolute path to initial weights but the name of its training."""
+    """Drops the folders of the data, and shortens an absolute path to initial weights to its last two parts."""
     kept = {key: value for key, value in config.items() if key not in _PLACES}
     if kept.get(_ORIGIN) and pathlib.Path(kept[_ORIGIN]).expanduser().is_absolute():
         kept[_ORIGIN] = pathlib.PurePath(*pathlib.PurePath(kept[_ORIGIN]).parts[-2:]).as_posix()
@@ -132,7 +132,7 @@ def _without_places(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_measured(weights: pathlib.Path, measured: dict[pathlib.Path, dict[str, Any]], method: str | None) -> None:
-    """Checks that results belong to the weights, by a digest for each method where they are policies."""
+    """Checks by digests that results belong to the weights; results of policies have a digest for each method."""
     _require(weights)
     digest = file_digest(weights)
     expected = digest if method is None else {method: digest}
@@ -146,7 +146,7 @@ def _check_measured(weights: pathlib.Path, measured: dict[pathlib.Path, dict[str
     if others:
         raise ValueError(
             f"Expected results of the weights {str(weights)!r}; evaluate them again. "
-            f"Received: those of other weights in {others}"
+            f"Received: results of other weights in {others}"
         )
 
 
@@ -154,7 +154,7 @@ def _compressed(path: pathlib.Path) -> bytes:
     """Reads the weights of a .weights.h5 or .keras file and compresses large arrays; Keras reads the result."""
     try:
         if path.suffix == ".keras":
-            # The weights alone: the description of a whole model changes from one version of Keras to the next.
+            # Only the weights: the description of a whole model differs between versions of Keras.
             with zipfile.ZipFile(path) as model:
                 file = io.BytesIO(model.read("model.weights.h5"))
         else:

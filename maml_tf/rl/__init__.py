@@ -1,7 +1,7 @@
 """Meta-reinforcement learning, which needs the extra `rl`: tf-agents, TensorFlow Probability and MuJoCo.
 
 Importing it is cheap. It prepares for tf-agents, which needs Keras 2 under the name `tf.keras`: import it before the
-first use of tf-agents, TensorFlow Probability or `tf.keras`. `import keras`, all that maml_tf uses, stays Keras 3.
+first use of tf-agents, TensorFlow Probability or `tf.keras`. maml_tf uses `import keras`, which stays Keras 3.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""A policy's adaptation to a task by policy gradients: `maml_tf.adapt`, a batch of rollouts a step."""
+"""A policy's adaptation to a task by policy gradients: `maml_tf.adapt` with a batch of rollouts for each step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Params = dict[str, tf.Tensor]
 
 
 class TaskExperience(NamedTuple):
-    """What the outer loss needs of a task, or of several with a leading [tasks] axis.
+    """The experience that the outer loss needs, of one task, or of several with a leading [tasks] axis.
 
     Attributes:
         inner: The experience of each inner step.
@@ -42,7 +42,7 @@ class PolicyAdaptation:
 
     Args:
         policy: The policy.
-        step_sizes: Inner step size, or one for each step; the last one serves all later steps.
+        step_sizes: Inner step size, or one for each step; later steps use the last one.
         objective: The inner loss, `reinforce` as in the paper or `likelihood_ratio`.
         adapted: Selection of the parameters that the inner steps change, such as `maml_tf.matching("context")`.
         first_order: Whether to drop second derivatives.
@@ -52,7 +52,7 @@ class PolicyAdaptation:
         adapted: Names of the parameters that the inner steps change.
 
     Raises:
-        ValueError: If there is no step size or one is negative, or no parameter or an unknown one is to adapt.
+        ValueError: If there is no step size or one is negative, or `adapted` selects no parameter or an unknown one.
     """
 
     def __init__(
@@ -71,13 +71,13 @@ class PolicyAdaptation:
         self._rule = SGD(np.atleast_1d(step_sizes).tolist())
         self._objective = objective
         self._first_order = first_order
-        # Not the method itself, whose traces TensorFlow counts over all objects: of the fifth it would warn.
+        # Not the method itself: TensorFlow counts its traces over all objects, and would warn at the fifth.
         self._compiled_step = tf.function(functools.partial(self._step_of_tasks), autograph=False)
         if not first_order:
             warn_of_unsupported_layers(policy.policy)
 
     def adapt(self, params: Params, batches: Sequence[Experience]) -> Params:
-        """Adapts parameters to one task, a step on each batch, differentiably.
+        """Adapts parameters to one task, with one differentiable step on each batch.
 
         Args:
             params: The parameters.
@@ -109,7 +109,7 @@ class PolicyAdaptation:
 
         Args:
             params: The parameters.
-            batch: The experience of the step, sampled with them.
+            batch: The experience of the step, sampled with these parameters.
             step: Number of the inner step, from 0.
 
         Returns:
@@ -120,10 +120,10 @@ class PolicyAdaptation:
         return result._replace(params={**params, **result.params})
 
     def problem(self, outer: PolicyObjective = likelihood_ratio) -> Problem:
-        """States the meta-optimisation of the policy: the loss after adaptation, and its trust region.
+        """Defines the meta-optimisation of the policy: the loss after adaptation, and its trust region.
 
         `min_theta mean_i L(pi_theta_i')` under `mean_i KL(pi_sampling || pi_theta_i') <= delta`, Algorithm 3 (Section
-        5.3). Blocks are `TaskExperience`; with no inner step it is plain TRPO.
+        5.3). Blocks are `TaskExperience`. Without inner steps it is plain TRPO.
 
         Args:
             outer: The outer loss.
@@ -138,7 +138,7 @@ class PolicyAdaptation:
         def curvature(gaussian: Gaussian, tangent: Gaussian, task: TaskExperience) -> Gaussian:
             product = fisher(gaussian, tangent)
             weights = task.outer.weights
-            # The standard deviation is one for all steps, whose weights add up.
+            # All steps share the standard deviation, so their weights add up.
             return Gaussian(weights[:, tf.newaxis] * product.mean, tf.reduce_sum(weights) * product.log_std)
 
         linearize = None
@@ -172,15 +172,15 @@ class PolicyAdaptation:
 def _checked(names: Sequence[str], policy: PurePolicy) -> list[str]:
     known = list(policy.parameters())
     if not names or not set(names) <= set(known):
-        raise ValueError(f"Expected names of parameters to adapt, of {known}. Received: {list(names)}")
+        raise ValueError(f"Expected names of parameters to adapt, some of {known}. Received: {list(names)}")
     return list(dict.fromkeys(names))
 
 
 def thinned(task: TaskExperience, stride: int) -> TaskExperience:
     """Keeps every `stride`-th time step of a task's experience: a smaller sample for the curvature.
 
-    Successive states of a rollout are nearly the same, so little is lost. The weights of the steps kept sum to what all
-    weights did.
+    Successive states of a rollout are nearly the same, so little is lost. The weights of the kept steps are scaled to
+    the sum of all weights.
     """
 
     def thin(batch: Experience) -> Experience:

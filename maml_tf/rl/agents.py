@@ -1,4 +1,4 @@
-"""tf-agents, imported in one place, which says what to install or to set where that fails."""
+"""The only import of tf-agents; if it fails, the error says what to install or to set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if _missing:
         f"{sys.version_info.minor} without {', '.join(_missing)}"
     )
 
-# tf-agents imports gym, which prints the notice of its own end that it finds here. maml_tf does not use gym.
+# tf-agents imports gym, which prints a deprecation notice that it finds here. maml_tf does not use gym.
 _notices = "gym_notices"
 if importlib.util.find_spec(_notices):
     importlib.import_module(f"{_notices}.notices").notices.clear()

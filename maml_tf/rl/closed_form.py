@@ -1,15 +1,15 @@
-"""The Jacobian of the paper's adapted policy, written out by hand for half the matrix products.
+"""The Jacobian of the paper's adapted policy, derived by hand, with half the matrix products.
 
 `maml_tf.core.adaptation.adapt` is the only inner loop that a reader must understand. This module computes the
-derivative of that loop once more, for one network; nothing but the speed of training depends on it. Other networks, and
-an adaptation of some of the parameters, go through automatic differentiation, with the same results to rounding.
+derivative of that loop in another way, for one network; only the speed of training depends on it. Other networks, and
+adaptations of some of the parameters, use automatic differentiation, with the same results up to rounding.
 
-It stays because the Fisher-vector products of an outer step are where meta-reinforcement learning spends its time:
+Meta-reinforcement learning spends most of its time in the Fisher-vector products of outer steps, which this speeds up:
 docs/speed.md has the measurements.
 
-In `ReluNetwork` activations lie as [units, steps], the hidden layers' errors as [steps, units] and those of the outputs
-as [outputs, steps], for which matrix products are the fastest. Biases are the last rows of kernels, for a last row of
-ones in their inputs.
+In `ReluNetwork` activations are [units, steps], the hidden layers' errors [steps, units] and the outputs' errors
+[outputs, steps]: the layouts with the fastest matrix products. Biases are the last rows of kernels, whose inputs have a
+last row of ones.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from maml_tf.rl.policy import Gaussian, GaussianPolicy, PurePolicy
 
 Params = dict[str, tf.Tensor]
 
-# Above this number of pairs of an input and an output `FoldedReluNetwork` costs more beforehand than it saves.
+# Above this number of (input, output) pairs, the preparation of `FoldedReluNetwork` costs more than it saves.
 _MOST_FOLDED = 12
 
 
@@ -59,10 +59,10 @@ _Product = Callable[[_Parameters], _Parameters]
 
 
 def has_closed_form(policy: PurePolicy) -> bool:
-    """Returns whether `AdaptedReluPolicy` takes a policy.
+    """Returns whether `AdaptedReluPolicy` supports a policy.
 
-    Its network has two hidden layers of ReLU units and dense layers with biases, one after another, in one data type.
-    Neither the network nor the policy is a subclass, which may compute something else.
+    It needs a network of dense layers with biases, two hidden ones with ReLU and an output layer, all of one data type.
+    Subclasses of the network or the policy are not supported, because they may compute something else.
     """
     network = policy.policy.network
     stock = type(policy.policy) is GaussianPolicy and is_layer_graph(network)
@@ -70,17 +70,17 @@ def has_closed_form(policy: PurePolicy) -> bool:
 
 
 class AdaptedReluPolicy:
-    """Linearises a policy's outputs in its initial parameters, through steps of gradient descent on all of them.
+    """Linearises a policy's outputs in its initial parameters, through steps of gradient descent on all parameters.
 
-    With `theta_{i+1} = theta_i - alpha g_i(theta_i)` the Jacobian is `J (I - alpha H_k) ... (I - alpha H_0)`, J that
-    of the outputs in the adapted parameters and H_i the Hessian of the i-th inner loss.
+    With `theta_{i+1} = theta_i - alpha g_i(theta_i)` the Jacobian is `J (I - alpha H_k) ... (I - alpha H_0)`, where J
+    is the Jacobian of the outputs in the adapted parameters and H_i the Hessian of the i-th inner loss.
 
     Args:
-        policy: A policy that `has_closed_form`.
+        policy: A policy for which `has_closed_form` is True.
         objective: The inner loss.
-        rule: A rule that is linear in the gradients and does not depend on the parameters otherwise, such as
+        rule: A rule whose updates are linear in the gradients and do not depend on the parameters, such as
             `maml_tf.SGD`.
-        first_order: Whether to leave the H_i out.
+        first_order: Whether to leave out the H_i.
     """
 
     def __init__(self, policy: PurePolicy, objective: PolicyObjective, rule: UpdateRule, first_order: bool = False):
@@ -98,7 +98,7 @@ class AdaptedReluPolicy:
         Args:
             params: The initial parameters.
             inner: The experience of each inner step.
-            observations: What the adapted policy sees, [steps, observation].
+            observations: Inputs of the adapted policy, [steps, observation].
 
         Returns:
             Outputs, `Gaussian`, and the products with their Jacobian.
@@ -126,7 +126,7 @@ class AdaptedReluPolicy:
         return Linearization(self._gaussian(last, point), push, pull)
 
     def _step(self, point: _Parameters, batch: Experience, step: int) -> tuple[_Parameters, _Product]:
-        """Returns the parameters after an inner step, and the products with its loss' Hessian."""
+        """Returns the parameters after an inner step, and the products with the Hessian of its loss."""
         network, above = relu_network(point.weights, batch.observations), self._above_floor(point)
         _, cotangent, curve = derivatives(
             lambda gaussian: self._objective(gaussian, batch), self._gaussian(network, point)
@@ -164,7 +164,7 @@ class AdaptedReluPolicy:
 
 
 def _dense_layers(network: keras.Model) -> list[keras.layers.Dense]:
-    """Returns the three dense layers of a network for which the closed form is right, or none."""
+    """Returns the three dense layers of a network that the closed form supports, or an empty list."""
     layers = [layer for layer in network.layers if not isinstance(layer, keras.layers.InputLayer)]
     dense, activations = layers[::2], layers[1::2]
     follows = all(_is(later.input, earlier.output) for earlier, later in itertools.pairwise(layers))
@@ -190,7 +190,7 @@ def _is(tensors: Any, tensor: Any) -> bool:
     return all(one is tensor for one in keras.tree.flatten(tensors))
 
 
-# The change of the outputs [steps, outputs] -> the change of a loss' gradient in them, and a nest to hand on.
+# The change of the outputs [steps, outputs] -> the change of a loss's gradient in the outputs, and any nest to return.
 Curve = Callable[[tf.Tensor], tuple[tf.Tensor, Any]]
 
 
@@ -212,19 +212,19 @@ class ReluNetwork:
         second = _forward(weights.second, self._hidden)
         self._last = _with_ones(tf.nn.relu(second))
         self.outputs = tf.transpose(_forward(weights.head, self._last))
-        # Their derivative at 0 is 0, as TensorFlow's. [units, steps], and for errors [steps, units]. Booleans are a
-        # quarter of what many products would keep.
+        # ReLU's derivative, 0 at 0 as in TensorFlow: [units, steps], and [steps, units] for errors. Booleans take a
+        # quarter of the memory that many products would keep as floats.
         self._gates = first > 0, second > 0
         self._gates_of_errors = tuple(map(tf.transpose, self._gates))
         self._second, self._head = weights.second[:-1], weights.head[:-1]
         self._second_back, self._head_back = tf.transpose(self._second), tf.transpose(self._head)
 
     def push(self, change: Weights) -> tf.Tensor:
-        """Computes the change of the outputs, [steps, outputs], that a change of the weights makes, to first order."""
+        """Computes the first-order change of the outputs, [steps, outputs], for a change of the weights."""
         return tf.transpose(self._changes(change)[-1])
 
     def pull(self, cotangent: tf.Tensor) -> Weights:
-        """Computes the gradient in the weights from one in the outputs, [steps, outputs]."""
+        """Computes the gradient in the weights from the gradient in the outputs, [steps, outputs]."""
         cotangent = tf.transpose(cotangent)
         error = self._error_from(cotangent, self._head_back)
         first = tf.matmul(self._inputs, _gated(tf.matmul(error, self._second_back), self._gates_of_errors[0]))
@@ -233,14 +233,14 @@ class ReluNetwork:
     def hessian(self, cotangent: tf.Tensor) -> Callable[[Weights, Curve], tuple[Weights, Any]]:
         """Makes products with the Hessian, in the weights, of a loss of the outputs.
 
-        It is `J' C J + sum_n d_n nabla^2 y_n`, with C the loss' Hessian in the outputs y and d its gradient in them.
+        It is `J' C J + sum_n d_n nabla^2 y_n`, with the loss's Hessian C and gradient d in the outputs y.
 
         Args:
             cotangent: d, [steps, outputs].
 
         Returns:
-            A function of a change of the weights and of a `Curve` that multiplies by C. It returns the product and what
-            the `Curve` handed on.
+            A function of a change of the weights and of a `Curve` that multiplies by C. It returns the product and the
+            nest that the `Curve` returned.
         """
         cotangent = tf.transpose(cotangent)
         error_before = self._error_from(cotangent, self._head_back)
@@ -271,17 +271,17 @@ class ReluNetwork:
         return _gated(tf.matmul(of_outputs, kernels, transpose_a=True), self._gates_of_errors[1])
 
     def _change_of_error(self, change: Weights, curved: tf.Tensor, cotangent: tf.Tensor) -> tf.Tensor:
-        """Returns the change of these errors: both terms in one product with few rows."""
+        """Returns the change of the second hidden layer's errors: both terms in one product with few rows."""
         kernels = tf.concat([self._head_back, tf.transpose(change.head[:-1])], axis=0)
         return self._error_from(tf.concat([curved, cotangent], axis=0), kernels)
 
 
 class FoldedReluNetwork(ReluNetwork):
-    """The same for few inputs and outputs: what a change of the first layer does is folded into arrays beforehand.
+    """The same network for few inputs and outputs: the effect of a change of the first layer is precomputed.
 
-    The outputs' derivative in the first hidden layer, [units, steps] for each output, spares products with the
-    second layer's kernel. The second derivative is linear in each layer's change, so the sum over the steps is
-    taken once, for each pair of an input and an output.
+    The outputs' derivative in the first hidden layer, [units, steps] for each output, saves products with the second
+    layer's kernel. The second derivative is linear in each layer's change, so the sum over the steps is computed once
+    for each pair of an input and an output.
 
     Args:
         weights: The weights.
@@ -332,7 +332,7 @@ class FoldedReluNetwork(ReluNetwork):
         return product
 
     def _changes(self, change: Weights) -> tuple[Any, tf.Tensor, tf.Tensor]:
-        """Leaves out the first hidden layer's change, and in the second layer's what comes from it."""
+        """Leaves out the change of the first hidden layer, and its effect on that of the second."""
         second = _gated(_forward(change.second, self._hidden), self._gates[1])
         from_first = tf.reduce_sum(tf.matmul(change.first, self._folded) * self._repeated_inputs, axis=0)
         from_first = tf.reshape(from_first, [self._count, -1])
@@ -345,7 +345,7 @@ class FoldedReluNetwork(ReluNetwork):
 
 
 def relu_network(weights: Weights, inputs: tf.Tensor) -> ReluNetwork:
-    """Computes the network in the form whose derivatives are the faster: folded where inputs and outputs are few."""
+    """Computes the network in the form with the faster derivatives: folded if inputs and outputs are few."""
     few = weights.first.shape[0] * weights.head.shape[1] <= _MOST_FOLDED
     return FoldedReluNetwork(weights, inputs) if few else ReluNetwork(weights, inputs)
 

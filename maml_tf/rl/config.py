@@ -1,4 +1,4 @@
-"""What a policy is made of, so that its weights can be used again."""
+"""The configuration of a policy, needed to use its weights again."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from maml_tf.rl.environments import environments
 
 @dataclasses.dataclass(frozen=True)
 class PolicyConfig(Configuration):
-    """What the policy of a method depends on.
+    """The settings that define a method's policy.
 
-    A training's configuration has more fields, and so has the card of `maml_tf.pretrained`; these make the policy.
+    A training's configuration and the card of `maml_tf.pretrained` have more fields; the policy depends only on these.
     """
 
     environment: str = setting("point_navigation", "Environment whose tasks are learned.", choices=environments)

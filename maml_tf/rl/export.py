@@ -12,13 +12,13 @@ from maml_tf.rl.policy import GaussianPolicy
 
 
 class AgentsPolicy(tf_policy.TFPolicy):
-    """A Gaussian policy with the interface of tf-agents: its drivers and its `PolicySaver` take it.
+    """A Gaussian policy with the interface of tf-agents, for its drivers and its `PolicySaver`.
 
-    Its actions are clipped to the environment's bounds, as the environment would; its distribution is not.
+    Actions are clipped to the environment's bounds, as the environment does; the distribution is not.
 
     Args:
         policy: The policy, whose weights are shared.
-        environment: For the specifications of observations and actions.
+        environment: The environment, for the specifications of observations and actions.
         name: The policy's name.
 
     Example:
@@ -35,11 +35,11 @@ class AgentsPolicy(tf_policy.TFPolicy):
         observation = tensor_spec.from_spec(environment.observation_spec())
         super().__init__(ts.time_step_spec(observation), tensor_spec.from_spec(environment.action_spec()), name=name)
         self._policy = policy
-        # tf.Module, which lists them, does not look into Keras' models.
+        # tf.Module collects variables, but does not look into Keras models.
         self._weights = [variable.value for variable in policy.variables]
 
     def _distribution(self, time_step: ts.TimeStep, policy_state: tuple) -> policy_step.PolicyStep:
-        # tf-agents wants actions of the specification's own dtype.
+        # tf-agents needs actions of the specification's dtype.
         mean, log_std = (tf.cast(value, self.action_spec.dtype) for value in self._policy(time_step.observation))
         return policy_step.PolicyStep(tfp.distributions.MultivariateNormalDiag(mean, tf.exp(log_std)), policy_state)
 
@@ -55,10 +55,10 @@ def with_parameters(policy: GaussianPolicy, params: dict[str, tf.Tensor]) -> Gau
         params: A tensor for each parameter, as `PolicyAdaptation.adapt` returns them.
 
     Returns:
-        A policy of its own.
+        A policy that shares no variable with `policy`.
 
     Raises:
-        TypeError: If a subclass cannot be made again from its configuration.
+        TypeError: If a subclass cannot be rebuilt from its configuration.
     """
     copy = clone(policy)
     # By position: a copy's layers may have other paths.

@@ -1,7 +1,7 @@
 """Products of a divergence's Hessian with vectors: exactly, as Fisher-vector products, and by finite differences.
 
-A problem maps parameters and a block of data to the parameters of distributions, and these to a loss and a
-divergence, whose means over the blocks count.
+A problem maps parameters and a block of data to the parameters of distributions, and these to a loss and a divergence.
+The loss and the divergence are averaged over blocks.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Linearization(NamedTuple):
     Attributes:
         outputs: Nest of tensors.
         push: `v -> J v`, from a nest like the parameters to one like the outputs.
-        pull: `u -> J' u`, back.
+        pull: `u -> J' u`, from a nest like the outputs to one like the parameters.
     """
 
     outputs: Any
@@ -32,12 +32,12 @@ class Linearization(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """What is minimised, and what is bounded.
+    """A loss to minimise, and a divergence to bound.
 
     Attributes:
         outputs: `(params, block) -> nest of tensors`, the parameters of the distributions.
         loss: `(outputs, block) -> scalar`.
-        divergence: `(outputs, block) -> scalar`, at its minimum of 0 at the current parameters.
+        divergence: `(outputs, block) -> scalar`, whose minimum is 0 at the current parameters.
         curvature: `(outputs, tangent, block) -> nest`, the divergence's Hessian with respect to the outputs at the
             current parameters, times a tangent of the outputs.
         linearize: `(params, block) -> Linearization` of the outputs; None for automatic differentiation.
@@ -70,7 +70,7 @@ def linearized(outputs: Callable[[Params, Any], Any], params: Params, block: Any
 
 
 def _loss_and_product(problem: Problem, params: Params, block: Any, vector: Params) -> tuple[Any, Params]:
-    """Returns a block's loss and its gradient, and J'FJ times a vector; they share what they can."""
+    """Returns a block's loss and its gradient, and J'FJ times a vector; they share computations."""
     at = problem.linearize(params, block) if problem.linearize else linearized(problem.outputs, params, block)
     loss, of_outputs, _ = derivatives(lambda outputs: problem.loss(outputs, block), at.outputs)
     product = at.pull(problem.curvature(at.outputs, at.push(vector), block))
@@ -78,11 +78,11 @@ def _loss_and_product(problem: Problem, params: Params, block: Any, vector: Para
 
 
 class LinearizedProblem(NamedTuple):
-    """What a step needs of a problem at its parameters, means over blocks.
+    """The loss and the products that a step needs at given parameters, as means over blocks.
 
     Attributes:
         loss: The loss.
-        gradient: Its gradient in the parameters.
+        gradient: Gradient of the loss in the parameters.
         product: `v -> mean J'FJ v`, of nests with the structure of the parameters.
     """
 
@@ -92,17 +92,18 @@ class LinearizedProblem(NamedTuple):
 
 
 class FisherProducts:
-    """Multiplies vectors by the mean over blocks of `J'FJ`, the Hessian of the divergence where it is 0, exactly.
+    """Multiplies vectors by the mean over blocks of `J'FJ`, the exact Hessian of the divergence where it is 0.
 
-    J is the Jacobian of a block's outputs in the parameters, F the curvature of the divergence in the outputs. Because
-    the divergence's gradient in the outputs vanishes there, no derivative of J appears: a forward-mode product and
-    a reverse one suffice. What does not depend on the vector is computed once for many, the loss and its gradient too.
+    J is the Jacobian of a block's outputs in the parameters, F the curvature of the divergence in the outputs. The
+    gradient of the divergence in the outputs is 0 there, so no derivative of J appears: a forward-mode product and a
+    reverse-mode product are enough. What does not depend on the vector is computed once, and so are the loss and its
+    gradient.
 
     Args:
         problem: The problem.
         params: Nest of tensors with the shapes and dtypes of the parameters.
         blocks: Nest of tensors with the shapes and dtypes of the blocks and a leading [blocks] axis.
-        parallel_blocks: How many blocks to compute at once.
+        parallel_blocks: Number of blocks computed at once.
     """
 
     def __init__(self, problem: Problem, params: Params, blocks: Any, parallel_blocks: int = 2):
@@ -114,12 +115,12 @@ class FisherProducts:
         self._parallel = parallel_blocks
 
     def at(self, params: Params, blocks: Any) -> LinearizedProblem:
-        """Computes what all products at some parameters share, for blocks with a leading [blocks] axis."""
+        """Computes the shared part of all products at these parameters, for blocks with a leading [blocks] axis."""
         stages = self._stages
         count = tf.nest.flatten(blocks)[0].shape[0]
         rows = [tf.TensorArray(leaf.dtype, count).unstack(leaf) for leaf in tf.nest.flatten(blocks)]
 
-        # Arrays hand out what was written without copying it, unlike a tensor with a leading axis.
+        # TensorArrays return their elements without copying, unlike a tensor with a leading axis.
         def arrays(specs):
             return [tf.TensorArray(s.dtype, count, clear_after_read=False, element_shape=s.shape) for s in specs]
 
@@ -154,14 +155,14 @@ class FisherProducts:
 def finite_difference_product(gradient: Product, at: tf.Tensor, epsilon: float | None = None) -> Product:
     """Makes Hessian-vector products from gradients, `(g(theta + eps v) - g(theta - eps v)) / (2 eps)`.
 
-    The paper's way, which needs no third derivatives. The original's eps, `1 / ||theta||`, is large: for a gradient v
-    the product is within a few percent of the exact one, for a long v it is the curvature along a step of that length
-    and no longer linear in v.
+    This is the paper's method, which needs no third derivatives. The eps of the authors' code, `1 / ||theta||`, is
+    large: if v is a gradient, the product is within a few percent of the exact one; for a long v it is the curvature
+    along a step of that length, and not linear in v.
 
     Args:
         gradient: `theta -> g(theta)`, [size] -> [size].
         at: theta, [size].
-        epsilon: eps, by default the original's.
+        epsilon: eps, by default that of the authors' code.
 
     Returns:
         `v -> H v`.
@@ -187,27 +188,27 @@ def divergence_gradient(problem: Problem, params: Params, blocks: Any, parallel_
 
 
 class TwoStages:
-    """Splits a function of early and of late arguments into what the early ones suffice for and the rest.
+    """Splits a function of early and late arguments into a stage that needs only the early ones, and the rest.
 
-    Conjugate gradient multiplies one Jacobian by many vectors. Automatic differentiation writes each product as one
-    function of the parameters and the vector; split, all products of a step share the first stage.
+    Conjugate gradient multiplies one Jacobian by many vectors. Automatic differentiation gives each product as one
+    function of the parameters and the vector. After the split, all products of a step share the first stage.
 
     `function(early, late) -> (of_early, of_both)` becomes `first(early) -> (of_early, kept)` and
     `second(late, kept) -> of_both`.
 
     The function is traced once into a graph, which is cut where operations that depend on the late arguments take
-    tensors that do not. Both stages are then called in graphs of the caller's.
+    tensors that do not. Both stages are then called in the caller's graph.
 
     Args:
-        function: `(early, late) -> (nest of tensors, nest of tensors)`, of tensors alone: it must read no variable. The
-            first nest must not depend on the late arguments.
+        function: `(early, late) -> (nest of tensors, nest of tensors)`, which must not read variables. The first nest
+            must not depend on the late arguments.
         early: Nest of `tf.TensorSpec`.
         late: Nest of `tf.TensorSpec`.
 
     Attributes:
-        kept: Specifications of the tensors that the first stage hands to the second.
-        early_results: Nest of the specifications of the results that depend on the early arguments alone.
-        results: Nest of the specifications of the others.
+        kept: Specifications of the tensors that the first stage passes to the second.
+        early_results: Nest of specifications of the results that depend only on the early arguments.
+        results: Nest of specifications of the other results.
 
     Raises:
         ValueError: If a result of the first nest depends on the late arguments.
@@ -236,7 +237,7 @@ class TwoStages:
         of_early, of_both = whole.structured_outputs
         dependent = _dependent(whole.graph, arguments[count:])
         if any(tensor.op in dependent for tensor in tf.nest.flatten(of_early)):
-            raise ValueError("Expected first results of the early arguments alone. Received: some of the late ones")
+            raise ValueError("Expected first results of only early arguments. Received: some that depend on late ones")
         cut = _cut(whole.graph, dependent, tf.nest.flatten(of_both))
         self._first = whole.prune(arguments[:count], [*tf.nest.flatten(of_early), *cut])
         self._second = whole.prune([*arguments[count:], *cut], tf.nest.flatten(of_both))
@@ -259,7 +260,7 @@ class TwoStages:
 def _dependent(graph: tf.Graph, late: Iterable[tf.Tensor]) -> set[tf.Operation]:
     """Finds the operations that depend on `late`."""
     dependent = {tensor.op for tensor in late}
-    for operation in graph.get_operations():  # In an order in which they can be computed.
+    for operation in graph.get_operations():  # Inputs come before the operations that use them.
         if any(tensor.op in dependent for tensor in operation.inputs):
             dependent.add(operation)
     return dependent
@@ -281,13 +282,13 @@ def _cut(graph: tf.Graph, dependent: set[tf.Operation], results: Sequence[tf.Ten
         for tensor in operation.inputs
         if tensor.op not in dependent and tensor.op.type != "Const"
     ]
-    # A result that does not depend on `late` at all crosses as it is.
+    # A result that does not depend on `late` crosses too.
     crossing += [tensor for tensor in results if tensor.op not in dependent]
     return list({tensor.ref(): tensor for tensor in crossing}.values())
 
 
 def _narrowest(tensor: tf.Tensor) -> tf.Tensor:
-    """Returns what a conversion to a wider type was made from: it is less to keep, and cheap to convert again."""
+    """Returns the input of a cast to a wider type: it takes less memory, and casting it again is cheap."""
     while tensor.op.type == "Cast" and tensor.op.inputs[0].dtype.size < tensor.dtype.size:
         tensor = tensor.op.inputs[0]
     return tensor

@@ -20,13 +20,13 @@ from maml_tf.rl.rollouts import Rollouts, estimate_advantages, mean_returns, poo
 from maml_tf.rl.sampling import Actor, collect
 from maml_tf.rl.trust_region import Step
 
-# Each purpose has a stream of random numbers of its own.
+# Each purpose has its own stream of random numbers.
 TASKS, STATES, ACTIONS = range(3)
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimation:
-    """How rollouts become advantages.
+    """Settings of the estimation of advantages from rollouts.
 
     Attributes:
         discount: Discount of later rewards, between 0 and 1.
@@ -47,12 +47,12 @@ class Estimation:
 
 
 class Phase(NamedTuple):
-    """Rollouts with the parameters before an inner step, or after the last.
+    """Rollouts with the parameters before an inner step, or after the last step.
 
     Attributes:
         rollouts: The rollouts.
-        batch: Their experience.
-        baseline_error: The baselines' squared error as a share of the returns' variance, mean over tasks.
+        batch: The experience of the rollouts.
+        baseline_error: The baselines' mean squared error as a fraction of the returns' variance, mean over tasks.
     """
 
     rollouts: Rollouts
@@ -66,10 +66,10 @@ class Sampler:
     Args:
         environment: The environment.
         adaptation: The policy and its adaptation.
-        estimation: How rollouts become advantages.
+        estimation: Settings of the estimation of advantages.
 
     Raises:
-        ValueError: If the policy's observations or actions are not as many numbers as the environment's.
+        ValueError: If the policy's observations or actions have other sizes than the environment's.
     """
 
     def __init__(self, environment: TaskEnvironment, adaptation: PolicyAdaptation, estimation: Estimation):
@@ -78,7 +78,7 @@ class Sampler:
         given = network.input_shape[-1], network.output_shape[-1]
         if given != sizes:
             raise ValueError(
-                f"Expected a policy of the environment's (observation, action) sizes {sizes}. Received: one of {given}"
+                f"Expected a policy of the environment's (observation, action) sizes {sizes}. Received: sizes {given}"
             )
         self.environment, self.adaptation, self.estimation = environment, adaptation, estimation
         self._actor = Actor(adaptation.policy)
@@ -86,14 +86,14 @@ class Sampler:
     def adapt(
         self, params: Params, tasks: Sequence[Any], steps: int, seed: tuple[int, ...], *, first_step: int = 0
     ) -> tuple[list[Phase], list[Params]]:
-        """Acts and adapts in turn, and acts with the last parameters.
+        """Acts and adapts in turn, and finally acts with the last parameters.
 
         Args:
             params: The initial parameters.
             tasks: The tasks.
-            steps: Inner steps.
+            steps: Number of inner steps.
             seed: Seed of the initial states and of the actions.
-            first_step: Number of the first inner step, which chooses its step size.
+            first_step: Number of the first inner step, which selects its step size.
 
         Returns:
             `steps + 1` phases, and the parameters after each step with a leading [tasks] axis, `steps` of them.
@@ -109,12 +109,12 @@ class Sampler:
         return phases, path
 
     def pool(self, params: Params, tasks: Sequence[Any], blocks: int, seed: tuple[int, ...]) -> Phase:
-        """Acts in many tasks with the same parameters, and takes all rollouts as one task's.
+        """Acts in many tasks with the same parameters, and pools all rollouts as if they were of one task.
 
         Args:
             params: The parameters.
             tasks: The tasks.
-            blocks: Parts to cut the experience into.
+            blocks: Number of parts to split the experience into.
             seed: Seed of the initial states and of the actions.
 
         Returns:
@@ -141,14 +141,14 @@ class Sampler:
 class MetaPolicyIteration:
     """One iteration of the training of a policy's initial parameters.
 
-    With no inner step it is plain policy optimisation on rollouts of many tasks, a task each: the pretrained
-    baseline, and with the task in the observation the oracle.
+    Without inner steps it is plain policy optimisation on rollouts of many tasks, one task for each simulation: the
+    pretrained baseline or, with the task in the observation, the oracle.
 
     Args:
         sampler: Sampler of rollouts in the training environment.
         outer: `(params, blocks) -> Step`, such as a `TrustRegion` of `sampler.adaptation.problem()`.
-        tasks: Tasks of an iteration; they share the environment's simulations.
-        inner_steps: Inner steps; 0 for plain policy optimisation.
+        tasks: Number of tasks in an iteration; they share the environment's simulations.
+        inner_steps: Number of inner steps; 0 for plain policy optimisation.
         seed: Seed of tasks, initial states and actions.
 
     Raises:
@@ -172,7 +172,7 @@ class MetaPolicyIteration:
             raise ValueError(f"Expected tasks to divide the {simulations} simulations. Received: tasks={tasks}")
 
     def __call__(self, params: Params, number: int) -> tuple[Params, dict[str, float]]:
-        """Does iteration `number`, from 0: returns the new initial parameters, and named measurements."""
+        """Runs iteration `number`, from 0: returns the new initial parameters, and named measurements."""
         began = time.perf_counter()
         environment, seed = self.sampler.environment, (self.seed, number)
         diverged = environment.diverged

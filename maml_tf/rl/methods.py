@@ -1,4 +1,4 @@
-"""In what the methods of meta-reinforcement learning differ, and the policies that they begin with."""
+"""The differences between the methods of meta-reinforcement learning, and their initial policies."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from maml_tf.training import load_weights
 
 @dataclasses.dataclass(frozen=True)
 class PolicyMethod:
-    """What a method does otherwise than MAML; `build["meta_rl"]` of a `maml_tf.methods.Method` returns one.
+    """How a method differs from MAML; `build["meta_rl"]` of a `maml_tf.methods.Method` returns one.
 
     Attributes:
-        trained: Whether there is a training at all.
-        adapts_in_training: Whether the training goes through inner steps. Otherwise it optimises one policy on
-            rollouts of many tasks.
+        trained: Whether the policy is trained.
+        adapts_in_training: Whether the training takes inner steps. Otherwise it optimises one policy on rollouts of
+            many tasks.
         adapts: Whether the policy takes gradient steps on test tasks.
-        knows_task: Whether observations hold the task.
+        knows_task: Whether observations contain the task.
         tunes_step_size: Whether the evaluation may choose the step size.
         adapted: The parameters that gradient steps on a task change.
         policy: `policy(observation_size, action_size, hidden)` builds the policy, `hidden` a tuple of layer sizes.
@@ -53,7 +53,7 @@ def random(name: str, config: PolicyConfig) -> PolicyMethod:
 
 
 def oracle(name: str, config: PolicyConfig) -> PolicyMethod:
-    """One policy trained on all tasks that is told the task."""
+    """One policy trained on all tasks, with the task in the observation."""
     return PolicyMethod(adapts_in_training=False, adapts=False, knows_task=True)
 
 
@@ -71,7 +71,7 @@ def context_vector_policy(observation: int, action: int, hidden: tuple[int, ...]
 
 
 def composition(method: str, config: PolicyConfig) -> PolicyMethod:
-    """Returns what a method does otherwise than MAML: nothing where it has no builder of its own.
+    """Returns how a method differs from MAML: in nothing, if it has no builder for meta-reinforcement learning.
 
     Args:
         method: A name of `maml_tf.methods`.
@@ -82,7 +82,7 @@ def composition(method: str, config: PolicyConfig) -> PolicyMethod:
 
 
 def build_environment(method: str, config: PolicyConfig, simulations: int) -> TaskEnvironment:
-    """Builds the environment that a method acts in, `simulations` of them at once."""
+    """Builds the environment that a method acts in, with `simulations` simulations."""
     knows_task = composition(method, config).knows_task
     return environments[config.environment].make(simulations, task_in_observation=knows_task)
 
@@ -98,12 +98,12 @@ def load_policy(method: str, config: PolicyConfig, weights: str | os.PathLike[st
 
     Args:
         method: A name of `maml_tf.methods`.
-        config: What the policy is made of.
+        config: The policy's configuration.
         weights: File that `save` or `save_weights` of the policy wrote.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it holds weights of another policy.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file holds weights of another policy.
     """
     policy = build_policy(method, config, build_environment(method, config, 1))
     load_weights(policy, weights)

@@ -14,14 +14,14 @@ from maml_tf.rl.rollouts import Rollouts
 
 
 class Experience(NamedTuple):
-    """What an objective needs of the steps of one task, or of several with a leading [tasks] axis.
+    """The steps that an objective needs, of one task, or of several with a leading [tasks] axis.
 
     Attributes:
         observations: [steps, observation].
         actions: [steps, action].
         advantages: [steps].
-        weights: Weight of each step, [steps]: 0 at padding, with a sum of 1, so that the mean of values over the task's
-            steps is the sum of weights times values.
+        weights: Weight of each step, [steps]: 0 for padding, with a sum of 1, so that the mean of values over the
+            task's steps is the sum of weights times values.
         mean: The sampling policy's means, [steps, action].
         log_std: The sampling policy's log standard deviation, [action].
     """
@@ -42,29 +42,29 @@ PolicyObjective = Callable[[Gaussian, Experience], tf.Tensor]
 
 
 def experience(rollouts: Rollouts, advantages: np.ndarray, blocks: int = 1) -> Experience:
-    """Lays out rollouts as objectives take them, the steps of a task along one axis.
+    """Converts rollouts to the experience that objectives take, with the steps of a task along one axis.
 
-    Steps that do not count come last, and only as many are kept as make all tasks equally long.
+    Padding comes last, and is cut to the length of the longest task, rounded up.
 
     Args:
         rollouts: The rollouts.
         advantages: [tasks, rollouts, time].
-        blocks: Number of parts to cut each task's rollouts into, a divisor of their number. The weights make the mean
-            over the parts the mean over the task's steps.
+        blocks: Number of parts to split each task's rollouts into, a divisor of their number. With the weights, the
+            mean over the parts is the mean over the task's steps.
 
     Returns:
         Float32 experience with a leading axis [tasks * blocks].
 
     Raises:
-        ValueError: If a task has no step that counts, the advantages are of another shape, or `blocks` does not divide
-            the rollouts.
+        ValueError: If a task has no valid step, the advantages have another shape, or `blocks` does not divide the
+            rollouts.
     """
     if np.shape(advantages) != rollouts.valid.shape:
         raise ValueError(f"Expected advantages of shape {rollouts.valid.shape}. Received: {np.shape(advantages)}")
     tasks, rows = rollouts.valid.shape[:2]
     count = rollouts.valid.sum((1, 2), dtype=np.float64)
     if not np.all(count > 0):
-        raise ValueError(f"Expected steps that count in every task. Received: none in {np.flatnonzero(count == 0)}")
+        raise ValueError(f"Expected valid steps in every task. Received: none in {np.flatnonzero(count == 0)}")
     weights = rollouts.valid / count[:, np.newaxis, np.newaxis]
     if rows % blocks:
         raise ValueError(f"Expected blocks to divide the {rows} rollouts of a task. Received: blocks={blocks}")
@@ -90,7 +90,7 @@ def experience(rollouts: Rollouts, advantages: np.ndarray, blocks: int = 1) -> E
 def reinforce(gaussian: Gaussian, batch: Experience) -> tf.Tensor:
     """Computes the policy-gradient loss, the scalar `-mean(log pi(a | s) A)` (Equation 4; gradient by Williams, 1992).
 
-    Its gradient at the sampling parameters is unbiased; its second derivative, as in the paper's code, is not.
+    Its gradient at the sampling parameters is unbiased. Its second derivative is biased, as in the paper's code.
     """
     return -tf.reduce_sum(log_probability(gaussian, batch.actions) * batch.advantages * batch.weights)
 
@@ -98,8 +98,8 @@ def reinforce(gaussian: Gaussian, batch: Experience) -> tf.Tensor:
 def likelihood_ratio(gaussian: Gaussian, batch: Experience) -> tf.Tensor:
     """Computes the surrogate loss, the scalar `-mean(pi(a | s) / pi_sampling(a | s) A)`.
 
-    It is the outer loss of TRPO. As an inner loss its gradient equals that of `reinforce` at the sampling parameters,
-    and its second derivative holds the term that makes it unbiased.
+    It is the outer loss of TRPO. As an inner loss, it has the gradient of `reinforce` at the sampling parameters, and
+    its second derivative contains the term that makes it unbiased.
 
     Source: Schulman et al., Trust region policy optimization, 2015, Equation 14.
     """
@@ -110,7 +110,7 @@ class ClippedSurrogate:
     """The loss of proximal policy optimisation, `-mean(min(rho A, clip(rho, 1 - epsilon, 1 + epsilon) A))`.
 
     Args:
-        epsilon: How far from 1 a ratio rho still lowers the loss.
+        epsilon: The distance from 1 up to which a ratio rho can lower the loss.
 
     Raises:
         ValueError: If epsilon is not positive.
@@ -131,7 +131,7 @@ class ClippedSurrogate:
 def ratio(gaussian: Gaussian, batch: Experience) -> tf.Tensor:
     """Computes the likelihood ratio of the actions, `pi(a | s) / pi_sampling(a | s)`, [steps]."""
     difference = log_probability(gaussian, batch.actions) - log_probability(sampling(batch), batch.actions)
-    # At padding the states are arbitrary: an overflow there would make 0 * inf of a loss.
+    # The states of padding are arbitrary: an overflow there would make the loss 0 * inf.
     return tf.exp(tf.where(batch.weights > 0, difference, tf.zeros_like(difference)))
 
 
@@ -146,7 +146,7 @@ def sampling(batch: Experience) -> Gaussian:
 
 
 def _kept_steps(valid: np.ndarray) -> np.ndarray | None:
-    """Orders the steps, bool [blocks, steps], valid ones first, and cuts them off; None for all as they are."""
+    """Returns indices of the steps, bool [blocks, steps], to keep, valid ones first; None keeps all unchanged."""
     steps = valid.shape[1]
     share = -(-steps // _LENGTHS)
     length = share * -(-int(valid.sum(axis=1).max()) // share)

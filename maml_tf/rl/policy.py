@@ -1,7 +1,7 @@
-"""Gaussian policies over any Keras network, and diagonal Gaussians in closed form: what the losses compute with.
+"""Gaussian policies over any Keras network, and the closed forms of diagonal Gaussians for the losses.
 
-TensorFlow Probability's `MultivariateNormalDiag` gives the same values; these few lines merge over tasks and
-differentiate several times at a fraction of its cost.
+TensorFlow Probability's `MultivariateNormalDiag` gives the same values. These functions can be merged over tasks and
+differentiated several times at a fraction of its cost.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def kl_divergence(first: Gaussian, second: Gaussian) -> tf.Tensor:
 
 
 def entropy(gaussian: Gaussian) -> tf.Tensor:
-    """Computes the differential entropy, `sum(log sigma + (1 + log(2 pi)) / 2)`, of the log std's leading axes."""
+    """Computes the differential entropy, `sum(log sigma + (1 + log(2 pi)) / 2)`, for the log std's leading axes."""
     return tf.reduce_sum(gaussian.log_std + 0.5 * (1.0 + _LOG_2_PI), axis=-1)
 
 
@@ -75,7 +75,7 @@ def fisher(gaussian: Gaussian, tangent: Gaussian) -> Gaussian:
     It is the Hessian of `KL(gaussian || other)` in the parameters of `other`, where both are equal.
 
     Args:
-        gaussian: Where the matrix is taken.
+        gaussian: The parameters at which the matrix is computed.
         tangent: The change of the parameters to multiply by, of the same shapes.
 
     Returns:
@@ -93,15 +93,15 @@ class GaussianPolicy(keras.Model):
 
     Args:
         network: A functional or sequential Keras model from observations [batch, observation] to means
-            [batch, action], in float32 or float64, without state of its own (no batch statistics, no dropout) and
-            without losses of its own (no regularizers): the objectives are of the actions alone.
+            [batch, action], in float32 or float64, without state (batch statistics, dropout) and without added losses
+            (regularizers), because the objectives depend only on the actions.
         initial_log_std: Initial log standard deviation of every action dimension.
-        min_std: Least standard deviation; below it the parameter has no effect.
+        min_std: Smallest standard deviation; below it the parameter has no effect.
 
     Raises:
-        ValueError: If the network is another, or `min_std` is not positive.
+        ValueError: If the network is not such a model, or `min_std` is not positive.
 
-    Source: Section 5.3; the original's policies.
+    Source: Section 5.3; the policies of the authors' code.
 
     Example:
     >>> import keras
@@ -126,7 +126,7 @@ class GaussianPolicy(keras.Model):
 
     @property
     def log_std_floor(self) -> float:
-        """Below it the log standard deviation has no effect."""
+        """The smallest log standard deviation; below it the parameter has no effect."""
         return math.log(self.min_std)
 
     def call(self, observations):
@@ -168,9 +168,6 @@ def gaussian_mlp_policy(
         hidden: Units of the hidden layers.
         name: The policy's name.
 
-    Returns:
-        A policy.
-
     Raises:
         ValueError: If a size is below 1.
     """
@@ -178,7 +175,7 @@ def gaussian_mlp_policy(
 
 
 class PurePolicy:
-    """A policy as a pure function of its parameters, which may be those of one task.
+    """A policy as a pure function of its parameters, which may be adapted to a task.
 
     Args:
         policy: The policy.
@@ -197,7 +194,7 @@ class PurePolicy:
         return tf.as_dtype(self.policy.log_std.dtype)
 
     def parameters(self) -> dict[str, tf.Tensor]:
-        """Reads the trainable variables: from path to tensor."""
+        """Reads the trainable variables, a dictionary from path to tensor."""
         return self._model.parameters()
 
     def assign(self, params: dict[str, tf.Tensor]) -> None:
@@ -222,8 +219,8 @@ class PurePolicy:
         mean, log_std = called.outputs
         if log_std.shape.rank != 1 or called.added_loss is not None:
             raise ValueError(
-                "Expected a policy with one log standard deviation [action] in all states and without losses of its "
-                f"own. Received: {type(self.policy).__name__} with one of shape {log_std.shape}"
+                "Expected a policy with the same log standard deviation [action] in all states and without added "
+                f"losses. Received: {type(self.policy).__name__} with one of shape {log_std.shape}"
                 f"{'' if called.added_loss is None else ', which adds losses'}"
             )
         return Gaussian(mean, log_std)
@@ -233,26 +230,26 @@ def _check_network(network: keras.Model) -> None:
     pure = FunctionalModel(network)
     if not (hasattr(network, "input_shape") and hasattr(network, "output_shape")):
         raise ValueError(
-            "Expected a functional or sequential network, whose sizes are known; call a subclassed one on a "
-            f"keras.Input to make one of it. Received: {type(network).__name__}"
+            "Expected a functional or sequential network, whose sizes are known; call a subclassed network on a "
+            f"keras.Input and make a keras.Model of both. Received: {type(network).__name__}"
         )
     if not (_is_matrix(network.input_shape) and _is_matrix(network.output_shape)):
         raise ValueError(
-            "Expected a network from observations [batch, observation] to means [batch, action]. Received: one from "
-            f"{network.input_shape} to {network.output_shape}"
+            "Expected a network from observations [batch, observation] to means [batch, action]. Received: a network "
+            f"from {network.input_shape} to {network.output_shape}"
         )
     if network.non_trainable_variables:
         names = [variable.path for variable in network.non_trainable_variables]
-        raise ValueError(f"Expected a network whose variables are all trainable. Received: {names} that are not")
+        raise ValueError(f"Expected a network whose variables are all trainable. Received: non-trainable {names}")
     if not pure.names:
         raise ValueError(f"Expected a network with variables to train. Received: {network.name!r}, which has none")
     called = pure(pure.parameters(), [], tf.zeros([1, network.input_shape[-1]]), training=False)
     if isinstance(called.outputs, dict):
-        raise ValueError(f"Expected a network whose output is the means alone. Received: a dict of {[*called.outputs]}")
+        raise ValueError(f"Expected a network whose only output is the means. Received: a dict of {[*called.outputs]}")
     if called.added_loss is not None:
         raise ValueError(
-            "Expected a network without losses of its own (regularizers, add_loss), which no objective would count. "
-            f"Received: {network.name!r}, which adds some"
+            "Expected a network without added losses (regularizers, add_loss), which objectives would ignore. "
+            f"Received: {network.name!r}, which adds losses"
         )
     dtypes = {called.outputs.dtype.name, *(variable.dtype for variable in network.variables)}
     if dtypes not in ({"float32"}, {"float64"}):

@@ -1,9 +1,9 @@
-"""What a policy did in its environments, and the advantages of its actions, as arrays [tasks, rollouts, time, ...].
+"""Rollouts of a policy, and the advantages of its actions, as arrays [tasks, rollouts, time, ...].
 
-Everywhere in `maml_tf.rl`, arrays of experience have these axes: the task, the simulation of the task, the time
-step, then what one step holds. Rollouts end at different times, so `valid` is 1 where a step counts and 0 at padding.
-Advantages (discounted returns, generalised advantage estimation, the linear baseline, standardisation) are plain
-arithmetic, each task by itself, in float64.
+Everywhere in `maml_tf.rl`, arrays of experience have these axes: the task, the simulation of the task, the time step,
+then the axes of one step. Rollouts end at different times, so `valid` is 1 for steps that count and 0 for padding.
+Advantages (discounted returns, generalised advantage estimation, the linear baseline, standardisation) are computed for
+each task separately, in float64.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ class Rollouts(NamedTuple):
     """The rollouts of a meta-batch of tasks.
 
     Attributes:
-        observations: Before each action, float32 [tasks, rollouts, time, observation].
-        actions: As the policy drew them, float32 [tasks, rollouts, time, action].
-        rewards: After each action, float32 [tasks, rollouts, time].
-        valid: 1 where a step counts, 0 at padding, float32 [tasks, rollouts, time].
+        observations: Observations before each action, float32 [tasks, rollouts, time, observation].
+        actions: Actions that the policy drew, not clipped, float32 [tasks, rollouts, time, action].
+        rewards: Rewards after each action, float32 [tasks, rollouts, time].
+        valid: 1 for steps that count, 0 for padding, float32 [tasks, rollouts, time].
         elapsed: Steps since the rollout began, int32 [tasks, rollouts, time]; 0 begins a rollout, so one row may
             hold several rollouts, one after another.
         mean: The sampling policy's mean of the action, float32 [tasks, rollouts, time, action].
@@ -43,21 +43,21 @@ class Rollouts(NamedTuple):
 
 
 def continues(rollouts: Rollouts) -> np.ndarray:
-    """Finds the steps whose rollout goes on at the next one: bool [tasks, rollouts, time], False at the last time."""
+    """Finds the steps after which the rollout goes on: bool [tasks, rollouts, time], False at the last time."""
     result = np.zeros(rollouts.valid.shape, bool)
     result[..., :-1] = (rollouts.valid[..., 1:] > 0) & (rollouts.elapsed[..., 1:] > 0)
     return result
 
 
 def mean_returns(rollouts: Rollouts) -> np.ndarray:
-    """Averages the undiscounted returns of each task's rollouts: float64 [tasks], NaN where none of a task's counts."""
+    """Averages the undiscounted returns of each task's rollouts: float64 [tasks], NaN for a task without valid ones."""
     total = (rollouts.rewards * rollouts.valid).astype(np.float64).sum((1, 2))
     count = ((rollouts.elapsed == 0) * rollouts.valid).sum((1, 2))
     return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
 def pooled(rollouts: Rollouts) -> Rollouts:
-    """Makes one task of all, what a policy that ignores tasks learns from.
+    """Pools all tasks into one, for a policy that ignores tasks.
 
     Args:
         rollouts: The rollouts of one policy in all tasks.
@@ -77,8 +77,8 @@ class Advantages(NamedTuple):
     """Estimated advantages.
 
     Attributes:
-        values: Standardised in each task, 0 at padding, [tasks, rollouts, time].
-        baseline_error: The baseline's mean squared error, as a share of the returns' variance, [tasks].
+        values: Advantages standardised in each task, 0 for padding, [tasks, rollouts, time].
+        baseline_error: The baseline's mean squared error, as a fraction of the returns' variance, [tasks].
     """
 
     values: np.ndarray
@@ -95,7 +95,7 @@ def estimate_advantages(rollouts: Rollouts, discount: float = 0.99, gae_lambda: 
     """
     returns = discounted_sums(rollouts.rewards, continues(rollouts), discount)
     baseline = np.zeros_like(returns)
-    # A task's features at a time: those of all would be the largest array of a meta-iteration.
+    # Features of one task at a time: those of all tasks would be the largest array of a meta-iteration.
     for task, counts in enumerate(rollouts.valid > 0):
         features = baseline_features(rollouts.observations[task][counts], rollouts.elapsed[task][counts])
         baseline[task][counts] = fit_baseline(features, returns[task][counts])
@@ -109,7 +109,7 @@ def discounted_sums(values: np.ndarray, goes_on: np.ndarray, discount: float) ->
 
     Args:
         values: [..., time].
-        goes_on: Whether the rollout of a step goes on at the next, bool [..., time].
+        goes_on: Whether the rollout goes on after a step, bool [..., time].
         discount: Between 0 and 1.
 
     Returns:
@@ -132,8 +132,8 @@ def generalized_advantages(
 ) -> np.ndarray:
     """Estimates advantages, `A_t = sum_l (discount * lambda)^l delta_{t+l}` (Schulman et al., 2016, Equation 16).
 
-    `delta_t = r_t + discount * V(s_{t+1}) - V(s_t)`, where V is 0 after a rollout's last step, at its end and at
-    the horizon alike: nothing is bootstrapped. With lambda 1 it is the discounted return minus the baseline.
+    `delta_t = r_t + discount * V(s_{t+1}) - V(s_t)`, where V is 0 after a rollout's last step, whether it ended or
+    reached the horizon: nothing is bootstrapped. With lambda 1 it is the discounted return minus the baseline.
 
     Args:
         rollouts: The rollouts.
@@ -142,7 +142,7 @@ def generalized_advantages(
         gae_lambda: Between 0 (little variance) and 1 (no bias).
 
     Returns:
-        float64 [tasks, rollouts, time]; 0 at padding.
+        float64 [tasks, rollouts, time]; 0 for padding.
     """
     goes_on = continues(rollouts)
     following = np.zeros_like(baseline, np.float64)
@@ -171,7 +171,7 @@ def baseline_features(observations: np.ndarray, elapsed: np.ndarray) -> np.ndarr
 def fit_baseline(features: np.ndarray, targets: np.ndarray, ridge: float = 1e-5) -> np.ndarray:
     """Fits a task's linear baseline to its steps and predicts with it, by ridge least squares.
 
-    `(F'F + ridge I) w = F'y`; where that has no finite solution, ridge is made ten times larger, and again.
+    `(F'F + ridge I) w = F'y`; as long as there is no finite solution, ridge is multiplied by 10.
 
     Args:
         features: F, float64 [steps, features].
@@ -184,32 +184,32 @@ def fit_baseline(features: np.ndarray, targets: np.ndarray, ridge: float = 1e-5)
     Raises:
         ValueError: If features or targets are not finite.
     """
-    # TensorFlow's linear algebra: NumPy's has threads of its own, and the two wait for each other's.
+    # TensorFlow's linear algebra, because NumPy's has its own threads, and both would wait for each other.
     features = tf.constant(features)
     gram = tf.matmul(features, features, transpose_a=True).numpy()
     moments = tf.matmul(features, targets[:, np.newaxis], transpose_a=True).numpy()
     if not (np.all(np.isfinite(gram)) and np.all(np.isfinite(moments))):
-        raise ValueError("Expected finite observations and returns. Received: numbers that are not")
+        raise ValueError("Expected finite observations and returns. Received: NaN or infinity")
     return tf.matmul(features, _solve(gram, moments, ridge)).numpy()[:, 0]
 
 
 def standardized(advantages: np.ndarray, valid: np.ndarray, epsilon: float = 1e-8) -> np.ndarray:
-    """Shifts and scales each task's advantages to mean 0 and standard deviation 1 over the steps that count.
+    """Shifts and scales each task's advantages to mean 0 and standard deviation 1 over the valid steps.
 
     Args:
         advantages: [tasks, rollouts, time].
-        valid: 1 where a step counts, of the same shape.
+        valid: 1 for steps that count, 0 for padding, of the same shape.
         epsilon: Added to the standard deviation.
 
     Returns:
-        [tasks, rollouts, time]; 0 at padding.
+        [tasks, rollouts, time]; 0 for padding.
     """
     mean, variance = (of_tasks[:, np.newaxis, np.newaxis] for of_tasks in _moments(advantages, valid))
     return (advantages - mean) * valid / (np.sqrt(variance) + epsilon)
 
 
 def _moments(values: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Computes each task's mean and variance over the steps that count, [tasks]."""
+    """Computes each task's mean and variance over the valid steps, [tasks]."""
     count = np.maximum(valid.sum((1, 2), dtype=np.float64), 1.0)
     mean = (values * valid).sum((1, 2)) / count
     deviations = (values - mean[:, np.newaxis, np.newaxis]) * valid

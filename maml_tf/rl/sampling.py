@@ -1,4 +1,4 @@
-"""Collection of rollouts: policies act, environments answer, nothing is differentiated."""
+"""Collection of rollouts: policies act in environments; nothing is differentiated."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ def collect(
     """Lets a policy act in all simulations for the environment's horizon.
 
     Args:
-        environment: Its tasks are set.
+        environment: The environment, with its tasks set.
         act: Computes the means of the actions of all simulations.
         log_std: The policy's log standard deviation in each task, [tasks, action].
         random: Source of the actions' noise.
-        budget: How rollouts that end early are read. False: each simulation makes one rollout, padded to the
-            horizon. True: each simulation makes as many steps as the horizon has, over several rollouts, of which
-            one that the last step cuts short does not count, more often a long one than a short one. The paper's
-            code counts rollouts so in its test; in training it counts the steps of a task's rollouts together.
+        budget: How rollouts that end early are counted. False: each simulation makes one rollout, padded to the
+            horizon. True: each simulation makes as many steps as the horizon, in several rollouts. A rollout that the
+            last step cuts short does not count, which happens more often to long rollouts. The paper's code counts
+            this way in its test; in training it counts the steps of all rollouts of a task together.
 
     Returns:
         The rollouts, [tasks, simulations of a task, horizon, ...].
 
     Raises:
-        ValueError: If there are log standard deviations of another number of tasks or actions, or means of another
-            number of simulations or actions.
+        ValueError: If `log_std` has another number of tasks or actions, or the means have another number of simulations
+            or actions.
     """
     tasks, horizon, simulations = len(environment.tasks), environment.horizon, environment.batch_size
     size, actions_size = environment.observation_spec().shape[0], environment.action_spec().shape[0]
     require_shape("log_std of each task and action,", log_std, (tasks, actions_size))
-    # A diverged policy's numbers overflow; the environment says so.
+    # The numbers of a diverged policy overflow; the environment raises an error for them.
     with np.errstate(over="ignore"):
         std = np.repeat(np.exp(log_std), simulations // tasks, axis=0)
     noise = random.standard_normal((horizon, simulations, actions_size), np.float32)
@@ -81,7 +81,7 @@ def collect(
 def _without_unfinished(rollouts: Rollouts, done: np.ndarray) -> Rollouts:
     """Masks the last rollout of each row, [tasks, rollouts], that is not done."""
     goes_on = continues(rollouts)
-    # From the end back, a step belongs to the row's last rollout while the next one continues it.
+    # Backwards from the end, a step belongs to the row's last rollout as long as the rollout goes on after it.
     last = np.ones(rollouts.valid.shape, bool)
     last[..., :-1] = np.flip(np.logical_and.accumulate(np.flip(goes_on[..., :-1], -1), axis=-1), -1)
     return rollouts._replace(valid=np.where(last & ~done[..., np.newaxis], 0.0, rollouts.valid).astype(np.float32))
@@ -101,13 +101,13 @@ class Actor:
         self._own = tf.function(self._of_tasks, autograph=False)
 
     def shared(self, params: dict[str, tf.Tensor], tasks: int) -> tuple[Act, np.ndarray]:
-        """Lets `tasks` tasks act with the same parameters: returns what `collect` takes as `act` and `log_std`."""
+        """Returns `act` and `log_std` of `collect` for `tasks` tasks that share the parameters."""
         compute = _of_one_shape(self._shared, params)
         log_std = compute(np.zeros([1, self._size], np.float32)).log_std.numpy()
         return lambda observations: compute(observations).mean.numpy(), np.tile(log_std, (tasks, 1))
 
     def own(self, params: dict[str, tf.Tensor]) -> tuple[Act, np.ndarray]:
-        """Lets each task act with parameters of its own: returns what `collect` takes as `act` and `log_std`.
+        """Returns `act` and `log_std` of `collect` for tasks with different parameters.
 
         Args:
             params: The parameters, each with a leading [tasks] axis.
@@ -127,7 +127,7 @@ class Actor:
 
 
 def _of_one_shape(function: Any, params: Any) -> Callable[[np.ndarray], Gaussian]:
-    """Fixes the parameters, and looks the compiled function up once for each shape: a third of a small call's time."""
+    """Fixes the parameters, and looks up the compiled function once for each shape, a third of a small call's time."""
     compiled: dict[tuple[int, ...], Any] = {}
 
     def call(observations: np.ndarray) -> Gaussian:

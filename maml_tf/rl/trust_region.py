@@ -1,7 +1,7 @@
 """Trust region policy optimisation: a natural-gradient step and a line search under a bound on a divergence.
 
-It knows nothing of tasks or adaptation: a `Problem`'s blocks may hold anything, and what adapts inside its `outputs`
-makes it MAML's outer step.
+It does not depend on tasks or adaptation: the blocks of a `Problem` may hold anything. It is MAML's outer step if the
+problem's `outputs` adapt parameters.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from maml_tf.rl.hessian_products import (
 
 
 class Step(NamedTuple):
-    """The outcome of a step.
+    """The result of a step.
 
     Attributes:
-        params: The new parameters, or the old ones where no step was accepted.
+        params: The new parameters, or the old ones if no step was accepted.
         loss_before: The mean loss at the old parameters.
-        loss: The mean loss at the new ones.
-        divergence: The mean divergence of the new ones from the old.
-        searches: Steps of the line search, the accepted one included.
+        loss: The mean loss at the new parameters.
+        divergence: The mean divergence of the new parameters from the old.
+        searches: Steps of the line search, including the accepted one.
         accepted: Whether a step was accepted.
-        residual: Norm of the conjugate gradient's last residual, relative to the gradient's.
+        residual: Norm of the last residual of conjugate gradient, relative to the gradient's norm.
     """
 
     params: Params
@@ -50,19 +50,19 @@ class Step(NamedTuple):
 class TrustRegion:
     """Steps that minimise a loss under a bound on a divergence (TRPO), compiled once.
 
-    The direction is conjugate gradient's solution of `(H + damping I) d = g`, its length `sqrt(2 delta / d'(H +
-    damping I)d)`; the line search shrinks it until the loss falls and the divergence keeps its bound.
+    The direction d is the solution of `(H + damping I) d = g` by conjugate gradient. The step is `sqrt(2 delta / d'(H +
+    damping I)d) d`; a line search shrinks it until the loss falls and the divergence is within its bound.
 
     Args:
-        problem: What is minimised and bounded.
-        bound: delta, the most that the mean divergence may be.
+        problem: The loss to minimise and the divergence to bound.
+        bound: delta, the greatest mean divergence.
         iterations: Iterations of conjugate gradient.
         damping: Added to the Hessian's diagonal.
-        products: "fisher", exact, or "finite_differences", the paper's.
-        thin: Makes a smaller block for the Hessian's products from a block; by default the block itself.
-        shrink: Factor of a line search's step.
+        products: "fisher", exact, or "finite_differences", as in the paper.
+        thin: Makes a smaller block from a block, for the products with the Hessian; None uses the block itself.
+        shrink: Factor by which each step of the line search shrinks the step.
         searches: Greatest number of steps of the line search.
-        parallel_blocks: How many blocks to compute at once.
+        parallel_blocks: Number of blocks computed at once.
 
     Raises:
         ValueError: If `products` is unknown, or a number is out of range.
@@ -104,7 +104,7 @@ class TrustRegion:
         """
         if self.products == "fisher":
             shapes = _shapes((params, blocks))
-            # Made here and not while the step is traced, whose graph theirs would be part of.
+            # Made here, because inside the trace of the step they would become part of its graph.
             if shapes not in self._fisher:
                 self._fisher[shapes] = FisherProducts(self.problem, params, self._thinned(blocks), self.parallel_blocks)
         return self._compiled(params, blocks)
@@ -113,7 +113,7 @@ class TrustRegion:
         flat, unflatten = flattened(params)
         loss_before, gradient, product = self._linearized(params, blocks)
         direction, residual = conjugate_gradient(lambda v: product(v) + self.damping * v, gradient, self.iterations)
-        # d'(H + damping I)d, without another product.
+        # d'(H + damping I)d from the residual, without another product.
         curved = tf.reduce_sum(direction * (gradient - residual))
         full = tf.sqrt(2.0 * self.bound / tf.maximum(curved, np.finfo(np.float32).tiny)) * direction
 
@@ -160,7 +160,7 @@ class TrustRegion:
         return self.problem.loss(outputs, block), self.problem.divergence(outputs, block)
 
     def _search(self, evaluate, start, full, loss_before):
-        """Shrinks the step until it is acceptable; where none is, stays at the start."""
+        """Shrinks the step until it is acceptable; stays at the start if none is."""
 
         def attempt(number, *_):
             candidate = start - self.shrink ** tf.cast(number, full.dtype) * full

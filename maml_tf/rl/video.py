@@ -1,4 +1,4 @@
-"""Films of rollouts, as GIF or MP4."""
+"""Videos of rollouts, as GIF or MP4."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def film(
     width: int = 320,
     height: int = 240,
 ) -> np.ndarray:
-    """Rolls a policy out from the start, and draws one simulation until it is done.
+    """Runs a policy from initial states, and draws one simulation until it is done.
 
     Args:
-        environment: The environment, its tasks set; it is reset.
-        policy: From observations [B, observation] to actions [B, action].
-        simulation: The one to draw.
+        environment: The environment, with its tasks set; it is reset.
+        policy: Maps observations [B, observation] to actions [B, action].
+        simulation: Number of the simulation to draw.
         every: Steps between two pictures.
         width: Pixels.
         height: Pixels.
@@ -54,18 +54,18 @@ def film(
 
 
 def write_video(path: str | os.PathLike[str], frames: np.ndarray, frames_per_second: float) -> pathlib.Path:
-    """Writes a film, whole or not at all.
+    """Writes a video, completely or not at all.
 
     Args:
         path: The file, ending in .gif or .mp4.
         frames: uint8 [frames, height, width, 3]; for .mp4, even height and width.
-        frames_per_second: Speed; GIF players round it to hundredths of a second a frame.
+        frames_per_second: Speed; GIF players round the time of a frame to hundredths of a second.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: If the path ends in something else, the frames are of another form, or the speed is not positive.
+        ValueError: If the path has another ending, the frames have another form, or the speed is not positive.
     """
     path = pathlib.Path(path)
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or not len(frames):

@@ -1,1 +1,1 @@
-"""A server of meta-learned models, each of whose tenants has adapted weights of its own; needs the extra `serve`."""
+"""A server of a meta-learned model that keeps adapted weights for each tenant; needs the extra `serve`."""

@@ -1,8 +1,8 @@
-"""The REST form of TensorFlow Serving: a request's JSON as arrays, and arrays as the JSON of an answer.
+"""TensorFlow Serving's REST format: converts a request's JSON to arrays, and arrays to the JSON of an answer.
 
-A request is `{"signature_name": NAME, "inputs": {...}}`, a value for each input, or `"instances": [...]`, an object for
-each row of all inputs. The answer has "outputs" or "predictions" in the same form. Where a signature has one input or
-output alone, its value stands for the object.
+A request is `{"signature_name": NAME, "inputs": {...}}`, with a value for each input, or has `"instances": [...]`, with
+an object for each row of all inputs. The answer has "outputs" or "predictions" in the same form. If a signature has a
+single input or output, its value replaces the object.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Refused(Exception):
     """A request that is not served.
 
     Attributes:
-        status: HTTP's code of the answer.
-        sentence: What was expected, what was received.
+        status: HTTP status code of the answer.
+        sentence: What was expected and what was received.
     """
 
     def __init__(self, status: int, sentence: str):
@@ -37,8 +37,8 @@ class Call(NamedTuple):
 
     Attributes:
         signature: The signature's name.
-        arguments: An array for each of its inputs, of its data type and a shape that it takes; all numbers are finite.
-        rows: How many "instances" the request has, or None where it has "inputs".
+        arguments: An array for each input, with the input's dtype and a shape that fits; all numbers are finite.
+        rows: Number of "instances" in the request, or None if it has "inputs".
     """
 
     signature: str
@@ -54,7 +54,7 @@ def read_call(body: bytes, signatures: Mapping[str, Mapping[str, tf.TensorSpec]]
         signatures: The inputs of each signature that may be called.
 
     Raises:
-        Refused: With 400 if it is not JSON, or not a call of one of the signatures.
+        Refused: With 400 if `body` is not JSON, or not a call of one of the signatures.
 
     Example:
     >>> from maml_tf.serving.requests import read_call
@@ -85,16 +85,17 @@ def read_call(body: bytes, signatures: Mapping[str, Mapping[str, tf.TensorSpec]]
 
 
 def write_answer(outputs: Mapping[str, np.ndarray], rows: int | None) -> bytes:
-    """Writes a call's outputs as JSON, in the form in which its request was.
+    """Writes a call's outputs as JSON, in the form of its request.
 
     Raises:
-        Refused: With 400 if a number is not finite, for which JSON has no word, or an output has no such rows.
+        Refused: With 400 if a number is not finite, which JSON cannot represent, or an output has not a row for each
+            instance.
     """
     for name, value in outputs.items():
         if not np.all(np.isfinite(value)):
-            raise Refused(400, f"Expected data for which {name} are finite numbers. Received: others; adapt less far")
+            raise Refused(400, f"Expected finite {name}. Received: NaN or infinity; adapt with fewer steps")
         if rows is not None and value.shape[:1] != (rows,):
-            raise Refused(400, f"Expected inputs, for {name} has no rows. Received: instances")
+            raise Refused(400, f"Expected inputs, because {name} has no rows. Received: instances")
     lists = {name: value.tolist() for name, value in outputs.items()}
     if rows is None:
         return _json({"outputs": _alone(lists)})
@@ -103,7 +104,7 @@ def write_answer(outputs: Mapping[str, np.ndarray], rows: int | None) -> bytes:
 
 
 def write_error(sentence: str) -> bytes:
-    """Writes the JSON of an answer to a request that is not served."""
+    """Writes the JSON answer to a request that is not served."""
     return _json({"error": sentence})
 
 
@@ -128,7 +129,7 @@ def _read_json(body: bytes) -> dict[str, Any]:
     try:
         content = json.loads(body, parse_constant=constant, object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
-        said = str(error) if isinstance(error, json.JSONDecodeError) else "bytes that are none"
+        said = str(error) if isinstance(error, json.JSONDecodeError) else "other bytes"
         raise Refused(400, f"Expected a body of JSON in UTF-8. Received: {said}") from error
     if not isinstance(content, dict):
         raise Refused(400, f"Expected a JSON object with {_listed(_KEYS)}. Received: {shown(content)}")
@@ -136,7 +137,7 @@ def _read_json(body: bytes) -> dict[str, Any]:
 
 
 def _by_name(what: str, value: Any, specs: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a value for each input; one alone may come without its name."""
+    """Returns a value for each input; a single input may come without its name."""
     if len(specs) == 1 and not isinstance(value, dict):
         return {name: value for name in specs}
     if not isinstance(value, dict) or set(value) != set(specs):
@@ -149,9 +150,9 @@ def _by_name(what: str, value: Any, specs: Mapping[str, Any]) -> dict[str, Any]:
 
 def _columns(signature: str, instances: Any, specs: Mapping[str, tf.TensorSpec]) -> dict[str, list[Any]]:
     if not specs or not all(spec.shape.rank and spec.shape[0] is None for spec in specs.values()):
-        raise Refused(400, f"Expected inputs, for {signature} has no rows. Received: instances")
+        raise Refused(400, f"Expected inputs, because {signature} has no rows. Received: instances")
     if not isinstance(instances, list) or not instances:
-        raise Refused(400, f"Expected instances to be a list of one at least. Received: {shown(instances)}")
+        raise Refused(400, f"Expected instances to be a list with at least one. Received: {shown(instances)}")
     rows = [_by_name("an instance", instance, specs) for instance in instances]
     return {name: [row[name] for row in rows] for name in specs}
 
@@ -163,7 +164,7 @@ def _array(name: str, value: Any, spec: tf.TensorSpec) -> np.ndarray:
     try:
         array = np.array(value)
     except (ValueError, OverflowError) as error:
-        raise Refused(400, f"{expected} Received: lists of differing lengths") from error
+        raise Refused(400, f"{expected} Received: lists of different lengths") from error
     if array.size and array.dtype.kind not in ("iu" if spec.dtype.is_integer else "iuf"):
         received = "numbers with a fraction or an exponent" if array.dtype.kind == "f" else "something else"
         raise Refused(400, f"{expected} Received: {received}")
@@ -172,7 +173,7 @@ def _array(name: str, value: Any, spec: tf.TensorSpec) -> np.ndarray:
     with np.errstate(over="ignore"):
         cast = array.astype(dtype)
     if not np.all(np.isfinite(cast)) or (spec.dtype.is_integer and np.any(cast != array)):
-        raise Refused(400, f"{expected} Received: a number out of the range of {spec.dtype.name}")
+        raise Refused(400, f"{expected} Received: a number outside the range of {spec.dtype.name}")
     return cast
 
 
@@ -181,5 +182,5 @@ def _listed(names: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A short representation, whatever the size of what was received."""
+    """Returns a short representation of a value of any size."""
     return reprlib.repr(value)

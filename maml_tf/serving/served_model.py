@@ -1,4 +1,4 @@
-"""A SavedModel of `maml_tf.export.save`, as a server calls it: by arrays, within limits, without a state of its own."""
+"""A SavedModel of `maml_tf.export.save`, called by a server with arrays, within limits and without state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import tensorflow as tf
 from maml_tf.serving.requests import Refused
 
 _NEEDED = ("adapt", "predict", "get_weights")
-# The weights are an argument of these, so that threads can call them side by side.
+# These take the weights as an argument, so that threads can call them at the same time.
 _WITHOUT_STATE = ("adapt_and_predict", "adapt", "predict")
 _NUMBERS = ("steps", "step")
 WEIGHTS = "weights"
@@ -23,12 +23,12 @@ WEIGHTS = "weights"
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What a request may ask for.
+    """Limits of a request.
 
     Attributes:
         examples: Largest number of examples of a set, over all tasks of a request.
         steps: Largest number of inner steps.
-        body_bytes: Largest body.
+        body_bytes: Largest size of the body, in bytes.
     """
 
     examples: int = 1000
@@ -37,21 +37,21 @@ class Limits:
 
 
 class ServedModel:
-    """A SavedModel whose signatures are called with the weights of whoever asks.
+    """A SavedModel whose signatures are called with each tenant's own weights.
 
     Args:
         path: Folder that `maml_tf.export.save` wrote.
-        limits: What a call may ask for.
+        limits: Limits of a call.
 
     Attributes:
-        signatures: The inputs of each signature that has no state.
+        signatures: The inputs of each signature without state.
         of_tenant: The inputs of each signature for a tenant, whose weights are kept.
-        continues: Whether `adapt` goes on from the weights that it is given, as a policy's does.
+        continues: Whether `adapt` starts from the weights that it is given, as a policy's does.
         initial: The meta-learned weights, [size].
-        fingerprint: A digest of all weights and of their names; models of one fingerprint may swap tenants' weights.
+        fingerprint: A digest of all weights and their names; tenants' weights fit all models of the same fingerprint.
 
     Raises:
-        ValueError: If the folder holds no SavedModel, or not one of `maml_tf.export.save`.
+        ValueError: If the folder holds no SavedModel of `maml_tf.export.save`.
     """
 
     def __init__(self, path: str | os.PathLike[str], limits: Limits | None = None):
@@ -77,9 +77,9 @@ class ServedModel:
         self.fingerprint = _fingerprint(os.path.join(path, "variables", "variables"))
 
     def returns_rows(self, name: str) -> bool:
-        """Whether all outputs of a signature without state have a row for each of the inputs' rows."""
+        """Returns whether all outputs of a signature without state have a row for each row of the inputs."""
         shapes = [spec.shape for spec in self._functions[name].structured_outputs.values()]
-        # Of an unknown rank the first axis is unknown too.
+        # If the rank is unknown, so is the first axis.
         return all(shape.rank is None or shape.as_list()[:1] == [None] for shape in shapes)
 
     def call(self, name: str, arguments: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -90,7 +90,7 @@ class ServedModel:
             arguments: An array for each input, as `maml_tf.serving.requests.read_call` makes them.
 
         Raises:
-            Refused: With 400 if a limit is passed or the model refuses the data.
+            Refused: With 400 if a limit is exceeded or the model refuses the data.
         """
         self._check_limits(name, arguments)
         try:
@@ -100,7 +100,7 @@ class ServedModel:
             raise Refused(400, _sentence(error)) from error
 
     def adapt(self, weights: np.ndarray, arguments: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Adapts to a task: a policy from the weights given, a learner from those that were meta-learned.
+        """Adapts to a task: a policy starts from the given weights, a learner from the meta-learned ones.
 
         Returns:
             The adapted weights, and the loss before each step.
@@ -131,7 +131,7 @@ class ServedModel:
 
 
 def _sentence(error: tf.errors.InvalidArgumentError) -> str:
-    """Returns what the model itself says of wrong data, without the operations' names."""
+    """Returns the model's own message about wrong data, without names of operations."""
     found = re.search(r"assertion failed: \[(Expected .*?)(?=\[\[\{\{node|\Z)", error.message, re.DOTALL)
     said = found[1].strip().removesuffix("]").replace(":]", ":") if found else "Expected data that fit the model"
     return " ".join(said.split())
@@ -141,7 +141,7 @@ def _fingerprint(checkpoint: str) -> str:
     reader = tf.train.load_checkpoint(checkpoint)
     digest = hashlib.sha256()
     for key in sorted(reader.get_variable_to_shape_map()):
-        if not key.startswith("_"):  # A description of objects, whose names depend on what the program made before.
+        if not key.startswith("_"):  # Such keys describe objects, whose names depend on what the program made before.
             value = reader.get_tensor(key)
             digest.update(f"{key} {value.dtype} {value.shape} ".encode() + np.ascontiguousarray(value).tobytes())
     return digest.hexdigest()

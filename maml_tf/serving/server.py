@@ -1,4 +1,4 @@
-"""The server: TensorFlow Serving's REST form over a model that adapts, for many tenants."""
+"""The server: TensorFlow Serving's REST interface to a model that adapts, for many tenants."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ _REQUESTS = (
     "GET /v1/models/NAME", "POST /v1/models/NAME:predict", "POST /v1/models/NAME/tenants/TENANT:predict",
 )  # fmt: skip
 _MODEL, _TENANT = r"/v1/models/([^/:]+)", r"/tenants/([^/:]+)"
-# Seconds in which a client sends its body, and in which running requests end when the server is to stop.
+# Seconds for a client to send its body, and for running requests to end when the server stops.
 _BODY_SECONDS, _LAST_SECONDS = 60.0, 5.0
 _LOOK_SECONDS = 0.1
 
 
 class Service:
-    """A model, its tenants and who may ask for what.
+    """A model, its tenants and their access.
 
     Args:
         model: The model.
-        tenants: Where the tenants' weights are kept.
+        tenants: The store of the tenants' weights.
         name: The model's name in the addresses.
         tokens: A token for each tenant, which its requests carry (`Authorization: Bearer TOKEN`); others are refused.
-            None lets every request name any tenant: for a server that a program of your own alone can reach.
-        threads: How many requests are computed side by side, by default as many as there are processors.
-        waiting: How many may wait or be computed; others get the status 503.
+            None lets every request use any tenant: only for a server that nobody but your own program can reach.
+        threads: Number of requests computed at the same time, by default the number of processors.
+        waiting: Largest number of requests that wait or are being computed; further ones get the status 503.
     """
 
     def __init__(
@@ -63,22 +63,22 @@ class Service:
             raise Refused(404, f"Expected the model {self.name!r}. Received: {shown(name)}")
 
     def check_token(self, header: str, tenant: str | None) -> None:
-        """Refuses a token that is not the tenant's with 403, where no tenant is named one that is nobody's."""
+        """Refuses a token with 403 if it is not the tenant's or, without a tenant, not any tenant's."""
         if self.tokens is None:
             return
         scheme, _, given = header.partition(" ")
         if scheme.lower() != "bearer":
             raise Refused(401, "Expected a header 'Authorization: Bearer TOKEN'. Received: none")
         allowed = self.tokens.values() if tenant is None else filter(None, [self.tokens.get(tenant)])
-        # A list: all are compared, so that the time tells nothing.
+        # A list: all tokens are compared, so that the time does not reveal which one matched.
         if not any([hmac.compare_digest(given.strip().encode(), token.encode()) for token in allowed]):
-            raise Refused(403, "Expected the tenant's own token. Received: another")
+            raise Refused(403, "Expected the tenant's own token. Received: a different token")
 
     def answer(self, body: bytes, tenant: str | None) -> bytes:
-        """Computes the answer to a request for a tenant, or for none.
+        """Computes the answer to a request, for a tenant or without one.
 
         Raises:
-            Refused: If it cannot be served; nothing has changed.
+            Refused: If the request cannot be served; nothing has changed.
         """
         if tenant is None:
             call = read_call(body, self.model.signatures)
@@ -92,7 +92,9 @@ class Service:
 
     def _check_rows(self, call: Call, signature: str) -> None:
         if call.rows is not None and not self.model.returns_rows(signature):
-            raise Refused(400, f"Expected inputs, for {call.signature} has outputs without rows. Received: instances")
+            raise Refused(
+                400, f"Expected inputs, because {call.signature} has outputs without rows. Received: instances"
+            )
 
     def _of_tenant(self, tenant: str, call: Call) -> dict[str, np.ndarray]:
         model, tenants = self.model, self.tenants
@@ -115,7 +117,7 @@ class Service:
     def _weights(self, tenant: str) -> np.ndarray:
         weights = self.tenants.get(tenant)
         if weights is None:
-            raise Refused(404, "Expected a tenant that has adapted: fit_task or set_weights first. Received: another")
+            raise Refused(404, "Expected a tenant that has adapted. Received: a new one; call fit_task or set_weights")
         return weights
 
 
@@ -125,11 +127,11 @@ def make_server(service: Service) -> tornado.httpserver.HTTPServer:
     | request | signatures |
     |---|---|
     | `GET /v1/models/NAME` | whether the model is served |
-    | `POST /v1/models/NAME:predict` | adapt_and_predict, adapt, predict: nothing stays |
-    | `POST /v1/models/NAME/tenants/TENANT:predict` | fit_task, infer, reset, get_weights, set_weights, of the tenant |
+    | `POST /v1/models/NAME:predict` | adapt_and_predict, adapt, predict: nothing is kept |
+    | `POST /v1/models/NAME/tenants/TENANT:predict` | fit_task, infer, reset, get_weights, set_weights of the tenant |
 
-    What cannot be served has a status of 4xx (413 a body over the limit, 401 and 403 a token that is missing or does
-    not fit) and `{"error": SENTENCE}`, and changes nothing.
+    A request that cannot be served gets a status of 4xx (413: the body exceeds the limit, 401 and 403: the token is
+    missing or wrong) and `{"error": SENTENCE}`, and changes nothing.
     """
     application = tornado.web.Application(
         [
@@ -145,12 +147,12 @@ def make_server(service: Service) -> tornado.httpserver.HTTPServer:
 
 
 def serve(service: Service, listening: socket.socket, is_over: Callable[[], bool]) -> None:
-    """Serves until `is_over`, and then a few seconds more where requests are computed.
+    """Serves until `is_over` returns True, and then up to a few seconds more while requests are computed.
 
     Args:
-        service: What is served.
-        listening: Of `listen`; it is closed at the end.
-        is_over: Asked ten times a second.
+        service: The service.
+        listening: A socket of `listen`; it is closed at the end.
+        is_over: Called ten times a second.
     """
 
     async def run():
@@ -176,7 +178,8 @@ def read_tokens(path: str | os.PathLike[str]) -> dict[str, str]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not such an object, a name cannot be a tenant's, or a token is short or another's too.
+        ValueError: If the file holds no such object, a name is not valid for a tenant, or a token is too short or
+            belongs to two tenants.
     """
     path = pathlib.Path(path).expanduser()
     try:
@@ -192,19 +195,19 @@ def read_tokens(path: str | os.PathLike[str]) -> dict[str, str]:
             raise ValueError(f"{refused.sentence} in {str(path)!r}") from refused
         if len(token) < _LEAST_TOKEN:
             raise ValueError(
-                f"Expected tokens of {_LEAST_TOKEN} characters at least. "
+                f"Expected tokens of at least {_LEAST_TOKEN} characters. "
                 f"Received: {len(token)} of {tenant} in {str(path)!r}"
             )
     if len(set(content.values())) < len(content):
-        raise ValueError(f"Expected a token of its own for each tenant. Received: one of two tenants in {str(path)!r}")
+        raise ValueError(f"Expected a different token for each tenant. Received: the same for two in {str(path)!r}")
     return content
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Opens a socket; port 0 chooses one that is free.
+    """Opens a socket; port 0 chooses a free port.
 
     Raises:
-        ValueError: If the address cannot be had.
+        ValueError: If the socket cannot use the address.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     opened = socket.socket(family, socket.SOCK_STREAM)
@@ -221,7 +224,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 @tornado.web.stream_request_body
 class _Handler(tornado.web.RequestHandler):
-    """A request of no address that there is; the others' base, which reads no more of a body than is allowed."""
+    """Handler of unknown addresses and base of the other handlers; reads at most the allowed size of a body."""
 
     def initialize(self, service: Service) -> None:
         self._service = service
@@ -233,17 +236,17 @@ class _Handler(tornado.web.RequestHandler):
         declared = self.request.headers.get("Content-Length", "")
         if declared.isdecimal() and int(declared) > self._service.model.limits.body_bytes:
             self._refuse_size()
-        # The limit is kept below, where the answer says what it is.
+        # `data_received` enforces the limit, so that the answer can name it.
         self.request.connection.set_max_body_size(2**62)
 
     def data_received(self, chunk: bytes) -> None:
-        # A body in pieces does not say its size beforehand.
+        # A chunked body does not declare its size.
         self._body += chunk
         if len(self._body) > self._service.model.limits.body_bytes:
             self._refuse_size()
 
     def check(self, *names: str) -> None:
-        """Refuses what is wrong with the address, the method or the token, before the body is read."""
+        """Refuses a wrong address, method or token before the body is read."""
         raise tornado.web.HTTPError(404)
 
     def set_default_headers(self) -> None:
@@ -253,7 +256,7 @@ class _Handler(tornado.web.RequestHandler):
     def write_error(self, status_code: int, **kwargs) -> None:
         received = f"{self.request.method} {shown(self.request.path)}"
         said = f"Expected one of {', '.join(_REQUESTS)}. Received: {received}"
-        self.finish(write_error("The server has failed; its log says why" if status_code >= 500 else said))
+        self.finish(write_error("The server has failed; see its log" if status_code >= 500 else said))
 
     def _check(self, check: Callable[[], None]) -> None:
         try:
@@ -311,7 +314,7 @@ class _Predict(_Handler):
 
     def on_connection_close(self) -> None:
         super().on_connection_close()
-        if not self._computed:  # A client that went away before it had sent its body.
+        if not self._computed:  # The client disconnected before it had sent its body.
             self._leave()
 
     def _leave(self) -> None:

@@ -1,4 +1,4 @@
-"""The adapted weights of many tenants: all in files, those used last in memory."""
+"""The adapted weights of many tenants: all of them in files, the most recently used ones in memory."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _LOCKS = 64
 class Tenants:
     """Weights by the name of the tenant, in a folder that belongs to one model and one process.
 
-    A tenant's weights are in its file before a call of `put` returns. So a server that is killed or started again has
-    lost nothing, and what leaves the memory is read back. A file's name is a digest, not the tenant's name: no name
-    leads to another file.
+    A tenant's weights are in its file before a call of `put` returns. So a server that is killed or restarted loses
+    nothing, and weights that leave the memory are read again. A file's name is a digest of the tenant's name: no name
+    can lead to a file outside of the folder.
 
     Args:
         folder: Created if it does not exist.
-        like: Weights of the shape and data type that all have.
-        fingerprint: The model's; a folder of another's is refused.
-        in_memory: How many tenants' weights stay in memory.
-        most: How many tenants there may be.
+        like: Weights of the shape and data type of all tenants.
+        fingerprint: The model's fingerprint; a folder of another model is refused.
+        in_memory: Number of tenants whose weights stay in memory.
+        most: Largest number of tenants.
 
     Raises:
-        ValueError: If the folder cannot be written, holds another model's tenants or is another process's.
+        ValueError: If the folder cannot be written, holds another model's tenants, or is in use by another process.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Tenants:
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
 
     def close(self) -> None:
-        """Lets another process have the folder."""
+        """Releases the folder for another process."""
         self._held.close()
 
     def __len__(self) -> int:
@@ -74,7 +74,7 @@ class Tenants:
 
     @contextlib.contextmanager
     def updating(self, name: str) -> Iterator[None]:
-        """Keeps other threads from changing a tenant's weights in between."""
+        """Keeps other threads from changing a tenant's weights inside the block."""
         with self._locks[int(_digest(name)[:8], 16) % _LOCKS]:
             yield
 
@@ -82,7 +82,7 @@ class Tenants:
         """Returns a tenant's weights, or None if it has none.
 
         Raises:
-            Refused: With 400 if the name cannot be one, with 500 if the file is broken.
+            Refused: With 400 if the name is not valid, with 500 if the file is broken.
         """
         digest = _digest(name)
         with self._lock:
@@ -92,10 +92,10 @@ class Tenants:
             if digest not in self._known:
                 return None
             changes = self._changes
-        # Without the lock: a slow disk holds up nobody else.
+        # Without the lock, so that a slow disk does not delay other tenants.
         weights = self._read(digest)
         with self._lock:
-            # Had another thread written meanwhile, these could be the tenant's older ones.
+            # If another thread has written meanwhile, these could be the tenant's older weights.
             if changes == self._changes:
                 self._keep(digest, weights)
         return weights
@@ -104,15 +104,15 @@ class Tenants:
         """Writes a tenant's weights. The caller is inside `updating(name)`.
 
         Raises:
-            Refused: With 400 if the name cannot be one, with 403 if there are as many tenants as may be, with 507 if
-                the file cannot be written; what was there stays.
+            Refused: With 400 if the name is not valid, with 403 if there is no room for another tenant, with 507 if the
+                file cannot be written; the earlier weights stay.
         """
         digest = _digest(name)
         with self._lock:
             new = digest not in self._known
             if new and len(self._known) >= self._most:
                 raise Refused(
-                    403, f"Expected one of the {self._most} tenants that there is room for. Received: another"
+                    403, f"Expected at most {self._most} tenants. Received: a new one; reset a tenant to make room"
                 )
             self._known.add(digest)
         content = io.BytesIO()
@@ -132,7 +132,7 @@ class Tenants:
         """Forgets a tenant, if there is one. The caller is inside `updating(name)`.
 
         Raises:
-            Refused: With 400 if the name cannot be one, with 507 if the file cannot be removed.
+            Refused: With 400 if the name is not valid, with 507 if the file cannot be removed.
         """
         digest = _digest(name)
         with self._lock:
@@ -165,19 +165,19 @@ class Tenants:
         return weights
 
     def _claim(self, fingerprint: str) -> None:
-        """Writes whose weights the folder holds, or compares."""
+        """Writes the model's fingerprint to the folder, or compares it."""
         path = self._folder / _MODEL
         if not path.exists():
             write_atomically(path, json.dumps({"fingerprint": fingerprint, "weights": self._like.size}) + "\n")
         elif read_json(path).get("fingerprint") != fingerprint:
             raise ValueError(
                 "Expected a folder of this model's tenants, or an empty one. "
-                f"Received: {str(self._folder)!r}, which has another model's"
+                f"Received: {str(self._folder)!r}, which holds another model's tenants"
             )
 
 
 def check_name(name: str) -> None:
-    """Refuses what cannot be a tenant's name.
+    """Refuses a name that is not valid for a tenant.
 
     Raises:
         Refused: With 400.

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from maml_tf import lazy
 
-# These register data sets, and import no TensorFlow.
+# These register data sets, and do not import TensorFlow.
 from maml_tf.tasks.cifar100 import Cifar100
 from maml_tf.tasks.class_folders import ClassFolders
 from maml_tf.tasks.dataset import DatasetSpec, SplitClasses, datasets

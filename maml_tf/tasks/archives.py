@@ -1,4 +1,4 @@
-"""Lists and reads the files of a folder, a zip or a tar alike; an archive made to do harm is refused."""
+"""Lists and reads the files of a folder, a zip or a tar in the same way; malicious archives are refused."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from absl import logging
 
 try:
     from lzma import LZMAError
-except ImportError:  # A Python that was built without it reads no .tar.xz.
+except ImportError:  # A Python that was built without it cannot read .tar.xz.
     LZMAError = EOFError
 
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
-# The largest file that is read, in bytes: the largest photo of ImageNet takes less than a third of it.
+# The size limit of a file that is read, in bytes: the largest photo of ImageNet has less than a third of it.
 MAX_FILE_BYTES = 1 << 26
 _COMPRESSIONS_OF_TAR = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ": "lzma"}
-# Python bounds what these alone inflate at once.
+# Only for these does Python limit how much is decompressed at once.
 _COMPRESSIONS_OF_ZIP = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # Deeper than any data set's layout, and shallow enough for a link that leads back up.
 _DEEPEST = 6
@@ -35,7 +35,7 @@ _CHUNK = 1 << 18
 
 
 class Archive(NamedTuple):
-    """Where an archive is downloaded from.
+    """The address of an archive.
 
     Attributes:
         file_name: Name of the file.
@@ -61,14 +61,14 @@ def download(archive: Archive, folder: pathlib.Path) -> pathlib.Path:
     """Downloads an archive to a folder, unless the whole file is there already.
 
     Args:
-        archive: What to download.
-        folder: Where to; created if need be.
+        archive: The archive to download.
+        folder: Folder for the file; created if it does not exist.
 
     Returns:
         The file.
 
     Raises:
-        OSError: If the download fails, or what is received has another checksum.
+        OSError: If the download fails, or the received file has another checksum.
     """
     path = folder / archive.file_name
     if path.exists():
@@ -78,27 +78,27 @@ def download(archive: Archive, folder: pathlib.Path) -> pathlib.Path:
                 digest.update(part)
         if digest.hexdigest() == archive.md5:
             return path
-        logging.warning("%s is not the file expected; downloading it again.", path)
+        logging.warning("%s has the wrong checksum; downloading it again.", path)
     import keras
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # To a folder of its own and then renamed: another process may do the same.
+        # Into a temporary folder and then renamed: another process may download it at the same time.
         with tempfile.TemporaryDirectory(dir=folder, prefix="download-") as own:
             received = keras.utils.get_file(
                 archive.file_name, archive.url, file_hash=archive.md5, hash_algorithm="md5", cache_dir=own
             )
             os.replace(received, path)
-    except Exception as error:  # Keras raises it as it is.
+    except Exception as error:  # Keras raises a plain Exception.
         raise OSError(
             f"Expected to download {archive.url} with MD5 {archive.md5} to {folder}. Received: {error}. "
-            "Try again, or download it by other means and pass its folder as data_dir."
+            "Try again, or download it in another way and pass its folder as data_dir."
         ) from error
     return path
 
 
 def is_archive(path: str | os.PathLike) -> bool:
-    """Tells by its name whether a path is an archive that can be listed.
+    """Tells by the name whether a path is an archive that can be listed.
 
     Example:
     >>> from maml_tf.tasks.archives import is_archive
@@ -109,7 +109,7 @@ def is_archive(path: str | os.PathLike) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Tells whether a path with `/` is one of those that systems put beside the user's own.
+    """Tells whether a path with `/` belongs to a hidden file, such as those that operating systems add.
 
     Example:
     >>> from maml_tf.tasks.archives import is_hidden
@@ -117,33 +117,33 @@ def is_hidden(name: str) -> bool:
     (True, True, False)
     """
     if not (name.startswith(".") or "/." in name or "__MACOSX" in name):
-        return False  # Nearly every name: the parts need not be looked at.
+        return False  # Nearly every name, without splitting it into parts.
     return any(part == "__MACOSX" or (part.startswith(".") and part != ".") for part in name.split("/"))
 
 
 def list_files(path: str | os.PathLike, *, folders: bool = False) -> dict[str, str]:
-    """Lists a folder, with the folders in it, or an archive.
+    """Lists the files of a folder and its subfolders, or of an archive.
 
-    Links within an archive, links of a folder that lead nowhere, and devices are listed too: to read one is an error.
+    Links in an archive, broken links in a folder, and devices are listed too; reading one of them is an error.
 
     Args:
         path: A folder, a zip, or a tar, compressed or not.
-        folders: Whether to list the folders too; their names end in `/`. Archives need not name theirs.
+        folders: Whether to list folders too; their names end in `/`. An archive may not name its folders.
 
     Returns:
-        From the path of a file, with `/` and relative to the folder or the archive, to a text that changes when the
-        content does: the zip's CRC, or the size and time of change. Hidden files (`.DS_Store`, `__MACOSX/...`) are
-        passed over.
+        A dictionary from the path of each file, with `/` and relative to the folder or archive, to a text that changes
+        when the content changes: the zip's CRC, or the size and time of change. Hidden files (`.DS_Store`,
+        `__MACOSX/...`) are skipped.
 
     Raises:
-        FileNotFoundError: If there is nothing at the path.
-        ValueError: If the archive is broken or incomplete, or names a file twice or outside of itself.
+        FileNotFoundError: If the path does not exist.
+        ValueError: If the archive is broken or incomplete, or has a file twice or with a path outside of the archive.
     """
     listed: dict[str, str] = {}
     for member in _members(pathlib.Path(path)):
         is_folder = member.name.endswith("/")
         if member.name.startswith("/") or ".." in member.name.split("/"):
-            raise ValueError(f"Expected members within the archive. Received: {member.name!r} in {path}")
+            raise ValueError(f"Expected paths inside the archive. Received: {member.name!r} in {path}")
         if member.name in listed and not is_folder:
             raise ValueError(f"Expected every file once. Received: {member.name} twice in {path}")
         if member.name and not is_hidden(member.name) and (folders or not is_folder):
@@ -157,16 +157,16 @@ def read_files(
     """Reads files of a folder or an archive.
 
     Args:
-        path: As of `list_files`.
-        names: Names that it listed.
-        max_bytes: The most that one may hold; None for `MAX_FILE_BYTES`.
+        path: A folder or an archive, as in `list_files`.
+        names: Names that `list_files` returned.
+        max_bytes: Largest size of a file; None for `MAX_FILE_BYTES`.
 
     Yields:
-        Each name once with the file's content, in the order that is quickest to read.
+        Each name once with the file's content, in the order that is fastest to read.
 
     Raises:
-        ValueError: If the archive is broken or incomplete, or a file is too large, encrypted, compressed otherwise than
-            zip files usually are, a device, or a link that is not followed.
+        ValueError: If the archive is broken or incomplete, or a file is too large, encrypted, compressed in an unusual
+            way, a device, or a link that is not followed.
     """
     path, wanted, max_bytes = pathlib.Path(path), set(names), max_bytes or MAX_FILE_BYTES
     for member in _members(path):
@@ -177,9 +177,9 @@ def read_files(
 
 
 def _content(member: _Member, max_bytes: int) -> bytes:
-    """Reads a file, and no more of it than was said to be there: a zip's header may lie."""
+    """Reads a file up to its declared size, because a zip's header may be wrong."""
     if member.size > max_bytes:
-        raise OSError(f"it is of {member.size} bytes, more than {max_bytes}")
+        raise OSError(f"it has {member.size} bytes, more than {max_bytes}")
     content = bytearray()
     with member.open() as stream:
         while len(content) <= member.size and (
@@ -196,9 +196,9 @@ def _members(path: pathlib.Path) -> Iterator[_Member]:
         yield from _of_folder(path, "", _DEEPEST)
         return
     if not path.exists():
-        raise FileNotFoundError(f"Expected a folder or an archive. Received: {path}, which is not there")
+        raise FileNotFoundError(f"Expected a folder or an archive. Received: {path}, which does not exist")
     with _naming(path):
-        # In the archive's order: a compressed tar can't go back but from its start.
+        # In the archive's order: a compressed tar can be rewound only to its start.
         yield from _of_zip(path) if path.name.lower().endswith(".zip") else _of_tar(path)
 
 
@@ -253,12 +253,12 @@ def _of_tar(path: pathlib.Path) -> Iterator[_Member]:
             size = MAX_FILE_BYTES if info.islnk() else info.size
             opened = functools.partial(_open_in_tar, archive, info)
             yield _Member(name.removeprefix("./"), f"{info.size} {info.mtime}", size, opened)
-        # tarfile takes whatever it can't read for the end, so a tar cut between two members, or within the head of
-        # one, lists like a shorter one. A whole one has an empty block there.
+        # tarfile treats unreadable data as the end, so a tar that is cut between two members, or inside a header, lists
+        # like a shorter one. A complete tar has an empty block there.
         archive.fileobj.seek(archive.offset)
         if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError("it ends without the mark of a tar's end")
-        while archive.fileobj.read(_CHUNK):  # A compressed one has the checksum of what it holds at its own end.
+        while archive.fileobj.read(_CHUNK):  # A compressed tar has the checksum of its content at the end.
             pass
 
 
@@ -269,11 +269,11 @@ def _open_in_tar(archive: tarfile.TarFile, info: tarfile.TarInfo) -> BinaryIO:
 
 
 def _no_file() -> BinaryIO:
-    raise OSError("it is neither a file nor a link to one that is there")
+    raise OSError("it is neither a file nor a link to an existing file")
 
 
 class _BoundedReads:
-    """The stream of a tar: tarfile reads a header's extension at once, be it of gigabytes."""
+    """The stream of a tar, with a limit: tarfile reads a header's extension at once, even if it has gigabytes."""
 
     def __init__(self, stream: BinaryIO):
         self.seek, self.tell = stream.seek, stream.tell
@@ -287,7 +287,7 @@ class _BoundedReads:
 
 @contextlib.contextmanager
 def _naming(path: pathlib.Path, name: str | None = None) -> Iterator[None]:
-    # What zipfile, tarfile and the streams below them raise where an archive is cut, changed or encrypted.
+    # The errors of zipfile, tarfile and the streams below them if an archive is cut, changed or encrypted.
     try:
         yield
     except (
@@ -299,6 +299,6 @@ def _naming(path: pathlib.Path, name: str | None = None) -> Iterator[None]:
         if not path.is_dir():
             kind = "zip" if path.suffix.lower() == ".zip" else "tar"
             expected = f"a whole {kind} archive"
-            remedy = " Remove the archive and get it again, or unpack it and pass the folder."
+            remedy = " Remove the archive and download it again, or unpack it and pass the folder."
         reason = " ".join(str(error).split())
         raise ValueError(f"Expected {expected}. Received: {where}, which cannot be read: {reason}.{remedy}") from error

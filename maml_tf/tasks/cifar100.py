@@ -35,25 +35,25 @@ _LARGEST = 1 << 28  # The official train file has 155 MB.
 
 
 class Cifar100(SplitClasses):
-    """The classes of CIFAR-100, split into classes to train on, to choose on and to test on.
+    """The classes of CIFAR-100, split into training, validation and test classes.
 
-    Its training and test images are one set here: what is tested is classes.
+    CIFAR-100's training and test images are one set here, because few-shot tests use new classes.
 
     Args:
         data_dir: CIFAR-100 in the python or the binary version: the archive, `cifar-100-python.tar.gz` or
-            `cifar-100-binary.tar.gz`, or the folder that it unpacks to, or a folder with one of these. None downloads
-            the python version from its official address into `cache_dir`. Its pickles are read by a reader that makes
-            nothing but numbers, texts, lists, dictionaries and arrays of bytes.
-        split: "cifar_fs": 64 / 16 / 20 classes (Bertinetto and others); "fc100": 60 / 20 / 20 classes, each part of
-            superclasses of its own (Oreshkin and others); or a mapping of parts to names of classes.
-        cache_dir: Where the download is kept. None is `maml_tf/cifar100` in Keras' folder.
-        archive: What to download.
+            `cifar-100-binary.tar.gz`, or the unpacked folder, or a folder with one of these. None downloads the python
+            version from the official address into `cache_dir`. The pickles are read by a safe reader, which makes only
+            numbers, strings, lists, dictionaries and arrays of bytes.
+        split: "cifar_fs": 64 / 16 / 20 classes (Bertinetto and others); "fc100": 60 / 20 / 20 classes, no superclass
+            in two parts (Oreshkin and others); or a mapping of parts to names of classes.
+        cache_dir: Folder for the download. None is `maml_tf/cifar100` in Keras' folder.
+        archive: The archive to download.
 
     Attributes:
         splits: The names of the classes of each part.
 
     Raises:
-        FileNotFoundError: If the files are not at `data_dir`.
+        FileNotFoundError: If `data_dir` does not hold the files.
         OSError: If the download fails.
         ValueError: If a file is broken or holds something else, or the split is unknown.
 
@@ -69,7 +69,7 @@ class Cifar100(SplitClasses):
         cache_dir: str | os.PathLike | None = None,
         archive: Archive = OFFICIAL_ARCHIVE,
     ):
-        # Names of data sets are listed without TensorFlow.
+        # Imported here because names of data sets are listed without TensorFlow.
         from maml_tf.tasks.class_pool import ClassPool
 
         if not (split in SPLITS if isinstance(split, str) else isinstance(split, Mapping) and split):
@@ -78,7 +78,7 @@ class Cifar100(SplitClasses):
             cache_dir = pathlib.Path(default_cache_dir("cifar100") if cache_dir is None else cache_dir).expanduser()
             data_dir = download(archive, cache_dir)
         images, fine, coarse, classes = _read(pathlib.Path(data_dir).expanduser())
-        order = np.argsort(fine, kind="stable")  # A pool shares images that lie by class.
+        order = np.argsort(fine, kind="stable")  # A pool shares images that are sorted by class, without a copy.
         fine, coarse = fine[order], coarse[order]
         sizes = np.bincount(fine, minlength=len(classes.fine))
         if set(sizes) != {IMAGES_PER_CLASS}:
@@ -118,7 +118,7 @@ def _read(source: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, _Cl
                         f"Expected one label below {len(names)} for each of {len(images)} images. "
                         f"Received: {len(labels)} labels up to {max(labels, default=0)} in {source}"
                     )
-            # Stored as one plane after the other: red, green, blue.
+            # An image is stored as three planes: red, green, blue.
             planes = images.reshape(-1, 3, IMAGE_SIZE, IMAGE_SIZE)
             return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), fine, coarse, classes
     raise FileNotFoundError(
@@ -128,11 +128,11 @@ def _read(source: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, _Cl
 
 
 def _archive_in(source: pathlib.Path) -> pathlib.Path:
-    """Returns the source itself, or the archive of CIFAR-100 that lies in a folder without what it unpacks to."""
+    """Returns the source itself, or the archive of CIFAR-100 in it if it is a folder without unpacked files."""
     if not source.exists():
         raise FileNotFoundError(
             "Expected CIFAR-100 as an archive or a folder, from https://www.cs.toronto.edu/~kriz/cifar.html. "
-            f"Received: {source}, which is not there"
+            f"Received: {source}, which does not exist"
         )
     if source.is_file() and not is_archive(source):
         raise ValueError(f"Expected a folder or an archive such as cifar-100-python.tar.gz. Received: {source}")
@@ -154,9 +154,9 @@ def _from_python(contents: Mapping[str, bytes], source: pathlib.Path) -> tuple[l
         ]
         sound = all(images.dtype == np.uint8 and images.shape[1:] == (_PIXELS,) for images, *_ in parts)
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError, UnicodeDecodeError) as error:
-        raise ValueError(f"Expected the dictionaries of CIFAR-100. Received: others in {source} ({error!r})") from error
+        raise ValueError(f"Expected the dictionaries of CIFAR-100. Received: {error!r} in {source}") from error
     if not sound:
-        raise ValueError(f"Expected images uint8 [images, {_PIXELS}]. Received: others in {source}")
+        raise ValueError(f"Expected images uint8 [images, {_PIXELS}]. Received: another dtype or shape in {source}")
     return parts, classes
 
 
@@ -174,7 +174,7 @@ def _from_binary(contents: Mapping[str, bytes], source: pathlib.Path) -> tuple[l
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads pickles of CIFAR-100, and makes no object but plain ones and arrays of bytes."""
+    """Reads pickles of CIFAR-100, and makes only plain objects and arrays of bytes."""
 
     def find_class(self, module: str, name: str) -> Any:
         if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
@@ -187,7 +187,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _empty_array(kind: type, shape: tuple[int, ...], code: bytes) -> np.ndarray:
-    """Makes what an array is filled into; its own shape and data type come with the data."""
+    """Makes an array for the pickle to fill; its state, which follows in the pickle, sets the shape and data type."""
     return np.empty((0,), np.uint8)
 
 
@@ -200,11 +200,11 @@ def _bytes_dtype(code: bytes | str, *_: Any) -> np.dtype:
 def _unpickled(content: bytes, name: str) -> dict[bytes, Any]:
     try:
         found = _Unpickler(io.BytesIO(content), encoding="bytes").load()
-    # Of a broken pickle Python raises whatever its reader met.
+    # For a broken pickle Python may raise any error.
     except Exception as error:
         raise ValueError(
-            f"Expected a pickle of CIFAR-100: a dictionary of numbers, texts, lists and arrays of bytes. "
-            f"Received: {name}, which cannot be read as one: {error}"
+            f"Expected a pickle of CIFAR-100: a dictionary of numbers, strings, lists and arrays of bytes. "
+            f"Received: {name}, which cannot be read: {error}"
         ) from error
     if not isinstance(found, dict):
         raise ValueError(f"Expected a dictionary. Received: {type(found).__name__} in {name}")
@@ -227,6 +227,6 @@ for _name, _title in zip(SPLITS, ("CIFAR-FS", "FC100"), strict=True):
             networks=NETWORKS,
             presets=five_way_presets(),
             licence="CIFAR-100, Alex Krizhevsky, 2009, published for research without a licence; to be cited",
-            how_to_get="Downloaded from CIFAR-100's official address where no folder is given: 169 MB.",
+            how_to_get="Downloaded from CIFAR-100's official address if no folder is given: 169 MB.",
         ),
     )

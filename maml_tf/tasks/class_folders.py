@@ -1,4 +1,4 @@
-"""Large data sets of photos, one folder a class, with a published split: tieredImageNet and CUB."""
+"""Large data sets of photos, with one folder for each class and a published split: tieredImageNet and CUB."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from maml_tf.tasks.images import (
 )
 
 IMAGE_SIZE = 84
-# Raised when the way the images are decoded changes, so that arrays cached before are not taken for new ones.
+# Increased when the decoding of images changes, so that arrays cached before are not used.
 _DECODER_VERSION = 1
 # The checksum is that of the record, https://data.caltech.edu/records/65de6-vp158.
 CUB_ARCHIVE = Archive(
@@ -36,22 +36,22 @@ CUB_ARCHIVE = Archive(
 
 
 class ClassFolders(SplitClasses):
-    """Photos of a folder or an archive, a class being named after the folder that its photos are in.
+    """Photos of a folder or an archive; the folder of a photo names its class.
 
-    The first use decodes all photos of the split's classes into a file that is mapped into memory from then on: an
-    episode reads its own images alone, and memory never holds more of them than the system keeps for its speed.
+    The first use decodes all photos of the split's classes into a file; later uses map it into memory. An episode reads
+    only its own images, and the operating system decides how many images stay in memory.
 
     Args:
-        data_dir: A folder or an archive. Photos lie at `<class>/<image>`, at any depth, or in archives
-            `<class>.tar`; what is of no class of the split is passed over.
-        splits: From "train", "validation" and "test" to names of classes.
-        images: How many photos the whole data set has; a warning says where there are others. None for any number.
+        data_dir: A folder or an archive. Photos are at `<class>/<image>`, at any depth, or in archives `<class>.tar`.
+            Classes that are not in the split are skipped.
+        splits: Names of classes by part: "train", "validation" and "test".
+        images: Number of photos in the whole data set; another number logs a warning. None for any number.
         title: Name of the data set in messages.
-        image_size: Height and width; photos are resized with a Lanczos filter, whatever their proportions.
-        cache_dir: Where the decoded array is kept. None is `maml_tf/class_folders` in Keras' folder.
+        image_size: Height and width; photos are resized with a Lanczos filter, which may change their proportions.
+        cache_dir: Folder for the decoded array. None is `maml_tf/class_folders` in Keras' folder.
 
     Raises:
-        FileNotFoundError: If there is nothing at `data_dir`, or no class of a part.
+        FileNotFoundError: If `data_dir` does not exist, or has no class of a part.
         ValueError: If an archive or a photo is broken, or a class is in two folders.
     """
 
@@ -65,7 +65,7 @@ class ClassFolders(SplitClasses):
         image_size: int = IMAGE_SIZE,
         cache_dir: str | os.PathLike | None = None,
     ):
-        # Names of data sets are listed without TensorFlow.
+        # Imported here because names of data sets are listed without TensorFlow.
         from maml_tf.tasks.class_pool import ClassPool
 
         source, image_size = pathlib.Path(data_dir).expanduser(), check_image_size(image_size)
@@ -94,9 +94,9 @@ class ClassFolders(SplitClasses):
 
 
 def _list_photos(source: pathlib.Path, part_of: Mapping[str, str], title: str) -> list[ImageFile]:
-    """Lists the photos of a split's classes, in order; a photo's `part` is the archive of its class, or nothing."""
+    """Lists the photos of a split's classes, in order; a photo's `part` is the archive of its class, or empty."""
     if not source.exists():
-        raise FileNotFoundError(f"Expected a folder or an archive of {title}. Received: {source}, which is not there")
+        raise FileNotFoundError(f"Expected a folder or an archive of {title}. Received: {source}, which does not exist")
     if source.is_file() and not is_archive(source):
         raise ValueError(f"Expected a folder or an archive of {title}. Received: {source}")
     photos: list[ImageFile] = []
@@ -107,7 +107,7 @@ def _list_photos(source: pathlib.Path, part_of: Mapping[str, str], title: str) -
         if (other := places.setdefault(class_name, folder)) != folder:
             raise ValueError(
                 f"Expected each class of {title} in one folder. Received: {other!r} and {folder!r} in {source}; pass "
-                "the folder around one of them as data_dir, or remove the other"
+                "the parent folder of one of them as data_dir, or remove the other"
             )
         photos.append(ImageFile(class_name, file_name, archive, name, mark))
 
@@ -143,14 +143,11 @@ def open_tiered_imagenet(
     """Opens tieredImageNet: 608 classes of ImageNet, 779,165 photos, whose parts share no category of WordNet.
 
     Args:
-        data_dir: ImageNet's training images, `<class>/<image>` or `<class>.tar`, of which the others are passed over.
-        cache_dir: Where the decoded array is kept, 16.5 GB at 84 x 84 pixels. None is `maml_tf/tiered_imagenet` in
+        data_dir: ImageNet's training images, `<class>/<image>` or `<class>.tar`; other classes are skipped.
+        cache_dir: Folder for the decoded array, 16.5 GB at 84 x 84 pixels. None is `maml_tf/tiered_imagenet` in
             Keras' folder.
         split: Names of classes of "train", "validation" and "test"; None for the published 351, 97 and 160.
-        **options: Of `ClassFolders`.
-
-    Returns:
-        The classes.
+        **options: Options of `ClassFolders`.
 
     Raises:
         ValueError: Without `data_dir`: ImageNet cannot be downloaded.
@@ -179,15 +176,12 @@ def open_cub(
     """Opens CUB-200-2011: 11,788 photos of 200 species of birds, each photo as a whole.
 
     Args:
-        data_dir: The archive `CUB_200_2011.tgz`, the folder that it unpacks to, or its folder `images`. None downloads
-            the archive, 1.15 GB, from its official address into `cache_dir`.
-        cache_dir: Where the download and the decoded array are kept. None is `maml_tf/cub` in Keras' folder.
+        data_dir: The archive `CUB_200_2011.tgz`, the unpacked folder, or its folder `images`. None downloads the
+            archive, 1.15 GB, from its official address into `cache_dir`.
+        cache_dir: Folder for the download and the decoded array. None is `maml_tf/cub` in Keras' folder.
         split: Names of classes of "train", "validation" and "test"; None for the published 100, 50 and 50.
-        archive: What to download.
-        **options: Of `ClassFolders`.
-
-    Returns:
-        The classes.
+        archive: The archive to download.
+        **options: Options of `ClassFolders`.
 
     Raises:
         OSError: If the download fails.
@@ -218,7 +212,7 @@ for _spec in (
         title="tieredImageNet",
         open=open_tiered_imagenet,
         licence="tieredImageNet, classes and images of ImageNet: for non-commercial research and education alone",
-        how_to_get="A folder with ImageNet's training images, one folder or tar a class, from https://image-net.org.",
+        how_to_get="A folder with ImageNet's training images, a folder or tar for each class: https://image-net.org.",
         **_COMMON,
     ),
     DatasetSpec(
@@ -227,7 +221,7 @@ for _spec in (
         open=open_cub,
         licence="CUB-200-2011, Caltech and UC San Diego; photos of their photographers, for non-commercial research "
         "and education alone",
-        how_to_get="Downloaded from its official address where no folder is given: 1.15 GB.",
+        how_to_get="Downloaded from its official address if no folder is given: 1.15 GB.",
         **_COMMON,
     ),
 ):

@@ -24,9 +24,9 @@ from maml_tf.tasks.episode_draw import (
 from maml_tf.tasks.images import read_class_folders
 from maml_tf.tasks.labelled_data import read_dataset, read_tfds
 
-# A number, or the least and the greatest one.
+# A number, or the least and the greatest number.
 Size = int | tuple[int, int]
-# What TensorFlow's kernels ask of the address of a tensor.
+# Alignment in bytes that TensorFlow's kernels need.
 _ALIGNMENT = 64
 _NUMBERS_AT_ONCE = 1 << 24
 
@@ -34,28 +34,27 @@ _NUMBERS_AT_ONCE = 1 << 24
 class ClassPool:
     """Labelled images from which N-way K-shot episodes are drawn.
 
-    A task takes `ways` different classes of the pool, numbers them in a random order, and takes `shots`
-    support and `queries` query images of each, all different. Task i is a function of the seed, i and these
-    three numbers alone, so a run that stopped goes on where it was, and two learners given the same seed see the same
-    tasks.
+    A task takes `ways` different classes of the pool, numbers them in a random order, and takes `shots` support and
+    `queries` query images of each class, all different. Task i depends only on the seed, i and these three numbers. So
+    a run that stopped can continue with the same tasks, and two learners with the same seed see the same tasks.
 
     Args:
-        images: [images, ...], of any real dtype, in memory or mapped from a file; floats are read once, and must be
-            finite. Where the images of a class lie side by side they are shared, not copied, and must stay as they are.
-        labels: [images] or [images, 1], integers or strings; images of equal label are a class.
-        rotations: Turn each class of a task by its own random multiple of 90 degrees, the same for all its
-            images. The class is drawn first and its turn second: one task never holds a class at two turns.
+        images: [images, ...], of any real dtype, in memory or mapped from a file. Floats are read once and must be
+            finite. Images that are sorted by class are shared, not copied, and must not change.
+        labels: [images] or [images, 1], integers or strings; images with the same label form a class.
+        rotations: Whether to turn each class of a task by a random multiple of 90 degrees, the same for all its
+            images. The class is drawn first and its turn second: a task never holds a class at two turns.
         transform: Maps drawn images [batch, ...] to the float images of the episode.
 
     Attributes:
-        rotations: As given.
+        rotations: The argument.
         class_names: The names of the classes, sorted as their labels are.
         class_sizes: Images of each class, [classes].
 
     Raises:
-        TypeError: If the images aren't real numbers, or the labels neither integers nor strings.
-        ValueError: If shapes don't fit each other, there is no image, one is NaN or infinite, or images to rotate
-            aren't square.
+        TypeError: If images are not real numbers, or labels are neither integers nor strings.
+        ValueError: If shapes do not match, there is no image, a number is NaN or infinite, or images to rotate are not
+            square.
 
     Example:
     >>> import numpy as np
@@ -95,13 +94,10 @@ class ClassPool:
 
         Args:
             classes: Class name to images [images, ...].
-            **options: As of the constructor.
-
-        Returns:
-            The pool.
+            **options: Options of the constructor.
 
         Raises:
-            ValueError: If there is no class, a class is empty, two have one name, or shapes or dtypes differ.
+            ValueError: If there is no class, a class is empty, two have the same name, or shapes or dtypes differ.
         """
         return cls(*_join_classes(classes), **options)
 
@@ -119,16 +115,13 @@ class ClassPool:
         Args:
             dataset: Finite and unbatched, of (image, label), or of dictionaries; an image is an array of numbers, a
                 label a number or a string.
-            image_size: Height and width to resize images of uint8 to with a Lanczos filter; one number for a square.
-                None keeps the images' own size, which must then be the same in all.
-            keys: Of a dictionary's image and label.
-            **options: As of the constructor.
-
-        Returns:
-            The pool.
+            image_size: Height and width to resize uint8 images to, with a Lanczos filter; one number for a square.
+                None keeps the size of the images, which must then be the same for all.
+            keys: Keys of a dictionary's image and label.
+            **options: Options of the constructor.
 
         Raises:
-            ValueError: If the data set has another form or no end, or shapes differ.
+            ValueError: If the data set has another form or is infinite, or shapes differ.
         """
         return cls(*_join_classes(read_dataset(dataset, image_size, keys)), **options)
 
@@ -143,23 +136,23 @@ class ClassPool:
         keys: Sequence[str] = ("image", "label"),
         **options,
     ) -> ClassPool:
-        """Makes a pool of a data set of TensorFlow Datasets, downloaded and prepared at its first use.
+        """Makes a pool of a data set of TensorFlow Datasets, which is downloaded and prepared at its first use.
 
-        It needs the extra `tfds`. `ClassPool.from_tfds("stanford_dogs", image_size=84)` has its 120 breeds.
+        It needs the extra `tfds`. `ClassPool.from_tfds("stanford_dogs", image_size=84)` has 120 breeds.
 
         Args:
-            name: Its name there, with a configuration and a version if need be.
+            name: Name of the data set in TensorFlow Datasets, with a configuration and a version if needed.
             split: Splits in TensorFlow Datasets' notation, such as "train+test"; None for all of them.
-            image_size: As of `from_dataset`.
-            data_dir: Where prepared data are kept; None is TensorFlow Datasets' own folder.
-            keys: Its features that hold the image and the label.
-            **options: As of the constructor.
+            image_size: See `from_dataset`.
+            data_dir: Folder for prepared data; None is TensorFlow Datasets' own folder.
+            keys: Names of the features that hold the image and the label.
+            **options: Options of the constructor.
 
         Returns:
-            The pool; classes have the names that the label's feature has.
+            The pool; classes are named as in the label's feature.
 
         Raises:
-            ImportError: Without the package tensorflow_datasets.
+            ImportError: If the package tensorflow_datasets is not installed.
             ValueError: If there are no such features, or shapes differ.
         """
         classes = read_tfds(name, split, image_size, data_dir=data_dir, keys=keys)
@@ -176,14 +169,11 @@ class ClassPool:
         """Makes a pool of images `<class>/<image>`, read as uint8 by `read_class_folders`.
 
         Args:
-            path: A folder, or a `.zip` or `.tar`, with one folder a class; a class is named after its folder.
-            image_size: Height and width to resize to with a Lanczos filter; one number for a square. None
-                keeps the images' own size, which must then be the same in all.
+            path: A folder, or a `.zip` or `.tar`, with one folder for each class; a class is named after its folder.
+            image_size: Height and width to resize to, with a Lanczos filter; one number for a square. None keeps the
+                size of the images, which must then be the same for all.
             channels: 1 for grey, 3 for RGB.
-            **options: As of the constructor.
-
-        Returns:
-            The pool.
+            **options: Options of the constructor.
         """
         return cls(*read_class_folders(path, image_size, channels), **options)
 
@@ -211,18 +201,15 @@ class ClassPool:
     def subset(
         self, class_names: Iterable[str], *, rotations: bool | None = None, transform: Transform | None = None
     ) -> ClassPool:
-        """Returns the pool of some of the classes, which shares this pool's images.
+        """Returns a pool of some of the classes, which shares this pool's images.
 
         Args:
             class_names: Some of `class_names`, in any order.
-            rotations: As of the constructor; None for this pool's.
-            transform: As of the constructor; None for this pool's.
-
-        Returns:
-            The pool.
+            rotations: See the constructor; None keeps this pool's.
+            transform: See the constructor; None keeps this pool's.
 
         Raises:
-            ValueError: If there is no name, or one that is no class, or images to rotate aren't square.
+            ValueError: If there is no name, a name is unknown, or images to rotate are not square.
         """
         indices = sorted(self._class_index(name) for name in set(class_names))
         if not indices:
@@ -237,23 +224,23 @@ class ClassPool:
         return part
 
     def episode(self, seed: int | tf.Tensor, index: int | tf.Tensor, ways: Size, shots: Size, queries: int) -> Episode:
-        """Draws task `index` of the stream of tasks that `seed` names.
+        """Draws task number `index` of the stream of tasks with this seed.
 
         Args:
-            seed: Names the stream of tasks: an integer, or an integer tensor.
-            index: The task's place in the stream, 0 or more: an integer, or an integer tensor.
-            ways: Classes in the task, or the least and the greatest number of them, of which one is drawn.
-            shots: Support images a class, or the least and the greatest number of them.
-            queries: Query images a class.
+            seed: Seed of the stream of tasks: an integer, or an integer tensor.
+            index: The task's position in the stream, 0 or more: an integer, or an integer tensor.
+            ways: Classes in the task, or the least and the greatest number, between which it is drawn.
+            shots: Support images for each class, or the least and the greatest number, between which it is drawn.
+            queries: Query images for each class.
 
         Returns:
             An `Episode` without a task axis: images [ways * (shots or queries), ...] in a random order and
-            int32 labels in [0, ways). A task below the greatest size is filled up with zeros of label -1, which come
-            last; see `padding_label` of `maml_tf.MetaLearner`.
+            int32 labels in [0, ways). A task below the greatest size is padded at the end with zeros of label -1; see
+            `padding_label` of `maml_tf.MetaLearner`.
 
         Raises:
-            ValueError: If the pool has fewer than `ways` classes or a class fewer than `shots + queries`
-                images, or an argument is not a whole number.
+            ValueError: If the pool has fewer than `ways` classes, a class has fewer than `shots + queries` images, or
+                an argument is not a whole number.
         """
         seed, index = stream_number("seed", seed), stream_number("index", index, 0)
         batch = self._assemble(self._draw(ways, shots, queries), seed, index, tasks=1)
@@ -273,28 +260,28 @@ class ClassPool:
     ) -> tf.data.Dataset:
         """Returns meta-batches `((support_x, support_y, query_x), query_y)` with a leading task axis.
 
-        Element b holds the tasks `b * meta_batch_size` and on of the stream that `seed` names, whose task i
-        is `episode(seed, i, ...)`.
+        Element b holds `meta_batch_size` tasks from number `b * meta_batch_size` on. Task i of the stream is
+        `episode(seed, i, ...)`.
 
         Args:
-            seed: Names the stream of tasks.
-            ways: Classes in a task; with a least and a greatest number each task has its own, as of `episode`.
-            shots: Support images a class; with a least and a greatest number each task has its own.
-            queries: Query images a class.
+            seed: Seed of the stream of tasks.
+            ways: Classes in a task; with a least and a greatest number, drawn for each task, see `episode`.
+            shots: Support images for each class; with a least and a greatest number, drawn for each task.
+            queries: Query images for each class.
             meta_batch_size: Tasks in an element.
-            first: The element to start at: a run that consumed `first` elements goes on with this.
-            tasks: End the stream after this many tasks (the last element may be smaller); None never ends.
-            share: k and n, to draw the k-th of n shares of each element alone; see `maml_tf.distribute.shared`.
+            first: The first element: a run that consumed n elements continues with `first=n`.
+            tasks: Number of tasks after which the stream ends (the last element may be smaller); None never ends.
+            share: k and n, to draw only the k-th of n shares of each element; see `maml_tf.distribute.shared`.
 
         Returns:
             A `tf.data.Dataset`, prefetched.
 
         Raises:
-            ValueError: As `episode`, and if `meta_batch_size`, `first`, `tasks` or `share` is out of range.
+            ValueError: As in `episode`, and if `meta_batch_size`, `first`, `tasks` or `share` is out of range.
         """
         seed = stream_number("seed", seed)
         draw = self._draw(ways, shots, queries)
-        # The stream keeps AutoGraph out; the transform is the user's and may need it, which a tf.function lets in.
+        # The stream disables AutoGraph; the user's transform may need it, and a tf.function enables it again.
         pool = copy.copy(self)
         pool.transform = tf.function(self.transform)
         return meta_batches(
@@ -307,7 +294,7 @@ class ClassPool:
 
     def _assemble(self, draw: EpisodeDraw, seed, first, tasks: int | tf.Tensor) -> Episode:
         support, query = draw(seed, first, tasks)
-        # Both sets are looked up at once, the support sets of all tasks first: to cut there copies no image.
+        # Both sets are looked up at once, the support sets of all tasks first: splitting there copies no image.
         drawn = ImageDraw(*(_flat(*values) for values in zip(support, query, strict=True)))
         images = self._look_up(drawn)
         if draw.varies:
@@ -344,7 +331,7 @@ def _range_of(name: str, size: Size) -> tuple[int | None, int]:
     if not isinstance(size, (tuple, list)):
         return None, size
     if len(size) != 2:
-        raise ValueError(f"Expected {name} as a number, or the least and the greatest one. Received: {name}={size!r}")
+        raise ValueError(f"Expected {name} to be a number, or the least and the greatest. Received: {name}={size!r}")
     return size[0], size[1]
 
 
@@ -358,10 +345,10 @@ class ImageStore:
     An array that is mapped from a file stays in the file: only the images that are looked up are read.
 
     Args:
-        array: [images, ...], of any real dtype. It is shared, not copied, and must stay as it is.
+        array: [images, ...], of any real dtype. It is shared, not copied, and must not change.
 
     Attributes:
-        array: The array given.
+        array: The array.
 
     Example:
     >>> import numpy as np
@@ -375,12 +362,12 @@ class ImageStore:
 
     @functools.cached_property
     def tensor(self) -> tf.Tensor:
-        """The images on the host, where tf.data works; a GPU would send every image back."""
+        """The images on the host, where tf.data runs; a GPU would have to send every image back."""
         flags, dtype = self.array.flags, self.array.dtype
         aligned = self.array.ctypes.data % _ALIGNMENT == 0
         shareable = aligned and flags.c_contiguous and flags.writeable and dtype.isnative and dtype.kind in "uif"
         with tf.init_scope(), tf.device("CPU:0"):
-            if shareable:  # convert_to_tensor would copy, and so read all of a mapped file.
+            if shareable:  # convert_to_tensor would copy, and so read the whole of a mapped file.
                 return tf.experimental.dlpack.from_dlpack(self.array.__dlpack__())
             return tf.convert_to_tensor(self.array)
 
@@ -405,7 +392,7 @@ def _check_labelled_images(images: np.ndarray, labels: np.ndarray) -> None:
     if wrong := [kind.__name__ for kind in types if not issubclass(kind, (int, str, bytes, np.integer, np.bool_))]:
         raise TypeError(f"Expected labels that are integers or strings. Received: labels of type {wrong[0]}")
     if images.dtype.kind == "f":
-        # In parts: the images may be many more than memory holds.
+        # In parts: the images may not fit into memory.
         at_once = max(1, _NUMBERS_AT_ONCE // images[0].size)
         for first in range(0, len(images), at_once):
             finite = np.isfinite(images[first : first + at_once]).reshape(-1, images[0].size).all(axis=1)
@@ -428,9 +415,9 @@ def _join_classes(classes: Mapping[Hashable, np.ndarray]) -> tuple[np.ndarray, n
     if not arrays or empty:
         raise ValueError(
             f"Expected at least one class and at least one image in each. Received: {len(arrays)} classes, "
-            f"empty among them: {empty}"
+            f"of which these are empty: {empty}"
         )
-    # Joined, images of two types would be of one type and of two scales.
+    # Joining two dtypes would give images of one dtype, but of two scales.
     for kind, found in (
         ("shape", {images.shape[1:]: name for name, images in arrays.items()}),
         ("dtype", {images.dtype: name for name, images in arrays.items()}),
@@ -443,5 +430,5 @@ def _join_classes(classes: Mapping[Hashable, np.ndarray]) -> tuple[np.ndarray, n
 
 
 def _as_text(label: Any) -> Any:
-    """Decodes a label of bytes, the form that TensorFlow gives strings."""
+    """Decodes a label of bytes, the form of strings in TensorFlow."""
     return label.decode() if isinstance(label, bytes) else label

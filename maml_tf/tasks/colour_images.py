@@ -1,18 +1,18 @@
-"""What data sets of colour images have in common: their networks, and the settings of trainings on them."""
+"""Networks and training settings that data sets of colour images share."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-# oneDNN's convolutions win on maps of 84 x 84 on every processor; TensorFlow turns them on by itself only where there
-# is AVX-512.
+# oneDNN's convolutions are faster on maps of 84 x 84 on every processor; TensorFlow enables them by default only with
+# AVX-512.
 ENVIRONMENT = {"TF_ENABLE_ONEDNN_OPTS": "1"}
 
 
 def conv(ways: int, **options: Any) -> Any:
     """Builds four convolutions with pooling, the network of mini-ImageNet, for the images of a data set."""
-    # Names of data sets are listed without TensorFlow.
+    # Imported here because names of data sets are listed without TensorFlow.
     from maml_tf.models import mini_imagenet_conv
 
     return mini_imagenet_conv(ways, **options)
@@ -31,14 +31,14 @@ NETWORKS = {"conv": conv, "resnet12": resnet12}
 def five_way_presets(
     *, evaluation_queries: int | None = 15, paper: Mapping[str, Any] | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Returns the settings of trainings on 5 classes with 1 and 5 shots, and of baselines.
+    """Returns training settings for 5 classes with 1 and 5 shots, and for baselines.
 
     Args:
-        evaluation_queries: Query examples of a class in validation and test; None for as many as shots.
-        paper: What a preset with _paper added to its name sets, the paper's settings; None for no such presets.
+        evaluation_queries: Query examples of each class in validation and test; None uses the number of shots.
+        paper: The paper's settings, for presets with _paper added to their names; None makes no such presets.
 
     Returns:
-        From the name of a preset to fields of the configuration.
+        A dictionary from the name of a preset to fields of the configuration.
     """
     found: dict[str, dict[str, Any]] = {}
     for shots in (1, 5):

@@ -1,4 +1,4 @@
-"""Data sets of classes: train, validation and test splits, and what the experiments know of each data set."""
+"""Data sets of classes: train, validation and test splits, and a spec of each data set for the experiments."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ PARTS = ("train", "validation", "test")
 
 @dataclasses.dataclass(frozen=True)
 class DatasetSpec:
-    """What the few-shot experiments know of a data set.
+    """All that the few-shot experiments need to know about a data set.
 
-    A data set is one file that makes a spec and registers it: `datasets.register(spec.name, spec)`. At its top the file
-    imports no TensorFlow, so that flags list the names at once; `open` and the networks import it when called.
+    A data set is one file that makes a spec and registers it: `datasets.register(spec.name, spec)`. The top of the file
+    must not import TensorFlow, so that flags list the names quickly; `open` and the networks import it when called.
 
     Attributes:
         name: Name in flags, configurations and folders.
@@ -32,14 +32,14 @@ class DatasetSpec:
         image_shape: Shape of an episode's image, (height, width, channels).
         networks: Builders by name, the default one first: `build(ways, input_shape=..., filters=...,
             head_initializer=..., batch_statistics=...)` returns a Keras model from images to logits [batch, ways] whose
-            output layer is named "head". Its `batch_statistics` are those of `maml_tf.layers.BatchNormalization`. One
-            that takes `norm_steps` too can have `per_step_norm`, one that takes `drop_rate` that.
-        presets: Settings of a training by name, the default ones first: fields of
+            output layer is named "head". `batch_statistics` is as in `maml_tf.layers.BatchNormalization`. A builder
+            with the argument `norm_steps` supports `per_step_norm`; one with `drop_rate` supports `drop_rate`.
+        presets: Training settings by name, the default ones first: fields of
             `maml_tf.experiments.classification.config.ClassificationConfig`.
-        splits: Values of the configuration's `split`, the default one first. Empty where there is one split.
-        licence: Copyright and terms of use, as the cards of trained weights state them.
-        how_to_get: Where the data come from, for a user who does not have them.
-        environment: Variables of the environment that TensorFlow reads at its import, unless they are set already.
+        splits: Values of the configuration's `split`, the default one first. Empty for a data set with one split.
+        licence: Copyright and terms of use, for the cards of trained weights.
+        how_to_get: Where a user gets the data.
+        environment: Environment variables to set before TensorFlow is imported, unless they are already set.
 
     Raises:
         ValueError: If there is no network or no preset.
@@ -65,17 +65,17 @@ datasets: Registry[DatasetSpec] = Registry("data set")
 
 
 class SplitClasses:
-    """A pool of classes, each of them in at most one part of a split.
+    """A pool of classes, each in at most one part of a split.
 
     Args:
-        classes: The pool of all classes; those of the parts turn and transform images as this one does.
-        splits: From "train", "validation", "test", or any names, to names of classes.
+        classes: The pool of all classes; the pools of parts use its rotations and transform.
+        splits: Names of classes by part: "train", "validation", "test", or any other names.
 
     Attributes:
         splits: The names of the classes of each part.
 
     Raises:
-        ValueError: If a name is no class, or in two parts.
+        ValueError: If a name is not a class of the pool, or is in two parts.
 
     Example:
     >>> import numpy as np
@@ -98,13 +98,10 @@ class SplitClasses:
 
         Args:
             *parts: Names in `splits`; the classes of several are joined.
-            rotations: Whether to turn each class of a task by a random multiple of 90 degrees; None does as
-                the pool of all classes.
-            transform: Maps drawn images [batch, ...] to the images of the episode; None does as the pool of all
+            rotations: Whether to turn each class of a task by a random multiple of 90 degrees; None uses the setting
+                of the pool of all classes.
+            transform: Maps drawn images [batch, ...] to the images of the episode; None uses that of the pool of all
                 classes.
-
-        Returns:
-            The pool.
 
         Raises:
             ValueError: If there is no such part.
@@ -120,7 +117,7 @@ def published_split(name: str) -> dict[str, tuple[str, ...]]:
     """Reads a split that the package ships, `maml_tf/tasks/splits/<name>_<part>.txt`.
 
     Args:
-        name: Of the split, such as "cifar_fs".
+        name: Name of the split, such as "cifar_fs".
 
     Returns:
         The names of the classes of "train", "validation" and "test".
@@ -135,20 +132,20 @@ def published_split(name: str) -> dict[str, tuple[str, ...]]:
 
 
 def check_split(splits: Mapping[str, Sequence[str]], classes: Collection[str]) -> None:
-    """Checks that a split names classes that are there, each in one part.
+    """Checks that a split names existing classes, each in one part.
 
     Args:
-        splits: From the name of a part to names of classes.
+        splits: Names of classes by part.
         classes: The names of all classes.
 
     Raises:
-        ValueError: If it does not.
+        ValueError: If a name is missing in `classes`, or is named twice.
     """
     counts = collections.Counter(itertools.chain(*splits.values()))
     present = set(classes)
     wrong = sorted(name for name, count in counts.items() if count > 1 or name not in present)
     if wrong:
         raise ValueError(
-            "Expected a split of classes that are there, each in one part. "
+            "Expected a split of existing classes, each in one part. "
             f"Received: {len(wrong)} that are missing or named twice, the first {wrong[0]!r}"
         )

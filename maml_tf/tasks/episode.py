@@ -10,7 +10,7 @@ import tensorflow as tf
 from maml_tf.checks import whole_number
 from maml_tf.distribute import bounds
 
-# Two draws at once keep two cores busy, and more gain little there: see docs/speed.md.
+# Two draws at once keep two cores busy, and more gain little: see docs/speed.md.
 _SIDE_BY_SIDE = 2
 _AHEAD = 2
 
@@ -18,8 +18,8 @@ _AHEAD = 2
 class Episode(NamedTuple):
     """The data of one task, or of a meta-batch of tasks under a leading task axis.
 
-    The learner adapts on the support set and is judged on the query set; the two share no example.
-    Shapes of one task, which every task source of this package follows:
+    The learner adapts on the support set and is evaluated on the query set; the two share no example. Shapes of one
+    task, in every task source of this package:
 
     * classification: `support_x [ways * shots, ...]`, `support_y [ways * shots]`,
       `query_x [ways * queries, ...]`, `query_y [ways * queries]`, with labels int32 in `[0, ways)`;
@@ -31,8 +31,8 @@ class Episode(NamedTuple):
     Attributes:
         support_x: Inputs to adapt on, float32.
         support_y: Targets to adapt on.
-        query_x: Inputs on which the adapted learner is judged, float32.
-        query_y: Their targets.
+        query_x: Inputs on which the adapted learner is evaluated, float32.
+        query_y: Targets of `query_x`.
 
     Example:
     >>> from maml_tf.tasks import Episode
@@ -52,18 +52,18 @@ class Episode(NamedTuple):
 
 
 def stream_number(name: str, value: int | tf.Tensor, minimum: int | None = None) -> int | tf.Tensor:
-    """Checks a seed, or a place in a stream of tasks.
+    """Checks a seed, or a position in a stream of tasks.
 
     Args:
         name: The argument's name, for the message.
-        value: A whole number of 64 bits, or an integer tensor, whose value is not looked at.
-        minimum: The least allowed number.
+        value: A whole number of 64 bits, or an integer tensor, whose value is not checked.
+        minimum: The smallest allowed number.
 
     Returns:
         The number as an `int`, or the tensor.
 
     Raises:
-        ValueError: If it is neither, or out of range.
+        ValueError: If `value` is neither, or out of range.
     """
     if not tf.is_tensor(value):
         return whole_number(name, value, -(2**63) if minimum is None else minimum, 2**63 - 1)
@@ -75,15 +75,15 @@ def stream_number(name: str, value: int | tf.Tensor, minimum: int | None = None)
 def prefetched_map(numbers: tf.data.Dataset, draw: Callable[[tf.Tensor], Any]) -> tf.data.Dataset:
     """Returns a stream's elements, drawn by their numbers.
 
-    Two are drawn at once and two more kept, in fixed numbers that tf.data does not tune: a tuned iterator that lived
-    for 45 seconds waits at its end for the tuning's next look, which may be a minute away.
+    Two elements are drawn at once, and two more are prefetched. These numbers are fixed, because an autotuned iterator
+    of tf.data that has run for 45 seconds waits at its end for the next tuning, for up to a minute.
 
     Args:
         numbers: The elements' numbers, in order.
-        draw: Makes an element, of tensors in any structure, from its number, a scalar of the numbers' dtype.
+        draw: Makes an element, a nest of tensors, from its number, a scalar of the numbers' dtype.
 
     Returns:
-        The data set of the elements, in the numbers' order.
+        The data set of the elements, in the order of the numbers.
 
     Example:
     >>> import tensorflow as tf
@@ -105,20 +105,17 @@ def meta_batches(
     tasks: int | None = None,
     share: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
-    """Returns the meta-batches of a stream of tasks, by `prefetched_map`.
+    """Returns the meta-batches of a stream of tasks, prefetched by `prefetched_map`.
 
-    Element b holds the tasks `b * meta_batch_size` and on.
+    Element b holds `meta_batch_size` tasks from number `b * meta_batch_size` on.
 
     Args:
-        assemble: Makes an element, from the number of its first task, int64, and how many it holds. AutoGraph does not
-            look into it.
+        assemble: Makes an element from the number of its first task, int64, and its number of tasks. AutoGraph does not
+            convert it.
         meta_batch_size: Tasks in an element.
-        first: The element to start at: a run that consumed `first` elements goes on with this.
-        tasks: End the stream after this many tasks (the last element may be smaller); None never ends.
-        share: k and n, to draw the k-th of n shares of each meta-batch alone.
-
-    Returns:
-        The data set, prefetched.
+        first: The first element: a run that consumed n elements continues with `first=n`.
+        tasks: Number of tasks after which the stream ends (the last element may be smaller); None never ends.
+        share: k and n, to draw only the k-th of n shares of each meta-batch.
 
     Raises:
         ValueError: If `meta_batch_size`, `first`, `tasks` or `share` is not a whole number, or out of range.
@@ -140,7 +137,7 @@ def meta_batches(
     same_size = tasks is None or tasks % meta_batch_size == 0
     bounds(meta_batch_size, share)
 
-    # Where there is nothing to convert, looking for it takes half a second.
+    # AutoGraph has nothing to convert here, but would take half a second.
     @tf.autograph.experimental.do_not_convert
     def element(number: tf.Tensor) -> Any:
         start = number * meta_batch_size

@@ -1,7 +1,7 @@
-"""Draws which images make up an N-way K-shot episode, for a batch of tasks at once, and turns them.
+"""Draws the images of N-way K-shot episodes, for a batch of tasks at once, and turns them.
 
-A draw is a function of uniform random numbers, one row a task, and the row is a function of (seed, task index),
-so a task is the same however tasks are batched.
+A draw is a function of uniform random numbers, one row for each task, and a row is a function of (seed, task index). So
+a task is the same in any batch of tasks.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class ImageDraw(NamedTuple):
 
     Attributes:
         image: int32 [tasks, ways * examples], positions in the pool's array of images.
-        label: int32 [tasks, ways * examples] in [0, ways); -1 for images that fill the set up, which come last.
-        quarter_turns: int32 [tasks, ways * examples] in [0, 4), one value a class and task.
+        label: int32 [tasks, ways * examples] in [0, ways); -1 for padding, which comes last.
+        quarter_turns: int32 [tasks, ways * examples] in [0, 4), the same for all images of a class in a task.
     """
 
     image: tf.Tensor
@@ -40,18 +40,17 @@ class EpisodeDraw:
 
     Attributes:
         class_names: Name of each class, [classes].
-        class_starts: Position of the first image of each class, [classes]; the images of a class lie side by
-            side.
+        class_starts: Position of the first image of each class, [classes]; the images of a class are contiguous.
         class_sizes: Number of images of each class, [classes].
-        ways: Classes a task, at most.
-        shots: Support images a class, at most.
-        queries: Query images a class.
-        least_ways: Classes a task, at least: the number is drawn anew for each. None for `ways`.
-        least_shots: Support images a class, at least: the number is drawn anew for each task. None for `shots`.
+        ways: Greatest number of classes in a task.
+        shots: Greatest number of support images for each class.
+        queries: Number of query images for each class.
+        least_ways: Least number of classes in a task; the number is drawn for each task. None for `ways`.
+        least_shots: Least number of support images for each class; the number is drawn for each task. None for `shots`.
 
     Raises:
         ValueError: If there are fewer than `ways` classes, a class has fewer than `shots + queries` images, one of
-            these three is not a whole number of at least 1, or a least number not one from 1 to the greatest.
+            these three is not a whole number of at least 1, or a least number is not from 1 to the greatest.
     """
 
     class_names: tuple[str, ...]
@@ -81,12 +80,12 @@ class EpisodeDraw:
 
     @property
     def varies(self) -> bool:
-        """Whether tasks differ in size: those below the greatest are filled up by images of label -1."""
+        """Whether tasks differ in size; smaller ones are padded with images of label -1."""
         return (self.least_ways, self.least_shots) != (self.ways, self.shots)
 
     @property
     def _uniforms(self) -> dict[str, int]:
-        """How many uniform numbers each choice takes, in the order they lie in a row."""
+        """The number of uniform numbers that each choice uses, in the order of a row."""
         sizes = {"sizes": 2} if self.varies else {}
         return {
             **sizes,
@@ -97,16 +96,16 @@ class EpisodeDraw:
             "query_order": self.ways * self.queries,
         }
 
-    @tf.autograph.experimental.do_not_convert  # There is nothing to convert, and looking for it takes half a second.
+    @tf.autograph.experimental.do_not_convert  # AutoGraph has nothing to convert here, but would take half a second.
     def __call__(
         self, seed: int | tf.Tensor, first: int | tf.Tensor, tasks: int | tf.Tensor
     ) -> tuple[ImageDraw, ImageDraw]:
         """Draws the support and the query sets of consecutive tasks.
 
         Args:
-            seed: Names the stream of tasks.
-            first: The first task's place in the stream.
-            tasks: How many tasks.
+            seed: Seed of the stream of tasks.
+            first: The first task's position in the stream.
+            tasks: Number of tasks.
 
         Returns:
             Support and query `ImageDraw`.
@@ -114,8 +113,8 @@ class EpisodeDraw:
         sizes = self._uniforms
         rows = _uniform_rows(seed, first, tasks, sum(sizes.values()))
         parts = dict(zip(sizes, tf.split(rows[:, : sum(sizes.values())], list(sizes.values()), axis=1), strict=True))
-        # The largest of independent uniforms come in a uniformly random order, so the position of a class
-        # among them is its label.
+        # The order of the largest of independent uniform numbers is uniformly random, so the position of a class in it
+        # is its label.
         classes = tf.math.top_k(parts["classes"], self.ways).indices
         image = self._different_images(classes, parts["examples"])
         label = tf.broadcast_to(tf.range(self.ways)[None, :, None], tf.shape(image))
@@ -132,10 +131,10 @@ class EpisodeDraw:
         )
 
     def _of_the_task(self, uniforms: tf.Tensor) -> tf.Tensor:
-        """Returns which of [tasks, ways, shots + queries] are images of a task, of [tasks, 2] uniform numbers."""
+        """Returns which of [tasks, ways, shots + queries] are images of a task, from [tasks, 2] uniform numbers."""
         least = tf.constant([self.least_ways, self.least_shots])
         kinds = tf.constant([self.ways, self.shots]) - least + 1
-        # A number just below 1 times the kinds may round up to them.
+        # A number just below 1, times `kinds`, may round up to `kinds`.
         drawn = tf.minimum(tf.cast(uniforms * tf.cast(kinds, tf.float32), tf.int32), kinds - 1) + least
         ways, shots = tf.split(drawn[:, :, None], 2, axis=1)
         of_a_class = tf.range(self.ways)[None, :] < ways[:, :, 0]
@@ -143,7 +142,7 @@ class EpisodeDraw:
         return of_a_class[:, :, None] & ((example < shots) | (example >= self.shots))
 
     def _different_images(self, classes: tf.Tensor, uniforms: tf.Tensor) -> tf.Tensor:
-        """Returns [tasks, ways, shots + queries] positions of images, none twice."""
+        """Returns [tasks, ways, shots + queries] positions of different images."""
         largest = int(max(self.class_sizes))
         sizes = tf.gather(tf.constant(self.class_sizes, tf.int32), classes)
         starts = tf.gather(tf.constant(self.class_starts, tf.int32), classes)
@@ -155,7 +154,7 @@ class EpisodeDraw:
 
 def _shuffled(draw: ImageDraw, uniforms: tf.Tensor) -> ImageDraw:
     """Flattens [tasks, ways, examples] and orders each task's images by its uniforms."""
-    # What fills a set up comes last.
+    # Padding comes last.
     padding = tf.cast(tf.reshape(draw.label, tf.shape(uniforms)) < 0, uniforms.dtype)
     order = tf.argsort(uniforms + padding, axis=1)
     flat = (tf.reshape(values, tf.shape(order)) for values in draw)
@@ -164,8 +163,8 @@ def _shuffled(draw: ImageDraw, uniforms: tf.Tensor) -> ImageDraw:
 
 def _uniform_rows(seed: int | tf.Tensor, first: int | tf.Tensor, tasks: int | tf.Tensor, length: int) -> tf.Tensor:
     """Returns float32 [tasks, length or a few more] in [0, 1); row i depends on (seed, first + i) and the length."""
-    # Philox makes blocks of numbers, each of its own counter: all rows come of one operation, each from the
-    # counter at which its task begins.
+    # Philox draws each block of numbers from one counter: one operation draws all rows, each from the counter at which
+    # its task begins.
     blocks = -(-length // _PHILOX_BLOCK)
     seed = tf.stack([tf.cast(seed, tf.int64), tf.constant(0, tf.int64)])
     key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
@@ -182,7 +181,7 @@ def unit_range(images: tf.Tensor) -> tf.Tensor:
         images: Of any real dtype and shape.
 
     Returns:
-        uint8 divided by 255; every other dtype as it is, cast to float32.
+        uint8 divided by 255; every other dtype unscaled, cast to float32.
     """
     scale = 1.0 / 255.0 if images.dtype == tf.uint8 else 1.0
     return tf.cast(images, tf.float32) * scale
@@ -196,7 +195,7 @@ def rotate_quarter_turns(images: tf.Tensor, quarter_turns: tf.Tensor) -> tf.Tens
         quarter_turns: int32 [images], in [0, 4).
 
     Returns:
-        The turned images, as `images`.
+        The turned images, of the shape and dtype of `images`.
 
     Example:
     >>> from maml_tf.tasks.episode_draw import rotate_quarter_turns
@@ -204,8 +203,8 @@ def rotate_quarter_turns(images: tf.Tensor, quarter_turns: tf.Tensor) -> tf.Tens
     [[[2, 4], [1, 3]]]
     """
     grey = images.shape.rank == 3
-    # Sorting the images by turn and turning each group as a whole takes half the time of turning all of them
-    # every way and selecting.
+    # Grouping the images by turn and turning each group takes half the time of turning all images in every way and
+    # selecting.
     groups = tf.dynamic_partition(images[..., None] if grey else images, quarter_turns, 4)
     places = tf.dynamic_partition(tf.range(tf.shape(images)[0]), quarter_turns, 4)
     turned = tf.dynamic_stitch(places, [_turned(group, turns) for turns, group in enumerate(groups)])
@@ -213,7 +212,7 @@ def rotate_quarter_turns(images: tf.Tensor, quarter_turns: tf.Tensor) -> tf.Tens
 
 
 def _turned(images: tf.Tensor, turns: int) -> tf.Tensor:
-    # tf.image.rot90 takes its number of turns as a tensor and puts all four ways into the graph, each time.
+    # tf.image.rot90 takes the number of turns as a tensor, and each call puts all four ways into the graph.
     if turns % 2 == 0:
         return tf.reverse(images, [1, 2]) if turns else images
     return tf.reverse(tf.transpose(images, [0, 2, 1, 3]), [1 if turns == 1 else 2])

@@ -1,4 +1,4 @@
-"""Decodes image files into arrays, keeps the arrays, and reads folders of images, one for each class."""
+"""Decodes image files into arrays, caches the arrays, and reads folders of images, one for each class."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from maml_tf.checks import whole_number
 from maml_tf.files import remove_unfinished, save_atomically
 from maml_tf.tasks.archives import list_files, read_files
 
-# What Pillow may open, and the names of such files; it would open many more, some with the help of other programs.
+# The formats that Pillow may open, and their suffixes. Pillow knows many more, some of which start other programs.
 FORMATS = {
     "BMP": (".bmp",), "GIF": (".gif",), "JPEG": (".jfif", ".jpe", ".jpeg", ".jpg"), "PNG": (".png",),
     "PPM": (".pbm", ".pgm", ".pnm", ".ppm"), "TIFF": (".tif", ".tiff"), "WEBP": (".webp",),
 }  # fmt: skip
 IMAGE_SUFFIXES = tuple(itertools.chain(*FORMATS.values()))
-# An image of more is not decoded: a file of 100 kilobytes may hold gigabytes.
+# Larger images are not decoded: a file of 100 kilobytes may decode to gigabytes.
 MAX_PIXELS = 1 << 26
 MAX_SIDE = 1 << 13
 _MODES = {1: "L", 3: "RGB"}
@@ -35,14 +35,14 @@ _SECONDS_BETWEEN_LINES = 5.0
 
 
 class ImageFile(NamedTuple):
-    """An image of a data set; in order by class and file name, whatever the order on the disk.
+    """An image file of a data set; sorting orders them by class and file name.
 
     Attributes:
-        class_name: Its class.
-        file_name: Its name in the folder of the class.
-        part: The part of the data set that it is in.
-        name: Its name in the folder or archive of the part.
-        fingerprint: Changes when the content does.
+        class_name: Class of the image.
+        file_name: Name of the file in the folder of the class.
+        part: Part of the data set.
+        name: Name of the file in the folder or archive of the part.
+        fingerprint: A text that changes when the content changes.
     """
 
     class_name: str
@@ -58,7 +58,7 @@ def is_image(name: str) -> bool:
 
 
 def check_image_size(image_size: int) -> int:
-    """Returns the side of square images as an `int`, or raises a ValueError if it is none."""
+    """Returns the side of square images as an `int`, or raises a ValueError."""
     return whole_number("image_size", image_size, 1, MAX_SIDE)
 
 
@@ -71,22 +71,22 @@ def decode_image(
     own_size: tuple[int, int] | None = None,
     formats: Collection[str] = tuple(FORMATS),
 ) -> np.ndarray:
-    """Decodes an image; what is transparent in it becomes white.
+    """Decodes an image; transparent pixels become white.
 
     Args:
-        content: The file's.
-        name: The file's, for errors.
-        size: Height and width to resize to with a Lanczos filter; None keeps the image's own.
+        content: Content of the file.
+        name: Name of the file, for errors.
+        size: Height and width to resize to with a Lanczos filter; None keeps the image's size.
         channels: 1 for grey, 3 for RGB.
-        own_size: Height and width that it must have in the file; None takes any.
-        formats: Those of `FORMATS` that the file may have, whatever its name.
+        own_size: Required height and width of the image in the file; None accepts any.
+        formats: Accepted formats of `FORMATS`; the file's suffix does not count.
 
     Returns:
         uint8 [height, width, channels].
 
     Raises:
-        ValueError: If the file can't be decoded, or its image is of another size than it must be, has more than
-            `MAX_PIXELS`, or more than 8 bits a channel.
+        ValueError: If the file cannot be decoded, or the image has the wrong size, more than `MAX_PIXELS`, or more than
+            8 bits in a channel.
     """
     mode = _MODES[_check_channels(channels)]
     with _naming_the_image(name):
@@ -98,16 +98,16 @@ def decode_image(
         )
     if width * height > MAX_PIXELS:
         raise ValueError(f"Expected images of at most {MAX_PIXELS} pixels. Received: {width} x {height} in {name}")
-    # Pillow would cut 16 bits and floats off at 255.
+    # Pillow would clip 16-bit numbers and floats at 255.
     if image.mode.startswith("I") or image.mode == "F":
         raise ValueError(
-            f"Expected images of 8 bits a channel. Received: {name} of Pillow's mode {image.mode}; scale and "
+            f"Expected images with 8 bits a channel. Received: {name} of Pillow's mode {image.mode}; scale and "
             "convert it, or pass arrays"
         )
     with _naming_the_image(name):
         if image.has_transparency_data:
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-        # Pillow resizes a 1-bit image without a filter, whatever it is asked for: convert it first.
+        # Pillow ignores the filter when it resizes a 1-bit image: convert it first.
         image = image.convert(mode)
     if size is not None and image.size != (size[1], size[0]):
         image = image.resize((size[1], size[0]), Image.Resampling.LANCZOS)
@@ -124,8 +124,8 @@ def decode_files(
 
     Args:
         path: A folder or an archive.
-        places: From the name of a file in it to where its image goes in `images`.
-        images: [images, ...], written to.
+        places: Position in `images` by the name of a file.
+        images: [images, ...], the array to fill.
         decode: Maps a file's content and name to its image.
 
     Raises:
@@ -146,12 +146,12 @@ def map_files(
     """Calls a function with the name and content of each file, in threads, and yields what it returns.
 
     Args:
-        function: Of a pair; Pillow decodes without Python's lock, so that threads serve.
-        path: A folder or an archive, which one thread alone reads.
+        function: Takes a pair (name, content). Threads help because Pillow decodes without Python's lock.
+        path: A folder or an archive, which a single thread reads.
         names: Names of files in it.
 
     Yields:
-        What the function returns. `_FILES_AT_ONCE` files are held in memory.
+        The function's results. At most `_FILES_AT_ONCE` files are in memory.
     """
     files = read_files(path, names)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -160,12 +160,12 @@ def map_files(
 
 
 def default_cache_dir(name: str) -> pathlib.Path:
-    """Returns `maml_tf/<name>` in Keras' folder, `$KERAS_HOME` or `~/.keras`: the folder for a data set's files."""
+    """Returns the folder for a data set's files: `maml_tf/<name>` in Keras' folder, `$KERAS_HOME` or `~/.keras`."""
     return pathlib.Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "maml_tf" / name
 
 
 def fingerprint(lines: Iterable[str]) -> str:
-    """Returns 16 hexadecimal digits that change when one of the lines does.
+    """Returns 16 hexadecimal digits that change when one of the lines changes.
 
     Example:
     >>> from maml_tf.tasks.images import fingerprint
@@ -178,20 +178,20 @@ def fingerprint(lines: Iterable[str]) -> str:
 def decoded_once(
     cache_file: str | os.PathLike, shape: tuple[int, ...], decode: Callable[[np.ndarray], Any], *, mapped: bool = False
 ) -> np.ndarray:
-    """Returns the array that `decode` fills, from the file if it was decoded before.
+    """Returns the array that `decode` fills, or reads it from the file if it was decoded before.
 
-    A file that can't be read, or holds something else, is replaced; without one that can't be written, images are
-    decoded at every start, into memory. Both are logged.
+    A file that cannot be read, or holds something else, is replaced. If the file cannot be written, images are decoded
+    into memory at every start. Both are logged.
 
     Args:
-        cache_file: Where the array is kept, as `.npy`; its name must change when the images do.
-        shape: The array's.
+        cache_file: File for the array, `.npy`; its name must change when the images change.
+        shape: Shape of the array.
         decode: Writes the images into an array, uint8 of that shape.
-        mapped: Whether to map the file into memory instead of reading it: for arrays that take long to read, or that
-            memory does not hold. They are decoded into the file as well.
+        mapped: Whether to map the file into memory instead of reading it: for arrays that take long to read, or do not
+            fit into memory. They are also decoded directly into the file.
 
     Returns:
-        uint8. Writing to it leaves the file as it is.
+        uint8. Writing to the array does not change the file.
     """
     cache_file = pathlib.Path(cache_file)
     images = _load(cache_file, shape, mapped)
@@ -207,7 +207,7 @@ def decoded_once(
             save_atomically(cache_file, lambda path: np.save(path, images))
     except OSError as error:
         logging.warning(
-            "The decoded images can't be kept in %s (%s); decoding at every start.", cache_file.parent, error
+            "The decoded images cannot be stored in %s (%s); decoding at every start.", cache_file.parent, error
         )
     else:
         images = _load(cache_file, shape, mapped) if mapped else images
@@ -222,14 +222,14 @@ def decoded_photos(
     image_size: int,
     version: int,
 ) -> np.ndarray:
-    """Returns the colour images of files, decoded once and mapped into memory from then on; see `decoded_once`.
+    """Returns the colour images of files, decoded once and then mapped into memory; see `decoded_once`.
 
     Args:
         photos: The files, in the order of the images.
         decode: Writes the images into an array, uint8 [images, image_size, image_size, 3].
-        cache_dir: Where the array is kept, in a file whose name changes with the files, `image_size` and `version`.
+        cache_dir: Folder for the array; the name of its file changes with the photos, `image_size` and `version`.
         image_size: Height and width.
-        version: Of the way the images are decoded.
+        version: Version of the decoding.
 
     Returns:
         uint8 [images, image_size, image_size, 3].
@@ -248,7 +248,7 @@ def _filled(shape: tuple[int, ...], decode: Callable[[np.ndarray], Any]) -> np.n
 def _decode_to_file(path: str | os.PathLike, shape: tuple[int, ...], decode: Callable[[np.ndarray], Any]) -> None:
     images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     if hasattr(os, "posix_fallocate"):
-        # To write where the disk is full kills the process; to ask for the room first is an error.
+        # Writing to a mapped file on a full disk kills the process; reserving the space first raises an error instead.
         with open(path, "r+b") as file:
             os.posix_fallocate(file.fileno(), 0, images.offset + images.nbytes)
     decode(images)
@@ -261,19 +261,19 @@ def read_class_folders(
     """Reads `<class>/<image>` of a folder or an archive, classes and images in the order of their names.
 
     Args:
-        path: A folder, or a `.zip` or `.tar`, with one folder a class, directly or within one folder. Hidden files
-            and files that aren't images are passed over.
-        image_size: Height and width to resize to with a Lanczos filter; one number for a square. None keeps
-            the images' own size, which must then be the same in all.
+        path: A folder, or a `.zip` or `.tar`, with one folder for each class, directly or within one folder. Hidden
+            files and files that are not images are skipped.
+        image_size: Height and width to resize to with a Lanczos filter; one number for a square. None keeps the size of
+            the images, which must then be the same for all.
         channels: 1 for grey, 3 for RGB.
 
     Returns:
         Images, uint8 [images, height, width, channels], and the class name of each, [images].
 
     Raises:
-        FileNotFoundError: If there is nothing, or no image in a folder of its class.
-        ValueError: If a class is empty, an image lies deeper than in the folder of its class, the archive is broken, an
-            image can't be decoded, sizes differ, or `image_size` or `channels` are out of range.
+        FileNotFoundError: If the path does not exist, or there is no image in a folder of its class.
+        ValueError: If a class is empty, an image is deeper than in the folder of its class, the archive is broken, an
+            image cannot be decoded, sizes differ, or `image_size` or `channels` is out of range.
     """
     path = pathlib.Path(path).expanduser()
     channels, size = _check_channels(channels), None if image_size is None else height_and_width(image_size)
@@ -299,9 +299,9 @@ def read_class_folders(
 def _naming_the_image(name: str) -> Iterator[None]:
     try:
         yield
-    # Of a broken file Pillow raises whatever its reader met: SyntaxError, struct.error, IndexError and others.
+    # For a broken file Pillow may raise any error: SyntaxError, struct.error, IndexError and others.
     except Exception as error:
-        raise ValueError(f"Expected an image file. Received: {name}, which can't be decoded: {error}") from error
+        raise ValueError(f"Expected an image file. Received: {name}, which cannot be decoded: {error}") from error
 
 
 def _check_channels(channels: int) -> int:
@@ -311,7 +311,7 @@ def _check_channels(channels: int) -> int:
 
 
 def _load(cache_file: pathlib.Path, shape: tuple[int, ...], mapped: bool) -> np.ndarray | None:
-    reason = "it holds something else than was kept there"
+    reason = "its shape or data type is wrong"
     try:
         images = np.load(cache_file, mmap_mode="c" if mapped else None)
         if images.shape == shape and images.dtype == np.uint8:
@@ -320,23 +320,26 @@ def _load(cache_file: pathlib.Path, shape: tuple[int, ...], mapped: bool) -> np.
         return None
     except (OSError, ValueError, EOFError) as error:
         reason = str(error)
-    logging.warning("%s can't be used (%s); decoding again.", cache_file, reason)
+    logging.warning("%s cannot be used (%s); decoding again.", cache_file, reason)
     return None
 
 
 def _class_images(path: pathlib.Path) -> list[str]:
     """Returns the names of the images, sorted; a class is the folder that an image is in."""
     if not path.exists():
-        raise FileNotFoundError(f"Expected a folder or archive with one folder of images a class. Received: {path}")
+        raise FileNotFoundError(
+            f"Expected a folder or archive with one folder of images for each class. Received: {path}, which does not "
+            "exist"
+        )
     listed = list_files(path, folders=True)
     files = [name for name in listed if not name.endswith("/")]
     images = sorted(name for name in files if is_image(name))
     if len(images) < len(files):
         logging.info(
-            "%s: %d files that are not named like images (%s) are passed over",
+            "%s: skipped %d files that are not named like images (%s)",
             path, len(files) - len(images), ", ".join(IMAGE_SUFFIXES),
         )  # fmt: skip
-    around = ""  # The folder around the classes.
+    around = ""  # The parent folder of the classes.
     tops = {name.partition("/")[0] for name in images if "/" in name}
     if len(tops) == 1 and not any(name.count("/") == 1 for name in images):
         around = f"{tops.pop()}/"
@@ -344,16 +347,16 @@ def _class_images(path: pathlib.Path) -> list[str]:
     names = [name for name in images if name.count("/") == depth]
     if not names:
         raise FileNotFoundError(
-            f"Expected a folder or archive with one folder of images ({', '.join(IMAGE_SUFFIXES)}) a class. "
-            f"Received: {path} without one, of {len(files)} files"
+            f"Expected a folder or archive with one folder of images ({', '.join(IMAGE_SUFFIXES)}) for each class. "
+            f"Received: {path} with {len(files)} files, none of them such an image"
         )
     if deeper := [name for name in images if name.count("/") > depth]:
         raise ValueError(
-            "Expected images in the folder of their class and no deeper. "
-            f"Received: {len(deeper)} deeper ones, the first {deeper[0]} in {path}"
+            "Expected images in the folder of their class, not deeper. "
+            f"Received: {len(deeper)} deeper images, the first {deeper[0]} in {path}"
         )
     if len(names) < len(images):
-        logging.info("%s: %d images in no folder of a class are passed over", path, len(images) - len(names))
+        logging.info("%s: skipped %d images that are not in a folder of a class", path, len(images) - len(names))
     classes = {name.split("/")[-2] for name in names}
     folders = {name.split("/")[depth - 1] for name in listed if name.startswith(around) and name.count("/") >= depth}
     if empty := sorted(folders - classes):
@@ -362,9 +365,9 @@ def _class_images(path: pathlib.Path) -> list[str]:
 
 
 def height_and_width(image_size: int | Sequence[int]) -> tuple[int, int]:
-    """Returns the height and width that `image_size` says, one number for a square, or raises a ValueError."""
+    """Returns the height and width given by `image_size`, one number for a square, or raises a ValueError."""
     sizes = (image_size, image_size) if np.ndim(image_size) == 0 else tuple(image_size)
     if len(sizes) != 2:
-        raise ValueError(f"Expected image_size to be a number or two of them. Received: image_size={image_size!r}")
+        raise ValueError(f"Expected image_size to be one number or two. Received: image_size={image_size!r}")
     height, width = (check_image_size(size) for size in sizes)
     return height, width

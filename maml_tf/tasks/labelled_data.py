@@ -1,4 +1,4 @@
-"""Reads labelled images of tf.data and of TensorFlow Datasets into arrays."""
+"""Reads labelled images from tf.data and TensorFlow Datasets into arrays."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ def read_dataset(
         dataset: Finite and unbatched, of (image, label), or of dictionaries; an image is an array of numbers, a label a
             number or a string.
         image_size: Height and width to resize to with a Lanczos filter; None keeps the images' size.
-        keys: Of a dictionary's image and label.
-        name_of: From a label to the name of the class.
+        keys: Keys of a dictionary's image and label.
+        name_of: Maps a label to the name of the class.
 
     Returns:
-        From the name of each class to its images [images, ...].
+        A dictionary from the name of each class to its images [images, ...].
 
     Raises:
-        TypeError: If it is no data set.
-        ValueError: If it has another form or no end, or shapes differ.
+        TypeError: If `dataset` is not a `tf.data.Dataset`.
+        ValueError: If it has another form or is infinite, or shapes differ.
     """
     if not isinstance(dataset, tf.data.Dataset):
         raise TypeError(f"Expected a tf.data.Dataset. Received: {type(dataset).__name__}")
     if len(keys) != 2 or isinstance(keys, str):
-        raise ValueError(f"Expected keys of the image and the label. Received: keys={keys!r}")
+        raise ValueError(f"Expected two keys, of the image and the label. Received: keys={keys!r}")
     size = None if image_size is None else height_and_width(image_size)
     spec = dataset.element_spec
     if isinstance(spec, Mapping) and set(keys) <= set(spec):
@@ -54,7 +54,7 @@ def read_dataset(
     for image, label in dataset.as_numpy_iterator():
         if np.size(label) != 1 or not isinstance(image, np.ndarray):
             raise ValueError(
-                "Expected an unbatched dataset: one image, an array of numbers, and one label an element. "
+                "Expected an unbatched dataset: in each element one image, an array of numbers, and one label. "
                 f"Received: a label of shape {np.shape(label)}, an image of type {type(image).__name__}"
             )
         label = np.asarray(label).item()
@@ -77,20 +77,21 @@ def read_tfds(
     data_dir: str | os.PathLike | None = None,
     keys: Sequence[str] = ("image", "label"),
 ) -> dict[Hashable, np.ndarray]:
-    """Reads a data set of TensorFlow Datasets into memory, which downloads and prepares it at its first use.
+    """Reads a data set of TensorFlow Datasets into memory; its first use downloads and prepares it.
 
     Args:
-        name: Its name there, with a configuration and a version if need be, such as "stanford_dogs:0.2.0".
+        name: Name of the data set in TensorFlow Datasets, with a configuration and a version if needed, such as
+            "stanford_dogs:0.2.0".
         split: Splits in TensorFlow Datasets' own notation, such as "train+test"; None for all of them.
-        image_size: As of `read_dataset`.
-        data_dir: Where prepared data are kept; None is TensorFlow Datasets' own folder.
-        keys: Its features that hold the image and the label.
+        image_size: See `read_dataset`.
+        data_dir: Folder for prepared data; None is TensorFlow Datasets' own folder.
+        keys: Names of the features that hold the image and the label.
 
     Returns:
-        As `read_dataset`; classes have the names of the label's feature where it has names.
+        As `read_dataset`; classes have the names of the label's feature, if it has names.
 
     Raises:
-        ImportError: Without the package tensorflow_datasets.
+        ImportError: If the package tensorflow_datasets is not installed.
         ValueError: If there are no such features.
     """
     try:
@@ -101,10 +102,10 @@ def read_tfds(
             f"Received: {error}"
         ) from error
     builder = tfds.builder(name, data_dir=None if data_dir is None else os.fspath(data_dir))
-    features = builder.info.features  # A dictionary's methods without being one, or a single feature.
+    features = builder.info.features  # An object with a dictionary's methods, or a single feature.
     known = list(features.keys()) if hasattr(features, "keys") else [type(features).__name__]
     if len(keys) != 2 or not set(keys) <= set(known):
-        raise ValueError(f"Expected keys, the features of an image and its label, of {known}. Received: keys={keys!r}")
+        raise ValueError(f"Expected keys of the image and the label among {known}. Received: keys={keys!r}")
     builder.download_and_prepare()
     dataset = builder.as_dataset(split=split or "+".join(builder.info.splits), shuffle_files=False)
     names = getattr(features[keys[1]], "names", None)

@@ -1,4 +1,4 @@
-"""mini-ImageNet: 100 classes of ImageNet, 600 colour images each, as pools for few-shot episodes; how to make it."""
+"""mini-ImageNet, 100 classes of ImageNet with 600 colour images each: pools for few-shot episodes, and preparation."""
 
 from __future__ import annotations
 
@@ -37,29 +37,29 @@ _PART_OF_FOLDER = {"train": "train", "val": "validation", "validation": "validat
 _LISTS = ("train", "val", "test")
 _COLUMNS = ["filename", "label"]
 _JPEG_QUALITY = 95
-# Raised when the way the images are decoded changes, so that arrays cached before are not taken for new ones.
+# Increased when the decoding of images changes, so that arrays cached before are not used.
 _DECODER_VERSION = 1
 
 
 class MiniImagenet(SplitClasses):
-    """The classes of mini-ImageNet: 64 to train on, 16 to choose on and 20 to test on.
+    """The classes of mini-ImageNet: 64 training, 16 validation and 20 test classes.
 
-    The first use decodes all images and keeps the array; later ones map it into memory, and an episode reads no
-    more than its own images.
+    The first use decodes all images and stores the array; later ones map it into memory, and an episode reads only its
+    own images.
 
     Args:
         data_dir: A folder or an archive (`.tar`, compressed or not, or `.zip`) that holds
             `train/<class>/<image>`, `val/<class>/<image>` and `test/<class>/<image>`, directly or within one
-            folder; or a folder with one such archive. `maml-tf prepare-mini-imagenet` makes one of ImageNet.
+            folder; or a folder with one such archive. `maml-tf prepare-mini-imagenet` makes it from ImageNet.
         image_size: Height and width; images of another size are resized with a Lanczos filter.
-        cache_dir: Where the decoded array is kept. None is `maml_tf/mini_imagenet` in Keras' folder,
-            `$KERAS_HOME` or `~/.keras`. If it can't be written a warning is logged and nothing is kept.
+        cache_dir: Folder for the decoded array. None is `maml_tf/mini_imagenet` in Keras' folder, `$KERAS_HOME` or
+            `~/.keras`. If it cannot be written, a warning is logged and nothing is stored.
 
     Attributes:
         splits: The names of the classes of "train", "validation" and "test".
 
     Raises:
-        FileNotFoundError: If there are no data at `data_dir`, or a part of them is missing.
+        FileNotFoundError: If there are no data in `data_dir`, or a part is missing.
         ValueError: If the archive or an image is broken, or a class is in two parts.
 
     Source: Vinyals and others, 2016; classes of Ravi and Larochelle, 2017, as in Finn, Abbeel and Levine, 2017,
@@ -73,7 +73,7 @@ class MiniImagenet(SplitClasses):
         image_size: int = IMAGE_SIZE,
         cache_dir: str | os.PathLike | None = None,
     ):
-        # Names of data sets are listed without TensorFlow.
+        # Imported here because names of data sets are listed without TensorFlow.
         from maml_tf.tasks.class_pool import ClassPool
 
         image_size = check_image_size(image_size)
@@ -96,7 +96,7 @@ def _source(data_dir: pathlib.Path) -> pathlib.Path:
     if not data_dir.exists():
         raise FileNotFoundError(
             "Expected mini-ImageNet as a folder or archive of {train,val,test}/<class>/<image>. "
-            f"Received: {data_dir}, which is not there"
+            f"Received: {data_dir}, which does not exist"
         )
     if data_dir.is_file():
         if not is_archive(data_dir):
@@ -104,7 +104,7 @@ def _source(data_dir: pathlib.Path) -> pathlib.Path:
         return data_dir
     archives = sorted(path for path in data_dir.iterdir() if path.is_file() and is_archive(path))
     folders = [path for path in data_dir.iterdir() if path.is_dir() and path.name[0] != "."]
-    # An unpacked archive may lie beside what came out of it.
+    # An archive may be next to the folder that it was unpacked to.
     return archives[0] if len(archives) == 1 and not folders else data_dir
 
 
@@ -141,7 +141,7 @@ def _notice_a_subset(splits: Mapping[str, Sequence[str]], sizes: Mapping[str, in
     expected = [f"{part} {classes} x {IMAGES_PER_CLASS}" for part, classes in CLASSES.items()]
     if received != expected:
         logging.warning(
-            "These are not all of mini-ImageNet, so results do not compare. Expected (classes x images): %s. "
+            "This is not all of mini-ImageNet, so results do not compare. Expected (classes x images): %s. "
             "Received: %s in %s",
             ", ".join(expected), ", ".join(received), source,
         )  # fmt: skip
@@ -158,16 +158,16 @@ def prepare(
 ) -> int:
     """Writes `{train,val,test}/<class>/<filename>` for `maml_tf.tasks.MiniImagenet`.
 
-    A class appears in the output when all of its images are written. A call that was stopped goes on with the
-    classes that are missing.
+    A class appears in the output when all of its images are written. A new call after an interrupted one writes only
+    the missing classes.
 
     Args:
         imagenet_dir: ImageNet's training images: holds `<class>/*.JPEG` or `<class>.tar` for each class of the
-            split; other classes may be there too.
+            split, and may hold other classes.
         split_dir: Holds `train.csv`, `val.csv` and `test.csv` with the columns filename and label. A filename
-            is a file of the class, or `<class>` and a number of 8 digits: the place, from 1, among the class's
+            is a file of the class, or `<class>` and a number of 8 digits: the position, from 1, among the class's
             files in the order of the numbers in their names.
-        output_dir: Where to; created if need be.
+        output_dir: Folder for the output; created if it does not exist.
         image_size: Height and width of the images written, resized with a Lanczos filter.
 
     Returns:
@@ -175,8 +175,8 @@ def prepare(
 
     Raises:
         FileNotFoundError: If a list, a class or an image is missing.
-        ValueError: If a list is broken, an image can't be decoded, or the output has a class with other images or
-            of another size.
+        ValueError: If a list is broken, an image cannot be decoded, or the output has a class with other images or
+            with images of another size.
     """
     image_size = check_image_size(image_size)
     split, output_dir = _read_split(split_dir), pathlib.Path(output_dir).expanduser()
@@ -187,7 +187,7 @@ def prepare(
         for name, names in classes.items()
         if not _is_done(output_dir / part / name, names, image_size)
     ]
-    # All sources are found before the first image is written: what is missing is told at once.
+    # All sources are looked up before the first image is written, so that a missing one is reported at once.
     sources = {folder.name: _class_source(imagenet_dir, folder.name) for folder, _ in todo}
     total, written = sum(len(names) for _, names in todo), 0
     for folder, names in todo:
@@ -198,7 +198,7 @@ def prepare(
 
 
 def _read_split(split_dir: str | os.PathLike) -> dict[str, dict[str, list[str]]]:
-    """Returns from part to class to file names, in the order of the lists."""
+    """Returns file names by part and class, in the order of the lists."""
     split: dict[str, dict[str, list[str]]] = {}
     for part in _LISTS:
         path = pathlib.Path(split_dir, f"{part}.csv").expanduser()
@@ -207,7 +207,7 @@ def _read_split(split_dir: str | os.PathLike) -> dict[str, dict[str, list[str]]]
         with open(path, newline="", encoding="utf-8") as file:
             rows = [row for row in csv.reader(file) if row]
         if not rows[1:] or rows[0] != _COLUMNS or any(len(row) != len(_COLUMNS) for row in rows):
-            raise ValueError(f"Expected the columns {','.join(_COLUMNS)} and rows below. Received: {path} without them")
+            raise ValueError(f"Expected the columns {','.join(_COLUMNS)} and rows. Received: {path} without them")
         split[part] = {}
         for name, label in rows[1:]:
             if any(pathlib.PurePath(text).name != text or text == ".." for text in (name, label)):
@@ -236,14 +236,14 @@ def _is_done(folder: pathlib.Path, names: Sequence[str], image_size: int) -> boo
     if present != {_jpeg_name(name) for name in names}:
         raise ValueError(
             f"Expected an output folder without this class, or with the images of the split. Received: {folder} with "
-            f"{len(present)} files, not the {len(names)} listed. Remove it to have it written again."
+            f"{len(present)} files, not the {len(names)} listed. Remove it, and it is written again."
         )
-    # One image stands for its class, all of which is written at once.
+    # One image is enough: all images of a class are written together.
     with Image.open(folder / min(present), formats=["JPEG"]) as image:
         size = image.size
     if size != (image_size, image_size):
         raise ValueError(
-            f"Expected an output folder whose images are {image_size} x {image_size}, or another one. "
+            f"Expected an output folder with images of {image_size} x {image_size}, or a new folder. "
             f"Received: {size[0]} x {size[1]} in {folder}"
         )
     return True
@@ -254,8 +254,7 @@ def _class_source(imagenet_dir: pathlib.Path, label: str) -> pathlib.Path:
         if path.exists():
             return path
     raise FileNotFoundError(
-        f"Expected ImageNet's training images, a folder {label} or {label}.tar of the class among them. "
-        f"Received: {imagenet_dir} without it"
+        f"Expected ImageNet's training images with a folder {label} or {label}.tar. Received: {imagenet_dir} without it"
     )
 
 
@@ -275,7 +274,7 @@ def _write_class(source: pathlib.Path, folder: pathlib.Path, names: Sequence[str
 
 
 def _originals(source: pathlib.Path, label: str, names: Sequence[str]) -> dict[str, str]:
-    """Returns from the name of a file of ImageNet to the name in the list that stands for it."""
+    """Returns the names in the list by the names of ImageNet's files."""
     files = sorted(filter(is_image, list_files(source)), key=_number_in_name)
     by_stem = {pathlib.PurePath(name).stem: name for name in files}
     originals = {}
@@ -288,8 +287,8 @@ def _originals(source: pathlib.Path, label: str, names: Sequence[str]) -> dict[s
             original = files[int(place[1]) - 1]
         else:
             raise FileNotFoundError(
-                f"Expected {name} of class {label!r}, by its name or its place. Received: {source} with {len(files)} "
-                "images and none of that name or place"
+                f"Expected {name} of class {label!r}, by its name or its position. Received: {source} with "
+                f"{len(files)} images, none of that name or position"
             )
         if original in originals:
             raise ValueError(f"Expected every image once. Received: {originals[original]} and {name} for {original}")
@@ -313,7 +312,7 @@ def _open(data_dir: str | None, cache_dir: str | None, split: str | None) -> Min
     return MiniImagenet(data_dir, cache_dir=cache_dir)
 
 
-# The paper's settings and its authors' code's.
+# The settings of the paper and of its authors' code.
 _PAPER = {
     "loss_scale": "original", "inner_learning_rate": 0.01, "gradient_clip": 10.0, "head": "glorot_uniform",
     "adapted": "weights",
@@ -326,7 +325,7 @@ _SPEC = DatasetSpec(
     networks=NETWORKS,
     presets=five_way_presets(evaluation_queries=None, paper=_PAPER),
     licence="mini-ImageNet, classes and images of ImageNet: for non-commercial research and education alone",
-    how_to_get="Made of ImageNet's training images by maml-tf prepare-mini-imagenet.",
+    how_to_get="Made from ImageNet's training images by maml-tf prepare-mini-imagenet.",
     environment=ENVIRONMENT,
 )
 datasets.register(_SPEC.name, _SPEC)

@@ -27,8 +27,7 @@ from maml_tf.tasks.images import (
 
 HALVES = ("images_background", "images_evaluation")
 DRAWING_SIZE = 105
-# Raised when the way the drawings are decoded changes, so that arrays cached before are not taken for
-# new ones.
+# Increased when the decoding of drawings changes, so that arrays cached before are not used.
 _DECODER_VERSION = 1
 # One background alphabet in six is kept for validation under the split by alphabets: 5 of the official 30.
 _BACKGROUND_ALPHABETS_PER_VALIDATION_ALPHABET = 6
@@ -42,30 +41,28 @@ OFFICIAL_ARCHIVES = tuple(
 
 
 class Omniglot(SplitClasses):
-    """The characters of Omniglot, split into classes to train on, to choose on and to test on.
+    """The characters of Omniglot, split into training, validation and test classes.
 
-    The first use decodes all drawings and keeps the array, so that later ones start at once. Each class of a task
-    is turned by a random multiple of 90 degrees, as in the paper's experiments, in training and in testing, unless
-    `pool` is told otherwise. Images are drawn as float32 with ink 1 and paper 0.
+    The first use decodes all drawings and stores the array, so that later ones start at once. Each class of a task is
+    turned by a random multiple of 90 degrees, in training and in testing as in the paper's experiments, unless `pool`
+    is called with other `rotations`. Images are float32 with ink 1 and paper 0.
 
     Args:
-        data_dir: Holds `images_background.zip` and `images_evaluation.zip`, or the folders they unpack to.
-            None downloads the archives from their official address into `cache_dir`.
-        image_size: Height and width the 105 x 105 drawings are resized to, with a Lanczos filter.
+        data_dir: Holds `images_background.zip` and `images_evaluation.zip`, or the unpacked folders. None downloads the
+            archives from their official address into `cache_dir`.
+        image_size: Height and width that the 105 x 105 drawings are resized to, with a Lanczos filter.
         split: How characters are divided:
-            "characters": 1100 / 100 / 423, at random and irrespective of alphabet, as the paper has it (1200
-            for training, here less 100 to choose on); the lists in `maml_tf/tasks/splits` name them.
-            "alphabets": the archive's own division; "test" is `images_evaluation`, one in six of the alphabets
-            of `images_background` is "validation" (at least one) and the others are "train". For any data in
-            Omniglot's layout.
+            "characters": 1100 / 100 / 423, at random and independent of the alphabet, as in the paper (of its 1200
+            training characters, 100 are for validation here); the lists in `maml_tf/tasks/splits` name them.
+            "alphabets": the archive's own division, for any data in Omniglot's layout: "test" is `images_evaluation`;
+            of the alphabets of `images_background`, one in six (at least one) is "validation", the others are "train".
             A mapping of "train", "validation" and "test", or any names, to names `Alphabet/characterNN`.
-        cache_dir: Where downloads and decoded arrays are kept. None is `maml_tf/omniglot` in Keras' folder,
-            `$KERAS_HOME` or `~/.keras`. If it can't be written a warning is logged and nothing is kept.
-        expected_characters: How many characters there must be. None expects all the official ones as soon as
-            one of them is there, and any number of other ones; a part of Omniglot, or a small data set made
-            for a test, states its own number.
-        expected_drawings: How many drawings each character must have; None accepts any number.
-        archives: What to download.
+        cache_dir: Folder for downloads and decoded arrays. None is `maml_tf/omniglot` in Keras' folder, `$KERAS_HOME`
+            or `~/.keras`. If it cannot be written, a warning is logged and nothing is stored.
+        expected_characters: Required number of characters. With None, data with an official character must have all of
+            them, and other data may have any number. For a part of Omniglot, pass its number.
+        expected_drawings: Required number of drawings of each character; None accepts any number.
+        archives: The archives to download.
 
     Attributes:
         characters: The names `Alphabet/characterNN` of all characters, sorted.
@@ -91,7 +88,7 @@ class Omniglot(SplitClasses):
         expected_drawings: int | None = 20,
         archives: Sequence[Archive] = OFFICIAL_ARCHIVES,
     ):
-        # Names of data sets are listed without TensorFlow.
+        # Imported here because names of data sets are listed without TensorFlow.
         from maml_tf.tasks.class_pool import ClassPool
 
         image_size = check_image_size(image_size)
@@ -106,7 +103,7 @@ class Omniglot(SplitClasses):
         self.characters = tuple(sizes)
         _check_complete(sizes, expected_characters, expected_drawings, data_dir)
         splits = _split(split, drawings)
-        # Without the path: data that was moved as it is stays the same data.
+        # Without the path, so that the cache is valid for moved data.
         mark = fingerprint(
             [f"{_DECODER_VERSION}", *(f"{d.part}/{d.class_name}/{d.file_name} {d.fingerprint}" for d in drawings)]
         )
@@ -133,7 +130,7 @@ def official_split() -> dict[str, tuple[str, ...]]:
 
 
 def random_order(names: Iterable[str]) -> list[str]:
-    """Returns names in a random order that depends on them alone: by the SHA-256 of `0:name`."""
+    """Returns names in a random order that depends only on the names: by the SHA-256 of `0:name`."""
     return sorted(names, key=lambda name: hashlib.sha256(f"0:{name}".encode()).hexdigest())
 
 
@@ -143,10 +140,10 @@ def _split(split: str | Mapping[str, Sequence[str]], drawings: Sequence[ImageFil
         parts = official_split()
         if present.isdisjoint(itertools.chain(*parts.values())):
             raise ValueError(
-                "Expected the characters of Omniglot for split='characters'. Received: none of them, but for "
-                f"example {min(present)!r}; split='alphabets' or a mapping of your own works with any data"
+                "Expected the characters of Omniglot for split='characters'. Received: none of them, but others such "
+                f"as {min(present)!r}; split='alphabets' or your own mapping works with any data"
             )
-        # A part of Omniglot, which only a caller who states its size gets here with, is split like the whole.
+        # A part of Omniglot, for which the caller has passed expected_characters, is split like the whole.
         return {part: tuple(name for name in names if name in present) for part, names in parts.items()}
     if split == "alphabets":
         return _split_by_alphabets(drawings)
@@ -185,7 +182,7 @@ def _check_complete(
         raise ValueError(
             f"Expected the {len(official)} characters of Omniglot in {data_dir}. Received: {len(sizes)}; "
             f"{len(odd)} are missing or not of Omniglot, the first {odd[0]!r}. "
-            "If that is meant, pass expected_characters."
+            "If this is intended, pass expected_characters."
         )
     wrong = [name for name, size in sizes.items() if drawings is not None and size != drawings]
     if wrong:
@@ -196,7 +193,7 @@ def _check_complete(
 
 
 def _list_drawings(data_dir: pathlib.Path) -> list[ImageFile]:
-    """Lists the drawings of both halves by character and file name, whatever their order on the disk."""
+    """Lists the drawings of both halves, sorted by character and file name."""
     drawings: list[ImageFile] = []
     half_of: dict[str, str] = {}
     for half in HALVES:
@@ -231,20 +228,20 @@ def _read_drawings(data_dir: pathlib.Path, drawings: Sequence[ImageFile], images
 def _source(data_dir: pathlib.Path, half: str) -> pathlib.Path:
     expected = " and ".join(f"{name}.zip (or the folder {name})" for name in HALVES)
     if not data_dir.is_dir():
-        raise FileNotFoundError(f"Expected a folder with {expected}. Received: {data_dir}, which is no folder")
+        raise FileNotFoundError(f"Expected a folder with {expected}. Received: {data_dir}, which is not a folder")
     for path in (data_dir / f"{half}.zip", data_dir / half):
         if path.exists():
             return path
     present = sorted(path.name for path in data_dir.iterdir())[:10]
     raise FileNotFoundError(
-        f"Expected {expected} in {data_dir}. Received: no {half}.zip and no folder {half}; there is {present}"
+        f"Expected {expected} in {data_dir}. Received: no {half}.zip and no folder {half}, but {present}"
     )
 
 
 def _presets() -> dict[str, dict[str, Any]]:
     """Returns the settings of Omniglot's cells in Tables 1 and 3, and of baselines.
 
-    With _paper added to a name they are those of the paper and of its authors' code, without it what learned fastest
+    Names with _paper have the settings of the paper and its authors' code; the others have those that learned fastest
     here.
     """
     found: dict[str, dict[str, Any]] = {}
@@ -293,6 +290,6 @@ _SPEC = DatasetSpec(
     presets=_presets(),
     splits=("characters", "alphabets"),
     licence="Omniglot, Copyright (c) 2015 Brenden Lake, MIT licence",
-    how_to_get="Downloaded from the official address where no folder is given: 14 MB.",
+    how_to_get="Downloaded from the official address if no folder is given: 14 MB.",
 )
 datasets.register(_SPEC.name, _SPEC)

@@ -31,10 +31,10 @@ class SinusoidTasks(NamedTuple):
 class Sinusoids:
     r"""The task distribution `y = A sin(x - phase)` with A, phase and x uniform.
 
-    Every draw is a pure function of (seed, index), of TensorFlow operations only, so that it runs eagerly, in
-    a graph, and under XLA inside a compiled training loop. At one (seed, index) and number of tasks the
-    amplitudes and phases are the same whatever the number of points, and the support points of 5 shots are
-    the first 5 of those of 10 shots: evaluations at different shots are paired.
+    Every draw is a pure function of (seed, index) in TensorFlow operations, so that it runs eagerly, in a graph, and
+    under XLA inside a compiled training loop. For the same (seed, index) and number of tasks, amplitudes and phases do
+    not depend on the number of points, and the support points of 5 shots are the first 5 of those of 10 shots:
+    evaluations with different shots are paired.
 
     Source: Finn, Abbeel and Levine, 2017, section 5.1.
 
@@ -69,17 +69,17 @@ class Sinusoids:
         query_grid: bool = False,
         support_half: Literal["left", "right"] | None = None,
     ) -> SinusoidTasks:
-        """Draws element `index` of the stream of task batches that `seed` names.
+        """Draws element `index` of the stream of task batches with this seed.
 
         Args:
             seed: Integer, or int64 scalar.
             index: Integer, or int64 scalar.
-            tasks: How many tasks.
+            tasks: Number of tasks.
             shots: Support points of a task.
             queries: Query points of a task; may be 0 without a grid.
             query_grid: Whether the query inputs are `queries` evenly spaced points from one end of the range
                 to the other, the same for every task, instead of uniform draws.
-            support_half: Draw all support inputs from the left or the right half of the range (Figure 2).
+            support_half: "left" or "right" draws all support inputs from that half of the range (Figure 2).
 
         Returns:
             SinusoidTasks: amplitude and phase [tasks], episode x and y [tasks, points, 1], float32.
@@ -91,13 +91,12 @@ class Sinusoids:
         tasks, shots = whole_number("tasks", tasks, 1), whole_number("shots", shots, 1)
         queries = whole_number("queries", queries, 2 if flag("query_grid", query_grid) else 0)
         points = shots if query_grid else shots + queries
-        # One call for everything: it runs inside a compiled loop, where each random operation costs
-        # microseconds.
+        # One call draws everything: inside a compiled loop, each random operation costs microseconds.
         key = tf.stack([tf.cast(seed, tf.int64), tf.cast(index, tf.int64)])
         unit = _uniform((2 + points) * tasks, key)
         amplitude = _scaled(unit[:tasks], self.amplitude)
         phase = _scaled(unit[tasks : 2 * tasks], self.phase)
-        # The points' axis is the outer one in the stream, so that further points leave the first ones alone.
+        # The axis of points is the outer one in the stream, so that more points do not change the first ones.
         unit_x = tf.transpose(tf.reshape(unit[2 * tasks :], [points, tasks]))[:, :, tf.newaxis]
         support_x = _scaled(unit_x[:, :shots], self._support_range(support_half))
         if query_grid:
@@ -127,13 +126,13 @@ class Sinusoids:
         """Returns the endless stream of meta-batches from element `first` on, as data of a Keras model.
 
         Args:
-            seed: Names the stream.
-            tasks: Tasks of a meta-batch.
+            seed: Seed of the stream.
+            tasks: Tasks in a meta-batch.
             shots: Support points of a task.
             queries: Query points of a task.
-            query_grid: As in `draw`.
-            first: Index of the first element: a resumed training passes the iterations done.
-            share: k and n, for the k-th of n shares of each element alone; see `maml_tf.distribute.shared`.
+            query_grid: See `draw`.
+            first: Index of the first element: a resumed training passes its number of finished iterations.
+            share: k and n, for only the k-th of n shares of each element; see `maml_tf.distribute.shared`.
 
         Returns:
             Data set of `((support_x, support_y, query_x), query_y)`, each [tasks, points, 1].
@@ -144,7 +143,7 @@ class Sinusoids:
         first = whole_number("first", first, 0)
         begin, end = bounds(whole_number("tasks", tasks, 1), share)
 
-        # There is nothing to convert, and AutoGraph would bury a wrong argument's error under a stack.
+        # AutoGraph has nothing to convert here, and would hide the error of a wrong argument behind its stack trace.
         @tf.autograph.experimental.do_not_convert
         def element(index: tf.Tensor):
             drawn = self.draw(seed, index, tasks=tasks, shots=shots, queries=queries, query_grid=query_grid)
@@ -174,13 +173,13 @@ def sine_wave(x: tf.Tensor, amplitude: tf.Tensor, phase: tf.Tensor) -> tf.Tensor
 
 
 def with_task_input(drawn: SinusoidTasks) -> Episode:
-    """Returns the episode whose inputs are (x, amplitude, phase): what the oracle of the paper receives.
+    """Returns the episode with inputs (x, amplitude, phase), which the paper's oracle receives.
 
     Args:
         drawn: Tasks with x [tasks, points, 1].
 
     Returns:
-        Episode with x [tasks, points, 3] and y as it was.
+        Episode with x [tasks, points, 3] and y unchanged.
     """
     task = tf.stack([drawn.amplitude, drawn.phase], axis=-1)[:, tf.newaxis, :]
 
@@ -192,7 +191,7 @@ def with_task_input(drawn: SinusoidTasks) -> Episode:
 
 
 def pooled(episode: Episode) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns all points of all tasks as one regression batch: the data to pretrain on all tasks.
+    """Returns all points of all tasks as one regression batch, for pretraining on all tasks.
 
     Args:
         episode: x [tasks, points, inputs], y [tasks, points, outputs].
@@ -207,8 +206,7 @@ def pooled(episode: Episode) -> tuple[tf.Tensor, tf.Tensor]:
 
 def _uniform(count: int, key: tf.Tensor) -> tf.Tensor:
     """Returns float32 [count] in [0, 1), the same with XLA and without."""
-    # For float32 XLA's kernel and TensorFlow's make different numbers of the same random bits; the bits
-    # agree.
+    # XLA's kernel and TensorFlow's draw the same random bits, but turn them into different float32 numbers.
     bits = tf.random.stateless_uniform([count], key, minval=None, maxval=None, dtype=tf.uint32, alg="philox")
     return tf.cast(tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.int32), tf.float32) * 2.0**-24
 

@@ -131,7 +131,7 @@ def test_a_model_that_does_not_end_in_a_linear_layer_is_refused(layers, received
 
 
 def test_what_does_not_suit_is_refused():
-    with pytest.raises(ValueError, match="Expected the output layer among the variables that adapt"):
+    with pytest.raises(ValueError, match="Received: adapted without"):
         make_learner("proto_maml", adapted=maml_tf.matching("hidden"))
     learner, (inputs, _) = make_learner("prototypical"), make_data()
     one_hot = tf.one_hot(inputs[1], WAYS).numpy()
@@ -140,5 +140,5 @@ def test_what_does_not_suit_is_refused():
 
 
 def test_what_is_no_weights_is_not_exported(tmp_path):
-    with pytest.raises(ValueError, match=r"learns a task in weights of the model.*Received: Matching"):
+    with pytest.raises(ValueError, match="Received: Matching"):
         maml_tf.export.save(make_learner("matching"), tmp_path / "model")

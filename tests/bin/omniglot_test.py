@@ -119,7 +119,7 @@ class TrainingTest(absltest.TestCase):
     def test_a_signal_ends_a_training_with_what_to_do_next(self):
         self.assertEqual(self.stopped.code, 128 + signal.SIGTERM, self.stopped.stderr)
         self.assertRegex(
-            self.stopped.stderr.splitlines()[-1], r"SIGTERM.*--resume goes on from iteration \d+ \(.*parts"
+            self.stopped.stderr.splitlines()[-1], r"SIGTERM.*--resume continues from iteration \d+ \(.*parts"
         )
 
     def test_a_stopped_and_resumed_training_ends_as_if_never_stopped(self):

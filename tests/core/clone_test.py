@@ -223,7 +223,7 @@ class CloneTest(parameterized.TestCase):
     def test_arguments_that_the_configuration_leaves_out(self):
         model = Scaled(scale=5.0)
         model(tf.ones((1, 3)))
-        with self.assertRaisesRegex(TypeError, r"Scaled, whose constructor takes \['scale'\] and .* no get_config"):
+        with self.assertRaisesRegex(TypeError, r"Scaled, whose constructor takes \['scale'\].* get_config"):
             clone(model)
 
     def test_layers_frozen_after_the_model_was_made(self):

@@ -92,5 +92,5 @@ def test_no_derivative_of_different_numbers_of_iterations():
             y = tf.while_loop(lambda number, _: number < count, lambda number, y: (number + 1, y * x), (0, x))[1]
         return tape.gradient(y, x)
 
-    with pytest.raises(ValueError, match=r"as many iterations for every task .*Received: .*while.*'mapped'"):
+    with pytest.raises(ValueError, match=r"'vectorized'.*Received: .*while.*'mapped'"):
         loops(functools.partial(merged, slope), (tf.constant([3, 0, 5]), tf.ones([3])))

@@ -114,7 +114,7 @@ class CheckSecondOrderTest(parameterized.TestCase):
         (finding,) = check_second_order(model, sample(*shape))
         self.assertEqual(finding.layer, "bad")
         self.assertGreater(finding.relative_error, 1e-2)
-        self.assertIn("differs from central differences", finding.reason)
+        self.assertIn("central differences", finding.reason)
 
     @parameterized.named_parameters(
         (

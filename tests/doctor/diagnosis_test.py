@@ -144,7 +144,7 @@ class EpisodesTest(absltest.TestCase):
 
     def test_sound_episodes(self):
         self.assertTrue(self.diagnosis.healthy)
-        self.assertIn("Nothing found", str(self.diagnosis))
+        self.assertIn("No fault found", str(self.diagnosis))
 
     def test_labels_that_support_and_query_number_differently_are_named(self):
         (support_x, support_y, query_x), query_y = blobs()

@@ -142,7 +142,7 @@ class LiteRTTest(parameterized.TestCase):
     )
     def test_what_cannot_be_exported_names_the_layer(self, make, said):
         path = self.path()
-        with self.assertRaisesRegex(ValueError, f"Expected operations that LiteRT's interpreter has built in.*{said}"):
+        with self.assertRaisesRegex(ValueError, f"LiteRT's interpreter.*Received: .*{said}"):
             save_litert(make(), path, support_examples=3)
         self.assertFalse(path.exists())
 
@@ -153,7 +153,7 @@ class LiteRTTest(parameterized.TestCase):
             return gradient
 
         with mock.patch.dict(builtin_operations._replacements, {"TanhGrad": wrong}):
-            with self.assertRaisesRegex(ValueError, "Expected a file that computes what the learner does"):
+            with self.assertRaisesRegex(ValueError, "Received: after one step on random examples"):
                 save_litert(learner, path, support_examples=3)
         self.assertFalse(path.exists())
         self.assertFalse(tf.config.functions_run_eagerly())

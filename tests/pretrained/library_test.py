@@ -74,7 +74,7 @@ class PretrainedTest(absltest.TestCase):
             pretrained.load("omniglot_tiny", self.entries, batch_statistics="running")
         with self.assertRaisesRegex(ValueError, "batch_statistics.*Received: .*'all'"):
             pretrained.load("omniglot_tiny", self.entries, batch_statistics="all")
-        with self.assertRaisesRegex(ValueError, "Expected no batch_statistics but of images.*'support'"):
+        with self.assertRaisesRegex(ValueError, "batch_statistics.*Received: .*'support'"):
             pretrained.load("point_navigation", batch_statistics="support")
 
     def test_weights_are_kept_bit_for_bit_in_less_space(self):
@@ -163,9 +163,7 @@ class PretrainedTest(absltest.TestCase):
             pretrained.publish(self.logdir, "../x", self.entries)
         others = self.folder / "others.json"
         others.write_text(json.dumps({**self.results, "weights_sha256": "0"}))
-        with self.assertRaisesRegex(
-            ValueError, r"evaluate them again. Received: those of other weights in \['.*others"
-        ):
+        with self.assertRaisesRegex(ValueError, r"evaluate them again. Received: .*\['.*others"):
             self.publish(results=[others])
         with h5py.File(self.logdir / "best.weights.h5", "w") as weights:
             weights["noise"] = np.random.default_rng(2).integers(0, 256, 1_000_000, np.uint8)

@@ -35,7 +35,7 @@ class PolicyTest(absltest.TestCase):
         (folder / "run" / "results.json").write_text(json.dumps(results))
         with self.assertRaisesRegex(FileNotFoundError, "Expected a training that was evaluated.*maml/policy.keras"):
             pretrained.publish(folder / "run", "navigation", folder / "entries")
-        with self.assertRaisesRegex(ValueError, "Expected results of the method 'random'. Received: none of it in"):
+        with self.assertRaisesRegex(ValueError, "Expected results of the method 'random'."):
             pretrained.publish(folder / "run", "navigation", folder / "entries", method="random")
         pretrained.publish(folder / "run", "navigation", folder / "entries", method="oracle")
         loaded = pretrained.load("navigation", folder / "entries")

@@ -105,7 +105,7 @@ class PresetsTest(parameterized.TestCase):
             self.same(learner, pretrained.from_preset(address))
         self.assertLen(list(away.rglob("config.json")), 1)
         with mock.patch.dict(sys.modules, {"huggingface_hub": None, "kagglehub": None}):
-            with self.assertRaisesRegex(ImportError, r"the hub's client: .*pip install '.\[hub\]'"):
+            with self.assertRaisesRegex(ImportError, r"the hub's client.*pip install '.\[hub\]'"):
                 pretrained.from_preset(address)
 
     def test_what_is_no_preset_is_one_error(self):
@@ -116,20 +116,20 @@ class PresetsTest(parameterized.TestCase):
             pretrained.from_preset(self.folder)
         with self.assertRaisesRegex(FileNotFoundError, "Expected the folder of a preset"):
             pretrained.upload_preset("hf://ann/small", self.folder)
-        with self.assertRaisesRegex(ValueError, "Expected an address of hf:// or kaggle://"):
+        with self.assertRaisesRegex(ValueError, "hf:// or kaggle://"):
             pretrained.upload_preset("ann/small", path)
         config = json.loads((path / "config.json").read_text())
         for changed, said in (
             ({**config, "registered_name": "keras_hub>BertBackbone"}, "of a learner of maml_tf. .*BertBackbone"),
             ({**config, "registered_name": None}, "of a learner of maml_tf"),
             ({**config["config"]["inner_learning_rate"]}, "of a learner of maml_tf"),
-            ({**config, "config": {}}, "Expected a preset that this version reads"),
+            ({**config, "config": {}}, "Expected a preset that this version can read"),
         ):
             (path / "config.json").write_text(json.dumps(changed))
             with self.assertRaisesRegex(ValueError, said):
                 pretrained.from_preset(path)
         (path / "config.json").write_text("{")
-        with self.assertRaisesRegex(ValueError, "Expected a whole file of JSON"):
+        with self.assertRaisesRegex(ValueError, "Expected a complete JSON file"):
             pretrained.from_preset(path)
         (path / "config.json").write_text(json.dumps(config))
         (path / "model.weights.h5").write_bytes(b"none")

@@ -43,12 +43,12 @@ class SinusoidTest(parameterized.TestCase):
         self.assertEqual(learner.inner_steps, 4)
         step = learner.adapt(x, np.sin(x), 1).get_weights()[-1] - network.get_weights()[-1]
         np.testing.assert_allclose(step, -0.03 * 2 * np.mean(network(x) - np.sin(x), axis=0), rtol=1e-4)
-        with self.assertRaisesRegex(ValueError, "Expected no batch_statistics but of images. Received: 'waves'"):
+        with self.assertRaisesRegex(ValueError, "batch_statistics.* Received: 'waves'"):
             pretrained.load("waves", folder / "entries", batch_statistics="support")
         with self.assertRaisesRegex(ValueError, "learned from images. Received: 'waves', of sinusoids"):
             pretrained.unpack("waves", folder / "again", folder / "entries")
         for method in ("meta_curvature", "oracle"):
-            with self.assertRaisesRegex(ValueError, "Expected a method whose network alone adapts. Received: method="):
+            with self.assertRaisesRegex(ValueError, "Expected a method .* Received: method="):
                 pretrained.publish(folder / "run", "waves", folder / "entries", method=method)
 
     @parameterized.parameters("sinusoid", "sinusoid_pretrained")

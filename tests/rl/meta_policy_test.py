@@ -165,7 +165,7 @@ class MetaPolicyIterationTest(absltest.TestCase):
         # One action would be broadcast over both.
         for sizes in ((2, 1), (3, 2)):
             adaptation = PolicyAdaptation(PurePolicy(gaussian_mlp_policy(*sizes, hidden=(4,))), 0.1)
-            with self.assertRaisesRegex(ValueError, re.escape(f"sizes (2, 2). Received: one of {sizes}")):
+            with self.assertRaisesRegex(ValueError, re.escape(f"sizes (2, 2). Received: sizes {sizes}")):
                 Sampler(PointNavigation(4, horizon=2), adaptation, Estimation())
 
     def test_no_inner_step_is_plain_policy_optimisation_that_improves(self):

@@ -99,7 +99,7 @@ class GaussianPolicyTest(parameterized.TestCase):
         for network, received in (
             (keras.Model([one, other], head(one + other)), r"\(None, 2\), \(None, 2\)"),
             (keras.Model(one, [head(one), head(one)]), r"to .*\(None, 1\), \(None, 1\)"),
-            (keras.Model(sequence, head(sequence)), r"one from \(None, 5, 2\) to \(None, 5, 1\)"),
+            (keras.Model(sequence, head(sequence)), r"from \(None, 5, 2\) to \(None, 5, 1\)"),
         ):
             with self.assertRaisesRegex(ValueError, rf"from observations \[.*Received: .*{received}"):
                 GaussianPolicy(network)

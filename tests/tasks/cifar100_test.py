@@ -110,7 +110,7 @@ def test_what_is_no_cifar100_is_refused(name, content, message, tmp_path, monkey
 
 
 def test_what_is_not_there_is_told(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"www.cs.toronto.edu.*which is not there"):
+    with pytest.raises(FileNotFoundError, match=r"www.cs.toronto.edu.*which does not exist"):
         Cifar100(tmp_path / "none")
     with pytest.raises(FileNotFoundError, match=r"train, test, meta .python version.*without them"):
         Cifar100(tmp_path)

@@ -174,7 +174,7 @@ class MakingTest(parameterized.TestCase):
         with mock.patch.dict(sys.modules, {"tensorflow_datasets": found}):
             pool = ClassPool.from_tfds("birds", image_size=4, data_dir=pathlib.Path("/data"))
             part = ClassPool.from_tfds("birds", "test", keys=("image", "number"))
-            with self.assertRaisesRegex(ValueError, r"of \['image', 'label', 'number'\]. Received: .*'name'"):
+            with self.assertRaisesRegex(ValueError, r"among \['image', 'label', 'number'\]. Received: .*'name'"):
                 ClassPool.from_tfds("birds", keys=("image", "name"))
         self.assertEqual(pool.class_names, ("auk", "wren"))
         self.assertEqual(pool.images_of("auk").shape, (2, 4, 4, 3))
@@ -300,7 +300,7 @@ class SizesTest(parameterized.TestCase):
         ({"ways": (0, 2)}, "Received: least_ways=0"),
         ({"ways": (3, 2)}, "Received: least_ways=3"),
         ({"shots": (2, 1)}, "Received: least_shots=2"),
-        ({"shots": (1, 2, 3)}, r"the least and the greatest one. Received: shots=\(1, 2, 3\)"),
+        ({"shots": (1, 2, 3)}, r"the least and the greatest. Received: shots=\(1, 2, 3\)"),
         ({"ways": (2, 4)}, "at least ways=4 classes"),
     )
     def test_sizes_that_there_are_not(self, wrong, message):
@@ -638,7 +638,7 @@ class ErrorsTest(parameterized.TestCase):
 
     @parameterized.parameters(
         ({}, "at least one class.*Received: 0 classes"),
-        ({"a": np.zeros([2, 3]), "b": np.zeros([0, 3])}, r"empty among them: \['b'\]"),
+        ({"a": np.zeros([2, 3]), "b": np.zeros([0, 3])}, r"empty: \['b'\]"),
         (
             {"a": np.zeros([2, 3]), "b": np.zeros([2, 4])},
             r"one shape in all classes. Received: \(3,\) in class 'a', \(4,\) in class 'b'",
@@ -684,14 +684,12 @@ class FolderErrorsTest(parameterized.TestCase):
         Image.fromarray(np.zeros([side, side, 3], np.uint8)).save(self.folder.create_file(name).full_path)
 
     def test_no_folder(self):
-        with self.assertRaisesRegex(FileNotFoundError, "one folder of images a class. Received: /no/such"):
+        with self.assertRaisesRegex(FileNotFoundError, "Received: /no/such"):
             ClassPool.from_folder("/no/such")
 
     def test_no_class_folder(self):
         self._image("0.png")
-        with self.assertRaisesRegex(
-            FileNotFoundError, r"images \(.bmp, .* a class. Received: .* without one, of 1 files"
-        ):
+        with self.assertRaisesRegex(FileNotFoundError, r"images \(.bmp, .* class. Received: .* 1 files"):
             ClassPool.from_folder(self.folder.full_path)
 
     def test_an_empty_class(self):
@@ -721,7 +719,7 @@ class FolderErrorsTest(parameterized.TestCase):
     def test_images_deeper_than_their_class(self, name):
         self._image("ant/0.png")
         self._image(name)
-        with self.assertRaisesRegex(ValueError, f"class and no deeper. Received: 1 deeper ones, the first {name} in"):
+        with self.assertRaisesRegex(ValueError, f"Received: 1 deeper .*the first {name} in"):
             ClassPool.from_folder(self.folder.full_path)
 
     def test_an_image_beside_the_classes_is_told_of(self):
@@ -729,7 +727,7 @@ class FolderErrorsTest(parameterized.TestCase):
         self._image("all.png")
         with self.assertLogs("absl", "INFO") as logs:
             self.assertLen(ClassPool.from_folder(self.folder.full_path), 1)
-        self.assertIn("1 images in no folder of a class are passed over", logs.output[0])
+        self.assertIn("skipped 1 images that are not in a folder of a class", logs.output[0])
 
     @parameterized.parameters(3.0, 0, True, ([3],), ([3, 2.5],), ([3, 0],), "3", 10**6)
     def test_an_image_size_that_is_none(self, image_size):
@@ -745,7 +743,7 @@ class FolderErrorsTest(parameterized.TestCase):
 
     def test_a_broken_image(self):
         self.folder.create_file("ant/0.png", "no image")
-        with self.assertRaisesRegex(ValueError, "Expected an image file. Received: .*ant/0.png, which can't"):
+        with self.assertRaisesRegex(ValueError, "Expected an image file. Received: .*ant/0.png, which cannot"):
             ClassPool.from_folder(self.folder.full_path)
 
     @parameterized.parameters((np.uint16, "png", "I;16"), (np.float32, "tiff", "F"))

@@ -47,7 +47,7 @@ class DecodeImageTest(parameterized.TestCase):
 
     @parameterized.parameters("EPS", "PCX", "TGA", "SGI", "DDS", "ICO", "PDF")
     def test_no_other_format_is_opened_whatever_the_files_name(self, format_):
-        with self.assertRaisesRegex(ValueError, "ant/1.png, which can't be decoded"):
+        with self.assertRaisesRegex(ValueError, "ant/1.png, which cannot be decoded"):
             decode_image(self.image(format_=format_), "ant/1.png", None, 3)
 
     def test_no_program_is_started_for_an_eps(self):
@@ -56,7 +56,7 @@ class DecodeImageTest(parameterized.TestCase):
         start.assert_not_called()
 
     def test_formats_of_a_data_set(self):
-        with self.assertRaisesRegex(ValueError, "ant/1.png, which can't be decoded"):
+        with self.assertRaisesRegex(ValueError, "ant/1.png, which cannot be decoded"):
             decode_image(self.image(format_="GIF"), "ant/1.png", None, 1, formats=("PNG",))
 
     @parameterized.parameters((1 << 13, (1 << 13) + 1), (20_000, 9_000))
@@ -81,7 +81,7 @@ class DecodeImageTest(parameterized.TestCase):
         info.add_text("comment", "x" * (PngImagePlugin.MAX_TEXT_CHUNK + 1), zip=True)
         file = io.BytesIO()
         Image.new("L", (2, 2)).save(file, "PNG", pnginfo=info)
-        with self.assertRaisesRegex(ValueError, "1.png, which can't be decoded"):
+        with self.assertRaisesRegex(ValueError, "1.png, which cannot be decoded"):
             decode_image(file.getvalue(), "1.png", None, 1)
 
     @parameterized.parameters("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")

@@ -143,7 +143,7 @@ class ErrorsTest(SmallImagenetTest):
     )
     def test_a_list_of_another_form(self, rows, header):
         self.write_list("val", rows, header)
-        with self.assertRaisesRegex(ValueError, "the columns filename,label and rows below. Received: .*val.csv"):
+        with self.assertRaisesRegex(ValueError, "the columns filename,label .*Received: .*val.csv"):
             self.prepare()
 
     @parameterized.parameters(("../x.jpg", "n03"), ("x.jpg", "../n03"), ("/etc/x.jpg", "n03"))
@@ -167,19 +167,19 @@ class ErrorsTest(SmallImagenetTest):
 
     def test_a_class_that_is_missing_is_told_before_anything_is_written(self):
         self.write_list("test", [("n0900000001.jpg", "n09")])
-        with self.assertRaisesRegex(FileNotFoundError, "a folder n09 or n09.tar .*Received: .*imagenet without it"):
+        with self.assertRaisesRegex(FileNotFoundError, "a folder n09 or n09.tar.*Received: .*imagenet without it"):
             self.prepare()
         self.assertFalse(self.output.exists())
 
     @parameterized.parameters("n0400000006.jpg", "n0400000000.jpg", "n04_77.JPEG")
     def test_an_image_that_is_missing(self, name):
         self.write_list("test", [(name, "n04")])
-        with self.assertRaisesRegex(FileNotFoundError, f"Expected {name} of class 'n04'.*n04 with 5 images and none"):
+        with self.assertRaisesRegex(FileNotFoundError, f"Expected {name} of class 'n04'.*n04 with 5 images"):
             self.prepare()
 
     def test_a_broken_image(self):
         (self.imagenet / "n04" / "n04_1.JPEG").write_bytes(jpeg(2)[:100])
-        with self.assertRaisesRegex(ValueError, "Received: n04_1.JPEG in .*n04, which can't be decoded"):
+        with self.assertRaisesRegex(ValueError, "Received: n04_1.JPEG in .*n04, which cannot be decoded"):
             self.prepare()
 
     def test_an_output_with_other_images(self):
@@ -193,7 +193,7 @@ class ErrorsTest(SmallImagenetTest):
     def test_an_output_with_images_of_another_size(self):
         self.prepare(image_size=20)
         shutil.rmtree(self.output / "test/n04")
-        with self.assertRaisesRegex(ValueError, "images are 30 x 30, or another one. Received: 20 x 20 in .*train/n01"):
+        with self.assertRaisesRegex(ValueError, "30 x 30.* Received: 20 x 20 in .*train/n01"):
             self.prepare(image_size=30)
         self.assertFalse((self.output / "test/n04").exists())
 

@@ -200,13 +200,13 @@ class CacheTest(SmallTreeTest):
         self.cache_dir.touch()
         with self.assertLogs("absl", "WARNING") as logs:
             data = MiniImagenet(self.data_dir, cache_dir=self.cache_dir)
-        self.assertRegex(logs.output[-1], "can't be kept in .*cache .*decoding at every start")
+        self.assertRegex(logs.output[-1], "cannot be stored in .*cache .*decoding at every start")
         self.assert_is_tree(data)
 
 
 class BadInputTest(SmallTreeTest):
     def test_nothing_there(self):
-        with self.assertRaisesRegex(FileNotFoundError, "Expected mini-ImageNet as a folder.*which is not there"):
+        with self.assertRaisesRegex(FileNotFoundError, "Expected mini-ImageNet as a folder.*which does not exist"):
             MiniImagenet(self.data_dir)
 
     def test_a_file_that_is_no_archive(self):
@@ -223,7 +223,7 @@ class BadInputTest(SmallTreeTest):
     def test_a_truncated_archive(self, name):
         path = self.write_archive(tree(), name)
         path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
-        with self.assertRaisesRegex(ValueError, f"Expected a whole .* archive. Received: .*{name}, .*get it again"):
+        with self.assertRaisesRegex(ValueError, f"Expected a whole .* archive. Received: .*{name}, .*Remove"):
             MiniImagenet(path)
 
     @parameterized.parameters("data.tar.gz", "data.tar.xz")
@@ -233,7 +233,7 @@ class BadInputTest(SmallTreeTest):
         middle = len(content) // 2
         content[middle : middle + 20] = bytes(255 - byte for byte in content[middle : middle + 20])
         path.write_bytes(content)
-        with self.assertRaisesRegex(ValueError, f"Expected a whole .* archive. Received: .*{name}, .*get it again"):
+        with self.assertRaisesRegex(ValueError, f"Expected a whole .* archive. Received: .*{name}, .*Remove"):
             MiniImagenet(path)
 
     def test_a_tar_cut_between_two_members_is_not_taken_for_a_small_one(self):
@@ -249,7 +249,7 @@ class BadInputTest(SmallTreeTest):
         files = tree() | {"val/n02/1.png": content}
         self.write_tree(files)
         for data_dir in (self.data_dir, self.write_archive(files)):
-            with self.assertRaisesRegex(ValueError, "Expected an image.*Received: val/n02/1.png, which can't be dec"):
+            with self.assertRaisesRegex(ValueError, "Expected an image.*Received: val/n02/1.png, which cannot be dec"):
                 self.load(data_dir)
             self.assertEmpty(list(self.cache_dir.iterdir()))
 

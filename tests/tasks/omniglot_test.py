@@ -290,7 +290,7 @@ class CacheTest(SmallArchiveTest):
         (self.cache_dir / "file").touch()
         with self.assertLogs("absl", "WARNING") as logs:
             omniglot = self.load(cache_dir=self.cache_dir / "file" / "cache")
-        self.assertRegex(logs.output[-1], "can't be kept in .*file/cache .*decoding at every start")
+        self.assertRegex(logs.output[-1], "cannot be stored in .*file/cache .*decoding at every start")
         self.assert_equal_pools(omniglot.pool("test"), self.load().pool("test"))
 
     def test_a_cache_that_fails_half_way_leaves_nothing_behind(self):
@@ -342,7 +342,7 @@ class DownloadTest(SmallArchiveTest):
     @parameterized.parameters(("md5", "0" * 32), ("url", "file:///no/such/file.zip"))
     def test_a_download_that_fails_names_the_archive_and_the_way_out(self, field, value):
         archives = [archive._replace(**{field: value}) for archive in self.archives()]
-        message = f"{archives[0].url} with MD5 {archives[0].md5}.*Received: .*by other means and pass its folder"
+        message = f"{archives[0].url} with MD5 {archives[0].md5}.*Received: .*pass its folder"
         with self.assertRaisesRegex(OSError, message):
             Omniglot(archives=archives, cache_dir=self.cache_dir)
         self.assertEmpty(list(self.cache_dir.iterdir()))
@@ -352,7 +352,7 @@ class DownloadTest(SmallArchiveTest):
         (self.cache_dir / archives[0].file_name).write_bytes(b"half of it, from a program that was killed")
         with self.assertLogs("absl", "WARNING") as logs:
             Omniglot(archives=archives, split="alphabets", expected_drawings=3, cache_dir=self.cache_dir)
-        self.assertIn("images_background.zip is not the file expected", logs.output[0])
+        self.assertIn("images_background.zip has the wrong checksum", logs.output[0])
 
     def test_two_at_once_do_not_disturb_each_other(self):
         archives = self.archives()
@@ -368,7 +368,7 @@ class DownloadTest(SmallArchiveTest):
 class BadInputTest(SmallArchiveTest):
     def test_no_folder(self):
         self.data_dir = self.data_dir / "nowhere"
-        message = r"images_background.zip \(or the folder images_background\) and .*nowhere, which is no folder"
+        message = r"images_background.zip \(or the folder images_background\) and .*nowhere"
         with self.assertRaisesRegex(FileNotFoundError, message):
             self.load()
 
@@ -377,7 +377,7 @@ class BadInputTest(SmallArchiveTest):
         halves = standard()
         del halves[missing]
         self.write_zips(halves)
-        message = f"Received: no {missing}.zip and no folder {missing}; there is .*{next(iter(halves))}.zip"
+        message = f"Received: no {missing}.zip and no folder {missing}, but .*{next(iter(halves))}.zip"
         with self.assertRaisesRegex(FileNotFoundError, message):
             self.load()
 
@@ -385,7 +385,7 @@ class BadInputTest(SmallArchiveTest):
         self.write_zips()
         path = self.data_dir / f"{EVALUATION}.zip"
         path.write_bytes(path.read_bytes()[:-100])
-        with self.assertRaisesRegex(ValueError, "whole zip archive. Received: .*images_evaluation.zip, .*get it again"):
+        with self.assertRaisesRegex(ValueError, "whole zip archive. Received: .*images_evaluation.zip, .*Remove"):
             self.load()
 
     @parameterized.parameters({"readme.txt": b"hello"}, members(EVALUATION, "AB"))
@@ -400,7 +400,7 @@ class BadInputTest(SmallArchiveTest):
         halves = standard()
         halves[EVALUATION][name] = data
         self.write_zips(halves)
-        with self.assertRaisesRegex(ValueError, f"Expected an image file. Received: {name}, which can't be decoded"):
+        with self.assertRaisesRegex(ValueError, f"Expected an image file. Received: {name}, which cannot be decoded"):
             self.load()
 
     def test_a_drawing_whose_bytes_changed_inside_the_zip(self):

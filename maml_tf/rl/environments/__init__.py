@@ -1,7 +1,7 @@
 """Task distributions of reinforcement learning, each a batch of simulations with the interface of tf-agents.
 
-`environments` lists what is registered, without TensorFlow, tf-agents or MuJoCo; `environments[name].make(batch_size)`
-makes one. Half-cheetah and ant are in `locomotion`, as only they need MuJoCo.
+`environments` lists the registered environments without importing TensorFlow, tf-agents or MuJoCo;
+`environments[name].make(batch_size)` makes one. Half-cheetah and ant are in `locomotion`: only they need MuJoCo.
 """
 
 from maml_tf import lazy
@@ -22,7 +22,7 @@ __all__ = [
     "environments",
 ]
 
-# These need tf-agents, and one of them gymnasium too.
+# These need tf-agents, and GymnasiumEnvironment also needs gymnasium.
 _of_gymnasium, _ = lazy.exports(__name__, ["GymnasiumEnvironment"], [f"{__name__}.gymnasium_environment"])
 _others, __dir__ = lazy.exports(__name__, __all__, [f"{__name__}.point_navigation", f"{__name__}.task_environment"])
 

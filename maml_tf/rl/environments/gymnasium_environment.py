@@ -19,27 +19,26 @@ class GymnasiumEnvironment(TaskEnvironment):
     """A gymnasium vector environment with continuous actions, whose sub-environments are the simulations.
 
     Actions in [-1, 1] are mapped to the bounds of the action space. Observations and actions of any shape are
-    flattened. A simulation is done when its sub-environment terminates or truncates, or at the horizon; until it is
-    reset its observation stays that of the last step, whatever the sub-environment does meanwhile: all modes of
-    autoreset give the same rollouts. A truncation is not an end of the task: in tf-agents' interface the discount
-    stays 1.
+    flattened. A simulation is done when its sub-environment terminates or truncates, or at the horizon. Until it is
+    reset, it keeps the observation of its last step, so that all autoreset modes give the same rollouts. A truncation
+    is not an end of the task: in tf-agents' interface the discount stays 1.
 
-    Resets of some simulations, which `budget` and tf-agents' interface need, are `reset(options={"reset_mask": mask})`
-    of gymnasium 1.1 and later. They raise a ValueError where the vector environment ignores the mask.
+    Resets of some simulations, which `budget` and tf-agents' interface need, use `reset(options={"reset_mask": mask})`
+    of gymnasium 1.1 and later. They raise a ValueError if the vector environment ignores the mask.
 
     Args:
-        vector: The vector environment, of as many sub-environments as there are simulations.
+        vector: The vector environment, with one sub-environment for each simulation.
         distribution: The tasks' distribution.
         set_tasks: `set_tasks(vector, tasks)` gives each sub-environment its task; or the name of a method or an
             attribute of the sub-environments, such as "set_task", which takes one task.
         horizon: Steps after which a simulation is done.
         seed: Seed of the initial states and the first tasks.
-        task_in_observation: Whether the numbers that describe the task follow the observation's.
+        task_in_observation: Whether the numbers that describe the task are appended to the observation.
 
     Raises:
         TypeError: If `vector` is not a vector environment.
-        ValueError: If actions or observations are not in a `Box`, the actions' bounds are not finite, or the
-            vector environment does not say its mode of autoreset.
+        ValueError: If actions or observations are not in a `Box`, the actions' bounds are not finite, or the vector
+            environment does not declare its autoreset mode.
     """
 
     def __init__(
@@ -69,7 +68,7 @@ class GymnasiumEnvironment(TaskEnvironment):
         observations = _box("observations", vector.single_observation_space)
         size = int(np.prod(observations.shape))
         self._last = np.zeros((vector.num_envs, size))
-        # What the vector environment returned last, which may be of the episode after.
+        # What the vector environment returned last, which may belong to the next episode.
         self._returned = self._last
         self._ended = np.zeros(vector.num_envs, bool)
         super().__init__(
@@ -99,7 +98,7 @@ class GymnasiumEnvironment(TaskEnvironment):
 
     def _advance(self, actions: np.ndarray, running: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self._autoreset is AutoresetMode.DISABLED and np.any(self._ended):
-            self._reset_vector(self._ended)  # Not running, but a step takes all.
+            self._reset_vector(self._ended)  # They are not running, but a step advances all.
         low, high = self._actions.low.reshape(-1), self._actions.high.reshape(-1)
         scaled = np.clip(low + (actions + 1.0) / 2.0 * (high - low), low, high).astype(self._actions.dtype)
         observations, rewards, terminated, truncated, info = self.vector.step(
@@ -127,20 +126,20 @@ class GymnasiumEnvironment(TaskEnvironment):
             observations[~simulations], self._returned[~simulations], equal_nan=True
         ):
             raise ValueError(
-                "Expected a vector environment that resets the sub-environments of options['reset_mask'] alone, as "
+                "Expected a vector environment that resets only the sub-environments of options['reset_mask'], as "
                 f"gymnasium's SyncVectorEnv and AsyncVectorEnv do. Received: {type(self.vector.unwrapped).__name__}, "
-                "which reset others"
+                "which also reset others"
             )
         self._returned = observations
         self._ended = self._ended & ~simulations
 
     def _flat(self, observations: np.ndarray) -> np.ndarray:
-        # A copy: some vector environments return the same array again and again.
+        # A copy, because some vector environments return the same array in every step.
         return np.array(observations, np.float64).reshape(self.batch_size, -1)
 
 
 def _autoreset_mode(vector: gymnasium.vector.VectorEnv) -> AutoresetMode:
-    # The metadata are shared by all vector environments of one class, so that another's mode may stand there.
+    # All vector environments of a class share the metadata, which may hold the mode of another one.
     mode = getattr(vector.unwrapped, "autoreset_mode", None) or vector.metadata.get("autoreset_mode")
     if not isinstance(mode, AutoresetMode):
         raise ValueError(
@@ -152,7 +151,7 @@ def _autoreset_mode(vector: gymnasium.vector.VectorEnv) -> AutoresetMode:
 
 def _box(name: str, space: gymnasium.Space) -> gymnasium.spaces.Box:
     if not isinstance(space, gymnasium.spaces.Box) or not np.issubdtype(space.dtype, np.floating):
-        raise ValueError(f"Expected {name} that are numbers in a gymnasium.spaces.Box of floats. Received: {space}")
+        raise ValueError(f"Expected {name} in a gymnasium.spaces.Box of floats. Received: {space}")
     return space
 
 

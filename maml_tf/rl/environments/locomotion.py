@@ -18,9 +18,9 @@ HORIZON = 200
 
 
 class Locomotion(DrawableEnvironment):
-    """A body that runs at a velocity or in a direction it is not told.
+    """A body that has to run at a velocity or in a direction that it does not observe.
 
-    With v the x velocity of the whole body's centre of mass at the end of the step, MuJoCo's instantaneous one
+    With v the x velocity of the whole body's centre of mass at the end of the step, MuJoCo's instantaneous velocity
     and not a difference of positions, the progress is
 
         velocity:   -|v - v*|,  v* ~ U(0, fastest)
@@ -40,7 +40,7 @@ class Locomotion(DrawableEnvironment):
     Attributes:
         task: "velocity" or "direction".
         simulations: The simulations, whose arrays may be read.
-        initial_qpos: Positions that the body starts at, but for noise, [positions].
+        initial_qpos: Positions at which the body starts, without noise, [positions].
     """
 
     _VELOCITIES: ClassVar[UniformTasks]
@@ -73,7 +73,7 @@ class Locomotion(DrawableEnvironment):
 
     @property
     def dt(self) -> float:
-        """Seconds of a step."""
+        """Duration of a step in seconds."""
         return self.simulations.dt
 
     def snapshot(self, simulation: int) -> np.ndarray:
@@ -97,7 +97,7 @@ class Locomotion(DrawableEnvironment):
 
     @abc.abstractmethod
     def _build(self, count: int, paper: bool, threads: int) -> tuple[Simulations, np.ndarray]:
-        """Returns simulations of the body, with the paper's physics or gymnasium's, and the positions it starts at."""
+        """Returns simulations of the body, with the paper's physics or gymnasium's, and its start positions."""
 
     @abc.abstractmethod
     def _judge(self, progress: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -105,17 +105,17 @@ class Locomotion(DrawableEnvironment):
 
 
 class HalfCheetah(Locomotion):
-    """A planar two-legged body of six motors that runs at a velocity or in a direction.
+    """A planar two-legged body with six motors that has to run at a velocity or in a direction.
 
-    The reward for actions a, clipped to [-1, 1], is with the progress of `Locomotion`
+    With the progress of `Locomotion`, the reward for actions a, clipped to [-1, 1], is
 
         r = progress - 0.05 ||a||^2,  v* ~ U(0, 2)
 
     An episode has 200 steps and never ends earlier. The observation (20) is qpos without x (8), qvel (9) and the
-    centre of mass (3). It starts near the model's rest: `qpos = rest + 0.01 N(0, 1)`, `qvel = 0.1 N(0, 1)`.
+    centre of mass (3). The body starts near rest: `qpos = rest + 0.01 N(0, 1)`, `qvel = 0.1 N(0, 1)`.
 
-    The paper's physics is rllab's, with one step of 0.01 s an action; gymnasium's own applies an action
-    for five of them, and its returns are not comparable.
+    The paper's physics is rllab's, with one step of 0.01 s for each action. gymnasium's own applies an action for five
+    of these steps, and its returns are not comparable.
 
     Source: Finn, Abbeel and Levine, 2017, section 5.3 and Appendix A.2.
 
@@ -150,20 +150,20 @@ LOWEST, HIGHEST = 0.2, 1.0
 
 
 class Ant(Locomotion):
-    r"""A four-legged body of eight motors that walks at a velocity or in a direction.
+    r"""A four-legged body with eight motors that has to walk at a velocity or in a direction.
 
-    The reward for actions a and contact forces c on the bodies, both clipped to [-1, 1], is with the progress of
-    `Locomotion`
+    With the progress of `Locomotion`, the reward for actions a and contact forces c on the bodies, both clipped to
+    [-1, 1], is
 
         velocity:   r = 1 + progress + 0.05 - 0.005 ||a||^2 - 0.0005 ||c||^2,  v* ~ U(0, 3)
         direction:  r =     progress + 0.05 - 0.005 ||a||^2 - 0.0005 ||c||^2
 
     The 1 is the paper's positive bonus. An episode ends when the torso's height leaves [0.2, 1], or after 200
     steps. The observation (125) is qpos (15), qvel (14), c (84), the torso's rotation matrix (9) and the centre
-    of mass (3). The ant starts near a stand: `qpos = stand + 0.01 N(0, 1)`, `qvel = 0.1 N(0, 1)`.
+    of mass (3). The ant starts almost standing: `qpos = stand + 0.01 N(0, 1)`, `qvel = 0.1 N(0, 1)`.
 
-    The paper's physics is rllab's: one Runge-Kutta step of 0.02 s an action, softer contacts and a start at
-    a height of 0.55. gymnasium's own has five steps of 0.01 s, and its returns are not comparable.
+    The paper's physics is rllab's: one Runge-Kutta step of 0.02 s for each action, softer contacts and a start at a
+    height of 0.55. gymnasium's own has five steps of 0.01 s, and its returns are not comparable.
 
     Source: Finn, Abbeel and Levine, 2017, section 5.3 and Appendix A.2.
 

@@ -1,6 +1,6 @@
 """Many simulations of one MuJoCo model, advanced together on the processor's threads, and pictures of them.
 
-MuJoCo, and gymnasium with the models it brings, are imported so that Mesa stays out of TensorFlow's process.
+MuJoCo and gymnasium, which ships the models, are imported in a way that keeps Mesa out of TensorFlow's process.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from maml_tf.checks import whole_number
 
 _DRAWS = "MUJOCO_GL"
 _chosen = os.environ.get(_DRAWS)
-# MuJoCo loads what this variable names as it is imported. OSMesa and TensorFlow each bring a copy of LLVM, and crash
-# together; what draws is a process of its own, in render_process.py.
+# When it is imported, MuJoCo loads the backend that this variable names. OSMesa and TensorFlow each bring a copy of
+# LLVM, and crash in one process; drawing runs in a separate process, render_process.py.
 if (_chosen or "").strip().lower() == "osmesa":
     os.environ[_DRAWS] = "disable"
 
@@ -39,17 +39,17 @@ finally:
         os.environ[_DRAWS] = _chosen
 
 _PROGRAM = pathlib.Path(__file__).with_name("render_process.py")
-# MuJoCo's names of what draws without a display, in the order to try.
+# MuJoCo's names of backends that draw without a display, in the order to try.
 _BACKENDS = ("egl", "osmesa")
 
 _INSTABILITIES = [int(getattr(mujoco.mjtWarning, f"mjWARN_BAD{name}")) for name in ("QPOS", "QVEL", "QACC")]
 
 
 def gymnasium_model(name: str) -> mujoco.MjSpec:
-    """Loads the model of a body from gymnasium, which may be changed before it is simulated.
+    """Loads the model of a body from gymnasium; it may be changed before it is simulated.
 
     Args:
-        name: File without its ending, "half_cheetah" or "ant".
+        name: File name without its suffix, "half_cheetah" or "ant".
 
     Returns:
         The model's specification, with sensors "centre_of_mass" and "velocity" of the whole body added.
@@ -67,25 +67,25 @@ def gymnasium_model(name: str) -> mujoco.MjSpec:
 class Simulations:
     """B simulations of one model, whose states and outputs are live arrays.
 
-    A step is `frame_skip` times MuJoCo's mj_step, then mj_forward as far as `stage`, so that outputs are those of
-    the new state. The results are the same bit for bit on any number of threads.
+    A step is `frame_skip` times MuJoCo's mj_step, then mj_forward up to the stage that the outputs need, so that
+    outputs are those of the new state. The results are bitwise equal on any number of threads.
 
-    MuJoCo writes a simulation that becomes unstable to MUJOCO_LOG.TXT in the working directory.
+    MuJoCo logs a simulation that becomes unstable to MUJOCO_LOG.TXT in the working directory.
 
     Args:
         spec: The model.
         count: B.
         timestep: Seconds of one mj_step.
         frame_skip: Number of mj_step calls in a step.
-        contact_forces: Whether `contact_forces` is computed, which costs a pass over the accelerations.
+        contact_forces: Whether contact forces are computed, which costs a pass over the accelerations.
         threads: Threads to use; 0 for one on each processor core.
 
     Attributes:
         model: The compiled model.
-        dt: Seconds of a step.
+        dt: Duration of a step in seconds.
         qpos: Positions, float64 [B, positions].
         qvel: Velocities, float64 [B, velocities].
-        centre_of_mass: Of the whole body, float64 [B, 3].
+        centre_of_mass: Centre of mass of the whole body, float64 [B, 3].
         velocity: The instantaneous velocity of that centre, float64 [B, 3].
     """
 
@@ -101,15 +101,15 @@ class Simulations:
     ):
         spec.option.timestep = timestep
         if contact_forces:
-            # The engine computes contact forces on bodies only where a sensor of accelerations asks for it.
+            # The engine computes contact forces on bodies only if a sensor of accelerations needs them.
             kind, body = mujoco.mjtSensor.mjSENS_FRAMELINACC, mujoco.mjtObj.mjOBJ_BODY
             spec.add_sensor(name="acceleration", type=kind, objtype=body, objname="torso")
         self.model = _compiled(spec)
         self.dt = timestep * frame_skip
         self._frame_skip = frame_skip
         self._stage = int(mujoco.mjtStage.mjSTAGE_ACC if contact_forces else mujoco.mjtStage.mjSTAGE_VEL)
-        # A persistent batch keeps what mj_forward computed of positions and velocities for the next mj_step. Where
-        # accelerations are computed too, that is the lesser part, and keeping it costs as much as it saves.
+        # A persistent batch keeps mj_forward's results for positions and velocities for the next mj_step. If
+        # accelerations are computed too, these results are the smaller part, and keeping them saves nothing.
         self._batch = batch.Batch(self.model, count, threads, persistent=not contact_forces)
         self.qpos, self.qvel = self._batch.bind("qpos"), self._batch.bind("qvel")
         sensors = self._batch.bind("sensordata")
@@ -121,17 +121,17 @@ class Simulations:
         return self._batch.bind(name)
 
     def set_state(self, simulations: np.ndarray, qpos: np.ndarray, qvel: np.ndarray) -> None:
-        """Puts simulations into states, as if none had come before.
+        """Puts simulations into states, without any trace of earlier states.
 
         Args:
-            simulations: bool [B], those to set; n of them.
+            simulations: bool [B], the n simulations to set.
             qpos: [n, positions]; quaternions in it are normalized.
             qvel: [n, velocities].
         """
         ids = np.flatnonzero(simulations)
         self._batch.reset(ids, stage=int(mujoco.mjtStage.mjSTAGE_NONE))
         qpos = np.array(qpos, np.float64, order="C")
-        if self.model.nq != self.model.nv:  # It has a rotation.
+        if self.model.nq != self.model.nv:  # The model has a quaternion.
             for row in qpos:
                 mujoco.mj_normalizeQuat(self.model, row)
         self.qpos[ids], self.qvel[ids] = qpos, qvel
@@ -142,7 +142,7 @@ class Simulations:
 
         Args:
             controls: [B, controls].
-            simulations: bool [B], those to advance.
+            simulations: bool [B], the simulations to advance.
 
         Returns:
             Which simulations are sound, bool [B]: MuJoCo found no instability and raised no error.
@@ -163,16 +163,16 @@ class Simulations:
 
 
 def engine_loop(model: mujoco.MjModel, count: int) -> Callable[..., tuple[float, np.ndarray]]:
-    """Makes the tight loop that collecting rollouts is measured against: mj_step and mj_forward, and nothing else.
+    """Makes the loop with which the collection of rollouts is compared: only mj_step and mj_forward.
 
     Args:
         model: The model.
         count: B, the number of simulations, on one thread for each processor core.
 
     Returns:
-        A function of the states at the start, qpos [B, positions] and qvel [B, velocities], the controls
-        [steps, B, controls], and which simulations make each step, bool [steps, B]. It returns steps a second over
-        all simulations, and the positions at the end.
+        A function of the start states, qpos [B, positions] and qvel [B, velocities], the controls
+        [steps, B, controls], and the simulations that take each step, bool [steps, B]. It returns the steps per second
+        over all simulations, and the positions at the end.
     """
     simulations = batch.Batch(model, count)
     control, positions, velocities = (simulations.bind(name) for name in ("ctrl", "qpos", "qvel"))
@@ -193,7 +193,7 @@ def engine_loop(model: mujoco.MjModel, count: int) -> Callable[..., tuple[float,
 
 
 def _compiled(spec: mujoco.MjSpec) -> mujoco.MjModel:
-    # MuJoCo warns, on the terminal and in a file, of a total mass in the model's file; it is to be set afterwards.
+    # MuJoCo warns, on the terminal and in a file, about a total mass in the model's file, which is set afterwards.
     total_mass, spec.compiler.settotalmass = spec.compiler.settotalmass, -1.0
     model = spec.compile()
     if total_mass > 0:
@@ -203,9 +203,9 @@ def _compiled(spec: mujoco.MjSpec) -> mujoco.MjModel:
 
 
 def draw_states(model: mujoco.MjModel, qpos: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Draws states from the model's camera "track", in a process of its own.
+    """Draws states from the model's camera "track", in a separate process.
 
-    The environment variable MUJOCO_GL chooses what draws; without it, EGL is tried and then OSMesa.
+    The environment variable MUJOCO_GL chooses the backend; without it, EGL is tried first and then OSMesa.
 
     Args:
         model: The model.
@@ -218,7 +218,7 @@ def draw_states(model: mujoco.MjModel, qpos: np.ndarray, width: int, height: int
 
     Raises:
         ValueError: If width or height is not positive.
-        RuntimeError: If nothing on this machine can draw.
+        RuntimeError: If no backend on this machine can draw.
     """
     width, height = whole_number("width", width, 1), whole_number("height", height, 1)
     chosen = os.environ.get("MUJOCO_GL")
@@ -242,5 +242,5 @@ def draw_states(model: mujoco.MjModel, qpos: np.ndarray, width: int, height: int
             failures.append(f"{backend}: {said[-1]}")
     raise RuntimeError(
         "Expected EGL or OSMesa, to draw without a display: on Debian and Ubuntu, apt-get install libegl1 or "
-        f"libosmesa6; MUJOCO_GL=egl, osmesa or glfw chooses. Received: {'; '.join(failures)}"
+        f"libosmesa6; MUJOCO_GL=egl, osmesa or glfw selects one. Received: {'; '.join(failures)}"
     )

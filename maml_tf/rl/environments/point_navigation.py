@@ -17,7 +17,7 @@ GOAL_REGIONS = ("disc", "square")
 
 
 class PointNavigation(DrawableEnvironment):
-    r"""A point that starts at (0, 0) and must reach a goal it is not told, `goal ~ U([-0.5, 0.5]^2)`.
+    r"""A point that starts at (0, 0) and has to reach a goal that it does not observe, `goal ~ U([-0.5, 0.5]^2)`.
 
     The observation is the position; an action a moves it by `0.1 * clip(a, -1, 1)`. An episode ends at the
     goal, or after 100 steps. The reward is a function of the position after the move:
@@ -25,12 +25,12 @@ class PointNavigation(DrawableEnvironment):
         distance:  r = -||position - goal||
         squared:   r = -||position - goal||^2
 
-    The paper's text says that the reward is the negative squared distance. The authors' code, and the trajectories
-    that Figure 4 was made of, have the negative distance, and only that gives the figure's return of -40
-    before adaptation: it is the default.
+    The paper's text says that the reward is the negative squared distance. The authors' code, and the trajectories of
+    Figure 4, have the negative distance, and only that gives the figure's return of -40 before adaptation: it is the
+    default.
 
-    The goal is reached, in the paper's text and by default, within 0.01 of it; in the authors' code where each
-    coordinate is, a square that is 27 % larger:
+    In the paper's text and by default, the goal is reached within a distance of 0.01. In the authors' code each
+    coordinate must be within 0.01, a square that is 27 % larger:
 
         disc:    ||position - goal|| < 0.01
         square:  max_i |position_i - goal_i| < 0.01
@@ -83,7 +83,7 @@ class PointNavigation(DrawableEnvironment):
         return np.concatenate([self._position[simulation], self._task_of_simulation[simulation]])
 
     def draw(self, snapshots: np.ndarray, width: int = 320, height: int = 240) -> np.ndarray:
-        # Only drawing needs matplotlib.
+        # Imported here because only drawing needs matplotlib.
         from maml_tf.plotting.navigation import path_pictures
 
         return path_pictures(snapshots[:, :2], snapshots[-1, 2:], width, height)

@@ -1,7 +1,7 @@
-"""Draws states of a MuJoCo model: a program of its own, `python render_process.py FOLDER WIDTH HEIGHT`.
+"""Draws states of a MuJoCo model in a separate program, `python render_process.py FOLDER WIDTH HEIGHT`.
 
-Mesa's software renderer and TensorFlow each bring a copy of LLVM, and crash together in one process. This program
-therefore imports MuJoCo and NumPy alone, nothing of maml_tf. FOLDER holds model.mjb and qpos.npy; it writes
+Mesa's software renderer and TensorFlow each bring a copy of LLVM, and crash in one process. This program therefore
+imports only MuJoCo and NumPy, and nothing of maml_tf. FOLDER holds model.mjb and qpos.npy; the program writes
 frames.npy.
 """
 
@@ -16,13 +16,14 @@ def main(folder: str, width: str, height: str) -> None:
     """Draws every state from the model's camera "track".
 
     Args:
-        folder: Holds the model, and qpos float64 [frames, positions]; receives uint8 [frames, height, width, 3].
+        folder: Holds the model, and qpos float64 [frames, positions]; frames uint8 [frames, height, width, 3] are
+            written to it.
         width: Pixels.
         height: Pixels.
     """
     directory = pathlib.Path(folder)
     model = mujoco.MjModel.from_binary_path(str(directory / "model.mjb"))
-    # The engine's buffer is 640 x 480, whatever is asked for.
+    # The engine's buffer has 640 x 480 pixels by default.
     model.vis.global_.offwidth, model.vis.global_.offheight = int(width), int(height)
     data = mujoco.MjData(model)
     renderer = mujoco.Renderer(model, int(height), int(width))
@@ -31,7 +32,7 @@ def main(folder: str, width: str, height: str) -> None:
         data.qpos[:] = qpos
         mujoco.mj_forward(model, data)
         renderer.update_scene(data, "track")
-        # Half of the time in software.
+        # These take half of the time of software rendering.
         renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
         renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
         frames.append(renderer.render())

@@ -1,4 +1,4 @@
-"""The registry of environments: what an experiment knows of one before it is made; those of the paper (Section 5.3)."""
+"""The registry of environments, with a spec of each for the experiments, and those of the paper (Section 5.3)."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from maml_tf.rl.environments.task_distribution import (
 if TYPE_CHECKING:
     from maml_tf.rl.environments.task_environment import TaskEnvironment
 
-# Keeps the default test tasks apart from those of training and tuning, whose seeds end in other numbers.
+# Separates the default test tasks from those of training and tuning, whose seeds end in other numbers.
 _TEST = 3
 
 
 class PaperReturn(NamedTuple):
-    """A mean return of the paper, to draw beside one's own.
+    """A mean return of the paper, drawn next to new results.
 
     Attributes:
         method: A name of `maml_tf.methods`.
-        shots: Rollouts a gradient step of the results that it is drawn beside.
+        shots: Rollouts for each gradient step of the new results.
         step: Gradient steps taken.
         mean: Mean over the test tasks.
-        ci95: NaN: the paper does not give every one.
+        ci95: NaN, because the paper does not give all intervals.
     """
 
     method: str
@@ -49,17 +49,17 @@ class PaperReturn(NamedTuple):
 class EnvironmentSpec:
     """An environment's task distribution and the experiment with it.
 
-    A spec needs neither TensorFlow, tf-agents nor MuJoCo; `make` imports what it needs when it is called.
+    A spec does not need TensorFlow, tf-agents or MuJoCo; `make` imports them when it is called.
 
     Attributes:
         make: `make(batch_size, task_in_observation=False)` returns a `TaskEnvironment` of `batch_size` simulations.
         tasks: Distribution of the tasks.
-        preset: Fields of the experiment's configuration, `MetaRLConfig`, with their values for this environment.
+        preset: Values for this environment of fields of the experiment's configuration, `MetaRLConfig`.
         returns: The paper's mean returns of each method after 0, 1, 2 and 3 gradient steps.
         original_test_tasks: `original_test_tasks(n, seed)` returns the tasks that the paper's authors evaluated on;
             None draws test tasks from `tasks`.
-        goals_in_plane: Whether an observation is a position in the plane and a task a goal there, so that figures
-            show the paths to it.
+        goals_in_plane: Whether observations are positions in the plane and tasks are goals there, so that figures show
+            the paths to them.
 
     Example:
     >>> from maml_tf.rl.environments import environments
@@ -76,21 +76,18 @@ class EnvironmentSpec:
     goals_in_plane: bool = False
 
     def test_tasks(self, n: int, seed: int) -> Sequence[Any]:
-        """Draws test tasks, those of the paper where it has the environment.
+        """Draws `n` test tasks; for an environment of the paper, those of its authors.
 
         Args:
-            n: How many; 40 in the paper's figures.
-            seed: 1 in the paper's figures, 2 for the ant that walks in two directions.
-
-        Returns:
-            `n` tasks.
+            n: Number of tasks, 40 in the paper's figures.
+            seed: Seed: 1 in the paper's figures, 2 for the ant that walks in two directions.
         """
         if self.original_test_tasks is None:
             return self.tasks.sample(n, (seed, 0, _TEST))
         return self.original_test_tasks(n, seed)
 
     def paper_returns(self, rollouts: int) -> list[PaperReturn]:
-        """Lists the paper's returns, beside results with `rollouts` rollouts a gradient step."""
+        """Lists the paper's returns, for comparison with results of `rollouts` rollouts for each gradient step."""
         return [
             PaperReturn(method, rollouts, step, mean)
             for method, means in self.returns.items()
@@ -114,7 +111,7 @@ _NAVIGATION_RETURNS = {
 def _register(name: str, built_by: str, tasks: VectorTasks, *, arguments: Mapping[str, Any], **values: Any) -> None:
     def make(batch_size: int, **options: Any):
         module, _, cls = built_by.partition(":")
-        built_in = importlib.import_module(f"maml_tf.rl.environments.{module}")  # It needs tf-agents, or MuJoCo too.
+        built_in = importlib.import_module(f"maml_tf.rl.environments.{module}")  # It imports tf-agents or MuJoCo.
         return getattr(built_in, cls)(batch_size, **arguments, **options)
 
     def original_test_tasks(n: int, seed: int) -> np.ndarray:
@@ -125,9 +122,9 @@ def _register(name: str, built_by: str, tasks: VectorTasks, *, arguments: Mappin
 
 for _name, _reward, _goal, _returns in (
     ("point_navigation", "distance", "disc", _NAVIGATION_RETURNS),
-    # The reward of the paper's text, which did not make its figure.
+    # The reward of the paper's text, which its figure does not have.
     ("point_navigation_squared", "squared", "disc", {}),
-    # The goal of the paper's code, which made its figure; the text's disc is nearly as large.
+    # The goal of the paper's code, which its figure has; the text's disc is nearly as large.
     ("point_navigation_square_goal", "distance", "square", _NAVIGATION_RETURNS),
 ):
     _register(

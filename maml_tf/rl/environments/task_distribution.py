@@ -12,18 +12,16 @@ from maml_tf.checks import whole_number
 
 
 class TaskDistribution(abc.ABC):
-    """A distribution of tasks, each any object; several tasks are a list, or an array with a leading axis.
+    """A distribution of tasks, which may be any objects; several tasks are a list, or an array with a leading axis.
 
-    A distribution of objects defines `sample` alone. One whose tasks can be described to an oracle also sets `size`
-    and defines `features`.
+    A subclass must define `sample`. If numbers can describe its tasks to an oracle, it also sets `size` and defines
+    `features`.
 
     Attributes:
-        size: Numbers that describe a task in an observation; 0 where none do.
+        size: Number of numbers that describe a task in an observation; 0 if there are none.
 
     Example:
     >>> import numpy as np
-
-    from maml_tf.checks import whole_number
     >>> from maml_tf.rl.environments import TaskDistribution
     >>> class Mazes(TaskDistribution):
     ...     def sample(self, n, seed):
@@ -37,18 +35,15 @@ class TaskDistribution(abc.ABC):
 
     @abc.abstractmethod
     def sample(self, n: int, seed: int | Sequence[int]) -> Sequence[Any]:
-        """Draws tasks, a pure function of its arguments.
+        """Draws `n` tasks, as a pure function of its arguments.
 
         Args:
-            n: How many.
-            seed: Non-negative integer, or several: (seed of the run, iteration), for example.
-
-        Returns:
-            `n` tasks.
+            n: Number of tasks.
+            seed: Non-negative integer, or several, such as (seed of the run, iteration).
         """
 
     def checked(self, tasks: Sequence[Any]) -> Sequence[Any]:
-        """Returns a copy of tasks that a user gave, and raises a ValueError where one is no task."""
+        """Returns a copy of a user's tasks, and raises a ValueError if one of them is not a task."""
         return np.array(tasks) if isinstance(tasks, np.ndarray) else list(tasks)
 
     def features(self, tasks: Sequence[Any]) -> np.ndarray:
@@ -57,10 +52,10 @@ class TaskDistribution(abc.ABC):
 
 
 class VectorTasks(TaskDistribution):
-    """Tasks that are vectors of numbers, float32 [tasks, size], as a function of uniform random numbers.
+    """Tasks that are vectors, float32 [tasks, size], and functions of uniform random numbers.
 
     Args:
-        size: Numbers that make a task.
+        size: Length of a task's vector.
     """
 
     def __init__(self, size: int):
@@ -71,10 +66,10 @@ class VectorTasks(TaskDistribution):
         """Maps uniform random numbers in [0, 1), [tasks, size], to tasks, [tasks, size]."""
 
     def sample(self, n: int, seed: int | Sequence[int]) -> np.ndarray:
-        """Draws tasks; the first tasks of a larger draw with the same seed are the same.
+        """Draws tasks; a larger draw with the same seed begins with the same tasks.
 
         Args:
-            n: How many.
+            n: Number of tasks.
             seed: Non-negative integer, or several.
 
         Returns:
@@ -107,8 +102,8 @@ class UniformTasks(VectorTasks):
     (3, 1)
 
     Args:
-        low: Least value of each number.
-        high: Greatest value of each number.
+        low: Lower bound of each number.
+        high: Upper bound of each number.
     """
 
     def __init__(self, low: Sequence[float], high: Sequence[float]):
@@ -139,7 +134,7 @@ class DirectionTasks(VectorTasks):
 
 # The paper's distributions.
 GOALS = UniformTasks([-0.5, -0.5], [0.5, 0.5])
-# Metres a second.
+# Metres per second.
 HALF_CHEETAH_VELOCITIES = UniformTasks([0.0], [2.0])
 ANT_VELOCITIES = UniformTasks([0.0], [3.0])
 DIRECTIONS = DirectionTasks()

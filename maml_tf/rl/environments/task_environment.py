@@ -13,7 +13,7 @@ from maml_tf.rl.agents import array_spec, py_environment
 from maml_tf.rl.agents import time_step as ts
 from maml_tf.rl.environments.task_distribution import TaskDistribution
 
-# A state beyond it has left physics: MuJoCo's own bound.
+# Larger numbers mean that a simulation has diverged: MuJoCo's own bound.
 _LARGEST = 1e10
 
 
@@ -22,24 +22,22 @@ class NonFiniteActionsError(ValueError):
 
 
 class TaskEnvironment(py_environment.PyEnvironment):
-    """Simulations that advance together, each on one of the tasks set.
+    """Simulations that advance together, each on one of the current tasks.
 
-    B below is the number of simulations, n that of the tasks set; simulation i belongs to task i // (B // n), so
-    the rollouts of a task are contiguous. Tasks are set with `set_tasks`; before that, each simulation has a
-    task of its own.
+    B below is the number of simulations, n that of the tasks. Simulation i belongs to task i // (B // n), so the
+    rollouts of a task are contiguous. `set_tasks` sets the tasks; before that, each simulation has its own task.
 
-    Two interfaces share one implementation. `reset_batch` and `step_batch` exchange plain arrays: a simulation
-    that is done stays done, with reward 0 and its state kept, until it is reset. `reset` and `step` are those of
-    tf-agents: a simulation whose time step was its last starts again at the next step, by itself.
+    Two interfaces share one implementation. `reset_batch` and `step_batch` exchange plain arrays: a simulation that is
+    done stays done, with reward 0 and an unchanged state, until it is reset. `reset` and `step` are those of tf-agents:
+    after its last time step, a simulation starts again automatically at the next step.
 
-    Actions are in [-1, 1]; what lies beyond is clipped, here and not in the policy, whose likelihoods are those
-    of the actions it drew. A simulation diverges when its reward, or a number in its observation, is not finite
-    or is beyond 1e10: it is then done with reward 0, put back into an initial state so that observations stay
-    finite, and counted.
+    Actions are clipped to [-1, 1] here, and not in the policy, whose likelihoods are those of the actions it drew. A
+    simulation diverges when its reward, or a number in its observation, is not finite or its magnitude exceeds 1e10. It
+    is then done with reward 0, put back into an initial state so that observations stay finite, and counted.
 
-    A subclass defines `_start`, `_advance` and `_observe`, where `_task_of_simulation` holds each simulation's task, B
-    of them, and `_random` draws initial states. One that cuts episodes off before the horizon, which is no end of the
-    task, sets `_truncated`, bool [B], in `_advance`.
+    A subclass defines `_start`, `_advance` and `_observe`. In them, `_task_of_simulation` holds the B simulations'
+    tasks, and `_random` draws initial states. If it truncates episodes before the horizon without ending the task, it
+    sets `_truncated`, bool [B], in `_advance`.
 
     Args:
         batch_size: B, the number of simulations.
@@ -48,14 +46,14 @@ class TaskEnvironment(py_environment.PyEnvironment):
         action_size: Numbers in an action.
         horizon: Steps after which a simulation is done.
         seed: Seed of the initial states.
-        task_in_observation: Whether the numbers that describe the task, `distribution.features`, follow the
-            observation's: what an oracle is told.
+        task_in_observation: Whether the numbers that describe the task, `distribution.features`, are appended to the
+            observation, for an oracle.
 
     Attributes:
         distribution: The tasks' distribution.
         horizon: Steps after which a simulation is done.
         task_in_observation: Whether the task is part of the observation.
-        diverged: How many times a simulation has diverged since the environment was made.
+        diverged: Number of times that a simulation has diverged since the environment was made.
     """
 
     def __init__(
@@ -71,8 +69,8 @@ class TaskEnvironment(py_environment.PyEnvironment):
     ):
         if task_in_observation and not distribution.size:
             raise ValueError(
-                "Expected tasks that numbers describe, for task_in_observation: set `size` and define `features` of "
-                f"the task distribution. Received: {type(distribution).__name__} of size 0"
+                "Expected tasks described by numbers with task_in_observation=True: set `size` and define `features` "
+                f"of the task distribution. Received: {type(distribution).__name__} of size 0"
             )
         self.distribution = distribution
         self.horizon = whole_number("horizon", horizon, minimum=1)
@@ -91,7 +89,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
 
     @property
     def batched(self) -> bool:
-        """Whether the environment is a batch of simulations: always."""
+        """Whether the environment is a batch of simulations: always True."""
         return True
 
     @property
@@ -101,7 +99,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
 
     @property
     def tasks(self) -> Sequence[Any]:
-        """The tasks set, n of them: a copy."""
+        """A copy of the n tasks."""
         return self._tasks.copy()
 
     def observation_spec(self) -> array_spec.ArraySpec:
@@ -113,26 +111,26 @@ class TaskEnvironment(py_environment.PyEnvironment):
         return self._action_spec
 
     def seed(self, seed: int | Sequence[int]) -> None:
-        """Restarts the random numbers of the initial states from a non-negative integer, or several."""
+        """Seeds the random numbers of the initial states with a non-negative integer, or several."""
         self._random = np.random.default_rng(seed)
 
     def sample_tasks(self, n: int, seed: int | Sequence[int]) -> Sequence[Any]:
-        """Draws `n` tasks from the distribution, a pure function of its arguments."""
+        """Draws `n` tasks from the distribution, as a pure function of its arguments."""
         return self.distribution.sample(n, seed)
 
     def set_tasks(self, tasks: Sequence[Any]) -> None:
-        """Gives the simulations their tasks; all of them must then be reset.
+        """Sets the tasks of the simulations, all of which must then be reset.
 
         Args:
-            tasks: n tasks, a divisor of the number of simulations: a list, or an array [n, ...].
+            tasks: n tasks, a list or an array [n, ...]; n must divide the number of simulations.
 
         Raises:
-            ValueError: If they are no tasks of the distribution, or n does not divide B.
+            ValueError: If they are not tasks of the distribution, or n does not divide B.
         """
         tasks = self.distribution.checked(tasks)
         if not len(tasks) or self.batch_size % len(tasks):
             raise ValueError(
-                f"Expected as many tasks as divide the number of simulations, {self.batch_size}. "
+                f"Expected a number of tasks that divides the number of simulations, {self.batch_size}. "
                 f"Received: {len(tasks)} tasks"
             )
         self._tasks = tasks
@@ -150,14 +148,14 @@ class TaskEnvironment(py_environment.PyEnvironment):
         """Starts simulations from initial states.
 
         Args:
-            simulations: bool [B], those to start; by default all. Others go on where they are.
+            simulations: bool [B], the simulations to start, by default all. The others stay as they are.
 
         Returns:
             Observations of all simulations, float32 [B, observation].
 
         Raises:
-            ValueError: If some, but not all, are to start before all have once, `simulations` is no mask, or the
-                subclass' observations are of another shape.
+            ValueError: If only some simulations start in the first call after `set_tasks`, `simulations` is not a mask,
+                or the subclass's observations have another shape.
         """
         if simulations is None:
             simulations = np.ones(self.batch_size, bool)
@@ -168,7 +166,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
             )
         if not self._started and not np.all(simulations):
             raise ValueError(
-                "Expected all simulations to start once the tasks are set. Received: simulations="
+                "Expected all simulations to start in the first reset after set_tasks. Received: simulations="
                 f"{np.flatnonzero(simulations)} of {self.batch_size}"
             )
         self._start(simulations)
@@ -184,21 +182,21 @@ class TaskEnvironment(py_environment.PyEnvironment):
             actions: [B, action].
 
         Returns:
-            Observations, float32 [B, observation]; rewards, float32 [B], 0 for the simulations that were done
-            before; which simulations are done, bool [B]. A terminating step's reward counts.
+            Observations, float32 [B, observation]; rewards, float32 [B], 0 for simulations that were done before;
+            whether each simulation is done, bool [B]. The reward of a terminating step counts.
 
         Raises:
-            ValueError: If no `reset_batch` came before, or a shape is another, of the actions or of what the subclass
-                returns.
-            NonFiniteActionsError: If a number is not finite.
+            ValueError: If `reset_batch` was not called before, or the actions or the subclass's results have another
+                shape.
+            NonFiniteActionsError: If an action is not finite.
         """
         if not self._started:
-            raise ValueError("Expected reset_batch before the first step on the tasks set. Received: no reset")
+            raise ValueError("Expected reset_batch before the first step after set_tasks. Received: no reset")
         actions = np.asarray(actions)
         require_shape("actions", actions, (self.batch_size, *self._action_spec.shape))
         if not np.all(np.isfinite(actions)):
             raise NonFiniteActionsError(
-                "Expected finite actions. Received: numbers that are not, in simulations "
+                "Expected finite actions. Received: NaN or infinity in simulations "
                 f"{np.flatnonzero(~np.isfinite(actions).all(axis=1))[:5]}"
             )
         running = ~self._done
@@ -227,7 +225,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
         if np.any(again):
             observations = self.reset_batch(again)
         kind = np.where(again, ts.StepType.FIRST, np.where(done, ts.StepType.LAST, ts.StepType.MID))
-        # At the horizon the return is cut off, not at its end: only a termination has discount 0.
+        # The horizon cuts the return off but does not end the task: only a termination has discount 0.
         discounts = np.where(self._terminated, 0.0, 1.0).astype(np.float32)
         return ts.TimeStep(kind.astype(np.int32), rewards, discounts, observations)
 
@@ -235,7 +233,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
         if self.task_in_observation:
             observations = np.concatenate([observations, self._told], axis=1)
         require_shape("observations", observations, (self.batch_size, *self._observation_spec.shape))
-        # Always a copy: an observation must not change when the simulations go on.
+        # Always a copy, because an observation must not change when the simulations advance.
         return np.array(observations, np.float32)
 
     @abc.abstractmethod
@@ -244,7 +242,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
 
     @abc.abstractmethod
     def _advance(self, actions: np.ndarray, running: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Advances those running, bool [B], by actions [B, action] in [-1, 1]; returns rewards and ended, [B]."""
+        """Advances the simulations `running`, bool [B], by actions [B, action]; returns rewards and ended, [B]."""
 
     @abc.abstractmethod
     def _observe(self) -> np.ndarray:
@@ -254,20 +252,20 @@ class TaskEnvironment(py_environment.PyEnvironment):
 class DrawableEnvironment(TaskEnvironment):
     """A `TaskEnvironment` that draws its simulations, and renders as tf-agents' environments do.
 
-    What is drawn are snapshots, which are small: a film keeps one a picture while its rollout runs, and draws them all
-    at the end.
+    It draws snapshots, which are small: a video keeps one for each picture while its rollout runs, and draws all of
+    them at the end.
     """
 
     @abc.abstractmethod
     def snapshot(self, simulation: int) -> np.ndarray:
-        """Returns what `draw` needs to know of a simulation as it is now, a vector."""
+        """Returns what `draw` needs to know about the current state of a simulation, a vector."""
 
     @abc.abstractmethod
     def draw(self, snapshots: np.ndarray, width: int = 320, height: int = 240) -> np.ndarray:
         """Draws snapshots of one rollout.
 
         Args:
-            snapshots: [frames, ...], in their order.
+            snapshots: [frames, ...], in order.
             width: Pixels.
             height: Pixels.
 
@@ -276,7 +274,7 @@ class DrawableEnvironment(TaskEnvironment):
         """
 
     def render(self, mode: str = "rgb_array") -> np.ndarray:
-        """Draws simulation 0 as it is now, uint8 [height, width, 3].
+        """Draws the current state of simulation 0, uint8 [height, width, 3].
 
         Raises:
             ValueError: If `mode` is not "rgb_array".
@@ -287,14 +285,14 @@ class DrawableEnvironment(TaskEnvironment):
 
 
 def require_shape(name: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
-    """Checks the shape of what a subclass or a policy computes, which NumPy would broadcast."""
+    """Checks the shape of a result of a subclass or a policy, which NumPy would otherwise broadcast."""
     if np.shape(values) != shape:
         raise ValueError(f"Expected {name} of shape {shape}. Received: {np.shape(values)}")
 
 
 def _within_physics(values: np.ndarray) -> np.ndarray:
     """Finds the simulations whose numbers, [B, size], are finite and not too large: bool [B]."""
-    # Without temporaries where all are, as nearly always. NaN compares false.
+    # Nearly always all are, and this check needs no temporary arrays. NaN compares false.
     if values.min() >= -_LARGEST and values.max() <= _LARGEST:
         return np.ones(len(values), bool)
     return (np.abs(values) <= _LARGEST).all(axis=1)

@@ -20,7 +20,7 @@ class ClassificationConfigTest(parameterized.TestCase):
         ({"adapted": "context", "context": 0}, "Received: context=0"),
         ({"method": "anil", "adapted": "weights"}, "adapted='head'.*Received: adapted='weights'"),
         ({"method": "boil", "head": "normal"}, "head='glorot_uniform'.*Received: head='normal'"),
-        ({"adapted": "body"}, "a head of zeros makes zero.*Received: head='zeros'"),
+        ({"adapted": "body"}, "adapted='body'.*Received: head='zeros'"),
         ({"method": "implicit_maml", "proximal_weight": 0.0}, "Received: proximal_weight=0.0"),
         ({"method": "implicit_maml", "conjugate_gradient_steps": 0}, "Received: conjugate_gradient_steps=0"),
         ({"least_ways": 6}, "least_ways <= ways=5. Received: least_ways=6"),

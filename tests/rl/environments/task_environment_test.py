@@ -191,7 +191,7 @@ class BatchTest(parameterized.TestCase):
     @parameterized.named_parameters(
         ("shape", np.zeros([2]), r"Received: \(2,\)"),
         ("batch", np.zeros([3, 1]), r"Received: \(3, 1\)"),
-        ("nan", column(0, np.nan), r"Received: numbers that are not, in simulations \[1\]"),
+        ("nan", column(0, np.nan), r"Received: .* in simulations \[1\]"),
     )
     def test_refuses_actions(self, actions, message):
         environment = Sum(2)
