@@ -29,7 +29,12 @@ setup(
     packages=find_packages(include=["maml_tf", "maml_tf.*"]),
     # Said although it is the default: an editable install then puts the whole project folder on the path,
     # so that `python tests/x_test.py` finds tests.support.
-    package_data={"maml_tf": ["py.typed"], "maml_tf.pretrained": ["weights/*"], "maml_tf.tasks": ["splits/*.txt"]},
+    package_data={
+        "maml_tf": ["py.typed"],
+        "maml_tf.demo": ["*.html"],
+        "maml_tf.pretrained": ["weights/*"],
+        "maml_tf.tasks": ["splits/*.txt"],
+    },
     package_dir={"": "."},
     entry_points={"console_scripts": ["maml-tf = maml_tf.commands.launcher:main"]},
     python_requires=">=3.10,<3.14",
@@ -65,6 +70,9 @@ setup(
             "sphinx>=7.4",
             "sphinx-copybutton>=0.5.2",
             "sphinx-design>=0.6",
+        ],
+        "demo": [
+            "bokeh>=3.6",
         ],
         "hub": [
             "huggingface_hub>=0.24",

@@ -6,6 +6,7 @@
     omniglot, mini_imagenet, point_navigation, half_cheetah, ant, few_shot, compare, meta_rl, evaluate,
     evaluate_policy, export, serve, publish, import_original, prepare_mini_imagenet, benchmark
                another binary in the same way: the one of that name in bin/
+    demo       show a page in the browser to try what there is: bin/demo.py with the arguments given
     test       run the tests: pytest with the arguments given
     lowest     the same with the oldest packages that setup.py allows, in .venv_lowest (Python 3.10 or 3.11)
     campaign   try what users and machines do wrong, by the hundred: python -m tests.campaign with the arguments given
@@ -50,8 +51,9 @@ EXPERIMENTS = {
     "import_original": [],
     "prepare_mini_imagenet": [],
     "benchmark": [],
+    "demo": ["demo", "rl"],
 }
-TESTED = ["rl", "serve", "test"]
+TESTED = ["demo", "rl", "serve", "test"]
 EXTRAS = {
     **EXPERIMENTS,
     "test": TESTED,

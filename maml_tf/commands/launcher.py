@@ -20,7 +20,7 @@ COMMANDS = {
     ),
     "your own data, algorithms and environments": ("few_shot", "compare", "meta_rl"),
     "what was trained": ("evaluate", "evaluate_policy", "export", "serve", "publish", "import_original"),
-    "tools": ("prepare_mini_imagenet", "benchmark"),
+    "tools": ("demo", "prepare_mini_imagenet", "benchmark"),
 }  # fmt: skip
 
 

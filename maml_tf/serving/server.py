@@ -218,7 +218,9 @@ def listen(host: str, port: int) -> socket.socket:
         opened.listen()  # Connections wait until the server runs.
     except OSError as error:
         opened.close()
-        raise ValueError(f"Expected an address to listen at. Received: {host}:{port} ({error.strerror})") from error
+        raise ValueError(
+            f"Expected an address to listen at; port 0 takes a free one. Received: {host}:{port} ({error.strerror})"
+        ) from error
     return opened
 
 

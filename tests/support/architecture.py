@@ -42,7 +42,10 @@ FLOORS = (
         "maml_tf.serving",
         "maml_tf.training",
     ),
-    ("maml_tf.experiments",),
+    (
+        "maml_tf.demo",
+        "maml_tf.experiments",
+    ),
     ("maml_tf.commands",),
     ("maml_tf.__main__", "bin"),
 )
@@ -74,6 +77,7 @@ PYTHON_NAMES = ("_asdict", "_exit", "_fields", "_initializing", "_make", "_repla
 RESERVED = {
     "absl.app": ("maml_tf.commands",),
     "absl.flags": ("maml_tf.commands",),
+    "bokeh": ("maml_tf.demo",),
     "gymnasium": ("maml_tf.rl",),
     "imageio": ("maml_tf.rl",),
     "keras.src": (KERAS_INTERFACE,),
@@ -89,7 +93,7 @@ RESERVED = {
     "tensorflow_probability": ("maml_tf.rl",),
     "tf_agents": ("maml_tf.rl",),
     "tf_keras": (),
-    "tornado": ("maml_tf.serving",),
+    "tornado": ("maml_tf.demo", "maml_tf.serving"),
 }
 
 

@@ -56,9 +56,10 @@ class Running:
         """The exit code, the negative number of the signal that killed it, or None while it runs."""
         return self._process.exitcode
 
-    def said(self) -> str:
-        """What it has written to stderr so far."""
-        return self._files[1].read_text() if self._files[1].exists() else ""
+    def said(self, stream: str = "stderr") -> str:
+        """What it has written to stdout or stderr so far."""
+        path = self._files[stream == "stderr"]
+        return path.read_text() if path.exists() else ""
 
     def send_signal(self, number: signal.Signals) -> None:
         os.kill(self._process.pid, number)
