@@ -68,6 +68,7 @@ toc_object_entries_show_parents = "hide"
 html_theme = "furo"
 html_title = "maml_tf"
 html_static_path = ["_static"]
+html_favicon = "_static/favicon.svg"
 html_css_files = ["site.css"]
 html_show_sphinx = False
 html_theme_options = {"navigation_with_keys": True}

@@ -21,6 +21,7 @@ DOCS = pathlib.Path(__file__).resolve().parent
 PROJECT = DOCS.parent
 CARDS = PROJECT / "maml_tf" / "pretrained" / "weights"
 PAGES = [PROJECT / "README.md", *sorted(DOCS.rglob("*.md"))]
+_SPACE = "\u00a0"  # At which a browser breaks no line.
 _PLACE = re.compile(r"(<!-- table: ([\w/]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
 
@@ -112,10 +113,10 @@ def _rows(card: str, **asked: Any) -> dict[int, dict[str, Any]]:
 def _text(cell: Any, column: dict[str, Any]) -> str:
     if cell is None or isinstance(cell, str):
         return cell or ""
-    unit = " " + column["unit"] if "unit" in column else ""
+    unit = _SPACE + column["unit"] if "unit" in column else ""
     if isinstance(cell, list):
         mean, half_width = (_number(value, column) for value in cell)
-        return f"{mean} ± {half_width}{unit}"
+        return f"{mean}{_SPACE}±{_SPACE}{half_width}{unit}"
     if isinstance(cell, dict):
         mean, least, greatest = (_number(cell[key], column) for key in ("mean", "least", "greatest"))
         return f"{mean} ({least} to {greatest}){unit}"

@@ -93,7 +93,7 @@ class TablesTest(parameterized.TestCase):
         rows.append(["z", {"card": "omniglot_5way_1shot", "steps": [3]}, "text"])
         rows.append(["w", {"from": "omniglot/main", "row": "MAML, 5-way 1-shot", "cells": [1, 4]}])
         self.assertEqual(
-            self.tables.markdown({"columns": columns, "rows": rows}),
+            self.tables.markdown({"columns": columns, "rows": rows}).replace("\u00a0", " "),
             "| | a | b |\n| --- | --- | --- |\n| x | 98.7 ± 0.4 % | 15,000 |\n| y | 1.0 (-0.0 to 2.0) % | |\n"
             "| z | 98.7 ± 0.5 % | text |\n| w | 98.7 ± 0.4 % | 15,000 |\n",
         )

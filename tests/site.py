@@ -140,8 +140,9 @@ def main(arguments):
         browser = playwright.chromium.launch(executable_path=options.browser, args=FLAGS)
         reader = Reader(browser.new_page(), address)
         for name in pages:
-            for width in WIDTHS:
-                reader.read(name, width, options.screenshots)
+            listing = name.startswith("_modules/")  # Of source code: long, and all alike.
+            for width in WIDTHS[listing:]:
+                reader.read(name, width, None if listing else options.screenshots)
         reader.follow(files)
         for words, page in SEARCHES.items():
             found = reader.search(words)
