@@ -1,4 +1,4 @@
-"""`MetaLearner`: a Keras model that learns how to adapt by any algorithm, and `MAML`, which does so by its own."""
+"""`MetaLearner`, a Keras model that learns to adapt with any meta-learning algorithm, and `MAML`, which uses MAML."""
 
 from __future__ import annotations
 
@@ -49,45 +49,45 @@ from maml_tf.diagnostics.unsupported_layers import warn_of_unsupported_layers
 
 @keras.saving.register_keras_serializable(package="maml_tf")
 class MetaLearner(WrapsModel, FaultCheckedModel):
-    """Meta-learning of any Keras model by any algorithm that `maml_tf.algorithms` describes.
+    """Meta-learning of any Keras model with any algorithm of `maml_tf.algorithms`.
 
-    Called on `(support_x, support_y, query_x)` it adapts the wrapped model to every task's support set and returns
-    the predictions on its query set. `fit` minimises the algorithm's outer loss, for MAML the mean query loss after
+    Called on `(support_x, support_y, query_x)`, it adapts the wrapped model to every task's support set and returns
+    the predictions on the query sets. `fit` minimises the algorithm's outer loss, for MAML the mean query loss after
     adaptation (Equation 1). Data are `((support_x, support_y, query_x), query_y)`, each a tensor or nest with a leading
     task axis: support_x [tasks, support examples, ...], query_x [tasks, query examples, ...].
 
-    Inner steps call the model with training=True, at meta-test too: adapting is training. The query call passes
-    on Keras' own flag: True in `fit`, False in `evaluate` and `predict`, for which layers that keep the last batch's
-    statistics (batch normalization with momentum 0) see the support set once more after the last step.
+    Inner steps call the model with training=True, also at meta-test, because adaptation is training. The query pass
+    gets Keras' flag: True in `fit`, False in `evaluate` and `predict`. Before a query pass with False, layers that keep
+    the last batch's statistics (batch normalization with momentum 0) see the support set once more.
 
     Args:
         model: A built Keras model; its variables are the meta-parameters theta, changed in place by `fit`.
         loss: The task loss: a Keras loss name, a Keras loss, a function `(y_true, y_pred)`, or a list or
-            dictionary of these for a model with several outputs. Losses that the model adds itself count too.
+            dictionary of these for a model with several outputs. Losses that the model adds itself are included.
         algorithm: Name of an algorithm of `maml_tf.algorithms.algorithms`, or an `Algorithm`.
         inner_learning_rate: The step size alpha, one for each inner step, or an update rule such as
             `maml_tf.LearnedStepSizes(0.01)`.
         inner_steps: Number of gradient steps of an adaptation.
         adapted: Which variables the inner steps change: `maml_tf.everything`, `maml_tf.head` (ANIL) or
             `maml_tf.matching(pattern)`. All are meta-trained.
-        task_map: How to go over tasks, see `maml_tf.core.over_tasks.over_tasks`; "auto" chooses by model and
-            device, and for a model with a `call` of its own the way that every model can go, "mapped".
-        parallel_tasks: How many tasks are held in memory at once, at most; None for the number of the way over tasks.
-        unroll: Whether inner steps stand one after the other in the graph or are a loop in flat memory; None chooses by
-            their number, see `maml_tf.adapt`.
-        padding_label: A negative label, such as -1, of examples that fill a task's sets up to the size of the others in
-            a meta-batch. The model never sees them: tasks may have different numbers of examples and, if every set
-            holds each class of its task, of classes, of which the last outputs are then impossible. The loss must be
-            `keras.losses.SparseCategoricalCrossentropy(from_logits=True)`, and tasks go one by one and without XLA.
-            `predict`, which has no labels of the query set, takes that as it is.
-        in_task_order: Whether replicas of a `tf.distribute` strategy exchange the gradient of every task, instead of
-            their sum, and add them up in the order of the tasks: with task_map="mapped" and without XLA any number of
-            replicas then trains to the same bits.
+        task_map: How to map over tasks, see `maml_tf.core.over_tasks.over_tasks`. "auto" chooses by model and device;
+            for a model with its own `call` it chooses "mapped", which supports every model.
+        parallel_tasks: The greatest number of tasks in memory at once; None uses the task map's default.
+        unroll: True repeats inner steps in the graph, False runs them in a loop; None chooses by their number. See
+            `maml_tf.adapt`.
+        padding_label: A negative label, such as -1, of examples that pad a task's sets to the largest size in a
+            meta-batch. The model never sees them, so tasks may have different numbers of examples. They may also have
+            different numbers of classes, if every set holds each class of its task; the remaining outputs then get a
+            probability of 0. The loss must be `keras.losses.SparseCategoricalCrossentropy(from_logits=True)`; tasks are
+            not merged, and XLA is not used. `predict` gets no query labels, and does not remove padding from query_x.
+        in_task_order: Whether replicas of a `tf.distribute` strategy exchange the gradient of every task instead of
+            their sum, and add them up in the order of the tasks. With task_map="mapped" and without XLA, the trained
+            weights are then bitwise equal for any number of replicas.
         name: Name of the Keras model.
         **kwargs: Passed to `keras.Model`.
 
     Raises:
-        TypeError: If `model` is not a Keras model, or another argument is of another kind.
+        TypeError: If `model` is not a Keras model, or another argument has the wrong type.
         ValueError: If the model is not built or computes in float16, a name is unknown, or a number is out of range.
 
     Example:
@@ -131,7 +131,7 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         )
         algorithm.check(functions)
         keep_factors(model)
-        # Tasks' tensors keep their dtypes: the wrapped model casts its own inputs, and labels stay labels.
+        # Keras must not cast the tasks' tensors: the wrapped model casts its inputs, and labels keep their dtype.
         super().__init__(name=name, **{"dtype": model.dtype_policy, "autocast": False, **kwargs})
         self.model = model
         self.algorithm = algorithm
@@ -152,7 +152,7 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
             )
         self.task_functions = functions
         self._loss_given = loss
-        # In a namespace, because Keras wraps what holds dictionaries.
+        # In a namespace, because Keras wraps dictionaries that are attributes.
         self._fed = types.SimpleNamespace(inputs=None)
         self._compiled = types.SimpleNamespace(adaptations={})
         self.built = True
@@ -165,11 +165,11 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         return self.algorithm.first_order
 
     def compile(self, optimizer: Any = "adam", *, jit_compile: bool | str = "auto", **kwargs) -> None:
-        """Configures training, as `keras.Model.compile`; the loss is the constructor's.
+        """Configures training, as `keras.Model.compile`, but with the constructor's loss.
 
         Args:
             optimizer: The outer optimizer, of the meta-parameters.
-            jit_compile: Whether to compile with XLA; "auto" does so for models of dense layers alone: per-task
+            jit_compile: Whether to compile with XLA. "auto" does so only for models of dense layers, because per-task
                 convolutions under XLA are ten times slower on a CPU.
             **kwargs: Keras' other arguments, such as metrics and steps_per_execution.
 
@@ -179,8 +179,8 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         for name in ("loss", "loss_weights"):
             if kwargs.get(name) is not None:
                 raise ValueError(
-                    f"Expected no {name} in compile(): MAML's inner and outer loss is the one given to its "
-                    f"constructor, where functions can weight it. Received: {name}={kwargs[name]!r}"
+                    f"Expected no {name} in compile(): the loss is an argument of the learner's constructor, and may "
+                    f"be a function that weights it. Received: {name}={kwargs[name]!r}"
                 )
         if jit_compile != "auto":
             jit_compile = flag("jit_compile", jit_compile)
@@ -188,11 +188,11 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
             jit_compile = not (self.padding or kwargs.get("run_eagerly")) and choose_jit_compile(self.model)
         if jit_compile and self.padding:
             raise ValueError(
-                "Expected jit_compile=False with padding_label: under XLA all tasks have one size. "
+                "Expected jit_compile=False with padding_label: XLA needs tasks of the same size. "
                 "Received: jit_compile=True"
             )
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
-        # Before any training, so that what is saved and what it is loaded into hold the same variables.
+        # Built before training, so that a saved learner and the one it is loaded into have the same variables.
         self.optimizer.build(self.trainable_variables)
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
@@ -208,18 +208,18 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
 
     @property
     def output_names(self) -> list[str]:
-        """The names of the wrapped model's outputs, by which `compile` takes metrics of single ones."""
+        """The names of the wrapped model's outputs, which `compile` uses for metrics of single outputs."""
         return self.model.output_names
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
 
     def meta_parameters(self) -> MetaParameters:
-        """Reads what is meta-learned: the model's parameters, and the update rule's."""
+        """Reads the meta-learned values: the model's parameters, and those of the update rule."""
         return MetaParameters(self.task_functions.parameters(), self.task_functions.rule_values())
 
     def over_tasks(self, function: Any, tasks: Any) -> Any:
-        """Applies a function to each task in the learner's way; see `maml_tf.core.over_tasks.over_tasks`."""
+        """Applies a function to each task with the learner's task map; see `maml_tf.core.over_tasks.over_tasks`."""
         return over_tasks(function, tasks, task_map=self.task_map, parallel_tasks=self.parallel_tasks)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
@@ -233,11 +233,11 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
             The model's outputs on query_x, [tasks, query examples, ...].
 
         Raises:
-            ValueError: If the inputs do not fit together or to the model.
+            ValueError: If the shapes of the inputs do not match each other or the model.
         """
         inputs = episode_checks.check_inputs(inputs, self.model)
         self._remember(inputs)
-        # What is exported may be called with arrays of other shapes than its graph was made for.
+        # An exported function may be called with arrays of other shapes than those of its graph.
         inputs = tf.nest.map_structure(lambda leaf: tf.ensure_shape(leaf, leaf.shape), inputs)
         inputs, _, sizes = episode_checks.fitted(inputs, model=self.model)
         outputs, faults = self._predict(inputs, training)
@@ -248,20 +248,20 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
     def meta_gradients(self, data: Any) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Computes the mean outer loss over tasks and its gradient, for MAML Equation 1.
 
-        Many calls belong into a `tf.function`: outside of one each call traces the task's graph anew.
+        Use a `tf.function` for repeated calls: outside of one, each call traces the task's graph again.
 
         Args:
             data: `((support_x, support_y, query_x), query_y)`, each with a leading task axis.
 
         Returns:
             The loss, a scalar, and a list of gradients in the order of `trainable_variables`: the model's first,
-            then learned step sizes. Zeros where there is no task.
+            then learned step sizes. Zeros if there are no tasks.
 
         Raises:
-            ValueError: If the data do not fit together, or a variable has no gradient.
+            ValueError: If the shapes of the data do not match, or a variable has no gradient.
             LookupError: If an operation of the model has no second derivative.
             tf.errors.InvalidArgumentError: If a loss is not finite, or labels are out of range; the message holds the
-                task. In a function of yours under XLA, which drops assertions, the loss returned is not finite then.
+                task. XLA drops assertions: in your own function under XLA, the returned loss is not finite instead.
         """
         inputs, targets, sizes = episode_checks.fitted(*episode_checks.check_data(data, self.model), self.model)
         result = self._meta_gradient(inputs, targets)
@@ -277,17 +277,17 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
             steps: Number of gradient steps, by default `inner_steps`; 0 copies the model.
 
         Returns:
-            A model of the wrapped model's class with weights of its own; the original is untouched.
+            A model of the wrapped model's class that shares no variable with it; the wrapped model does not change.
 
         Raises:
-            ValueError: If the support set is empty or does not fit together or to the model, or `steps` is not a whole
-                number of at least 0; or if the algorithm keeps the support set itself instead of weights.
+            ValueError: If the support set is empty, its shapes do not match each other or the model, or `steps` is not
+                a whole number of at least 0; or if the algorithm keeps the support set instead of adapting weights.
             NonFiniteLossError: If a loss or an adapted weight is not finite; the message holds the step.
         """
         if not self.algorithm.learns_weights:
             raise ValueError(
-                "Expected an algorithm that learns a task in weights of the model; `predict` and `evaluate` serve all. "
-                f"Received: {type(self.algorithm).__name__}, which compares with the support set"
+                "Expected an algorithm that adapts weights of the model; `predict` and `evaluate` support all others. "
+                f"Received: {type(self.algorithm).__name__}, which compares queries with the support set"
             )
         steps = self.inner_steps if steps is None else whole_number("steps", steps, minimum=0)
         support = episode_checks.check_support(support_x, support_y, self.model)
@@ -325,13 +325,13 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         state = functional.at_inner_step(merged, 0)
 
         def update():
-            # An optimizer that scales the loss takes the scale out of the gradients again.
+            # An optimizer that scales the loss divides the gradients by the scale.
             scale = self.optimizer.scale_loss(1.0)
             gradients = [gradient * tf.cast(scale, gradient.dtype) for gradient in self._in_order(result.gradients)]
             apply_alike(self.optimizer, gradients, self.trainable_variables)
             functional.assign_state(state)
 
-        # Neither the optimizer nor the moving statistics must see a step at fault, or one without tasks.
+        # A step with a fault, or without tasks, must change neither the optimizer nor the moving statistics.
         sound = self.note(self._first_fault(result, sizes, shares.earlier))
         self.update_if(sound if result.task_losses.shape[0] else sound & (shares.total > 0), update)
         self.loss_metric.update_state(result.loss, sample_weight=shares.own)
@@ -368,7 +368,7 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         inputs, _, sizes = episode_checks.fitted(inputs, model=self.model)
         outputs, faults = self._predict(inputs, training=False)
         sizes = [tf.tile(size[tf.newaxis, tf.newaxis], [1, 2, 1]) for size in sizes]
-        # One row more for each: they are looked at outside of the graph, and go no further.
+        # Faults of sizes are added as rows; `predict_function` checks all rows outside of the graph.
         return outputs, tf.concat([*sizes, faults], axis=0)
 
     def check_before_step(self) -> None:
@@ -387,34 +387,34 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         Args:
             filepath: Folder or file to write.
             format: Keras' name of the format.
-            verbose: Whether Keras prints what was written.
+            verbose: Whether Keras prints a summary.
             input_signature: `[(support_x, support_y, query_x)]` as `tf.TensorSpec`s; by default `data_specs()`.
             **kwargs: Keras' other arguments.
 
         Raises:
-            ValueError: If there is no signature: see `data_specs`.
+            ValueError: If `data_specs` does not know the signature.
         """
         input_signature = [self.data_specs()] if input_signature is None else input_signature
         super().export(filepath, format, bool(verbose), input_signature, **kwargs)
 
     def data_specs(self) -> tuple[Any, Any, Any]:
-        """Returns the types and shapes of `(support_x, support_y, query_x)`, as nests of `tf.TensorSpec`.
+        """Returns the dtypes and shapes of `(support_x, support_y, query_x)`, as nests of `tf.TensorSpec`.
 
-        They are those of the data that the learner was last trained, evaluated or called on; of a learner that has seen
-        none, those of the model's one input and of what its loss compares with its one output, labels being int32.
-        Numbers of tasks and of examples are None.
+        They are those of the data that the learner was last trained, evaluated or called on. For a learner without data
+        they follow from the model's single input and output and from its loss, with int32 labels. Numbers of tasks and
+        examples are None.
 
         Raises:
-            ValueError: If the learner has seen no data, and its model and its loss do not tell.
+            ValueError: If the learner has seen no data, and the model and the loss do not determine them.
         """
         if self._fed.inputs is not None:
             return self._fed.inputs
         specs = episode_checks.specs_of(self.model, self.task_functions.data_loss.targets)
         if specs is None:
             raise ValueError(
-                "Expected a learner that has seen data, which tell the types and shapes of its inputs: call fit, "
-                "evaluate or predict first, or pass input_signature. Received: neither, and a model and a loss that do "
-                "not tell"
+                "Expected a learner that has seen data, for the dtypes and shapes of its inputs: call fit, evaluate or "
+                "predict first, or pass input_signature. Received: neither, and a model and a loss that do not "
+                "determine them"
             )
         # An unrolled map repeats the graph for every task.
         tasks = 1 if self.task_map == "unrolled" else None
@@ -448,7 +448,7 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         return cls(**config)
 
     def _adapting(self, support_x: Any, support_y: Any, steps: int) -> tuple[dict[str, tf.Tensor], TaskState, Any]:
-        """Adapts to one task, compiled once for all numbers of steps and of examples.
+        """Adapts to one task, compiled once for all numbers of steps and examples.
 
         Returns:
             All parameters by path, the state for predictions, and the losses [steps].
@@ -463,7 +463,7 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         support = support_x, support_y
         if functions.unroll or (self.compiled and self.run_eagerly):
             return adapted(support, steps)
-        # TensorFlow's own way to trace less takes numbers of axes that differ for unknown ones.
+        # TensorFlow's `reduce_retracing` would make the rank unknown if ranks differ.
         specs = tf.nest.map_structure(lambda leaf: tf.TensorSpec([None, *leaf.shape[1:]], leaf.dtype), support)
         key = algorithm, repr(specs)
         if key not in self._compiled.adaptations:
@@ -472,7 +472,7 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         return self._compiled.adaptations[key](support, tf.constant(steps))
 
     def _remember(self, inputs: Any) -> None:
-        """Notes the inputs' types and shapes, without the numbers of tasks and examples, for `export`."""
+        """Records the inputs' dtypes and shapes, without the numbers of tasks and examples, for `export`."""
 
         def of_any_size(leaf: tf.Tensor) -> tf.TensorSpec:
             # An unrolled map repeats the graph for every task.
@@ -482,10 +482,10 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         self._fed.inputs = tf.nest.map_structure(of_any_size, inputs)
 
     def without_padding(self, task: Task) -> tuple[Task, Callable[[Any], Any]]:
-        """Returns a task without the examples that fill it up.
+        """Returns a task without its padding examples.
 
         Returns:
-            The task, and a function that puts values [query examples, ...] of it back at their places among all.
+            The task, and a function that puts values [query examples, ...] back at their places in the padded set.
         """
         if self.padding is None:
             return task, lambda values: values
@@ -495,7 +495,7 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         return Task(task.number, support, query), lambda values: self.padding.restored(values, places, size)
 
     def _masks(self, outputs: Any, whole: Task) -> list[tuple[tf.Tensor, ...]]:
-        """Returns the masks of a task's outputs: Keras' own, or which query examples fill it up."""
+        """Returns the masks of a task's outputs: Keras' own, or with padding the query examples that count."""
         return [(self.padding.counted(whole.query[1]),)] if self.padding else masks_of(outputs)
 
     def _learn(self, theta: MetaParameters, task: Task) -> Learned:
@@ -548,9 +548,9 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
         return first_of(fault, gradient_fault(self._in_order(result.gradients)))
 
     def _metrics_of_examples(self, query_x: Any, query_y: Any, predictions: Any, masks: Any) -> dict[str, Any]:
-        """Hands the tasks' examples to the metrics one after the other, as they would come from the model alone."""
+        """Passes the examples of all tasks to the metrics along one axis, as if they came from the model itself."""
         query_x, query_y, predictions, masks = examples_of((query_x, query_y, predictions, masks))
-        if self.padding:  # What a mask hides must be a label still.
+        if self.padding:  # Masked targets must still be valid labels.
             query_y = tf.where(self.padding.counted(query_y), tf.reshape(query_y, [-1]), tf.zeros_like(query_y[:1]))
         return logs_of_replica(self.compute_metrics(query_x, query_y, with_masks(predictions, masks), None))
 
@@ -560,7 +560,7 @@ class MetaLearner(WrapsModel, FaultCheckedModel):
 
 @keras.saving.register_keras_serializable(package="maml_tf")
 class MAML(MetaLearner):
-    """Model-agnostic meta-learning of any Keras model, Algorithms 1 and 2: `MetaLearner` with the algorithm MAML.
+    """Model-agnostic meta-learning of any Keras model, Algorithms 1 and 2: a `MetaLearner` with the algorithm MAML.
 
     Args:
         model: A built Keras model; its variables are the meta-parameters theta, changed in place by `fit`.
@@ -570,9 +570,9 @@ class MAML(MetaLearner):
         inner_steps: Number of gradient steps of an adaptation.
         first_order: Whether to stop the gradient through the inner gradients (Section 5.2).
         adapted: Which variables the inner steps change, see `MetaLearner`.
-        task_map: How to go over tasks, see `MetaLearner`.
-        parallel_tasks: How many tasks are held in memory at once, see `MetaLearner`.
-        unroll: Whether inner steps are a loop, see `MetaLearner`.
+        task_map: How to map over tasks, see `MetaLearner`.
+        parallel_tasks: The greatest number of tasks in memory at once, see `MetaLearner`.
+        unroll: Whether to unroll inner steps, see `MetaLearner`.
         in_task_order: How replicas add up gradients, see `MetaLearner`.
         name: Name of the Keras model.
         **kwargs: Passed to `keras.Model`.
@@ -611,7 +611,7 @@ class MAML(MetaLearner):
 
     @property
     def first_order(self) -> bool:
-        """Whether the gradient through the inner gradients is stopped; what is compiled keeps what it was."""
+        """Whether the gradient through the inner gradients is stopped; compiled functions keep the earlier value."""
         return self.algorithm.first_order
 
     @first_order.setter

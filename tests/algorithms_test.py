@@ -67,7 +67,7 @@ def test_evaluation_agrees_with_adapting_and_predicting(name):
         adapted = learner.adapt(support_x[1], support_y[1], steps=3)
         np.testing.assert_allclose(losses[3, 1], cross_entropy(query_y[1], adapted(query_x[1])), rtol=1e-4)
     else:
-        with pytest.raises(ValueError, match="learns a task in weights"):
+        with pytest.raises(ValueError, match=f"Received: {type(learner.algorithm).__name__}"):
             learner.adapt(support_x[1], support_y[1])
 
 

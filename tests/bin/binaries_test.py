@@ -87,7 +87,7 @@ class HelpTest(absltest.TestCase):
             "Whether to train, or to evaluate what was trained. One of train, evaluate. By default train.", words
         )
         self.assertIn("Tasks of a validation, the same each time. By default 200. A whole number of at least 1.", words)
-        self.assertIn("Classes N of a task. By default the preset's. A whole number of at least 1.", words)
+        self.assertIn("Number N of classes in a task. By default the preset's. A whole number of at least 1.", words)
 
     def test_presets_are_a_table_of_what_differs(self):
         lines = [line.split() for line in self.text.partition("\npresets (")[2].splitlines()]
