@@ -12,12 +12,14 @@ Takes ten minutes on two cores.
 import argparse
 import json
 import pathlib
+import subprocess
 import sys
 import tempfile
 
 import numpy as np
 
 from tests.support import workers
+from tests.support.source_tree import PROJECT
 
 _FLOAT32_ITERATIONS = 20
 _MOST = {"float64": 1e-10, "float32": 1e-5, "bits": 0.0}
@@ -68,7 +70,7 @@ def train(algorithm, dtype, iterations, in_task_order):
 
 def difference(values, expected):
     """Returns the largest difference of a value, relative to the largest of its variable."""
-    pairs = zip(values, expected, strict=True)
+    pairs = zip(map(np.asarray, values), map(np.asarray, expected), strict=True)
     return max(float(np.max(np.abs(a - b)) / max(np.max(np.abs(b)), 1e-3)) for a, b in pairs)
 
 
@@ -82,27 +84,38 @@ def kinds(iterations):
 
 
 def replicas(iterations):
-    """Compares two to four replicas of this process with one, for every algorithm; returns whether all agree."""
+    """Compares two to four replicas with one, for every algorithm; returns whether all agree."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for count in range(1, 5):
+            # In a process each: TensorFlow's collectives keep the number of replicas that a device met first.
+            file = pathlib.Path(folder, f"{count}.json")
+            call = [sys.executable, "-m", "tests.worker_equality", f"--iterations={iterations}"]
+            subprocess.run([*call, "--replicas", str(count), str(file)], cwd=PROJECT, check=True)
+            found[count] = json.loads(file.read_text())
+    sound = True
+    for name, alone in found[1].items():
+        differences = [difference(found[count][name], alone) for count in found]
+        sound &= report(f"replicas 1 to 4, {name}", differences, name.rpartition(" ")[2])
+    return sound
+
+
+def train_on_replicas(count, iterations, file):
+    """Trains with every algorithm on replicas of this process and writes the values."""
     import tensorflow as tf
 
     [cpu] = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
     from maml_tf.algorithms import algorithms
 
-    sound = True
+    strategy = tf.distribute.MirroredStrategy([f"CPU:{k}" for k in range(count)])
+    found = {}
     for algorithm in algorithms:
         for kind, settings in kinds(iterations).items():
-            if kind == "bits" and algorithm != "maml":
-                continue
-            alone, found = None, []
-            for count in range(1, 5):
-                strategy = tf.distribute.MirroredStrategy([f"CPU:{k}" for k in range(count)])
+            if kind != "bits" or algorithm == "maml":
                 with strategy.scope():
-                    values = train(algorithm, *settings)
-                alone = alone or values
-                found.append(difference(values, alone))
-            sound &= report(f"replicas, {algorithm}, {kind}", found, kind)
-    return sound
+                    found[f"{algorithm}, {kind}"] = [value.tolist() for value in train(algorithm, *settings)]
+    pathlib.Path(file).write_text(json.dumps(found))
 
 
 def processes(iterations):
@@ -144,14 +157,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--iterations", type=int, default=200, help="Iterations of each training.")
     parser.add_argument("--part", choices=["replicas", "processes"], help="One part alone.")
+    parser.add_argument("--replicas", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         return worker(*options.worker)
+    if options.replicas:
+        count, file = options.replicas
+        return train_on_replicas(int(count), options.iterations, file)
     parts = {"replicas": replicas, "processes": processes}
     chosen = [options.part] if options.part else list(parts)
-    # Workers first: they are processes that must not inherit what this one has of TensorFlow.
-    return int(not all([parts[part](options.iterations) for part in reversed(chosen)]))
+    return int(not all([parts[part](options.iterations) for part in chosen]))
 
 
 if __name__ == "__main__":
