@@ -1,7 +1,10 @@
-"""A Sphinx extension: docstrings of maml_tf, which have Markdown's code spans and tables, as reStructuredText."""
+"""A Sphinx extension: docstrings, with Markdown's code and tables, as reStructuredText, and classes' arguments."""
 
+import inspect
 import itertools
 import re
+
+from sphinx.util.inspect import signature, stringify_signature
 
 _CODE = re.compile(r"(`+)(.+?)\1", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z_][\w.]*(\(\))?")
@@ -57,7 +60,15 @@ def _convert(app, what, name, documented, options, lines):
     lines[:] = restructured(lines)
 
 
+def _arguments(app, what, name, documented, options, arguments, returned):
+    """Returns a class's arguments, which Keras hides behind a `__new__` that takes any."""
+    if what != "class" or not inspect.isfunction(documented.__init__) or (arguments or "") != "(*args, **kwargs)":
+        return None
+    return stringify_signature(signature(documented.__init__, bound_method=True), unqualified_typehints=True), returned
+
+
 def setup(app):
     """Converts docstrings before napoleon reads their sections."""
     app.connect("autodoc-process-docstring", _convert, priority=400)
+    app.connect("autodoc-process-signature", _arguments)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
