@@ -90,6 +90,7 @@ def label(name: str) -> str:
     return methods[name].label if name in methods else name
 
 
+_RL = "maml_tf.rl."
 _SINUSOID, _META_RL = "maml_tf.experiments.sinusoid.train:", "maml_tf.rl.methods:"
 _FIRST_ORDER = {"first_order": True}
 _CONTEXT = {"adapted": "context"}
@@ -194,6 +195,15 @@ for _name, _method in {
         {"sinusoid": {}},
         {"sinusoid": _SINUSOID + "MultiTaskMean"},
         style=LineStyle("black", ":", "*"),
+    ),
+    "promp": Method(
+        "ProMP", {"meta_rl": {}}, {"meta_rl": _RL + "promp:promp"}, style=LineStyle("vermilion", "-.", "$R$")
+    ),
+    "e_maml": Method(
+        "E-MAML", {"meta_rl": {}}, {"meta_rl": _RL + "e_maml:e_maml"}, style=LineStyle("green", ":", "$E$")
+    ),
+    "maml_ppo": Method(
+        "MAML with PPO", {"meta_rl": {}}, {"meta_rl": _RL + "maml_ppo:maml_ppo"}, style=LineStyle("black", "-.", "$O$")
     ),
     # Measured beside the two classifiers, never trained.
     "nearest_neighbour": Method("nearest neighbour", style=LineStyle("black", "-", "H")),

@@ -16,7 +16,7 @@ from maml_tf.core.selection import everything
 from maml_tf.core.update_rules import SGD
 from maml_tf.diagnostics.unsupported_layers import warn_of_unsupported_layers
 from maml_tf.rl.closed_form import AdaptedReluPolicy, has_closed_form
-from maml_tf.rl.hessian_products import Problem
+from maml_tf.rl.hessian_products import Linearization, Problem
 from maml_tf.rl.objectives import Experience, PolicyObjective, likelihood_ratio, mean_divergence, reinforce
 from maml_tf.rl.policy import Gaussian, PurePolicy, fisher
 
@@ -29,10 +29,17 @@ class TaskExperience(NamedTuple):
     Attributes:
         inner: The experience of each inner step.
         outer: The experience of the adapted policy.
+        outcome: How good the adapted policy is beside those of the other tasks, a scalar: the mean reward of a step,
+            minus the mean over tasks, over the standard deviation of the rewards. `()` if no loss needs it.
     """
 
     inner: tuple[Experience, ...]
     outer: Experience
+    outcome: tf.Tensor | tuple[()] = ()
+
+
+# (the policies that acted before each inner step, on what they saw, task) -> scalar, a part of the outer loss.
+PathLoss = Callable[[tuple[Gaussian, ...], TaskExperience], tf.Tensor]
 
 
 class PolicyAdaptation:
@@ -43,7 +50,7 @@ class PolicyAdaptation:
     Args:
         policy: The policy.
         step_sizes: Inner step size, or one for each step; later steps use the last one.
-        objective: The inner loss, `reinforce` as in the paper or `likelihood_ratio`.
+        objective: The inner loss, `reinforce` as in the paper or another of `maml_tf.rl.objectives`.
         adapted: Selection of the parameters that the inner steps change, such as `maml_tf.matching("context")`.
         first_order: Whether to drop second derivatives.
 
@@ -119,7 +126,7 @@ class PolicyAdaptation:
         result = inner_step(self._loss(params), changing, batch, self._rule, step=step)
         return result._replace(params={**params, **result.params})
 
-    def problem(self, outer: PolicyObjective = likelihood_ratio) -> Problem:
+    def problem(self, outer: PolicyObjective = likelihood_ratio, of_path: PathLoss | None = None) -> Problem:
         """Defines the meta-optimisation of the policy: the loss after adaptation, and its trust region.
 
         `min_theta mean_i L(pi_theta_i')` under `mean_i KL(pi_sampling || pi_theta_i') <= delta`, Algorithm 3 (Section
@@ -127,9 +134,11 @@ class PolicyAdaptation:
 
         Args:
             outer: The outer loss.
+            of_path: What is added to it, a loss of the policies before each inner step. With it the problem's outputs
+                are (the adapted policy's distributions, those of each policy before).
 
         Returns:
-            A problem for `TrustRegion`.
+            A problem for `TrustRegion` or `ProximalSteps`.
         """
 
         def outputs(params: Params, task: TaskExperience) -> Gaussian:
@@ -148,12 +157,50 @@ class PolicyAdaptation:
             def linearize(params, task):
                 return adapted(params, task.inner, task.outer.observations)
 
-        return Problem(
+        problem = Problem(
             outputs,
             lambda gaussian, task: outer(gaussian, task.outer),
             lambda gaussian, task: mean_divergence(gaussian, task.outer),
             curvature,
             linearize,
+        )
+        return problem if of_path is None else self._with_path(problem, of_path)
+
+    def _with_path(self, problem: Problem, of_path: PathLoss) -> Problem:
+        """Adds a loss of the policies before each inner step to a problem."""
+
+        def up_to_each(function):
+            """Calls a function of (params, task) for the adapted policy and for the one before each inner step."""
+
+            def call(params, task):
+                before = [TaskExperience(task.inner[:step], batch) for step, batch in enumerate(task.inner)]
+                return function(params, task), tuple(function(params, one) for one in before)
+
+            return call
+
+        def linearize(params, task):
+            adapted, before = up_to_each(problem.linearize)(params, task)
+
+            def pull(cotangents):
+                pulled = [adapted.pull(cotangents[0])]
+                pulled += [one.pull(cotangent) for one, cotangent in zip(before, cotangents[1], strict=True)]
+                return tf.nest.map_structure(lambda *leaves: tf.add_n(leaves), *pulled)
+
+            return Linearization(
+                (adapted.outputs, tuple(one.outputs for one in before)),
+                lambda vector: (adapted.push(vector), tuple(one.push(vector) for one in before)),
+                pull,
+            )
+
+        return Problem(
+            up_to_each(problem.outputs),
+            lambda outputs, task: problem.loss(outputs[0], task) + of_path(outputs[1], task),
+            lambda outputs, task: problem.divergence(outputs[0], task),
+            lambda outputs, tangent, task: (
+                problem.curvature(outputs[0], tangent[0], task),
+                tf.nest.map_structure(tf.zeros_like, outputs[1]),
+            ),
+            linearize if problem.linearize else None,
         )
 
     def _loss(self, params: Params) -> Callable[[Params, Experience, Any], tf.Tensor]:
@@ -184,9 +231,9 @@ def thinned(task: TaskExperience, stride: int) -> TaskExperience:
     """
 
     def thin(batch: Experience) -> Experience:
-        *of_steps, log_std = batch
-        kept = Experience(*(values[::stride] for values in of_steps), log_std)
+        *of_steps, log_std, _ = batch
+        kept = Experience(*(values[::stride] for values in of_steps), log_std)  # Rollouts with gaps.
         total = tf.reduce_sum(batch.weights) / tf.maximum(tf.reduce_sum(kept.weights), 1e-12)
         return kept._replace(weights=kept.weights * total)
 
-    return TaskExperience(tuple(map(thin, task.inner)), thin(task.outer))
+    return task._replace(inner=tuple(map(thin, task.inner)), outer=thin(task.outer))

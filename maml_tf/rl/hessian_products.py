@@ -69,12 +69,17 @@ def linearized(outputs: Callable[[Params, Any], Any], params: Params, block: Any
     )
 
 
-def _loss_and_product(problem: Problem, params: Params, block: Any, vector: Params) -> tuple[Any, Params]:
-    """Returns a block's loss and its gradient, and J'FJ times a vector; they share computations."""
+def loss_and_gradient(problem: Problem, params: Params, block: Any) -> tuple[tf.Tensor, Params, Linearization]:
+    """Computes a block's loss, its gradient in the parameters, and the outputs linearised there."""
     at = problem.linearize(params, block) if problem.linearize else linearized(problem.outputs, params, block)
     loss, of_outputs, _ = derivatives(lambda outputs: problem.loss(outputs, block), at.outputs)
-    product = at.pull(problem.curvature(at.outputs, at.push(vector), block))
-    return (loss, at.pull(of_outputs)), product
+    return loss, at.pull(of_outputs), at
+
+
+def _loss_and_product(problem: Problem, params: Params, block: Any, vector: Params) -> tuple[Any, Params]:
+    """Returns a block's loss and its gradient, and J'FJ times a vector; they share computations."""
+    loss, gradient, at = loss_and_gradient(problem, params, block)
+    return (loss, gradient), at.pull(problem.curvature(at.outputs, at.push(vector), block))
 
 
 class LinearizedProblem(NamedTuple):

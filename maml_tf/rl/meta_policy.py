@@ -16,6 +16,7 @@ from maml_tf.rl.environments import TaskEnvironment
 from maml_tf.rl.hessian_products import Params
 from maml_tf.rl.objectives import Experience, experience
 from maml_tf.rl.policy import Gaussian, entropy
+from maml_tf.rl.proximal import ProximalStep
 from maml_tf.rl.rollouts import Rollouts, estimate_advantages, mean_returns, pooled
 from maml_tf.rl.sampling import Actor, collect
 from maml_tf.rl.trust_region import Step
@@ -146,7 +147,7 @@ class MetaPolicyIteration:
 
     Args:
         sampler: Sampler of rollouts in the training environment.
-        outer: `(params, blocks) -> Step`, such as a `TrustRegion` of `sampler.adaptation.problem()`.
+        outer: `(params, blocks) -> Step`, such as a `TrustRegion` or `ProximalSteps` of `sampler.adaptation.problem()`.
         tasks: Number of tasks in an iteration; they share the environment's simulations.
         inner_steps: Number of inner steps; 0 for plain policy optimisation.
         seed: Seed of tasks, initial states and actions.
@@ -158,7 +159,7 @@ class MetaPolicyIteration:
     def __init__(
         self,
         sampler: Sampler,
-        outer: Callable[[Params, Any], Step],
+        outer: Callable[[Params, Any], Step | ProximalStep],
         *,
         tasks: int,
         inner_steps: int = 1,
@@ -170,6 +171,11 @@ class MetaPolicyIteration:
         self.inner_steps = whole_number("inner_steps", inner_steps, minimum=0)
         if simulations % tasks:
             raise ValueError(f"Expected tasks to divide the {simulations} simulations. Received: tasks={tasks}")
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the outer step carries from iteration to iteration, by name, for a checkpoint; often nothing."""
+        return getattr(self.outer, "state", {})
 
     def __call__(self, params: Params, number: int) -> tuple[Params, dict[str, float]]:
         """Runs iteration `number`, from 0: returns the new initial parameters, and named measurements."""
@@ -184,8 +190,11 @@ class MetaPolicyIteration:
             phases = [self.sampler.pool(params, tasks, self.tasks, seed)]
         sampled = time.perf_counter()
         blocks = TaskExperience(tuple(phase.batch for phase in phases[:-1]), phases[-1].batch)
+        if self.inner_steps:
+            outcome = _outcome(phases[-1].rollouts)
+            blocks = blocks._replace(outcome=tf.constant(outcome, self.sampler.adaptation.policy.dtype))
         step = self.outer(params, blocks)
-        logs = {**_measurements(phases), **_of_step(step), "diverged": environment.diverged - diverged}
+        logs = {**_measurements(phases), **step.measurements(), "diverged": environment.diverged - diverged}
         now = time.perf_counter()
         steps = sum(phase.rollouts.steps for phase in phases)
         times = {
@@ -209,15 +218,12 @@ def _measurements(phases: list[Phase]) -> dict[str, float]:
     }
 
 
-def _of_step(step: Step) -> dict[str, float]:
-    return {
-        "surrogate_before": float(step.loss_before),
-        "surrogate": float(step.loss),
-        "kl": float(step.divergence),
-        "line_search_steps": int(step.searches),
-        "accepted": float(step.accepted),
-        "conjugate_gradient_residual": float(step.residual),
-    }
+def _outcome(rollouts: Rollouts) -> np.ndarray:
+    """Computes each task's outcome, see `TaskExperience`: 0 for a task without a step that counts."""
+    count = rollouts.valid.sum((1, 2), dtype=np.float64)
+    means = (rollouts.rewards * rollouts.valid).sum((1, 2), dtype=np.float64) / np.maximum(count, 1.0)
+    spread = np.std(rollouts.rewards[rollouts.valid > 0], dtype=np.float64) + 1e-8
+    return np.where(count > 0, (means - means[count > 0].mean()) / spread, 0.0)
 
 
 def _repeated(value: tf.Tensor, tasks: int) -> tf.Tensor:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable
+from typing import Any
 
 import keras
 
@@ -12,10 +14,33 @@ from maml_tf.core.selection import Selection, everything, matching
 from maml_tf.layers import ContextVector
 from maml_tf.methods import methods
 from maml_tf.models import mlp
+from maml_tf.rl.adaptation import PathLoss, PolicyAdaptation, thinned
 from maml_tf.rl.config import PolicyConfig
 from maml_tf.rl.environments import TaskEnvironment, environments
+from maml_tf.rl.objectives import ClippedSurrogate, likelihood_ratio
 from maml_tf.rl.policy import GaussianPolicy, gaussian_mlp_policy
+from maml_tf.rl.trust_region import TrustRegion
 from maml_tf.training import load_weights
+
+
+def trust_region(adaptation: PolicyAdaptation, config: Any, of_path: PathLoss | None = None) -> TrustRegion:
+    """Builds MAML's outer step, of the configuration of an experiment.
+
+    Args:
+        adaptation: The policy and its adaptation.
+        config: The experiment's configuration.
+        of_path: What is added to the outer loss; see `PolicyAdaptation.problem`.
+    """
+    clipped = config.outer_objective == "clipped"
+    stride = config.curvature_stride
+    return TrustRegion(
+        adaptation.problem(ClippedSurrogate(config.clip or 0.2) if clipped else likelihood_ratio, of_path),
+        config.max_divergence,
+        iterations=config.conjugate_gradient_iterations,
+        damping=config.damping,
+        products=config.products,
+        thin=functools.partial(thinned, stride=stride) if stride > 1 else None,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +56,9 @@ class PolicyMethod:
         tunes_step_size: Whether the evaluation may choose the step size.
         adapted: The parameters that gradient steps on a task change.
         policy: `policy(observation_size, action_size, hidden)` builds the policy, `hidden` a tuple of layer sizes.
+        outer: `outer(adaptation, config)` builds the outer step of a `PolicyAdaptation`, of the experiment's
+            configuration. A step with `state` has it checkpointed.
+        inner_objective: Name of the inner loss where the configuration has the paper's, reinforce.
     """
 
     trained: bool = True
@@ -40,6 +68,8 @@ class PolicyMethod:
     tunes_step_size: bool = False
     adapted: Selection = everything
     policy: Callable[[int, int, tuple[int, ...]], GaussianPolicy] = gaussian_mlp_policy
+    outer: Callable[[PolicyAdaptation, Any], Any] = trust_region
+    inner_objective: str = "reinforce"
 
 
 def pretrained(name: str, config: PolicyConfig) -> PolicyMethod:

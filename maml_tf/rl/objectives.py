@@ -24,6 +24,8 @@ class Experience(NamedTuple):
             task's steps is the sum of weights times values.
         mean: The sampling policy's means, [steps, action].
         log_std: The sampling policy's log standard deviation, [action].
+        elapsed: Steps since the step's rollout began, [steps]; the steps of a rollout follow each other. `()` if the
+            order of the steps is not known, which only `dice` needs.
     """
 
     observations: tf.Tensor
@@ -32,6 +34,7 @@ class Experience(NamedTuple):
     weights: tf.Tensor
     mean: tf.Tensor
     log_std: tf.Tensor
+    elapsed: tf.Tensor | tuple[()] = ()
 
 
 # Lengths are rounded up to eighths of the longest, so that few shapes are compiled.
@@ -84,6 +87,7 @@ def experience(rollouts: Rollouts, advantages: np.ndarray, blocks: int = 1) -> E
         flat(weights * blocks),
         flat(rollouts.mean),
         np.repeat(np.asarray(rollouts.log_std, np.float32), blocks, axis=0),
+        flat(rollouts.elapsed),
     )
 
 
@@ -99,11 +103,51 @@ def likelihood_ratio(gaussian: Gaussian, batch: Experience) -> tf.Tensor:
     """Computes the surrogate loss, the scalar `-mean(pi(a | s) / pi_sampling(a | s) A)`.
 
     It is the outer loss of TRPO. As an inner loss, it has the gradient of `reinforce` at the sampling parameters, and
-    its second derivative contains the term that makes it unbiased.
+    the second derivative of `low_variance_curvature`.
 
-    Source: Schulman et al., Trust region policy optimization, 2015, Equation 14.
+    Source: Schulman et al., Trust region policy optimization, 2015, Equation 14; as an inner loss Rothfuss et al.,
+    ProMP: Proximal meta-policy search, 2019 (J^LR).
     """
     return -tf.reduce_sum(ratio(gaussian, batch) * batch.advantages * batch.weights)
+
+
+def low_variance_curvature(gaussian: Gaussian, batch: Experience) -> tf.Tensor:
+    """Computes an inner loss, the scalar `-mean(pi(a | s) / stop(pi(a | s)) A)`, stop() a constant to derivatives.
+
+    Its gradient is that of `reinforce`, at all parameters. Its second derivative holds the products of the scores of
+    the same time step, which `reinforce` lacks, and not those of different time steps, which only `dice` has. So it
+    is biased if rollouts are longer than one step, with less variance than `dice`.
+
+    Source: Rothfuss et al., ProMP: Proximal meta-policy search, 2019 (J^LVC).
+    """
+    return -tf.reduce_sum(tf.exp(_change(gaussian, batch)) * batch.advantages * batch.weights)
+
+
+def dice(gaussian: Gaussian, batch: Experience) -> tf.Tensor:
+    """Computes an inner loss all of whose derivatives are unbiased, where the advantages are.
+
+    The scalar `-mean((box(a_0 .. a_t) - box(a_0 .. a_{t-1}) + 1) A_t)`, box() the product over a rollout's actions of
+    `pi(a | s) / stop(pi(a | s))`, stop() a constant to derivatives. With the sums of later rewards as the advantages
+    its derivatives are those of `-sum_t box(a_0 .. a_t) r_t`; a baseline of the state leaves them unbiased.
+
+    Raises:
+        ValueError: If the experience does not say where rollouts begin.
+
+    Source: Foerster et al., DiCE: The infinitely differentiable Monte Carlo estimator, 2018; with advantages
+    Farquhar et al., Loaded DiCE, 2019.
+    """
+    if isinstance(batch.elapsed, tuple):
+        raise ValueError(
+            "Expected experience whose rollouts are whole, with elapsed, for the inner objective dice. Received: "
+            "elapsed=(); use another inner objective, or every time step (curvature_stride=1)"
+        )
+    change = _change(gaussian, batch)
+    before = tf.cumsum(change, exclusive=True)
+    # At padding a rollout may seem to begin before the first step.
+    began = tf.maximum(tf.range(tf.size(change)) - tf.cast(batch.elapsed, tf.int32), 0)
+    earlier = before - tf.gather(before, began)
+    boxes = tf.exp(earlier + change) - tf.exp(earlier) + 1.0
+    return -tf.reduce_sum(boxes * batch.advantages * batch.weights)
 
 
 class ClippedSurrogate:
@@ -133,6 +177,12 @@ def ratio(gaussian: Gaussian, batch: Experience) -> tf.Tensor:
     difference = log_probability(gaussian, batch.actions) - log_probability(sampling(batch), batch.actions)
     # The states of padding are arbitrary: an overflow there would make the loss 0 * inf.
     return tf.exp(tf.where(batch.weights > 0, difference, tf.zeros_like(difference)))
+
+
+def _change(gaussian: Gaussian, batch: Experience) -> tf.Tensor:
+    """Computes `log pi(a | s)` minus itself as a constant, [steps]: zeros with derivatives, none at padding."""
+    log_pi = log_probability(gaussian, batch.actions)
+    return tf.where(batch.weights > 0, log_pi - tf.stop_gradient(log_pi), tf.zeros_like(log_pi))
 
 
 def mean_divergence(gaussian: Gaussian, batch: Experience) -> tf.Tensor:

@@ -46,6 +46,17 @@ class Step(NamedTuple):
     accepted: tf.Tensor
     residual: tf.Tensor
 
+    def measurements(self) -> dict[str, float]:
+        """Returns what logs show of the step, by name."""
+        return {
+            "surrogate_before": float(self.loss_before),
+            "surrogate": float(self.loss),
+            "kl": float(self.divergence),
+            "line_search_steps": int(self.searches),
+            "accepted": float(self.accepted),
+            "conjugate_gradient_residual": float(self.residual),
+        }
+
 
 class TrustRegion:
     """Steps that minimise a loss under a bound on a divergence (TRPO), compiled once.

@@ -14,7 +14,7 @@ from tests.support import with_rl  # noqa: F401
 import maml_tf
 from maml_tf.core.over_tasks import meta_gradient
 from maml_tf.rl.adaptation import PolicyAdaptation, TaskExperience, thinned
-from maml_tf.rl.objectives import ClippedSurrogate, likelihood_ratio, reinforce
+from maml_tf.rl.objectives import ClippedSurrogate, dice, likelihood_ratio, low_variance_curvature, reinforce
 from maml_tf.rl.policy import GaussianPolicy, PurePolicy
 from tests.rl import examples
 
@@ -35,7 +35,12 @@ class MetaGradientTest(parameterized.TestCase):
     def test_first_order_differs(self):
         self.assertGreater(self.relative_error(1, reinforce, likelihood_ratio, first_order=True), 1e-2)
 
-    def relative_error(self, inner_steps, objective, outer, first_order):
+    @parameterized.parameters((2, low_variance_curvature, likelihood_ratio), (1, dice, examples.products_of_ratios))
+    def test_that_of_a_loss_with_constants_equals_central_differences_with_these_held(self, steps, objective, held):
+        error = self.relative_error(steps, objective, likelihood_ratio, first_order=False, held=held)
+        self.assertLess(error, 1e-6)
+
+    def relative_error(self, inner_steps, objective, outer, first_order, held=None):
         pure = examples.policy()
         sampled, params = pure.parameters(), pure.parameters()
         adaptation = PolicyAdaptation(pure, [0.4, 0.2], objective=objective, first_order=first_order)
@@ -45,6 +50,10 @@ class MetaGradientTest(parameterized.TestCase):
         params = {name: value + 0.05 * random.normal(size=value.shape) for name, value in params.items()}
         loss = surrogate(adaptation.problem(outer))
         exact = meta_gradient(loss, params, blocks).gradients
+        if held:
+            blocks = examples.at_parameters(adaptation, params, blocks)
+            adaptation = PolicyAdaptation(pure, [0.4, 0.2], objective=held)
+            loss = surrogate(adaptation.problem(outer))
         direction = {name: random.normal(size=value.shape) for name, value in params.items()}
         along = sum(np.sum(exact[name] * direction[name]) for name in params)
 

@@ -13,7 +13,7 @@ from maml_tf.models import mlp
 from maml_tf.rl.adaptation import PolicyAdaptation, TaskExperience
 from maml_tf.rl.closed_form import FoldedReluNetwork, ReluNetwork, Weights, has_closed_form, relu_network
 from maml_tf.rl.hessian_products import linearized
-from maml_tf.rl.objectives import likelihood_ratio, reinforce
+from maml_tf.rl.objectives import dice, likelihood_ratio, reinforce
 from maml_tf.rl.policy import GaussianPolicy, PurePolicy
 from tests.rl import examples
 
@@ -65,6 +65,11 @@ class ClosedFormTest(parameterized.TestCase):
         self.assert_equal_products(
             adaptation, params, examples.task(examples.tasks(adaptation, params, inner_steps=inner_steps), 1)
         )
+
+    def test_a_loss_of_whole_rollouts(self):
+        pure = relu_policy(**_FEW)
+        params, adaptation = pure.parameters(), PolicyAdaptation(pure, 0.4, objective=dice)
+        self.assert_equal_products(adaptation, params, examples.task(examples.tasks(adaptation, params), 1))
 
     @parameterized.product(hidden=[(8, 5), (5, 8)], sizes=[_FEW, _MANY])
     def test_hidden_layers_of_different_widths(self, hidden, sizes):

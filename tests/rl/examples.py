@@ -11,7 +11,8 @@ from tests.support import with_rl  # noqa: F401
 # isort: split
 from maml_tf.models import mlp
 from maml_tf.rl.adaptation import TaskExperience
-from maml_tf.rl.objectives import Experience
+from maml_tf.rl.hessian_products import loss_and_gradient
+from maml_tf.rl.objectives import Experience, ratio
 from maml_tf.rl.policy import GaussianPolicy, PurePolicy
 from maml_tf.rl.rollouts import Rollouts
 
@@ -40,8 +41,8 @@ def policy(seed=0, size=2, actions=2, hidden=(6,), activation="tanh", dtype="flo
     return PurePolicy(GaussianPolicy(network, initial_log_std=-0.2, name="policy"))
 
 
-def batch(pure, params, seed=0, steps=8, shift=0.0, padding=0) -> Experience:
-    """Experience of one task sampled by the policy with these parameters, moved by `shift`."""
+def batch(pure, params, seed=0, steps=8, shift=0.0, padding=0, rollout=3) -> Experience:
+    """Experience of one task, `rollout` steps each, sampled by the policy with these parameters, moved by `shift`."""
     random = np.random.default_rng(seed)
     dtype = next(iter(params.values())).dtype
     observations = tf.constant(random.normal(size=(steps, pure.policy.network.input_shape[-1])), dtype)
@@ -55,6 +56,7 @@ def batch(pure, params, seed=0, steps=8, shift=0.0, padding=0) -> Experience:
         tf.constant(weights, dtype),
         gaussian.mean + shift,
         gaussian.log_std + shift,
+        tf.constant(np.arange(steps) % rollout, dtype),
     )
 
 
@@ -70,9 +72,47 @@ def tasks(adaptation, params, count=2, inner_steps=1, steps=8) -> TaskExperience
     return tf.nest.map_structure(lambda *leaves: tf.stack(leaves), *rows)
 
 
+def at_parameters(adaptation, params, blocks) -> TaskExperience:
+    """The same experience, as if the policy with these parameters, adapting, had sampled its inner steps."""
+    rows = []
+    for number in range(blocks.outer.weights.shape[0]):
+        row, inner = task(blocks, number), []
+        for step, given in enumerate(row.inner):
+            gaussian = adaptation.policy(adaptation.adapt(params, row.inner[:step]), given.observations)
+            inner.append(given._replace(mean=gaussian.mean, log_std=gaussian.log_std))
+        rows.append(row._replace(inner=tuple(inner)))
+    return tf.nest.map_structure(lambda *leaves: tf.stack(leaves), *rows)
+
+
+def products_of_ratios(gaussian, batch) -> tf.Tensor:
+    """What dice is at the sampling parameters: ratios to the sampling policy, multiplied over a rollout, in a loop."""
+    rho = ratio(gaussian, batch)
+    total, one = 0.0, tf.ones_like(rho[0])
+    so_far = one
+    for step in range(rho.shape[0]):
+        so_far = tf.where(batch.elapsed[step] == 0, one, so_far)
+        before, so_far = so_far, so_far * rho[step]
+        total -= batch.weights[step] * batch.advantages[step] * (so_far - before + 1.0)
+    return total
+
+
 def task(blocks, number) -> TaskExperience:
     """One of several tasks."""
     return tf.nest.map_structure(lambda leaf: leaf[number], blocks)
+
+
+def error_of_gradient(problem, params, task, differentiated=None) -> float:
+    """Relative error of the gradient of a problem's loss, or of another's, along a direction by central differences."""
+    random = np.random.default_rng(2)
+    direction = {name: random.normal(size=value.shape) for name, value in params.items()}
+    _, gradient, _ = loss_and_gradient(differentiated or problem, params, task)
+
+    def at(step):
+        moved = {name: value + step * direction[name] for name, value in params.items()}
+        return float(problem.loss(problem.outputs(moved, task), task))
+
+    differences = (at(1e-5) - at(-1e-5)) / 2e-5
+    return abs(sum(np.sum(gradient[name] * direction[name]) for name in params) - differences) / abs(differences)
 
 
 def positive_definite(size, seed=0) -> np.ndarray:

@@ -126,6 +126,22 @@ class MetaPolicyIterationTest(absltest.TestCase):
         self.assertEqual(logs["episode_steps"], phases[1].steps / 80)
         self.assertEqual(logs["diverged"], 0)
 
+    def test_the_outcome_of_a_task_is_its_mean_reward_beside_the_others(self):
+        outer, phases = no_step(), []
+        keep = mock.Mock(side_effect=lambda *given, **options: phases.append(collect(*given, **options)) or phases[-1])
+        with mock.patch.object(meta_policy, "collect", keep):
+            MetaPolicyIteration(self.iteration.sampler, outer, tasks=8)(self.start, 0)
+        rewards = [task[valid > 0] for task, valid in zip(phases[1].rewards, phases[1].valid, strict=True)]
+        means = np.array([task.mean() for task in rewards])
+        expected = (means - means.mean()) / np.concatenate(rewards).std()
+        self.assertGreater(np.abs(expected).max(), 0.1)
+        np.testing.assert_allclose(outer.call_args.args[1].outcome, expected, rtol=1e-4, atol=1e-5)
+
+    def test_what_the_outer_step_carries_is_the_iterations_state(self):
+        self.assertEqual(self.iteration.state, {})
+        outer = mock.Mock(state={"moments": 1})
+        self.assertEqual(MetaPolicyIteration(self.iteration.sampler, outer, tasks=8).state, {"moments": 1})
+
     def test_measurements_are_there_and_finite(self):
         _, logs = self.iteration(self.start, 0)
         self.assertContainsSubset(

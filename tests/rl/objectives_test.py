@@ -7,7 +7,9 @@ from absl.testing import absltest, parameterized
 from tests.support import with_rl  # noqa: F401
 
 # isort: split
+from maml_tf.core.hessian import derivatives, flatten
 from maml_tf.rl import objectives
+from maml_tf.rl.inner_objectives import inner_objective, inner_objectives
 from maml_tf.rl.policy import Gaussian, kl_divergence, log_probability
 from tests.rl import examples
 
@@ -39,6 +41,8 @@ class ObjectivesTest(parameterized.TestCase):
             lambda rho, log_p, kl, a: -min(rho * a, min(max(rho, 0.9), 1.1) * a),
         ),
         ("divergence", objectives.mean_divergence, lambda rho, log_p, kl, a: kl),
+        ("low_variance_curvature", objectives.low_variance_curvature, lambda rho, log_p, kl, a: -a),
+        ("dice", objectives.dice, lambda rho, log_p, kl, a: -a),
     )  # fmt: skip
     def test_equals_the_loop_over_steps(self, objective, value):
         expected = naive(self.batch, self.gaussian, value)
@@ -48,7 +52,8 @@ class ObjectivesTest(parameterized.TestCase):
     # Under a sampling deviation that was larger, or smaller, the ratio of a far action is 0, or overflows.
     @parameterized.product(
         objective=[
-            objectives.reinforce, objectives.likelihood_ratio, objectives.ClippedSurrogate(), objectives.mean_divergence
+            objectives.reinforce, objectives.likelihood_ratio, objectives.ClippedSurrogate(),
+            objectives.mean_divergence, objectives.low_variance_curvature, objectives.dice,
         ],
         shift=[0.3, -0.3],
     )  # fmt: skip
@@ -79,7 +84,8 @@ class ObjectivesTest(parameterized.TestCase):
     def test_all_losses_have_the_same_gradient_at_the_sampling_parameters(self):
         batch = examples.batch(self.pure, self.params)
         gradients = []
-        for objective in (objectives.reinforce, objectives.likelihood_ratio, objectives.ClippedSurrogate()):
+        inner = map(inner_objective, inner_objectives)
+        for objective in (*inner, objectives.likelihood_ratio, objectives.ClippedSurrogate()):
             with tf.GradientTape() as tape:
                 tape.watch(self.params)
                 loss = objective(self.pure(self.params, batch.observations), batch)
@@ -87,6 +93,47 @@ class ObjectivesTest(parameterized.TestCase):
         for other in gradients[1:]:
             for name, gradient in gradients[0].items():
                 np.testing.assert_allclose(other[name], gradient, rtol=1e-12, atol=1e-15)
+
+    def derivatives(self, objective, batch, direction):
+        """The gradient in the parameters, and its derivative along a direction."""
+        value, gradient, product = derivatives(
+            lambda params: objective(self.pure(params, batch.observations), batch), self.params
+        )
+        del value
+        return flatten(gradient), flatten(product(direction))
+
+    @parameterized.parameters(
+        (objectives.low_variance_curvature, objectives.likelihood_ratio),
+        (objectives.dice, examples.products_of_ratios),
+    )
+    def test_derivatives_are_those_of_ratios_to_the_same_parameters(self, objective, of_ratios):
+        # Away from the sampling parameters, which must not matter.
+        batch = examples.batch(self.pure, self.params, shift=0.3, padding=1)
+        gaussian = self.pure(self.params, batch.observations)
+        random = np.random.default_rng(0)
+        direction = {name: tf.constant(random.normal(size=value.shape)) for name, value in self.params.items()}
+        actual = self.derivatives(objective, batch, direction)
+        expected = self.derivatives(of_ratios, batch._replace(mean=gaussian.mean, log_std=gaussian.log_std), direction)
+        of_reinforce = self.derivatives(objectives.reinforce, batch, direction)
+        np.testing.assert_allclose(actual[0], of_reinforce[0], rtol=1e-9)
+        np.testing.assert_allclose(actual[0], expected[0], rtol=1e-9)
+        np.testing.assert_allclose(actual[1], expected[1], rtol=1e-9)
+        self.assertGreater(np.abs(actual[1] - of_reinforce[1]).max(), 1e-2)
+
+    def test_dice_is_low_variance_curvature_where_rollouts_have_one_step(self):
+        direction = {name: tf.ones_like(value) for name, value in self.params.items()}
+        for rollout, equal in ((1, True), (2, False)):
+            batch = examples.batch(self.pure, self.params, rollout=rollout)
+            of_dice, other = (
+                self.derivatives(objective, batch, direction)[1]
+                for objective in (objectives.dice, objectives.low_variance_curvature)
+            )
+            self.assertEqual(np.allclose(of_dice, other, rtol=1e-9), equal)
+
+    def test_dice_needs_whole_rollouts(self):
+        batch = examples.batch(self.pure, self.params)._replace(elapsed=())
+        with self.assertRaisesRegex(ValueError, r"with elapsed.*Received: elapsed=\(\)"):
+            objectives.dice(self.pure(self.params, batch.observations), batch)
 
     def test_a_bad_epsilon_is_refused(self):
         with self.assertRaisesRegex(ValueError, "Received: epsilon=-1"):
@@ -115,6 +162,7 @@ class ExperienceTest(absltest.TestCase):
             np.testing.assert_array_equal(batch.actions[task, :count], rollouts.actions[task][valid])
             np.testing.assert_array_equal(batch.mean[task, :count], rollouts.mean[task][valid])
             np.testing.assert_array_equal(batch.advantages[task, :count], rollouts.rewards[task][valid])
+            np.testing.assert_array_equal(batch.elapsed[task, :count], rollouts.elapsed[task][valid])
             np.testing.assert_allclose(
                 batch.weights[task], np.where(np.arange(batch.weights.shape[1]) < count, 1 / count, 0)
             )

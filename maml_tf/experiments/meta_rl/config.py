@@ -9,6 +9,7 @@ from maml_tf.configuration import setting
 from maml_tf.methods import names
 from maml_tf.rl.config import PolicyConfig
 from maml_tf.rl.environments import environments
+from maml_tf.rl.inner_objectives import inner_objectives
 
 # Kept apart, so that no training task is ever a tuning or a test task.
 TRAINING, TUNING, TEST, FIGURES = range(4)
@@ -37,14 +38,53 @@ class MetaRLConfig(PolicyConfig):
     inner_learning_rate: float = setting(0.1, "Inner step size alpha in training.", positive=True)
     inner_objective: str = setting(
         "reinforce",
-        "Inner loss. reinforce: the paper's. likelihood_ratio: its second derivative is unbiased.",
-        choices=("reinforce", "likelihood_ratio"),
+        "Inner loss. All have the same gradient where rollouts are sampled; the second derivatives differ. reinforce: "
+        "the paper's, biased. likelihood_ratio: with the scores' products of the same time step. "
+        "low_variance_curvature: the same as likelihood_ratio, also away from the sampling parameters. dice: unbiased, "
+        "with more variance. With reinforce the method promp takes likelihood_ratio, its own.",
+        choices=inner_objectives,
     )
     first_order: bool = setting(False, "Whether to drop second derivatives.")
     outer_objective: str = setting(
         "likelihood_ratio",
-        "Outer loss. likelihood_ratio: that of TRPO. clipped: that of proximal policy optimisation.",
+        "Outer loss of the trust region. likelihood_ratio: that of TRPO. clipped: that of proximal policy "
+        "optimisation, as promp and maml_ppo always have it.",
         choices=("likelihood_ratio", "clipped"),
+    )
+    clip: float | None = setting(
+        None,
+        "How far from 1 the clipped outer loss lets likelihood ratios go. By default 0.2 in a trust region, and 0.3 "
+        "with the methods promp and maml_ppo, as in ProMP's released code.",
+        positive=True,
+        since="0.2.0",
+    )
+    outer_epochs: int = setting(
+        5, "Outer steps of Adam on the same rollouts, of the methods promp and maml_ppo.", minimum=1, since="0.2.0"
+    )
+    outer_learning_rate: float = setting(
+        1e-3, "Outer step size of Adam, of the methods promp and maml_ppo.", positive=True, since="0.2.0"
+    )
+    divergence_penalty: float = setting(
+        5e-4,
+        "Weight of the KL divergence from the policy that sampled to the one before each inner step, in the outer loss "
+        "of the method promp.",
+        minimum=0,
+        since="0.2.0",
+    )
+    divergence_target: float | None = setting(
+        None,
+        "KL divergence, 0.01 in ProMP's released code, to which divergence_penalty is adapted after each "
+        "meta-iteration: halved below 2/3 of the target, doubled above 3/2 of the target. By default the penalty is "
+        "fixed.",
+        positive=True,
+        since="0.2.0",
+    )
+    sampling_correction: float = setting(
+        1.0,
+        "Weight of the term of the method e_maml that rewards the rollouts before the adaptation. 1: the mean over "
+        "time steps, as in ProMP's released code. The unbiased sum is the number of time steps of a task's rollouts.",
+        minimum=0,
+        since="0.2.0",
     )
     max_divergence: float = setting(0.01, "Bound delta of the mean KL divergence of an outer step.", positive=True)
     conjugate_gradient_iterations: int = setting(10, "Iterations of conjugate gradient.", minimum=1)
@@ -116,6 +156,14 @@ class MetaRLConfig(PolicyConfig):
         role="process",
         flag="method",
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.inner_objective == "dice" and self.curvature_stride > 1:
+            raise ValueError(
+                "Expected curvature_stride=1 with inner_objective='dice', which needs every time step of a rollout. "
+                f"Received: curvature_stride={self.curvature_stride}"
+            )
 
     def stream(self, purpose: int) -> int:
         """Returns the seed of tasks, states and actions for a purpose; no other purpose of any run shares it."""

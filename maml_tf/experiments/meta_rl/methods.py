@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,17 +11,13 @@ import numpy as np
 from maml_tf.experiments.meta_rl import config as streams
 from maml_tf.experiments.meta_rl.config import MetaRLConfig
 from maml_tf.methods import methods
-from maml_tf.rl.adaptation import Params, PolicyAdaptation, thinned
+from maml_tf.rl.adaptation import Params, PolicyAdaptation
 from maml_tf.rl.environments import NonFiniteActionsError, TaskEnvironment, environments
+from maml_tf.rl.inner_objectives import inner_objective
 from maml_tf.rl.meta_policy import Estimation, MetaPolicyIteration, Phase, Sampler
 from maml_tf.rl.methods import build_environment, composition
-from maml_tf.rl.objectives import ClippedSurrogate, likelihood_ratio, reinforce
 from maml_tf.rl.policy import PurePolicy
 from maml_tf.rl.rollouts import mean_returns
-from maml_tf.rl.trust_region import TrustRegion
-
-_INNER = {"reinforce": reinforce, "likelihood_ratio": likelihood_ratio}
-_OUTER = {"likelihood_ratio": likelihood_ratio, "clipped": ClippedSurrogate()}
 
 
 def settled(method: str, config: MetaRLConfig) -> MetaRLConfig:
@@ -32,11 +27,13 @@ def settled(method: str, config: MetaRLConfig) -> MetaRLConfig:
 
 def build_adaptation(method: str, config: MetaRLConfig, policy: PurePolicy, step_sizes: Any) -> PolicyAdaptation:
     """Says how a method's policy adapts, with one inner step size or one for each step."""
+    composed = composition(method, config)
+    given = config.inner_objective
     return PolicyAdaptation(
         policy,
         step_sizes,
-        objective=_INNER[config.inner_objective],
-        adapted=composition(method, config).adapted,
+        objective=inner_objective(composed.inner_objective if given == "reinforce" else given),
+        adapted=composed.adapted,
         first_order=config.first_order,
     )
 
@@ -46,20 +43,12 @@ def build_iteration(
 ) -> MetaPolicyIteration:
     """Composes the meta-iteration of a trained method, in `meta_batch_size * rollouts` simulations."""
     adaptation = build_adaptation(method, config, policy, config.inner_learning_rate)
-    stride = config.curvature_stride
-    outer = TrustRegion(
-        adaptation.problem(_OUTER[config.outer_objective]),
-        config.max_divergence,
-        iterations=config.conjugate_gradient_iterations,
-        damping=config.damping,
-        products=config.products,
-        thin=functools.partial(thinned, stride=stride) if stride > 1 else None,
-    )
+    composed = composition(method, config)
     return MetaPolicyIteration(
         build_sampler(config, environment, adaptation),
-        outer,
+        composed.outer(adaptation, config),
         tasks=config.meta_batch_size,
-        inner_steps=config.inner_steps if composition(method, config).adapts_in_training else 0,
+        inner_steps=config.inner_steps if composed.adapts_in_training else 0,
         seed=config.stream(streams.TRAINING),
     )
 

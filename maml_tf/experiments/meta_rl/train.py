@@ -62,7 +62,7 @@ def train(method: str, config: MetaRLConfig, directory: pathlib.Path, resume: bo
     best = BestWeights(policy.policy, _VALIDATION, iterations, mode="max")
     checkpoint = AtomicCheckpoint(
         directory / "checkpoints", iterations, config.identity(method=method),
-        every_seconds=config.checkpoint_seconds, model=policy.policy, best=best.state,
+        every_seconds=config.checkpoint_seconds, model=policy.policy, best=best.state, **iteration.state,
     )  # fmt: skip
     first = checkpoint.restore() if resume else 0
     if config.initial_weights and not first:

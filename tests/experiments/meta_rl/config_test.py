@@ -4,7 +4,7 @@ import dataclasses
 
 from absl.testing import absltest, parameterized
 
-from maml_tf.configuration import from_dict, to_dict
+from maml_tf.configuration import from_dict, settings, to_dict
 from maml_tf.experiments.meta_rl import config as config_module
 from maml_tf.experiments.meta_rl.config import MetaRLConfig, preset
 from maml_tf.rl.environments import environments
@@ -22,6 +22,7 @@ class MetaRLConfigTest(parameterized.TestCase):
         ({"discount": 1.5}, "Received: discount=1.5"),
         ({"gae_lambda": -0.1}, "Received: gae_lambda=-0.1"),
         ({"test_seed": 2**32}, "Received: test_seed=4294967296"),
+        ({"inner_objective": "dice", "curvature_stride": 2}, "every time step.* Received: curvature_stride=2"),
     )
     def test_bad_values_are_refused(self, changes, message):
         with self.assertRaisesRegex(ValueError, message):
@@ -46,8 +47,9 @@ class MetaRLConfigTest(parameterized.TestCase):
         first = MetaRLConfig().identity(method="maml")
         may_change = {"iterations", "test_tasks", "test_seed", "checkpoint_seconds", "tune_step_size", "methods"}
         fields = {field.name for field in dataclasses.fields(MetaRLConfig)}
-        # Where no initial weights are given, checkpoints are those of before there was the field.
-        self.assertEqual(set(first), fields - may_change - {"initial_weights"} | {"method"})
+        # At their defaults, checkpoints are those of before there were these fields.
+        later = {name for name, field in settings(MetaRLConfig).items() if field.since}
+        self.assertEqual(set(first), fields - may_change - later | {"method"})
         started = MetaRLConfig(initial_weights="policy.keras").identity(method="maml")
         self.assertEqual(started, first | {"initial_weights": "policy.keras"})
         self.assertEqual(first, MetaRLConfig(iterations=7, test_tasks=3).identity(method="maml"))

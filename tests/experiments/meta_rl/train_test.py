@@ -27,6 +27,7 @@ from maml_tf.rl.methods import build_environment, build_policy
 from maml_tf.rl.objectives import ClippedSurrogate, likelihood_ratio
 from maml_tf.rl.policy import PurePolicy
 from maml_tf.rl.rollouts import mean_returns
+from maml_tf.rl.trust_region import TrustRegion
 from tests.support.keras_warnings import ignore_array_copy
 
 SMALL = {
@@ -73,6 +74,37 @@ class MethodsTest(parameterized.TestCase):
         self.assertEqual((iteration.tasks, iteration.inner_steps, iteration.seed), (3, 2, config.stream(TRAINING)))
         self.assertEqual([weight.shape[-1] for weight in policy.policy.network.get_weights()], [8, 8, 8, 8, 2, 2])
 
+    def test_outer_steps_of_the_methods(self):
+        settings = {
+            "inner_steps": 2, "clip": 0.4, "outer_epochs": 3, "outer_learning_rate": 0.2, "divergence_penalty": 0.3,
+            "divergence_target": 0.7, "sampling_correction": 5.0,
+        }  # fmt: skip
+        outer = {}
+        for method in ("promp", "maml_ppo", "e_maml"):
+            config, environment, policy = parts(method, **settings)
+            with mock.patch.object(PolicyAdaptation, "problem", autospec=True) as problem:
+                outer[method] = build_iteration(method, config, environment, policy).outer
+            outer[method].arguments = problem.call_args.args[1:]
+        for method in ("promp", "maml_ppo"):
+            self.assertEqual((outer[method].epochs, outer[method].learning_rate), (3, 0.2))
+            self.assertEqual(outer[method].arguments[0].epsilon, 0.4)
+        self.assertLen(outer["maml_ppo"].arguments, 1)
+        self.assertEqual(outer["promp"].target, 0.7)
+        np.testing.assert_allclose(outer["promp"].penalties, [0.3, 0.3])
+        self.assertIsInstance(outer["e_maml"], TrustRegion)
+        self.assertIs(outer["e_maml"].arguments[0], likelihood_ratio)
+        self.assertEqual(outer["e_maml"].arguments[1].weight, 5.0)
+
+    @parameterized.parameters(
+        ("maml", "reinforce", "reinforce"), ("promp", "reinforce", "likelihood_ratio"), ("promp", "dice", "dice"),
+        ("e_maml", "reinforce", "reinforce"), ("maml_ppo", "low_variance_curvature", "low_variance_curvature"),
+    )  # fmt: skip
+    def test_inner_objectives_of_the_methods(self, method, given, expected):
+        config, _, policy = parts(method, inner_objective=given)
+        with mock.patch.object(methods_module, "PolicyAdaptation", wraps=PolicyAdaptation) as adaptation:
+            build_adaptation(method, config, policy, 0.1)
+        self.assertEqual(adaptation.call_args.kwargs["objective"].__name__, expected)
+
     def test_the_context_alone_adapts_and_starts_at_zero(self):
         config, _, policy = parts("context_vector")
         adaptation = build_adaptation("context_vector", config, policy, 0.1)
@@ -108,7 +140,7 @@ class TrainTest(absltest.TestCase):
 
     def test_validations_are_written_where_they_happen(self):
         config = MetaRLConfig(**{**SMALL, "iterations": 5}, validate_every=2)
-        step = mock.Mock(side_effect=lambda params, number: (params, {"return": -float(number)}))
+        step = mock.Mock(side_effect=lambda params, number: (params, {"return": -float(number)}), state={})
         validation = mock.Mock(side_effect=[1.0, 3.0, 2.0])
         with (
             mock.patch.object(train_module, "build_iteration", return_value=step),
@@ -125,7 +157,7 @@ class TrainTest(absltest.TestCase):
 
     def test_the_model_kept_is_the_best_on_validation_tasks(self):
         config = MetaRLConfig(**{**SMALL, "iterations": 5}, validate_every=2)
-        step = mock.Mock(side_effect=lambda params, number: ({k: v + 1.0 for k, v in params.items()}, {}))
+        step = mock.Mock(side_effect=lambda params, number: ({k: v + 1.0 for k, v in params.items()}, {}), state={})
         validation = mock.Mock(side_effect=[1.0, 3.0, 2.0])  # After 2, 4 and 5 iterations.
         with (
             mock.patch.object(train_module, "build_iteration", return_value=step),
@@ -141,7 +173,7 @@ class TrainTest(absltest.TestCase):
         for name, write in (("policy.keras", policy.policy.save), ("a.weights.h5", policy.policy.save_weights)):
             write(path := self.folder / name)
             config = MetaRLConfig(**{**SMALL, "iterations": 1}, initial_weights=str(path))
-            step = mock.Mock(side_effect=lambda params, number: (params, {}))
+            step = mock.Mock(side_effect=lambda params, number: (params, {}), state={})
             with mock.patch.object(train_module, "build_iteration", return_value=step):
                 trained = train("maml", config, self.folder / name.split(".")[0], False)
             self.assertEqual(step.call_args.args[1], 0)
@@ -171,7 +203,8 @@ class TrainTest(absltest.TestCase):
 
     def test_a_policy_that_always_diverges_is_an_error(self):
         config = MetaRLConfig(**{**SMALL, "iterations": 1})
-        step, validation = mock.Mock(side_effect=lambda params, _: (params, {})), mock.Mock(return_value=-np.inf)
+        step = mock.Mock(side_effect=lambda params, _: (params, {}), state={})
+        validation = mock.Mock(return_value=-np.inf)
         with (
             mock.patch.object(train_module, "build_iteration", return_value=step),
             mock.patch.object(train_module, "Validation", return_value=validation),
