@@ -47,6 +47,7 @@ setup(
         "pillow>=10.1",
         "tensorboard>=2.18",  # tf.summary needs it, and TensorFlow 2.21 no longer brings it.
         "tensorflow>=2.18,<2.22",  # The first that runs with Keras 3.8.
+        "tqdm>=4.66",
     ],
     extras_require={
         # tf-agents 0.19 asks for pygame 2.1.3, which has no wheel for Python 3.12 or later, and runs without it: there

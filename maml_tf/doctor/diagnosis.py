@@ -62,13 +62,14 @@ class Diagnosis:
             scalars[f"dead_units/{layer}"] = float(m.dead_units[index])
         return {name: value for name, value in scalars.items() if np.isfinite(value)} | {"verdicts": len(self.verdicts)}
 
-    def summarize(self, step: int) -> None:
+    def summarize(self, step: int, *, scalars: bool = True) -> None:
         """Writes the scalars and the table to the default TensorBoard writer, in the folder "diagnosis".
 
         Args:
             step: Number of the training iteration.
+            scalars: Whether to write the scalars, which make curves of several diagnoses.
         """
-        for name, value in self.scalars().items():
+        for name, value in self.scalars().items() if scalars else ():
             tf.summary.scalar(f"diagnosis/{name}", value, step)
         # Markdown shows indented lines unchanged.
         tf.summary.text("diagnosis/table", textwrap.indent(str(self), "    "), step)

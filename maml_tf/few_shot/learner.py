@@ -110,14 +110,15 @@ def task_loss() -> keras.losses.Loss:
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
-def build_evaluator(learner: MetaLearner, config: LearnerConfig) -> Evaluator:
+def build_evaluator(learner: MetaLearner, config: LearnerConfig, *, loss: bool = False) -> Evaluator:
     """Builds the evaluator of a learner's accuracy, the metric "accuracy".
 
     Args:
         learner: A learner of `build_learner`.
         config: The configuration.
+        loss: Whether to measure the loss too, the metric "loss".
     """
-    return Evaluator(learner, {"accuracy": accuracy})
+    return Evaluator(learner, {"accuracy": accuracy, **({"loss": task_loss()} if loss else {})})
 
 
 def learner_with_weights(path: str | os.PathLike[str], trained: LearnerConfig, config: LearnerConfig) -> MetaLearner:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from maml_tf.plotting import style
 
-_MOST_IMAGES = 5
+_MOST_IMAGES, _MOST_CLASSES = 3, 10
 
 
 def episode_predictions(
@@ -19,10 +19,10 @@ def episode_predictions(
     before: np.ndarray,
     after: np.ndarray,
 ) -> Figure:
-    """Draws a row for each class: support images, then query images under the predictions before and after adaptation.
+    """Draws a column for each class: support images, then query images under predictions before and after adaptation.
 
-    The title of a query image is green if the prediction after adaptation is right, else red. A row shows at most five
-    images of each set.
+    What is written above a query image is green if the prediction after adaptation is right, else red. A column shows
+    at most three images of each set; of more than ten classes, the first ten are shown.
 
     Args:
         support_x: [support examples, height, width, channels], in [0, 1].
@@ -40,27 +40,28 @@ def episode_predictions(
             "Expected a label of each image and two predictions of each query. Received: "
             f"{len(support_x)} and {len(support_y)}; {len(query_x)}, {len(query_y)}, {len(before)} and {len(after)}"
         )
-    classes = sorted({int(label) for label in support_y})
+    classes = sorted({int(label) for label in support_y})[:_MOST_CLASSES]
     support = {label: np.flatnonzero(np.asarray(support_y) == label)[:_MOST_IMAGES] for label in classes}
     query = {label: np.flatnonzero(np.asarray(query_y) == label)[:_MOST_IMAGES] for label in classes}
     shots, queries = (max(len(found) for found in of_class.values()) for of_class in (support, query))
     with style.styled():
-        figure = style.new_figure(0.9 * (shots + queries) + 0.6, 1.1 * len(classes) + 0.5)
-        panels = figure.subplots(len(classes), shots + queries, squeeze=False)
-        for row, label in zip(panels, classes, strict=True):
-            for panel in row:
-                panel.set_axis_off()
-            for panel, index in zip(row, support[label], strict=False):
+        figure = style.new_figure(max(4.4, 0.9 * len(classes) + 0.9), 1.12 * (shots + queries) + 0.55)
+        panels = figure.subplots(shots + queries, len(classes), squeeze=False)
+        for panel in panels.flat:
+            panel.grid(False)
+            panel.set(xticks=[], yticks=[], frame_on=False)
+        for column, label in zip(panels.T, classes, strict=True):
+            for panel, index in zip(column, support[label], strict=False):
                 _show(panel, support_x[index])
-                panel.set_title(f"support: {label}", fontsize=7)
-            for panel, index in zip(row[shots:], query[label], strict=False):
+            for panel, index in zip(column[shots:], query[label], strict=False):
                 _show(panel, query_x[index])
-                right = int(after[index]) == label
-                color = style.GREEN if right else style.VERMILION
-                panel.set_title(
-                    f"{int(before[index])} \N{RIGHTWARDS ARROW} {int(after[index])}", fontsize=8, color=color
-                )
-        figure.suptitle("query: prediction before \N{RIGHTWARDS ARROW} after adaptation", fontsize=9)
+                color = style.GREEN if int(after[index]) == label else style.VERMILION
+                predicted = f"{int(before[index])} \N{RIGHTWARDS ARROW} {int(after[index])}"
+                panel.set_title(predicted, fontsize=11, color=color, pad=3)
+            column[0].set_title(f"class {label}", fontsize=11, pad=3)
+        panels[0, 0].set_ylabel("support", fontsize=11)
+        panels[shots, 0].set_ylabel("query", fontsize=11)
+        figure.suptitle("prediction before \N{RIGHTWARDS ARROW} after adaptation", fontsize=11)
     return figure
 
 

@@ -1,7 +1,8 @@
-"""A line of progress every few seconds, and the record of a training's wall time."""
+"""The progress of a training as it is shown, and the record of its wall time."""
 
 from __future__ import annotations
 
+import collections
 import json
 import os
 import pathlib
@@ -18,16 +19,21 @@ from maml_tf.files import read_json, write_atomically
 from maml_tf.training.iterations import Iterations, Place
 
 _WALL_TIME = "wall_time.json"
+_BAR_SECONDS = 0.2
 
 
 class Progress(keras.callbacks.Callback):
-    """Writes the iteration, the speed, the time left and the metrics, at most once in so many seconds.
+    """Shows the iteration, the speed, the time left and the metrics: a bar on a terminal, elsewhere lines.
+
+    The speed is that of the last seconds in which batches were trained: it leaves out the first batch, which waits for
+    the compiler, validation and checkpoints. The time left does not leave out the last two.
 
     Args:
         iterations: The counter of the training.
         every_seconds: Least time between two lines; the last iteration is always written.
         metrics: Names of the metrics to show, by default all.
-        write: Receives each line, without its line end; by default it goes to stderr.
+        write: Receives each line, without its line end; by default a terminal gets a bar and what else stderr is gets
+            lines.
         clock: Seconds, increasing.
     """
 
@@ -46,47 +52,143 @@ class Progress(keras.callbacks.Callback):
         self.iterations = iterations
         self.every_seconds = every_seconds
         self.shown_metrics = metrics
-        self.write = write or _write
+        self.write = write
         self.clock = clock
-        self._mark = (0, 0.0)
+        self._batches = BatchClock(clock)
         self._written_at = 0.0
+        self._bar: Any = None
+        self._in_bar: dict[str, Any] = {}
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._batches.start()
         self._written_at = self.clock()
-        self._mark = (self.iterations.done, self._written_at)
+        if self.write is None and sys.stderr.isatty() and distribute.this_worker().is_chief:
+            self._bar = _make_bar(self.iterations.done, self.iterations.total)
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._batches.begin()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        done = self.iterations.done
+        self._batches.end(done)
         # The last batch of an epoch is left to on_epoch_end, whose metrics include those of validation.
-        if self._is_due() and self.iterations.done % self.iterations.per_epoch:
-            self._write_line(logs)
+        if self._is_due() and done % self.iterations.per_epoch:
+            self._show(logs)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self._is_due() or self.iterations.done >= self.iterations.total:
-            self._write_line(logs)
+            self._show(logs)
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
 
     def _is_due(self) -> bool:
-        return self.clock() - self._written_at >= self.every_seconds
+        return self.clock() - self._written_at >= (self.every_seconds if self._bar is None else _BAR_SECONDS)
 
-    def _write_line(self, logs: dict[str, Any] | None) -> None:
-        now, done, total = self.clock(), self.iterations.done, self.iterations.total
-        done_before, then = self._mark
-        # The speed is of the iterations since the last line: the first ones waited for the compiler.
-        speed = (done - done_before) / max(now - then, 1e-9)
-        left = max(total - done, 0) / speed if speed else float("inf")
-        self._mark, self._written_at = (done, now), now
+    def _show(self, logs: dict[str, Any] | None) -> None:
+        self._written_at = self.clock()
+        done, total = self.iterations.done, self.iterations.total
+        speed, left = self._batches.speed, self._batches.left(total - done)
         shown = {
             name: value
             for name, value in (logs or {}).items()
             if self.shown_metrics is None or name in self.shown_metrics
         }
-        parts = [
-            f"iteration {done:,} of {total:,}",
-            format_speed(speed),
-            f"{format_duration(left)} left",
-            # A metric may be a number for each class.
-            *(" ".join([name, *(f"{number:.4g}" for number in np.ravel(value))]) for name, value in shown.items()),
-        ]
-        self.write("  ".join(parts))
+        if self._bar is not None and done < total:
+            shown = self._in_bar = self._in_bar | shown  # Validation comes seldom, and stays.
+        # A metric may be a number for each class.
+        metrics = [" ".join([name, *(f"{number:.4g}" for number in np.ravel(value))]) for name, value in shown.items()]
+        times = [] if speed is None else [format_speed(speed), f"{format_duration(left)} left"]
+        if self._bar is not None and done < total:
+            self._bar.n = done
+            self._bar.set_postfix_str("  ".join([*times, *metrics]))
+            return
+        self.on_train_end()  # The last line stays where the bar was.
+        (self.write or _write)("  ".join([f"iteration {done:,} of {total:,}", *times, *metrics]))
+
+
+def _make_bar(done: int, total: int) -> Any:
+    from tqdm import tqdm
+
+    class Bar(tqdm):
+        monitor_interval = 0  # No thread: it is drawn after a batch.
+
+    words = "{percentage:3.0f} % |{bar:16}| {n:,} of {total:,}{postfix}"
+    try:
+        width = os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):
+        width = 0
+    # A terminal may not know its width; tqdm would then write nothing.
+    known = width > 0
+    return Bar(total=total, initial=done, file=sys.stderr, bar_format=words, dynamic_ncols=known, leave=False)
+
+
+class BatchClock:
+    """Times the batches of a training and what lies between them; the first batch, which compiles, does not count.
+
+    Args:
+        clock: Seconds, increasing.
+        window: Seconds in batches over which the speed is taken.
+
+    Example:
+    >>> from maml_tf.training.progress import BatchClock
+    >>> times = iter([0.0, 30.0, 31.0, 33.0, 38.0, 40.0])  # A validation between the last two batches.
+    >>> clock = BatchClock(lambda: next(times))
+    >>> clock.start()
+    >>> for done in (10, 20, 30):
+    ...     clock.begin()
+    ...     clock.end(done)
+    >>> clock.speed, clock.left(20)
+    (5.0, 10.0)
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, window: float = 10.0):
+        self._clock, self._window = clock, window
+        self.start()
+
+    def start(self) -> None:
+        """Starts anew, with a training."""
+        self._samples: collections.deque[tuple[float, int]] = collections.deque()
+        self._began: float | None = None
+        self._compiled_at: float | None = None
+        self._inside = self._elapsed = 0.0
+
+    def begin(self) -> None:
+        """Notes that a batch begins."""
+        self._began = self._clock()
+
+    def end(self, done: int) -> None:
+        """Notes that a batch has ended.
+
+        Args:
+            done: The iterations done.
+        """
+        if self._began is None:
+            return
+        now = self._clock()
+        if self._compiled_at is None:
+            self._compiled_at = now
+        else:
+            self._inside += now - self._began
+            self._elapsed = now - self._compiled_at
+        self._samples.append((self._inside, done))
+        while len(self._samples) > 2 and self._inside - self._samples[1][0] >= self._window:
+            self._samples.popleft()
+
+    @property
+    def speed(self) -> float | None:
+        """Iterations a second in batches; None before the second batch."""
+        if len(self._samples) < 2:
+            return None
+        (then, before), (now, done) = self._samples[0], self._samples[-1]
+        return (done - before) / max(now - then, 1e-9)
+
+    def left(self, iterations: int) -> float | None:
+        """Estimates the seconds that iterations take, with what lies between batches; None before the second batch."""
+        speed = self.speed
+        return None if speed is None else max(iterations, 0) / speed * self._elapsed / max(self._inside, 1e-9)
 
 
 class WallTime(keras.callbacks.Callback):

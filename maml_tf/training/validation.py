@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -41,7 +42,7 @@ class AdaptationValidation(keras.callbacks.Callback):
         steps: int,
         *,
         every_epochs: int = 1,
-        shown_steps: tuple[int, ...] = (1,),
+        shown_steps: Iterable[int] = (1,),
     ):
         super().__init__()
         self.evaluator = evaluator

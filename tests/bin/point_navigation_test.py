@@ -77,7 +77,7 @@ class AllMethodsTest(absltest.TestCase):
             self.assertTrue(binary.is_png(self.whole / name), name)
         for method in METHODS:
             self.assertTrue((self.whole / method / "policy.keras").exists())
-        self.assertNotEmpty(list((self.whole / "maml" / "train").glob("events.out.tfevents.*")))
+        self.assertNotEmpty(list((self.whole / "maml").glob("events.out.tfevents.*")))
 
     def test_a_resumed_run_equals_one_that_never_stopped(self):
         self.assertEqual((self.first.code, self.resumed.code), (0, 0), self.resumed.stderr)

@@ -149,7 +149,7 @@ class AllMethodsTest(absltest.TestCase):
             self.assertTrue(binary.is_png(path), path)
 
     def test_events_for_tensorboard_are_written(self):
-        for folder in ("maml/train", "maml/validation", "pretrained/train", "multi_task/train", "figures"):
+        for folder in ("maml", "pretrained", "multi_task", "figures"):
             self.assertNotEmpty(list((self.whole / folder).glob("events.out.tfevents.*")), folder)
 
     def test_the_table_is_on_stdout(self):

@@ -21,7 +21,7 @@ from maml_tf.few_shot.learner import ADAPTED, build_evaluator, task_loss
 from maml_tf.learner import MAML
 from maml_tf.plotting import learning_curves, save
 from maml_tf.results import TRAINING_RECORD, WEIGHTS, Row, file_digest
-from maml_tf.training import read_json, writable_directory
+from maml_tf.training import read_json, writable_directory, write_rows
 
 STEP_SIZES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -64,6 +64,8 @@ def evaluate(
         for summary in evaluation.summaries()
     ]
     record = trained / TRAINING_RECORD
+    training = read_json(record) if record.exists() else None
+    best_iteration = training and training.get("best_iteration")
     results.write_results(
         directory / results.RESULTS,
         experiment=config.dataset,
@@ -71,9 +73,10 @@ def evaluate(
         rows=rows,
         seconds=round(time.monotonic() - began, 1),
         protocol={**config.protocol(), **protocol},
-        training=read_json(record) if record.exists() else None,
+        training=training,
         weights_sha256=digest,
     )
+    write_rows(directory, [row for row in rows if row.method == config.label], best_iteration or 0)
     figure = learning_curves(rows, metric="accuracy", log_scale=False, percent=True)
     save(figure, directory / "accuracy.png")
     return rows

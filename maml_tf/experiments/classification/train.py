@@ -8,12 +8,13 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from absl import logging
 
 from maml_tf import distribute
 from maml_tf.baselines import classifier
 from maml_tf.experiments.classification.config import SUMMARIES, TRAINING, VALIDATION, ClassificationConfig
-from maml_tf.experiments.classification.figures import ClassificationSummaries
+from maml_tf.experiments.classification.figures import EpisodeImage
 from maml_tf.experiments.classification.files import (
     check_weights,
     evaluation_episodes,
@@ -27,16 +28,22 @@ from maml_tf.experiments.classification.files import (
 from maml_tf.experiments.common.workers import open_training
 from maml_tf.few_shot.learner import build_evaluator, build_learner, task_loss
 from maml_tf.learner import MetaLearner
-from maml_tf.plotting import save, training_curves
+from maml_tf.methods import label
+from maml_tf.plotting import figure_to_image, save, training_curves
 from maml_tf.results import TRAINING_RECORD, WEIGHTS
+from maml_tf.tasks.dataset import datasets
 from maml_tf.training import (
     AdaptationValidation,
     AtomicCheckpoint,
     BestWeights,
     Iterations,
+    LearnerSummaries,
     Progress,
+    Summaries,
     WallTime,
     load_weights,
+    row_tag,
+    tag_of,
 )
 
 
@@ -92,12 +99,24 @@ def _train(config: ClassificationConfig, directory: pathlib.Path, resume: bool) 
     best_file = _BestFile(best, uncompiled, directory)
     best_file.restore()
     validation = AdaptationValidation(
-        build_evaluator(learner, config),
+        build_evaluator(learner, config, loss=True),
         validation_tasks,
         config.evaluation_steps,
         every_epochs=config.validate_every // config.iterations_per_epoch,
         shown_steps=tuple(range(config.evaluation_steps + 1)),
     )
+    steps = config.evaluation_steps
+    summaries = Summaries(
+        directory, iterations,
+        card={
+            "experiment": "few-shot classification",
+            "data": f"{datasets[config.dataset].title}, {config.ways}-way {config.shots}-shot",
+            "method": label(config.label),
+        },
+        hparams={"method": config.label, **config.results_identity()},
+        first=("method", "ways", "shots", "seed", "iterations"),
+        metrics=[*(row_tag("accuracy", step) for step in sorted({0, 1, steps})), tag_of(monitor), "training/loss"],
+    )  # fmt: skip
     record = TrainingRecord(directory, best, metric="accuracy", steps=config.evaluation_steps, resume=resume)
     callbacks = [
         validation,
@@ -106,16 +125,12 @@ def _train(config: ClassificationConfig, directory: pathlib.Path, resume: bool) 
         record,
         checkpoint,
         Progress(iterations, metrics=("loss", "accuracy", monitor)),
-        keras.callbacks.TensorBoard(str(directory), write_graph=False, write_steps_per_second=True),
+        summaries,
     ]
     if config.meta_learns:
         meta_batch = next(iter(training_episodes(data, config, SUMMARIES)))
-        callbacks.append(
-            ClassificationSummaries(
-                learner, meta_batch, validation_tasks[0], directory,
-                steps=config.evaluation_steps, iterations=iterations, every=config.validate_every,
-            )
-        )  # fmt: skip
+        image = EpisodeImage(learner, validation_tasks[0], steps)
+        callbacks.append(LearnerSummaries(summaries, learner, meta_batch, every=config.validate_every, image=image))
     if config.meta_learns:
         tasks = distribute.shared(lambda k, n: training_episodes(data, config, TRAINING, first, share=(k, n)))
     else:
@@ -130,6 +145,9 @@ def _train(config: ClassificationConfig, directory: pathlib.Path, resume: bool) 
     validations = record.content["validation"]
     curves = training_curves([one["iteration"] for one in validations], [one["accuracy"] for one in validations])
     save(curves, directory / "training.png")
+    with summaries.writer.as_default(step=iterations.done):
+        tf.summary.image("validation accuracy", figure_to_image(curves))
+    summaries.writer.close()
     return record.content
 
 

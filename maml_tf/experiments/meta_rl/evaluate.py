@@ -25,7 +25,7 @@ from maml_tf.results import POLICY, RESULTS, MethodResults, Row, file_digest
 from maml_tf.rl.methods import composition, load_policy
 from maml_tf.rl.policy import GaussianPolicy, PurePolicy
 from maml_tf.rl.rollouts import mean_returns
-from maml_tf.training import read_json, recorded_seconds, save_atomically, writable_directory
+from maml_tf.training import read_json, recorded_seconds, save_atomically, writable_directory, write_rows
 
 # First step sizes that the baselines choose from.
 CANDIDATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -198,7 +198,9 @@ def run(
             policy = train(method, its_config, writable_directory(directory / method), resume)
             path = save_atomically(directory / method / POLICY, policy.policy.save)
             seconds = recorded_seconds(directory / method)
-            step_sizes = _measure(TrainedPolicy(method, its_config, path), policy, measured, training_seconds=seconds)
+            step_sizes = _measure(
+                TrainedPolicy(method, its_config, path), policy, measured, directory / method, training_seconds=seconds
+            )
             policies[method] = (policy, step_sizes)
         _draw(config, measured.rows, policies, directory, videos)
         return measured.rows
@@ -230,13 +232,19 @@ def evaluate_again(
         raise ValueError(f"Expected an output directory that is not a training's. Received: {str(output)!r}")
     config = trained.config
     measured = MethodResults(directory / RESULTS, config.environment, config, [trained.method], resume=True)
-    step_sizes = _measure(trained, policy, measured)
+    step_sizes = _measure(trained, policy, measured, directory)
     _draw(config, measured.rows, {trained.method: (policy, step_sizes)}, directory, videos)
     return measured.rows
 
 
-def _measure(trained: TrainedPolicy, policy: PurePolicy, measured: MethodResults, **values: Any) -> tuple[float, float]:
-    """Adds a policy's returns on the test tasks to the results, and returns the step sizes that it took."""
+def _measure(
+    trained: TrainedPolicy, policy: PurePolicy, measured: MethodResults, run: pathlib.Path, **values: Any
+) -> tuple[float, float]:
+    """Adds a policy's returns on the test tasks to the results and to a run of TensorBoard's.
+
+    Returns:
+        The step sizes that the policy took.
+    """
     method, config = trained.method, settled(trained.method, trained.config)
     tuned = config.tune_step_size and composition(method, config).tunes_step_size
     step_sizes = config.step_sizes(tune_step_size(method, config, policy) if tuned else None)
@@ -246,6 +254,7 @@ def _measure(trained: TrainedPolicy, policy: PurePolicy, measured: MethodResults
         for summary in evaluate(method, config, policy, step_sizes).summaries()
     ]
     measured.add(method, rows, weights_sha256=file_digest(trained.weights), **values)
+    write_rows(run, rows, config.iterations)
     return step_sizes
 
 

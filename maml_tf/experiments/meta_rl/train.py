@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import pathlib
 
 import keras
 import numpy as np
-import tensorflow as tf
 from absl import logging
 
 from maml_tf.experiments.meta_rl import config as streams
 from maml_tf.experiments.meta_rl.config import MetaRLConfig
 from maml_tf.experiments.meta_rl.methods import build_iteration, evaluation_sampler, mean_return
+from maml_tf.methods import label
 from maml_tf.rl.adaptation import Params
 from maml_tf.rl.methods import build_environment, build_policy, composition
 from maml_tf.rl.policy import PurePolicy
@@ -21,10 +20,13 @@ from maml_tf.training import (
     BestWeights,
     Iterations,
     Progress,
+    Summaries,
     WallTime,
     finishing_steps,
     in_order,
     load_weights,
+    row_tag,
+    tag_of,
 )
 
 _VALIDATION = "validation_return"
@@ -69,28 +71,34 @@ def train(method: str, config: MetaRLConfig, directory: pathlib.Path, resume: bo
         load_weights(policy.policy, config.initial_weights)
     shown = Progress(iterations, metrics=_SHOWN)
     wall_time = WallTime(directory, iterations, resume=resume)
+    summaries = _summaries(method, config, directory, iterations)
     callbacks = keras.callbacks.CallbackList(in_order([iterations, checkpoint, shown, wall_time]))
     if first < config.iterations:
-        writer = tf.summary.create_file_writer(str(directory / "train"))
-        with finishing_steps(), contextlib.closing(writer):
+        with finishing_steps():
             callbacks.on_train_begin()
+            summaries.on_train_begin()
             for number in range(first, config.iterations):
                 callbacks.on_epoch_begin(number)
                 validated = {}
                 if number and number % config.validate_every == 0:
                     validated[_VALIDATION] = validation(policy.parameters())
                     best.offer(validated[_VALIDATION], number)
+                    # Over the iterations done, which are not those at the end of this one.
+                    summaries.scalars({tag_of(_VALIDATION): validated[_VALIDATION]}, number)
+                    summaries.outer_updates(policy.parameters(), number)
+                callbacks.on_train_batch_begin(0)
                 params, logs = iteration(policy.parameters(), number)
                 policy.assign(params)
-                logs |= validated
-                with writer.as_default(step=number):
-                    for name, value in logs.items():
-                        tf.summary.scalar(name, value)
                 callbacks.on_train_batch_end(0)
-                callbacks.on_epoch_end(number, logs)
+                summaries.on_epoch_end(number, logs)
+                callbacks.on_epoch_end(number, logs | validated)
             callbacks.on_train_end()
     # Not in the checkpoint, so that a training that goes on equals one that was longer from the start.
-    best.offer(validation(policy.parameters()), config.iterations)
+    last = validation(policy.parameters())
+    best.offer(last, config.iterations)
+    summaries.scalars({tag_of(_VALIDATION): last}, config.iterations)
+    summaries.outer_updates(policy.parameters(), config.iterations)
+    summaries.writer.close()
     if best.iteration is None:
         raise ValueError(
             f"Expected a {method} policy that does not diverge on the validation tasks with step sizes "
@@ -99,6 +107,18 @@ def train(method: str, config: MetaRLConfig, directory: pathlib.Path, resume: bo
     best.apply()
     logging.info("%s: best return on validation tasks %.2f, after %d iterations", method, best.value, best.iteration)
     return policy
+
+
+def _summaries(method: str, config: MetaRLConfig, directory: pathlib.Path, iterations: Iterations) -> Summaries:
+    steps = sorted({0, 1, config.evaluation_steps})
+    return Summaries(
+        directory,
+        iterations,
+        card={"experiment": "meta-reinforcement learning", "environment": config.environment, "method": label(method)},
+        hparams={"method": method, **config.results_identity()},
+        first=("method", "environment", "seed", "iterations", "inner_learning_rate"),
+        metrics=[*(row_tag("return", step) for step in steps), tag_of(_VALIDATION), "training/return"],
+    )
 
 
 class Validation:

@@ -13,7 +13,7 @@ from maml_tf.experiments.sinusoid.config import DIVERGENCE, SinusoidConfig
 from maml_tf.experiments.sinusoid.figures import write_figures
 from maml_tf.experiments.sinusoid.train import SINUSOIDS, MetaLearning, build_method
 from maml_tf.results import NETWORK, RESULTS, MethodResults, Row, file_digest, format_table
-from maml_tf.training import recorded_seconds, save_atomically, writable_directory
+from maml_tf.training import recorded_seconds, save_atomically, writable_directory, write_rows
 
 
 def run(config: SinusoidConfig, logdir: str, resume: bool = False) -> list[Row]:
@@ -46,6 +46,7 @@ def run(config: SinusoidConfig, logdir: str, resume: bool = False) -> list[Row]:
             rows = [row for shots, size in step_sizes.items() for row in measure(method, shots, size)]
             seconds = recorded_seconds(folder)
             measured.add(name, rows, weights_sha256=file_digest(path), training_seconds=seconds)
+            write_rows(folder, rows, config.iterations)
             if method.adapts:
                 adaptive[name] = (method.network, step_sizes)
         write_figures(config, measured.rows, adaptive, directory)

@@ -18,7 +18,7 @@ from maml_tf.experiments.sinusoid import config as streams
 from maml_tf.experiments.sinusoid.config import DIVERGENCE, SinusoidConfig
 from maml_tf.few_shot.regression import build_learner, build_network
 from maml_tf.learner import MetaLearner
-from maml_tf.methods import methods
+from maml_tf.methods import label, methods
 from maml_tf.tasks.sinusoid import Sinusoids, pooled, with_task_input
 from maml_tf.training import (
     AdaptationValidation,
@@ -26,8 +26,11 @@ from maml_tf.training import (
     BestWeights,
     InGraphTraining,
     Iterations,
+    LearnerSummaries,
     Progress,
+    Summaries,
     WallTime,
+    row_tag,
 )
 
 SINUSOIDS = Sinusoids()
@@ -127,9 +130,12 @@ class MetaLearning:
             evaluator = Evaluator(model, divergence=DIVERGENCE)
             episodes = validation_episodes(self.config, _VALIDATION_SHOTS)
             steps = self.config.evaluation_steps
-            callbacks = [AdaptationValidation(evaluator, episodes, steps, shown_steps=(1, 5, 10)), best]
+            callbacks = [AdaptationValidation(evaluator, episodes, steps, shown_steps=range(steps + 1)), best]
             saved["best"] = best.state
-        training.fit_iterations(iterations, [*callbacks, *self._callbacks(iterations, directory, resume, saved)])
+        callbacks += self._callbacks(iterations, directory, resume, saved)
+        if validate:
+            callbacks.append(self._learner_summaries(callbacks[-1], model))
+        training.fit_iterations(iterations, callbacks)
         if best:
             best.apply()
             logging.info("%s: best weights on validation tasks after %d iterations", self.name, best.iteration)
@@ -148,8 +154,31 @@ class MetaLearning:
             checkpoint,
             Progress(iterations, metrics=_SHOWN),
             WallTime(directory, iterations, resume=resume),
-            keras.callbacks.TensorBoard(str(directory), write_graph=False),
+            self._summaries(directory, iterations),
         ]
+
+    def _summaries(self, directory: pathlib.Path, iterations: Iterations) -> Summaries:
+        config, last = self.config, self.config.evaluation_steps if self.adapts else 0
+        shots = [None] if len(config.evaluation_shots) == 1 else config.evaluation_shots
+        return Summaries(
+            directory,
+            iterations,
+            card={
+                "experiment": "sinusoid regression",
+                "data": f"sinusoids, {config.shots} points of a training task",
+                "method": label(self.name),
+            },
+            hparams={"method": self.name, **config.results_identity()},
+            first=("method", "shots", "seed", "iterations", "inner_steps"),
+            metrics=[*(row_tag("mse", step, k) for k in shots for step in sorted({0, 1, last})), "training/loss"],
+        )
+
+    def _learner_summaries(self, summaries: Summaries, learner: MetaLearner) -> LearnerSummaries:
+        config = self.config
+        drawn = SINUSOIDS.draw(
+            config.stream(streams.FIGURES), 0, tasks=config.meta_batch_size, shots=config.shots, queries=config.shots
+        )
+        return LearnerSummaries(summaries, learner, drawn.episode.keras_data(), every=config.iterations_per_call)
 
 
 class Curved(MetaLearning):

@@ -133,7 +133,7 @@ class TrainTest(absltest.TestCase):
     def test_training_writes_events_and_keeps_the_best_so_far(self):
         config = MetaRLConfig(**SMALL, checkpoint_seconds=0.0, validate_every=1)
         train("context_vector", config, self.folder, False)
-        self.assertNotEmpty(list((self.folder / "train").glob("events.*")))
+        self.assertNotEmpty(list(self.folder.glob("events.*")))
         reader = tf.train.load_checkpoint(str(self.folder / "checkpoints"))
         best = reader.get_tensor("best/iteration/.ATTRIBUTES/VARIABLE_VALUE")
         self.assertEqual(best, 1)
@@ -147,13 +147,12 @@ class TrainTest(absltest.TestCase):
             mock.patch.object(train_module, "Validation", return_value=validation),
         ):
             train("maml", config, self.folder, False)
-        events = EventAccumulator(str(self.folder / "train"), size_guidance={"tensors": 0}).Reload()
-        for tag, expected in (
-            ("validation_return", {2: 1.0, 4: 3.0}),
-            ("return", {number: -number for number in range(5)}),
+        events = EventAccumulator(str(self.folder), size_guidance={"scalars": 0}).Reload()
+        for tag, expected in (  # Over the iterations done.
+            ("validation/return", {2: 1.0, 4: 3.0, 5: 2.0}),
+            ("training/return", {number + 1: -number for number in range(5)}),
         ):
-            written = {event.step: float(tf.make_ndarray(event.tensor_proto)) for event in events.Tensors(tag)}
-            self.assertEqual(written, expected)
+            self.assertEqual({event.step: event.value for event in events.Scalars(tag)}, expected)
 
     def test_the_model_kept_is_the_best_on_validation_tasks(self):
         config = MetaRLConfig(**{**SMALL, "iterations": 5}, validate_every=2)
