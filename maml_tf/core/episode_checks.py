@@ -296,7 +296,10 @@ def without_sample_weight(data: Any) -> Any:
     """
     inputs, targets, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     if sample_weight is not None:
-        raise ValueError("Expected data ((support_x, support_y, query_x), query_y). Received: sample weights too")
+        raise ValueError(
+            "Expected data ((support_x, support_y, query_x), query_y). Received: sample weights too, which are not "
+            "supported"
+        )
     return inputs, targets
 
 

@@ -405,7 +405,9 @@ def naming_missing_derivatives() -> Iterator[None]:
 def _unrolled(function, tasks):
     count = tf.nest.flatten(tasks)[0].shape[0]
     if count is None:
-        raise ValueError("Expected a static number of tasks with task_map='unrolled'. Received: None")
+        raise ValueError(
+            "Expected a static number of tasks with task_map='unrolled'. Received: None; batch with drop_remainder=True"
+        )
     rows = zip(*(tf.unstack(leaf, num=count) for leaf in tf.nest.flatten(tasks)), strict=True)
     results = [function(tf.nest.pack_sequence_as(tasks, row)) for row in rows]
     return tf.nest.map_structure(lambda *leaves: tf.stack(leaves), *results)

@@ -214,9 +214,9 @@ class LearnerConfig(Configuration):
 
 @dataclasses.dataclass(frozen=True)
 class RegressionConfig(Configuration):
-    """What a learner for sinusoid regression is composed of.
+    """The settings that define a learner for sinusoid regression.
 
-    A training's configuration has more fields, and so has the card of `maml_tf.pretrained`; these make the learner.
+    A training's configuration and the card of `maml_tf.pretrained` have more fields; the learner depends only on these.
     """
 
     inner_steps: int = setting(1, "Inner steps in training.", minimum=1)
@@ -226,7 +226,7 @@ class RegressionConfig(Configuration):
     first_order: bool = setting(False, "Whether to drop second derivatives of --method=maml.")
     hidden: tuple[int, ...] = setting((40, 40), "Units of each hidden layer.", minimum=1)
     initializer: str = setting("glorot_uniform", "Keras' name of the kernels' initializer.")
-    evaluation_steps: int = setting(10, "Gradient steps of the evaluations.", minimum=1)
+    evaluation_steps: int = setting(10, "Gradient steps in evaluations.", minimum=1)
     in_task_order: bool = setting(
         False,
         "Whether several workers exchange every task's gradient, so that the trained weights are bitwise equal for any "

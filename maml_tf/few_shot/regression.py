@@ -1,4 +1,4 @@
-"""Builds and loads the learner of sinusoid regression that a configuration describes."""
+"""Builds and loads learners for sinusoid regression from a configuration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def build_network(config: RegressionConfig, inputs: int = 1) -> keras.Model:
 
 
 def build_learner(name: str, config: RegressionConfig, network: keras.Model, step_size: float) -> MetaLearner:
-    """Builds the learner that trains a method's network, or tests it; a baseline is tested as MAML is.
+    """Builds the learner that trains or tests a method's network; baselines are tested in the same way as MAML.
 
     Args:
         name: A name of `maml_tf.methods`.
@@ -29,7 +29,7 @@ def build_learner(name: str, config: RegressionConfig, network: keras.Model, ste
         step_size: Size of an inner step.
 
     Returns:
-        A learner of tasks with x and y [tasks, points, 1].
+        A learner for tasks with x and y [tasks, points, 1].
     """
     first_order = config.first_order or "sinusoid" in methods[name].build
     return MetaLearner(
@@ -41,7 +41,7 @@ def build_learner(name: str, config: RegressionConfig, network: keras.Model, ste
 
 
 def load_learner(path: str | os.PathLike[str], name: str, config: RegressionConfig, step_size: float) -> MetaLearner:
-    """Builds a method's learner and reads its network's weights; it takes as many steps as an evaluation.
+    """Builds a method's learner, with the inner steps of evaluations, and reads the weights of its network.
 
     Args:
         path: File of weights that the network's `save_weights` wrote.
@@ -50,7 +50,7 @@ def load_learner(path: str | os.PathLike[str], name: str, config: RegressionConf
         step_size: Size of an inner step.
 
     Raises:
-        ValueError: If the weights are another network's.
+        ValueError: If the file holds weights of another network.
     """
     network = build_network(config)
     load_weights(network, path)
