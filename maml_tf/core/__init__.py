@@ -1,1 +1,1 @@
-"""The core: adaptation and meta-gradients, on TensorFlow and Keras alone."""
+"""The core: adaptation and meta-gradients, with TensorFlow and Keras only."""

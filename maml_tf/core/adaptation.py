@@ -91,7 +91,7 @@ def inner_step(
             momentum, is called as `(params, gradients, step, rule_state) -> (params, rule_state)`.
         step: Number of the step, from 0: a Python integer or a scalar integer tensor.
         first_order: Whether to stop the gradient through the inner gradient.
-        state: Nest of tensors handed to the objective and replaced by what it returns, or None.
+        state: Nest of tensors that is passed to the objective and replaced by what it returns, or None.
         rule_state: The rule's state, by default its initial state.
 
     Returns:

@@ -161,7 +161,7 @@ class WrapsModel:
         return self._loss_tracker
 
     def _clear_losses(self) -> None:
-        """Leaves the losses of the user's layers alone when the wrapping model is called."""
+        """Keeps the losses of the user's layers when the wrapping model is called."""
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Builds metrics; with several replicas, from the first replica's share of the first element.

@@ -291,7 +291,7 @@ class _SumOfLosses:
 
 
 def _for_each(function: Callable[[Any], Any], nest: Any) -> Any:
-    """Maps the outermost list or dictionary alone."""
+    """Applies a function to the items of the outermost list or dictionary."""
     return {key: function(nest[key]) for key in nest} if isinstance(nest, dict) else [function(item) for item in nest]
 
 

@@ -204,7 +204,7 @@ def _relative_error(call: _Call, dtype: str, precision: _Precision, seed: int) -
         return [leaf for leaf in tf.nest.flatten(result) if tf.is_tensor(leaf) and leaf.dtype.is_floating]
 
     generator = tf.random.Generator.from_seed(seed)
-    # Off the kinks on which real inputs often lie, such as ties of zeros under a max-pooling.
+    # Moves values off kinks, at which real inputs often are, such as ties of zeros under a max-pooling.
     values = [value + _JITTER * generator.normal(value.shape, dtype=value.dtype) for value in values]
     projections = [generator.normal(output.shape, dtype=output.dtype) for output in outputs(values)]
     directions = [generator.normal(value.shape, dtype=value.dtype) for value in values]

@@ -33,7 +33,7 @@ class Measurements:
     Attributes:
         layers: Paths of the layers with trainable variables, in the model's order.
         adapted: Whether a layer has variables that the inner steps change, [layers].
-        first_order: Whether the learner's meta-gradient is meant to be first order.
+        first_order: Whether the learner is set to a first-order meta-gradient.
         head_trainable: Whether the last layer with weights is trainable.
         support_before: Support loss before each inner step, [tasks, steps].
         support_after: Support loss after each inner step, with the same dropout masks, [tasks, steps].
