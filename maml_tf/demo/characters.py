@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
-from bokeh.events import Tap
 from bokeh.models import ColumnDataSource, FreehandDrawTool, LinearColorMapper, NumeralTickFormatter, RadioButtonGroup
 from bokeh.palettes import Greys256
 from bokeh.transform import dodge
@@ -123,7 +122,7 @@ class Canvas:
         pen = FreehandDrawTool(renderers=[lines])
         self.plot.add_tools(pen)
         self.plot.toolbar.active_drag = pen
-        self.plot.on_event(Tap, self._dot)
+        widgets.on_tap(self.plot, self._dot)
         self._changed, self._quiet = changed, False
         self._source.on_change("data", lambda attr, old, new: None if self._quiet else self._changed())
 
@@ -146,10 +145,9 @@ class Canvas:
         }
         self._quiet = False
 
-    def _dot(self, event):
-        if event.x is not None and event.y is not None:
-            self.draw([*self.strokes, np.array([[event.x, 1 - event.y], [event.x + 0.002, 1 - event.y]])])
-            self._changed()
+    def _dot(self, x, y):
+        self.draw([*self.strokes, np.array([[x, 1 - y], [x + 0.002, 1 - y]])])
+        self._changed()
 
 
 class Tab:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from bokeh.events import Tap
 from bokeh.models import ColumnDataSource, CustomJS
 
 from maml_tf.demo import widgets
@@ -162,14 +161,12 @@ class Tab:
         plot.scatter("x", "y", source=shown, size=7, color=color, line_color="white")
         plot.scatter([0], [0], marker="square", size=8, color=style.BLACK)
         plot.scatter("x", "y", source=self._goal, marker="star", size=20, color=style.VERMILION, line_color="white")
-        plot.on_event(Tap, lambda event: self._set((event.x, event.y)))
+        widgets.on_tap(plot, lambda x, y: self._set((x, y)))
         return widgets.stacked(
             widgets.text(f"<b>{heading}</b>"), plot, self._returns[step], least=165, margin=(0, 4, 0, 4)
         )
 
     def _set(self, goal):
-        if None in goal:
-            return
         goal = np.clip(goal, -REACH, REACH)
         began = time.perf_counter()
         walks = self._navigator.walks(goal, next(self._seeds))

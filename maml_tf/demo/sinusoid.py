@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-from bokeh.events import Tap
 from bokeh.models import ColumnDataSource, Toggle
 
 from maml_tf import pretrained
@@ -139,12 +138,12 @@ class Tab:
         plot.scatter("x", "y", source=self._points, size=11, color="#7B2D8E", line_color="white", level="overlay")
         plot.legend.orientation, plot.legend.location = "horizontal", "bottom_center"
         plot.legend.border_line_color, plot.legend.background_fill_alpha = None, 0.7
-        plot.on_event(Tap, lambda event: self._add(event.x, event.y))
+        widgets.on_tap(plot, self._add)
         return widgets.stacked(plot, self._errors[name], least=340)
 
     def _add(self, x, y):
         xs, ys = self._points.data["x"], self._points.data["y"]
-        if x is None or y is None or len(xs) >= MOST_POINTS:
+        if len(xs) >= MOST_POINTS:
             return
         x, y = float(np.clip(x, *LIMIT_X)), float(np.clip(y, *LIMIT_Y))
         self._set([*xs, x], [*ys, y])
@@ -183,11 +182,11 @@ class Tab:
                 fit = fits[name].get(step)
                 source.data = {"x": [], "y": []} if fit is None else {"x": self._fitter.x, "y": fit}
             self._errors[name].text = _errors(fits[name], self._truth.data["y"])
-        self._status.text = (
-            f'<p class="muted">{len(x)} points, {2 * max(STEPS)} gradient steps in {1000 * seconds:.0f} ms.</p>'
-            if x
-            else '<p class="muted">Click into a plot to set the first point.</p>'
-        )
+        said = "Click into a plot to set the first point."
+        if x:
+            count = f"{len(x)} point{'s' * (len(x) > 1)}"
+            said = f"{count}, {2 * max(STEPS)} gradient steps in {1000 * seconds:.0f} ms."
+        self._status.text = f'<p class="muted">{said}</p>'
 
 
 def _errors(fits, truth) -> str:
