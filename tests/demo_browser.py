@@ -1,6 +1,7 @@
 """Uses the page of bin/demo.py as a visitor does, in a headless Chromium, and times its answers.
 
     python -m tests.demo_browser [--browser=PATH] [--address=URL] [--screenshots=DIR]
+    python -m tests.demo_browser [--browser=PATH] [--address=URL] --film=PATH
 
 Draws five characters with the mouse, lets the network learn them, draws another and reads the answer; clicks points and
 reads the fits; clicks a goal and reads the paths; does the same with a finger on a screen of 400 pixels. Fails where an
@@ -12,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
+import os
 import pathlib
 import re
 import subprocess
@@ -19,6 +22,7 @@ import sys
 import time
 
 import numpy as np
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from maml_tf.demo.drawings import example
@@ -44,6 +48,20 @@ _COLUMNS = """(name) => {
 }"""
 
 
+# Pictures of a page have no pointer.
+_POINTER = """document.addEventListener("DOMContentLoaded", () => {
+    const pointer = document.createElement("div")
+    pointer.style.cssText = "position: fixed; width: 18px; height: 18px; margin: -9px; border-radius: 9px; z-index: 9;"
+        + "background: rgba(213, 94, 0, .55); pointer-events: none;"
+    document.body.append(pointer)
+    document.addEventListener("pointermove", (event) => {
+        pointer.style.left = `${event.clientX}px`
+        pointer.style.top = `${event.clientY}px`
+    }, true)
+})"""
+_SCREEN, _FILM_WIDTH, _POINTS_A_FRAME = (1000, 770), 800, 10
+
+
 class Mouse:
     """Draws and clicks with a mouse."""
 
@@ -53,9 +71,10 @@ class Mouse:
     def stroke(self, points, pause):
         self._mouse.move(*points[0])
         self._mouse.down()
-        for point in points[1:]:
+        for number, point in enumerate(points[1:]):
             self._mouse.move(*point)
-            pause()
+            if number % _POINTS_A_FRAME == 0:
+                pause()
         self._mouse.up()
 
     def tap(self, point):
@@ -73,10 +92,10 @@ class Finger:
         self._session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})
 
     def stroke(self, points, pause):
+        del pause
         self._send("touchStart", points[:1])
         for point in points[1:]:
             self._send("touchMove", [point])
-            pause()
         self._send("touchEnd", [])
 
     def tap(self, point):
@@ -250,16 +269,57 @@ def visit(browser, address, width, hand, screenshots):
     return visitor.took, visitor.faults
 
 
+def make_film(browser, address, path):
+    """Films a short visit of all tabs."""
+    context = browser.new_context(viewport=dict(zip(("width", "height"), _SCREEN, strict=True)))
+    page = context.new_page()
+    page.add_init_script(_POINTER)
+    visitor = Visitor(page, address, Mouse)
+    visitor.film = []
+    visitor.rest(0.4)
+    for number in range(5):
+        visitor.draw(f"character_{number + 1}", example(number))
+    visitor.press("learn")
+    visitor.rest(0.4)
+    visitor.draw("query", example(3, drawing=1, seed=1))
+    visitor.rest(1.5)
+    visitor.open("Sinusoid")
+    visitor.press("clear_points")
+    for x in (-4.2, -2.9, -1.5, -0.4, 0.8):
+        visitor.hand.tap(visitor.place("sinusoid_plot", (x + 5) / 10, 0.5 - 3.5 * np.sin(x + 0.7) / 11))
+        visitor.rest(0.4)
+    visitor.rest(1)
+    visitor.open("2D navigation")
+    for goal in ((-0.4, 0.25), (0.3, -0.4)):
+        visitor.hand.tap(visitor.place("navigation_0", *(0.5 + np.array([goal[0], -goal[1]]) / (2 * LIMIT))))
+        visitor.rest(2.0)
+    context.close()
+    size = _FILM_WIDTH, round(_FILM_WIDTH * _SCREEN[1] / _SCREEN[0])
+    pictures = [
+        Image.open(io.BytesIO(shot)).convert("RGB").resize(size, Image.Resampling.LANCZOS) for shot in visitor.film
+    ]
+    options = {"quality": 75, "method": 6} if path.suffix == ".webp" else {"optimize": True}
+    pictures[0].save(
+        path, save_all=True, append_images=pictures[1:], duration=1000 // FRAMES_PER_SECOND, loop=0, **options
+    )
+    seconds, size = len(pictures) / FRAMES_PER_SECOND, path.stat().st_size
+    print(f"{path}: {seconds:.1f} s, {size / 1e6:.2f} MB")
+
+
 def main(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--browser", default="/usr/bin/chromium", help="Chromium's program")
     parser.add_argument("--address", help="page to visit, by default one that is started for the visit")
     parser.add_argument("--screenshots", type=pathlib.Path, help="folder for pictures of every tab")
+    parser.add_argument("--film", type=pathlib.Path, help="file of a short film to make instead, .webp or .gif")
     options = parser.parse_args(arguments)
     if options.screenshots:
         options.screenshots.mkdir(parents=True, exist_ok=True)
     with served(options.address) as (address, start), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=options.browser, args=FLAGS)
+        if options.film:
+            make_film(browser, address, options.film)
+            return
         lines, faults = ["| what | screen | times | median, ms | longest, ms |", "|---|---|---|---|---|"], []
         for width, hand in ((1280, Mouse), (400, Finger)):
             took, found = visit(browser, address, width, hand, options.screenshots)
@@ -270,7 +330,8 @@ def main(arguments):
                 if ms.max() > 1000 * LONGEST_SECONDS:
                     faults.append(f"{what} took {ms.max():.0f} ms on a screen of {width}")
         browser.close()
-    print(f"ready {start:.1f} s after the start\n\n" + "\n".join(lines))
+    load = f"{os.cpu_count()} processors, load average {os.getloadavg()[0]:.1f}"
+    print(f"{load}, ready {start:.1f} s after the start\n\n" + "\n".join(lines))
     if faults:
         sys.exit("\n".join(faults))
 

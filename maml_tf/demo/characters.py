@@ -234,8 +234,7 @@ class Tab:
         plot.xaxis.ticker, plot.yaxis.ticker = list(range(1, WAYS + 1)), [0, 0.5, 1]
         plot.xgrid.visible = False
         plot.yaxis.formatter = NumeralTickFormatter(format="0 %")
-        plot.add_layout(plot.legend[0], "above")
-        plot.legend.orientation, plot.legend.border_line_color = "horizontal", None
+        widgets.legend_outside(plot, "above")
         return plot
 
     def _preview(self):

@@ -10,13 +10,13 @@ from PIL import Image, ImageDraw
 from maml_tf.tasks.omniglot import DRAWING_SIZE
 
 IMAGE_SIZE = 28
-# Of Omniglot's drawings, in their own pixels: the width of the pen, and between which of these numbers the longer side
-# of the box around a drawing, and the middle of the box in x and in y, lie in nine of ten.
-PEN = 4.0
-SIDES, MIDDLES = (42.0, 88.0), (41.0, 60.0)
+# Of Omniglot's drawings, in their own pixels: the width of the pen, and the medians of the longer side of the box
+# around a drawing and of the box's middle, in x and in y.
+PEN = 5.0
+SIDE, MIDDLE = 70.0, 51.0
 # The pixels of a drawing are black or white; a finer grid decides which.
 _FINER = 4
-_LARGEST_SCALE = 3.0
+_LARGEST_SCALE = 3.0  # A dot stays a dot.
 
 # [points, 2] in the unit square, x to the right and y downwards.
 Stroke = np.ndarray
@@ -25,7 +25,8 @@ Stroke = np.ndarray
 def rasterize(strokes: Sequence[Stroke]) -> np.ndarray:
     """Draws strokes as Omniglot's drawings are made: a pen of one width in 105 x 105 black and white, resized.
 
-    A drawing that is smaller or larger than nine of ten of Omniglot's, or further from the middle, is scaled and moved.
+    The drawing gets the median size and place of Omniglot's, for those of visitors differ more; none grows more than
+    threefold, so that a dot stays a dot.
 
     Args:
         strokes: Arrays [points, 2] in the unit square, x to the right and y downwards.
@@ -57,7 +58,7 @@ def rasterize(strokes: Sequence[Stroke]) -> np.ndarray:
 
 
 def _placed(strokes: Sequence[Stroke]) -> list[np.ndarray]:
-    """Returns strokes in pixels of a drawing, scaled and moved to where Omniglot's lie."""
+    """Returns strokes in pixels of a drawing, scaled and moved."""
     drawn = [np.asarray(stroke, float) for stroke in strokes]
     if not drawn or any(stroke.ndim != 2 or stroke.shape[1] != 2 or not len(stroke) for stroke in drawn):
         shapes = [stroke.shape for stroke in drawn]
@@ -66,9 +67,8 @@ def _placed(strokes: Sequence[Stroke]) -> list[np.ndarray]:
     points = np.concatenate(drawn)
     low, high = points.min(axis=0), points.max(axis=0)
     middle, extent = (low + high) / 2, float((high - low).max())
-    # A dot stays a dot.
-    scale = min((np.clip(extent + PEN, *SIDES) - PEN) / max(extent, 1e-9), _LARGEST_SCALE)
-    return [scale * (stroke - middle) + np.clip(middle, *MIDDLES) for stroke in drawn]
+    scale = min((SIDE - PEN) / max(extent, 1e-9), _LARGEST_SCALE)
+    return [scale * (stroke - middle) + MIDDLE for stroke in drawn]
 
 
 def smooth(points: Sequence[tuple[float, float]], between: int = 8) -> Stroke:

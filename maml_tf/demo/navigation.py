@@ -91,7 +91,9 @@ def load() -> Navigator:
     Raises:
         ImportError: If the extra `rl` is not installed.
     """
-    return Navigator()
+    navigator = Navigator()
+    navigator.walks(FIRST_GOAL, 1)  # The second time TensorFlow traces once more.
+    return navigator
 
 
 # Draws the paths as they grow, all of them in step; what it shows is the browser's own and goes back to no server.

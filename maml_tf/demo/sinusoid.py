@@ -136,8 +136,7 @@ class Tab:
                 legend_label=label,
             )
         plot.scatter("x", "y", source=self._points, size=11, color="#7B2D8E", line_color="white", level="overlay")
-        plot.legend.orientation, plot.legend.location = "horizontal", "bottom_center"
-        plot.legend.border_line_color, plot.legend.background_fill_alpha = None, 0.7
+        widgets.legend_outside(plot, "below")
         widgets.on_tap(plot, self._add)
         return widgets.stacked(plot, self._errors[name], least=340)
 

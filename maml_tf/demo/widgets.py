@@ -63,6 +63,12 @@ def plot(x: tuple[float, float], y: tuple[float, float], name: str | None = None
     return made
 
 
+def legend_outside(made: figure, place: str) -> None:
+    """Puts a plot's legend "above" or "below" it, where it hides nothing."""
+    made.add_layout(made.legend[0], place)
+    made.legend.orientation, made.legend.location, made.legend.border_line_color = "horizontal", "center", None
+
+
 def on_tap(plot: figure, put: Callable[[float, float], None]) -> None:
     """Calls a function with the place of every tap: also of a second within 0.3 s, and of one that lasts longer."""
     for event in (Tap, DoubleTap, Press):  # Bokeh tells of each tap as one of these.
