@@ -1,8 +1,9 @@
 """Trains for a minute, opens what TensorBoard shows of it in a headless browser, and saves screenshots.
 
-    python -m tests.tensorboard_pages --output=docs/figures [--browser=chromium]
+    python -m tests.tensorboard_pages --output=docs/figures [--pages=steps,hparams,images] [--browser=chromium]
 
-Writes tensorboard_scalars.png, tensorboard_hparams.png and so on, one for each of PAGES. Needs Chromium.
+Writes tensorboard_steps.png and so on, one for each page; those of PAGES that the documentation shows by default.
+Needs Chromium.
 """
 
 import argparse
@@ -81,6 +82,7 @@ def train(name, logdir):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=pathlib.Path, required=True, help="folder of the screenshots")
+    parser.add_argument("--pages", default="steps,hparams,images", help=f"of {','.join(PAGES)}, by commas")
     parser.add_argument("--browser", default="chromium", help="Chromium's program")
     parser.add_argument("--logdir", type=pathlib.Path, help="folder of trainings that are there, or are kept")
     options = parser.parse_args()
@@ -93,7 +95,7 @@ def main():
                 train(name, runs / name)
             with tensorboard(runs / name) as address:
                 for page, (training, path, (width, height)) in PAGES.items():
-                    if training == name:
+                    if training == name and page in options.pages.split(","):
                         file = output / f"tensorboard_{page}.png"
                         profile = pathlib.Path(temporary, f"profile_{page}")
                         subprocess.run(
