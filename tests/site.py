@@ -4,7 +4,7 @@
 
 Opens every page at 1280 and at 400 pixels, follows every link within the site, to its heading too, and searches. Fails
 where the console has an error, a request fails or goes elsewhere, an image does not show, a page scrolls sideways, a
-link leads nowhere, or the search does not find. Needs the extra browser, and Chromium.
+link leads nowhere, the search does not find, or a public name has no reference. Needs the extra browser, and Chromium.
 """
 
 import argparse
@@ -12,11 +12,13 @@ import collections
 import contextlib
 import functools
 import http.server
+import importlib
 import pathlib
 import sys
 import threading
 import time
 import urllib.parse
+import zlib
 
 from playwright.sync_api import sync_playwright
 
@@ -35,6 +37,18 @@ SEARCHES = {
     "save_litert": "guides/litert.html",
     "LearnedStepSizes": "api/maml_tf.html",
 }
+PACKAGES = (
+    "algorithms",
+    "baselines",
+    "export",
+    "layers",
+    "models",
+    "plotting",
+    "pretrained",
+    "rl.environments",
+    "tasks",
+)
+PUBLIC = ("maml_tf", *(f"maml_tf.{name}" for name in (*PACKAGES, "training")))
 READ_PAGE = """() => ({
     ids: [...document.querySelectorAll("[id]")].map(element => element.id),
     links: [...document.querySelectorAll("a[href]")].map(link => link.href),
@@ -123,6 +137,14 @@ class Reader:
         return [link.removeprefix(self.address).partition("#")[0].partition("?")[0] for link in links]
 
 
+def undocumented():
+    """Returns the public names that the reference does not have."""
+    inventory = zlib.decompress((SITE / "objects.inv").read_bytes().split(b"\n", 4)[4]).decode()
+    documented = {line.split()[0].rpartition(".")[2] for line in inventory.splitlines() if " py:" in line}
+    packages = {name: importlib.import_module(name).__all__ for name in PUBLIC}
+    return [f"{package}.{name}" for package, names in packages.items() for name in names if name not in documented]
+
+
 def main(arguments):
     """Reads the site; returns 1 where something is wrong."""
     parser = argparse.ArgumentParser(description="Reads the built documentation in a headless Chromium.")
@@ -149,6 +171,7 @@ def main(arguments):
             if page not in found[:5]:
                 reader.note(f"{page} is not among the first five: {found[:5]}")
         browser.close()
+    reader.faults += [f"the reference does not have {name}" for name in undocumented()]
     print(*reader.faults, sep="\n")
     links = sum(map(len, reader.links.values()))
     print(
