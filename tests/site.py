@@ -32,7 +32,7 @@ FLAGS = [
 WIDTHS = (1280, 400)
 # What is searched for, and a page that must be among the first five.
 SEARCHES = {
-    "likelihood ratio": "results/half_cheetah.html",
+    "half-cheetah": "results/half_cheetah.html",
     "padding_label": "guides/task_sizes.html",
     "save_litert": "guides/litert.html",
     "LearnedStepSizes": "api/maml_tf.html",
