@@ -1,6 +1,6 @@
 """Times one, two and four workers of this machine, counts the bytes they exchange, and models more workers.
 
-    python -m tests.worker_costs --output=several_workers.json
+    python -m tests.worker_costs --output=docs/results/several_workers.json
 
 Each worker has one core, which four workers share where there are two. The workers share the benchmark's meta-batch: 25
 sinusoids, 32 tasks of Omniglot's images, 4 of mini-ImageNet's, all exact. The bytes are the loopback device's.
@@ -15,6 +15,7 @@ message, 10 Gbit/s a host. Run it on an idle machine; it takes five minutes on t
 """
 
 import argparse
+import datetime
 import json
 import os
 import pathlib
@@ -160,7 +161,7 @@ def main():
     if options.measure:
         workload, tasks, file = options.measure
         return measure(workload, int(tasks), file)
-    results = {"cores": os.cpu_count(), "latency_s": _LATENCY, "bytes_a_second": _BYTES_A_SECOND, "workloads": {}}
+    measured, models = [], []
     with tempfile.TemporaryDirectory() as folder:
         for workload in options.workload or _WORKLOADS:
             tasks = _WORKLOADS[workload]
@@ -169,33 +170,49 @@ def main():
             alone = rows[1]["seconds"]
             task = (alone - half["seconds"]) / (tasks - tasks // 2)
             fixed = max(0.0, alone - tasks * task)
-            print(f"{workload}: {tasks} tasks, {1e3 * fixed:.2f} ms + {1e3 * task:.2f} ms a task", flush=True)
             for count, row in rows.items():
                 efficiency = alone / (count * row["seconds"])
-                print(
-                    f"  {count} workers  {1e3 * row['seconds']:8.2f} ms  {tasks / row['seconds']:8.1f} tasks/s  "
-                    f"efficiency {efficiency:.2f}  {row['bytes'] / count / 1e3:8.1f} kB a worker  "
-                    f"{row['exchanges']} exchanges",
-                    flush=True,
+                moved = row["bytes"] / count / 1e3
+                measured.append(
+                    [workload, count, 1e3 * row["seconds"], tasks / row["seconds"], efficiency, moved, row["exchanges"]]
                 )
-            clusters = {n: modelled(fixed, task, rows[2], tasks, n) for n in _CLUSTERS}
-            for n, (seconds, share) in clusters.items():
-                print(
-                    f"  {n:3d} workers of {tasks} tasks each, modelled  {1e3 * seconds:8.2f} ms  "
-                    f"efficiency {1 - share:.2f}"
-                )
-            results["workloads"][workload] = {
-                "tasks": tasks,
-                "fixed_s": fixed,
-                "task_s": task,
-                "measured": rows,
-                "modelled": {
-                    n: {"seconds": seconds, "efficiency": 1 - share} for n, (seconds, share) in clusters.items()
-                },
-            }
+                print(measured[-1], flush=True)
+            clusters = [modelled(fixed, task, rows[2], tasks, count) for count in _CLUSTERS]
+            models.append([workload, tasks, 1e3 * fixed, 1e3 * task, *(1 - share for _, share in clusters)])
+            print(models[-1], flush=True)
     if options.output:
-        pathlib.Path(options.output).write_text(json.dumps(results, indent=1) + "\n")
+        pathlib.Path(options.output).write_text(json.dumps(_tables(measured, models), indent=1) + "\n")
     return 0
+
+
+def _tables(measured, models):
+    """Returns the results in the form of docs/results."""
+
+    def number(title, digits):
+        return {"title": title, "digits": digits}
+
+    efficiencies = [number(f"{count} workers", 2) for count in _CLUSTERS]
+    return {
+        "experiment": "What several workers cost",
+        "protocol": f"One core each, of {os.cpu_count()} that this machine has; bytes on the loopback device.",
+        "date": datetime.date.today().isoformat(),
+        "command": "python -m tests.worker_costs --output=docs/results/several_workers.json",
+        "tables": {
+            "measured": {
+                "columns": [
+                    "workload", "workers", number("ms an iteration", 1), number("tasks a second", 1),
+                    number("efficiency", 2), number("kB a worker and iteration", 1), "exchanges",
+                ],
+                "rows": measured,
+            },
+            "modelled": {
+                "columns": [
+                    "workload", "tasks a worker", number("fixed, ms", 1), number("a task, ms", 2), *efficiencies,
+                ],
+                "rows": models,
+            },
+        },
+    }  # fmt: skip
 
 
 if __name__ == "__main__":
