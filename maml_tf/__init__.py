@@ -83,6 +83,7 @@ __getattr__, __dir__ = lazy.exports(
         "baselines",
         "configuration",
         "core",
+        "demo",
         "diagnostics",
         "distribute",
         "doctor",

@@ -41,7 +41,7 @@ def rasterize(strokes: Sequence[Stroke]) -> np.ndarray:
     >>> import numpy as np
     >>> from maml_tf.demo.drawings import rasterize
     >>> image = rasterize([np.array([[0.2, 0.5], [0.8, 0.5]])])  # A line across.
-    >>> image.shape, float(image[14, 14, 0]) > 0.5, float(image[4, 14, 0]) < 0.1
+    >>> image.shape, float(image[13, 14, 0]) > 0.5, float(image[4, 14, 0]) < 0.1
     ((28, 28, 1), True, True)
     """
     placed = [_FINER * stroke for stroke in _placed(strokes)]
