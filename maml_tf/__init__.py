@@ -81,6 +81,7 @@ __getattr__, __dir__ = lazy.exports(
     (
         "algorithms",
         "baselines",
+        "commands",
         "configuration",
         "core",
         "demo",
