@@ -51,7 +51,8 @@ def train(algorithm, dtype, iterations, in_task_order):
     import maml_tf
     from maml_tf import distribute
 
-    keras.backend.set_floatx(dtype)
+    keras.config.set_floatx(dtype)
+    keras.config.set_dtype_policy(dtype)
     keras.utils.set_random_seed(0)
     layers = [
         keras.layers.Dense(16, "tanh"), maml_tf.layers.BatchNormalization(momentum=0.9), keras.layers.Dropout(0.1),
