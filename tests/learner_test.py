@@ -422,14 +422,14 @@ class NotFiniteTest(parameterized.TestCase):
     @parameterized.parameters("mapped", "vectorized", "unrolled")
     def test_names_task_and_step(self, task_map):
         learner = maml_tf.MAML(mlp((2,), (3,)), "mse", task_map=task_map)
-        with self.assertRaisesRegex(tf.errors.InvalidArgumentError, r"inner step\] \[2, 0\], .*\(1 here\)"):
+        with self.assertRaisesRegex(tf.errors.InvalidArgumentError, r"inner step\] \[2, 0\] \(step 1 is the query"):
             learner.meta_gradients(self.data_with_nan())
 
     def test_query_alone(self):
         inputs, query_y = make_data()
         query_y[0, 0] = np.inf
         learner = maml_tf.MAML(mlp((2,), (3,)), "mse", inner_steps=2)
-        with self.assertRaisesRegex(tf.errors.InvalidArgumentError, r"inner step\] \[0, 2\], .*\(2 here\)"):
+        with self.assertRaisesRegex(tf.errors.InvalidArgumentError, r"inner step\] \[0, 2\] \(step 2 is the query"):
             learner.meta_gradients((inputs, query_y))
 
     def assert_a_failed_fit_keeps_what_came_before(self, learner, message):

@@ -3,12 +3,12 @@
 import json
 import os
 import pathlib
-import runpy
 import tempfile
 from unittest import mock
 
 from absl.testing import absltest
 
+from maml_tf.commands.evaluate import environment
 from maml_tf.experiments.classification.config import ClassificationConfig
 from maml_tf.experiments.classification.evaluate import evaluate
 from maml_tf.experiments.classification.train import train
@@ -66,7 +66,6 @@ class EvaluateTest(absltest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             pathlib.Path(folder, "config.json").write_text('{"dataset": "mini_imagenet"}')
             self.enter_context(mock.patch.dict(os.environ, {"HOME": folder}))
-            environment = runpy.run_path(str(PROJECT / "bin" / "evaluate.py"), run_name="evaluate")["environment"]
             flags = {"TF_ENABLE_ONEDNN_OPTS": "1"}
             self.assertEqual(environment({"logdir": "~", "pretrained": None}), flags)
             self.assertEqual(environment({"logdir": None, "pretrained": "mini_imagenet_5way_1shot"}), flags)

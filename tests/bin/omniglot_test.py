@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import re
 import signal
 import tempfile
 
@@ -140,8 +141,7 @@ class CommandLineTest(absltest.TestCase):
     def test_help_lists_a_flag_for_every_field_of_the_configuration(self):
         finished = binary.run("omniglot", "--help")
         self.assertEqual(finished.code, 0)
-        listed = {line.strip().partition(":")[0] for line in finished.stdout.splitlines() if "--" in line}
-        listed = {flag.removeprefix("--").removeprefix("[no]") for flag in listed}
+        listed = set(re.findall(r"^ *--(?:\[no\])?(\w+)", finished.stdout, re.MULTILINE))
         fields = {field.name for field in dataclasses.fields(ClassificationConfig)} - {"dataset"}
         self.assertContainsSubset(fields | {"logdir", "mode", "preset", "resume", "task_a_thread"}, listed)
         self.assertIn("0.01 with 5 ways on original is 2.0, 2.0 and 0.05 on mean", " ".join(finished.stdout.split()))

@@ -55,7 +55,7 @@ class PrepareTest(absltest.TestCase):
         finished = binary.run("prepare_mini_imagenet", *flags)
         self.assertEqual(finished.code, 1)
         [error] = finished.errors
-        self.assertRegex(error, "a folder n00000000 or n00000000.tar .*Received: .*nowhere without it")
+        self.assertRegex(error, "a folder n00000000 or n00000000.tar.*Received: .*nowhere without it")
         self.assertNotIn("Traceback", finished.stderr)
 
     def test_a_missing_flag_is_named(self):

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import random
+import re
 import signal
 import tempfile
 import time
@@ -240,8 +241,7 @@ class CommandLineTest(absltest.TestCase):
     def test_help_lists_a_flag_for_every_field_of_the_configuration(self):
         finished = binary.run("sinusoid", "--help")
         self.assertEqual(finished.code, 0)
-        listed = {line.strip().partition(":")[0] for line in finished.stdout.splitlines() if "--" in line}
-        listed = {flag.removeprefix("--").removeprefix("[no]") for flag in listed}
+        listed = set(re.findall(r"^ *--(?:\[no\])?(\w+)", finished.stdout, re.MULTILINE))
         fields = {field.flag_name for field in settings(SinusoidConfig).values()}
         self.assertContainsSubset(fields | {"logdir", "resume", "task_a_thread"}, listed)
         self.assertIn("Section 5.1", finished.stdout)

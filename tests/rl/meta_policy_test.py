@@ -86,7 +86,7 @@ class MetaPolicyIterationTest(absltest.TestCase):
         _, blocks = outer.call_args.args
         self.assertLen(blocks.inner, 2)
         for task in (0, 7):
-            inner, last = tf.nest.map_structure(lambda leaf, task=task: leaf[task], tuple(blocks))
+            inner, last, *_ = tf.nest.map_structure(lambda leaf, task=task: leaf[task], tuple(blocks))
             for count, phase in enumerate((*inner, last)):
                 adapted = self.pure(adaptation.adapt(self.start, inner[:count]), phase.observations)
                 np.testing.assert_allclose(adapted.mean, phase.mean, rtol=1e-4, atol=1e-5)

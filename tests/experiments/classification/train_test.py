@@ -34,7 +34,7 @@ class ClassificationTest(absltest.TestCase):
         ignore_array_copy()
         self.folder = pathlib.Path(self.create_tempdir().full_path)
         # Tested by themselves and in tests/bin; to trace what they write takes half of so short a training.
-        silent = mock.patch.object(train_module, "ClassificationSummaries", lambda *_, **__: keras.callbacks.Callback())
+        silent = mock.patch.object(train_module, "LearnerSummaries", lambda *_, **__: keras.callbacks.Callback())
         self.enter_context(silent)
 
     def small(self, **fields):
