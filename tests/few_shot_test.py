@@ -155,7 +155,7 @@ class BuildLearnerTest(parameterized.TestCase):
         rng = np.random.default_rng(0)
         support, query = rng.random((2, 5, 28, 28, 1), np.float32)
         labels = np.arange(5)
-        evaluator = build_evaluator(learner, config)
+        evaluator = build_evaluator(learner)
         self.assertEqual(list(evaluator.metrics), ["accuracy"])
         evaluator.metrics["logit"] = lambda targets, logits: logits[2, 1]
         values = evaluator([((support[None], labels[None], query[None]), labels[None])], 1).values

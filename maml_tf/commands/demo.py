@@ -46,7 +46,7 @@ def experiment(values: Mapping[str, Any]) -> str:
 
 def main() -> None:
     """Runs the command."""
-    flags.DEFINE_integer("port", 5006, "Port of the page; 0 for one that is free.", lower_bound=0, upper_bound=65535)
+    flags.DEFINE_integer("port", 5006, "Port of the page; 0 chooses a free one.", lower_bound=0, upper_bound=65535)
     flags.DEFINE_bool("open_browser", False, "Whether to open the page in the browser.")
     flags.DEFINE_multi_enum("tab", list(TABS), list(TABS), "Tab to show; by default all.")
     binary.define_task_a_thread(flags)

@@ -61,7 +61,7 @@ def main() -> None:
     flags.DEFINE_string("saved_model", None, "Folder that maml-tf export or maml_tf.export.save wrote.")
     flags.DEFINE_string("name", "model", "Name of the model in the addresses.")
     flags.DEFINE_string("host", "127.0.0.1", "Address to listen at; 0.0.0.0 for all of the machine.")
-    flags.DEFINE_integer("port", 8501, "Port to listen at; 0 for one that is free.", lower_bound=0, upper_bound=65535)
+    flags.DEFINE_integer("port", 8501, "Port to listen at; 0 chooses a free one.", lower_bound=0, upper_bound=65535)
     flags.DEFINE_string("tenants", None, "Directory for the tenants' weights; it belongs to one model.")
     flags.DEFINE_string(
         "tokens",

@@ -110,12 +110,11 @@ def task_loss() -> keras.losses.Loss:
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
-def build_evaluator(learner: MetaLearner, config: LearnerConfig, *, loss: bool = False) -> Evaluator:
+def build_evaluator(learner: MetaLearner, *, loss: bool = False) -> Evaluator:
     """Builds the evaluator of a learner's accuracy, the metric "accuracy".
 
     Args:
         learner: A learner of `build_learner`.
-        config: The configuration.
         loss: Whether to measure the loss too, the metric "loss".
     """
     return Evaluator(learner, {"accuracy": accuracy, **({"loss": task_loss()} if loss else {})})

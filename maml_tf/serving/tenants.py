@@ -60,6 +60,7 @@ class Tenants:
             self.close()
             raise
         self._known = {path.name.removesuffix(_SUFFIX) for path in self._folder.glob(f"*{_SUFFIX}")}
+        self._coming: set[str] = set()  # New tenants whose files are being written.
         self._kept: collections.OrderedDict[str, np.ndarray] = collections.OrderedDict()
         self._changes = 0
         self._lock = threading.Lock()
@@ -110,21 +111,23 @@ class Tenants:
         digest = _digest(name)
         with self._lock:
             new = digest not in self._known
-            if new and len(self._known) >= self._most:
+            if new and len(self._known) + len(self._coming) >= self._most:
                 raise Refused(
                     403, f"Expected at most {self._most} tenants. Received: a new one; reset a tenant to make room"
                 )
-            self._known.add(digest)
+            if new:
+                self._coming.add(digest)
         content = io.BytesIO()
         np.save(content, weights, allow_pickle=False)
         try:
             write_atomically(self._path(digest), content.getvalue())
         except OSError as error:
             with self._lock:
-                if new:
-                    self._known.discard(digest)
+                self._coming.discard(digest)
             raise Refused(507, f"Expected room for the weights. Received: {error.strerror}") from error
         with self._lock:
+            self._coming.discard(digest)
+            self._known.add(digest)
             self._changes += 1
             self._keep(digest, weights)
 

@@ -13,6 +13,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from maml_tf.export import save
+from maml_tf.files import write_atomically
 
 if importlib.util.find_spec("tornado") is None:
     raise unittest.SkipTest("the extra serve is not installed")
@@ -196,6 +197,20 @@ class ServerTest(parameterized.TestCase):
             path.write_text(wrong)
             with self.assertRaisesRegex(ValueError, said):
                 server.read_tokens(path)
+
+    def test_a_tenant_is_there_once_its_weights_are_written(self):
+        tenants = Tenants(self.create_tempdir().full_path, np.zeros(2, np.float32), "fingerprint")
+        self.addCleanup(tenants.close)
+        seen = []
+
+        def write(path, content):
+            seen.append(tenants.get("ann"))
+            return write_atomically(path, content)
+
+        with mock.patch("maml_tf.serving.tenants.write_atomically", write), tenants.updating("ann"):
+            tenants.put("ann", np.ones(2, np.float32))
+        self.assertEqual(seen, [None])
+        np.testing.assert_array_equal(tenants.get("ann"), [1.0, 1.0])
 
     def test_a_broken_file_or_a_full_disk_is_said(self):
         served = self.serve(in_memory=1)

@@ -54,7 +54,7 @@ def evaluate(
     episodes = evaluation_episodes(data, config, "test", TEST, config.test_tasks)
     logging.info("evaluating on %d tasks of test classes", config.test_tasks)
     if config.meta_learns:
-        evaluations, protocol = {config.label: build_evaluator(learner, config)(episodes, config.evaluation_steps)}, {}
+        evaluations, protocol = {config.label: build_evaluator(learner)(episodes, config.evaluation_steps)}, {}
     else:
         validation = evaluation_episodes(data, config, "validation", VALIDATION, config.validation_tasks)
         evaluations, protocol = evaluate_baselines(learner, config, list(validation), episodes)
@@ -105,7 +105,7 @@ def evaluate_baselines(
     tried = ", ".join(f"{1 - error:.3g} with {size:g}" for size, error in zip(STEP_SIZES, errors, strict=True))
     logging.info("step size %g; mean accuracies on validation tasks: %s", step_size, tried)
     tuned = MAML(network, task_loss(), step_size, first_order=True, adapted=adapted)
-    evaluations = {config.label: build_evaluator(tuned, config)(episodes, config.evaluation_steps)}
+    evaluations = {config.label: build_evaluator(tuned)(episodes, config.evaluation_steps)}
     suffix = "" if config.method == "pretrained" else f"_{config.method}"
     evaluations[f"nearest_neighbour{suffix}"] = nearest_neighbour(feature_model(network), episodes)
     return evaluations, {"loss_scale": "mean", "inner_learning_rate_on_the_mean": step_size}

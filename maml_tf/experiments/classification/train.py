@@ -99,7 +99,7 @@ def _train(config: ClassificationConfig, directory: pathlib.Path, resume: bool) 
     best_file = _BestFile(best, uncompiled, directory)
     best_file.restore()
     validation = AdaptationValidation(
-        build_evaluator(learner, config, loss=True),
+        build_evaluator(learner, loss=True),
         validation_tasks,
         config.evaluation_steps,
         every_epochs=config.validate_every // config.iterations_per_epoch,
