@@ -55,11 +55,14 @@ def main() -> None:
     flags.DEFINE_integer(
         "support_examples",
         None,
-        "Number of examples of a support set, for LiteRT; by default ways times shots, of a policy to be given.",
+        "Number of examples of a support set, for LiteRT; by default ways times shots; a policy has no default.",
         lower_bound=1,
     )
     flags.DEFINE_enum(
-        "weights", "float32", WEIGHTS, "How a file for LiteRT holds weights; int8 those that do not adapt."
+        "weights",
+        "float32",
+        WEIGHTS,
+        "Number format of a LiteRT file's weights; int8 is for weights that do not adapt.",
     )
     flags.mark_flags_as_mutual_exclusive(["logdir", "pretrained"], required=True)
     flags.mark_flags_as_required(["output"])

@@ -4,7 +4,7 @@
     maml-tf few-shot --register=my_data.py --dataset=my_data --mode=evaluate
     maml-tf few-shot --register=my_algorithm.py --method=my_algorithm
 
---register imports a Python file that registers data sets or algorithms of one's own, see maml_tf.tasks.DatasetSpec and
+--register imports a Python file that registers your own data sets or algorithms; see maml_tf.tasks.DatasetSpec and
 maml_tf.Algorithm. --method names what is trained: an algorithm, a variant, or a baseline. A training writes
 checkpoints and the weights that did best on the validation classes; --mode=evaluate measures these on the test classes,
 under the settings stored beside them. Presets, defaults and networks are those of --dataset.

@@ -26,12 +26,12 @@ def experiment(values: Mapping[str, Any]) -> str:
 def main() -> None:
     """Runs the command."""
     flags.DEFINE_string("logdir", None, "Directory of the training: the --logdir of the binary that trained.")
-    flags.DEFINE_string("name", None, "Of the entry: lower-case letters, digits and underscores.")
+    flags.DEFINE_string("name", None, "Name of the entry: lower-case letters, digits and underscores.")
     flags.DEFINE_list(
         "results", [], "Further results.json of the same weights: those that maml-tf evaluate wrote to its --output."
     )
     flags.DEFINE_string(
-        "method", "maml", "Whose weights, where the training is one of sinusoids or of reinforcement learning."
+        "method", "maml", "Method whose weights are published, for a training of sinusoids or of policies."
     )
     flags.DEFINE_string("output", None, "Where the entry is written, by default in the package.")
     flags.mark_flags_as_required(["logdir", "name"])

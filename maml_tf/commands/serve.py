@@ -21,7 +21,7 @@ from maml_tf.experiments.common import binary
 
 
 def experiment(values: Mapping[str, Any]) -> str:
-    """Serves until a signal comes."""
+    """Serves until a signal arrives."""
     from maml_tf.serving import server, tenants
     from maml_tf.serving.served_model import Limits, ServedModel
 
@@ -41,7 +41,7 @@ def experiment(values: Mapping[str, Any]) -> str:
             "any of which a request may name" if tokens is None else "each of which has a token",
         )  # fmt: skip
         service = server.Service(model, kept, values["name"], tokens=tokens)
-        with stopping.finishing_steps():  # A signal lets requests that are computed end.
+        with stopping.finishing_steps():  # After a signal, requests under way are answered.
             server.serve(service, listening, stopping.is_asked)
     return "Stopped"
 
@@ -66,12 +66,10 @@ def main() -> None:
     flags.DEFINE_string(
         "tokens",
         None,
-        "JSON file with a token for each tenant; without, whoever reaches the server may name any tenant.",
+        "JSON file with a token for each tenant. Without it, anyone who reaches the server may name any tenant.",
     )
     flags.DEFINE_integer("max_tenants", 10_000, "Largest number of tenants.", lower_bound=1)
-    flags.DEFINE_integer(
-        "memory_mb", 256, "Memory for the tenants' weights; the others stay on the disk.", lower_bound=1
-    )
+    flags.DEFINE_integer("memory_mb", 256, "Memory in MiB for tenants' weights; the rest stay on disk.", lower_bound=1)
     flags.DEFINE_integer("max_steps", 100, "Largest number of inner steps of a request.", lower_bound=0)
     flags.DEFINE_integer("max_examples", 1000, "Largest number of examples of a set.", lower_bound=1)
     flags.DEFINE_integer("max_body_mb", 32, "Largest body of a request.", lower_bound=1)

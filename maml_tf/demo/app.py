@@ -32,7 +32,7 @@ _HEADERS = """
 
 
 def load(names: Sequence[str] = tuple(TABS)) -> Callable[[Document], None]:
-    """Loads the models of tabs and compiles what is asked of them, so that each answer takes less than a second.
+    """Loads the models of tabs and compiles their functions, so that each answer takes less than a second.
 
     Args:
         names: The tabs, of `TABS`. One whose extra is not installed says what to install.
@@ -82,7 +82,7 @@ def serve(
         is_over: Asked ten times a second.
         ready: Called with the page's address when it can be opened.
     """
-    for name in ("bokeh", "tornado"):  # They tell of every request.
+    for name in ("bokeh", "tornado"):  # They log every request.
         logging.getLogger(name).setLevel(logging.ERROR)
     host, port = listening.getsockname()[:2]
 

@@ -50,13 +50,13 @@ class Recognizer:
             The probability of each character before the first gradient step and after each, [steps + 1, 5].
         """
         support, query = np.asarray(learned, np.float32)[np.newaxis], drawing[np.newaxis, np.newaxis]
-        # A query has a label here, which does not count.
+        # An episode's queries have labels; the value of this one is not used.
         episode = (support, np.arange(WAYS)[np.newaxis], query), np.zeros((1, 1), int)
         return self._evaluator([episode], self.steps).values["probabilities"][:, 0, 0]
 
 
 def load() -> Recognizer:
-    """Loads the network and compiles what the tab asks of it."""
+    """Loads the network and compiles the functions that the tab calls."""
     recognizer = Recognizer()
     drawings = [rasterize(example(number)) for number in range(WAYS)]
     recognizer.answers(drawings, drawings[0])
@@ -181,8 +181,8 @@ class Tab:
         self._example = widgets.button("Draw one for me", self._draw_example, name="example_query")
         self.content = widgets.column(
             widgets.text(
-                "<h3>1. Draw five characters, each once</h3><p>Any you like, of any script or of none. The network has "
-                "learned to learn characters from 1,100 others, of 50 alphabets.</p>"
+                "<h3>1. Draw five characters, each once</h3><p>Any you like, from any script, or invented. The network "
+                "has learned to learn characters from 1,100 others, of 50 alphabets.</p>"
             ),
             widgets.wrapping(*map(self._support, range(WAYS))),
             widgets.wrapping(

@@ -65,9 +65,9 @@ class Fitter:
 
 
 def load() -> Fitter:
-    """Loads the networks and compiles what the tab asks of them."""
+    """Loads the networks and compiles the functions that the tab calls."""
     fitter = Fitter()
-    for points in (1, 2, 3):  # Of the second number on, one graph serves all.
+    for points in (1, 2, 3):  # From the second number on, one graph serves all.
         fitter.fit([0.0] * points, [0.0] * points)
     return fitter
 
@@ -103,7 +103,7 @@ class Tab:
             widgets.text(
                 "<h3>Click a few points: each network takes gradient steps on them</h3><p>Both have seen the same "
                 "sinusoids. The network of MAML has learned that tasks <i>are</i> sinusoids, so that a few steps "
-                "find the one meant, where there are no points too; the other has learned their mean.</p>"
+                "find the one meant, even where there are no points; the other has learned their mean.</p>"
             ),
             widgets.wrapping(
                 widgets.button("New sinusoid", self._new, primary=True, name="new_sinusoid"),
@@ -171,7 +171,7 @@ class Tab:
             line.visible = self._shown.active
 
     def _set(self, x, y):
-        """Shows points and what the networks make of them."""
+        """Shows points and how the networks fit them."""
         self._points.data = {"x": list(x), "y": list(y)}
         began = time.perf_counter()
         fits = self._fitter.fit(x, y) if x else self._fitter.untouched()
