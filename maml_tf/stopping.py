@@ -7,11 +7,12 @@ import os
 import select
 import signal
 import socket
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _PATIENCE_SECONDS = 8.0
@@ -36,6 +37,7 @@ class Stopped(SystemExit):
 
 class _State:
     asked: int | None = None
+    raised = False
     finishing = 0
     saved = ""
 
@@ -49,6 +51,10 @@ def stop_on_signals() -> Iterator[None]:
 
     If the program has not ended 8 seconds after the signal, or receives a second signal, the process ends at once.
     Signals that the process ignores, as under nohup, stay ignored. Outside of the main thread this does nothing.
+
+    TensorFlow's C code may turn the `Stopped` of a signal that comes while it traces into an error of its own, or drop
+    it. An error after `Stopped` was raised at once therefore counts as `Stopped`, and a program that goes on ends after
+    the 8 seconds.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -61,14 +67,20 @@ def stop_on_signals() -> Iterator[None]:
     threading.Thread(target=_watch, args=(reader,), daemon=True).start()
     wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     handlers = {number: signal.signal(number, _handle) for number in caught}
+    hook, sys.unraisablehook = sys.unraisablehook, _unless_stopped(sys.unraisablehook)
     try:
         yield
+    except Exception as error:
+        if _state.raised:
+            raise Stopped(_state.asked) from error
+        raise
     finally:
+        sys.unraisablehook = hook
         for number, handler in handlers.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(wakeup)
         writer.close()
-        _state.asked = None
+        _state.asked, _state.raised = None, False
 
 
 @contextlib.contextmanager
@@ -116,7 +128,13 @@ def _handle(number: int, frame: FrameType | None) -> None:
     if _state.asked is None:
         _state.asked = number
         if not _state.finishing:
+            _state.raised = True
             stop()
+
+
+def _unless_stopped(hook: Callable[[Any], object]) -> Callable[[Any], object]:
+    """Returns a hook for exceptions that Python cannot raise, such as those in `__del__`, without those of a signal."""
+    return lambda unraisable: None if isinstance(unraisable.exc_value, Stopped) else hook(unraisable)
 
 
 def _watch(reader: socket.socket) -> None:

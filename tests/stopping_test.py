@@ -120,6 +120,35 @@ class StopOnSignalsTest(parameterized.TestCase):
         self.assertEqual(reached, ["end of the training"])
         self.assertEqual(signal.getsignal(signal.SIGTERM), before)
 
+    def test_an_error_in_the_place_of_a_signals_is_the_signals(self):
+        with self.assertRaises(Stopped) as stopped, stop_on_signals():
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except Stopped:
+                # TensorFlow's C code does so, such as "bad argument to internal function".
+                raise SystemError("bad argument") from None
+        self.assertEqual(stopped.exception.code, 130)
+        with self.assertRaises(SystemError), stop_on_signals():
+            raise SystemError("bad argument")
+
+    def test_an_error_while_a_step_is_finished_is_that_error(self):
+        with self.assertRaisesRegex(OSError, "disk is full"), stop_on_signals(), finishing_steps():
+            signal.raise_signal(signal.SIGTERM)
+            raise OSError("The disk is full")
+
+    def test_a_signal_in_a_destructor_is_no_traceback(self):
+        class Freed:
+            def __del__(self):
+                signal.raise_signal(signal.SIGINT)
+
+        said, hook = [], sys.unraisablehook
+        self.addCleanup(setattr, sys, "unraisablehook", hook)
+        sys.unraisablehook = said.append
+        with stop_on_signals():
+            Freed()
+            self.assertTrue(stopping.is_asked())
+        self.assertEqual(said, [])
+
 
 if __name__ == "__main__":
     absltest.main()
