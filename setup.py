@@ -52,17 +52,26 @@ setup(
     extras_require={
         # tf-agents 0.19 asks for pygame 2.1.3, which has no wheel for Python 3.12 or later, and runs without it: there
         # requirements_tf_agents.txt brings it, and the extra what it imports.
-        "rl": [
+        "agents": [
             "cloudpickle>=3.0; python_version >= '3.12'",
             "gin-config>=0.5; python_version >= '3.12'",
             "gym-notices>=0.0.8; python_version >= '3.12'",
-            "gymnasium[mujoco]>=1.1",
             "imageio[ffmpeg]>=2.34",
-            "mujoco>=3.17",  # The first with mujoco.batch.
             "pygame>=2.6; python_version >= '3.12'",
             "tensorflow-probability>=0.23",
             "tf-agents>=0.19; python_version < '3.12'",
             "tf_keras>=2.18",
+        ],
+        "rl": [
+            "maml_tf[agents]",
+            "gymnasium[mujoco]>=1.1",
+            "mujoco>=3.17",  # The first with mujoco.batch.
+        ],
+        # Not beside rl: it asks for MuJoCo 3.3.0.
+        "metaworld": [
+            "maml_tf[agents]",
+            "metaworld>=3.1.1",
+            "packaging>=23.0",  # metaworld imports it and does not ask for it.
         ],
         "browser": ["playwright>=1.49"],
         "docs": [

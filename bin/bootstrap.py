@@ -6,11 +6,14 @@
     omniglot, mini_imagenet, point_navigation, half_cheetah, ant, few_shot, compare, meta_rl, evaluate,
     evaluate_policy, export, serve, publish, import_original, prepare_mini_imagenet, benchmark
                another binary in the same way: the one of that name in bin/
+    meta_world train on Meta-World, in .venv_meta_world: bin/meta_world.py with the arguments given
     demo       show a page in the browser to try what there is: bin/demo.py with the arguments given
     test       run the tests: pytest with the arguments given
     lowest     the same with the oldest packages that setup.py allows, in .venv_lowest (Python 3.10 or 3.11)
     campaign   try what users and machines do wrong, by the hundred: python -m tests.campaign with the arguments given
     docs       build the documentation into build/docs, in .venv_docs: sphinx-build with the arguments given
+    test_meta_world
+               test what needs Meta-World: python -m tests.meta_world with the arguments given
     lint       ruff's checks and formatting; with --fix, mend what ruff can mend
 
 Needs Python 3.10 to 3.13 and pip's package index, nothing else. The first run installs the packages (a minute
@@ -43,6 +46,7 @@ EXPERIMENTS = {
     "few_shot": [],
     "compare": [],
     "meta_rl": ["rl"],
+    "meta_world": ["metaworld"],
     "evaluate": [],
     "evaluate_policy": ["rl"],
     "export": [],
@@ -61,15 +65,21 @@ EXTRAS = {
     "campaign": TESTED,
     "docs": ["docs", "rl"],
     "lint": ["test"],
+    "test_meta_world": ["metaworld"],
 }
 # What has an environment of its own: packages of other versions than the tests'.
-OWN_VENVS = {"lowest": ".venv_lowest", "docs": ".venv_docs"}
+OWN_VENVS = {
+    "lowest": ".venv_lowest",
+    "docs": ".venv_docs",
+    "meta_world": ".venv_meta_world",
+    "test_meta_world": ".venv_meta_world",
+}
 # tf-agents 0.19 asks for a version of typing-extensions that docs cannot use, and runs with newer ones.
 INSTALLED_LAST = "docs"
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 # Written first and completed last: its presence says that the folder is ours, its content what is installed.
 MARKER = "maml_tf_bootstrap.json"
-# What the extra rl leaves out on these Pythons, because pip would not find what it asks for; see the file.
+# What rl and metaworld leave out on these Pythons, because pip would not find what it asks for; see the file.
 WITHOUT_DEPENDENCIES = PROJECT / "requirements_tf_agents.txt"
 NEEDS_IT = (3, 12)
 
@@ -82,7 +92,7 @@ def main(arguments):
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--venv", type=pathlib.Path, help="default: .venv in the project, for lowest .venv_lowest, for docs .venv_docs"
+        "--venv", type=pathlib.Path, help="default: .venv in the project; lowest, docs and meta_world have their own"
     )
     parser.add_argument("command", metavar="COMMAND", type=underscored, choices=sorted(EXTRAS), help="see above")
     parser.add_argument("arguments", metavar="ARGUMENT", nargs=argparse.REMAINDER, help="passed through")
@@ -115,6 +125,10 @@ def campaign(venv, arguments):
     return run([venv.python, "-m", "tests.campaign", *arguments], cwd=PROJECT)
 
 
+def test_meta_world(venv, arguments):
+    return become([venv.python, "-m", "tests.meta_world", *arguments], cwd=PROJECT)
+
+
 def lint(venv, arguments):
     fix = arguments == ["--fix"]
     ruff = [venv.python, "-m", "ruff"]
@@ -132,7 +146,14 @@ def docs(venv, arguments):
     return code
 
 
-COMMANDS = {"test": test, "lowest": test, "campaign": campaign, "docs": docs, "lint": lint}
+COMMANDS = {
+    "test": test,
+    "lowest": test,
+    "campaign": campaign,
+    "docs": docs,
+    "lint": lint,
+    "test_meta_world": test_meta_world,
+}
 
 
 class Venv:
@@ -165,7 +186,7 @@ class Venv:
         code = self.install(pip, constraints, [extra for extra in extras if extra != INSTALLED_LAST])
         if not code and INSTALLED_LAST in extras:
             code = self.install([*pip, "--no-warn-conflicts"], constraints, [INSTALLED_LAST])
-        if not code and "rl" in extras and sys.version_info[:2] >= NEEDS_IT:
+        if not code and {"rl", "metaworld"} & {*extras} and sys.version_info[:2] >= NEEDS_IT:
             code = run([*pip, "--no-deps", "--requirement", WITHOUT_DEPENDENCIES])
         if code:
             fail(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib.metadata
 import json
 import math
 import os
 import pathlib
 import platform
+import sys
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -26,6 +28,8 @@ from maml_tf.tables import aligned
 # Files that a training leaves in its directory: the last two are in a folder of the method.
 RESULTS, CONFIG, WEIGHTS = "results.json", "config.json", "best.weights.h5"
 TRAINING_RECORD, POLICY, NETWORK = "training.json", "policy.keras", "network.keras"
+
+_SIMULATORS = ("gymnasium", "metaworld", "mujoco")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +138,7 @@ def versions() -> dict[str, str]:
         "keras": keras.__version__,
         "numpy": np.__version__,
         "maml_tf": maml_tf.__version__,
+        **{name: importlib.metadata.version(name) for name in _SIMULATORS if name in sys.modules},
     }
 
 

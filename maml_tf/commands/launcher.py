@@ -18,7 +18,7 @@ COMMANDS = {
     "experiments of the paper": (
         "sinusoid", "omniglot", "mini_imagenet", "point_navigation", "half_cheetah", "ant",
     ),
-    "your own data, algorithms and environments": ("few_shot", "compare", "meta_rl"),
+    "your own data, algorithms and environments": ("few_shot", "compare", "meta_rl", "meta_world"),
     "what was trained": ("evaluate", "evaluate_policy", "export", "serve", "publish", "import_original"),
     "tools": ("demo", "prepare_mini_imagenet", "benchmark"),
 }  # fmt: skip

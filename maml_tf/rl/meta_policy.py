@@ -17,7 +17,7 @@ from maml_tf.rl.hessian_products import Params
 from maml_tf.rl.objectives import Experience, experience
 from maml_tf.rl.policy import Gaussian, entropy
 from maml_tf.rl.proximal import ProximalStep
-from maml_tf.rl.rollouts import Rollouts, estimate_advantages, mean_returns, pooled
+from maml_tf.rl.rollouts import Rollouts, estimate_advantages, mean_returns, pooled, success_rates
 from maml_tf.rl.sampling import Actor, collect
 from maml_tf.rl.trust_region import Step
 
@@ -209,9 +209,15 @@ class MetaPolicyIteration:
 def _measurements(phases: list[Phase]) -> dict[str, float]:
     returns = [float(np.nanmean(mean_returns(phase.rollouts))) for phase in phases]
     last = phases[-1]
+    successes = {
+        f"success_rate_step_{step}": float(np.nanmean(success_rates(phase.rollouts)))
+        for step, phase in enumerate(phases)
+        if phase.rollouts.success is not None
+    }
     return {
         **{f"return_step_{step}": value for step, value in enumerate(returns)},
         "return": returns[-1],
+        **successes,
         "baseline_error": last.baseline_error,
         "entropy": float(tf.reduce_mean(entropy(Gaussian(last.batch.mean, last.batch.log_std)))),
         "episode_steps": last.rollouts.steps / max(1, int(((last.rollouts.elapsed == 0) * last.rollouts.valid).sum())),

@@ -26,6 +26,8 @@ class Rollouts(NamedTuple):
             hold several rollouts, one after another.
         mean: The sampling policy's mean of the action, float32 [tasks, rollouts, time, action].
         log_std: The sampling policy's log standard deviation, float32 [tasks, action].
+        success: Whether the rollout has accomplished its task up to and with each step, bool [tasks, rollouts, time];
+            None where the environment does not say.
     """
 
     observations: np.ndarray
@@ -35,6 +37,7 @@ class Rollouts(NamedTuple):
     elapsed: np.ndarray
     mean: np.ndarray
     log_std: np.ndarray
+    success: np.ndarray | None = None
 
     @property
     def steps(self) -> int:
@@ -56,6 +59,18 @@ def mean_returns(rollouts: Rollouts) -> np.ndarray:
     return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
+def success_rates(rollouts: Rollouts) -> np.ndarray:
+    """Computes the share of each task's rollouts that succeed in any step: float64 [tasks], NaN without valid ones.
+
+    Args:
+        rollouts: Rollouts of an environment that says what succeeds.
+    """
+    last = (rollouts.valid > 0) & ~continues(rollouts)
+    count = last.sum((1, 2))
+    total = (last & rollouts.success).sum((1, 2))
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+
+
 def pooled(rollouts: Rollouts) -> Rollouts:
     """Pools all tasks into one, for a policy that ignores tasks.
 
@@ -65,8 +80,10 @@ def pooled(rollouts: Rollouts) -> Rollouts:
     Returns:
         The same rollouts with axes [1, tasks * rollouts, time, ...].
     """
-    merged = (leaf.reshape(1, -1, *leaf.shape[2:]) for leaf in rollouts[:-1])
-    return Rollouts(*merged, rollouts.log_std[:1])
+    merged = {
+        name: leaf.reshape(1, -1, *leaf.shape[2:]) for name, leaf in rollouts._asdict().items() if leaf is not None
+    }
+    return Rollouts(**{**merged, "log_std": rollouts.log_std[:1]})
 
 
 _LARGEST_OBSERVATION = 10.0

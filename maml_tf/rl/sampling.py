@@ -51,6 +51,7 @@ def collect(
     means, actions = np.zeros_like(noise), np.zeros_like(noise)
     rewards, valid = np.zeros((2, horizon, simulations), np.float32)
     elapsed = np.zeros((horizon, simulations), np.int32)
+    success = np.zeros((horizon, simulations), bool)
 
     now, done = environment.reset_batch(), np.zeros(simulations, bool)
     since = np.zeros(simulations, np.int32)
@@ -68,6 +69,8 @@ def collect(
             actions[time] = means[time] + std * noise[time]
         now, rewards[time], done = environment.step_batch(actions[time])
         since = since + 1
+        if environment.succeeded is not None:
+            success[time] = environment.succeeded
 
     def by_task(values: np.ndarray) -> np.ndarray:
         shaped = values.reshape(horizon, tasks, simulations // tasks, *values.shape[2:])
@@ -75,6 +78,8 @@ def collect(
 
     columns = map(by_task, (observations, actions, rewards, valid, elapsed, means))
     rollouts = Rollouts(*columns, np.asarray(log_std, np.float32))
+    if environment.succeeded is not None:
+        rollouts = rollouts._replace(success=by_task(success))
     return _without_unfinished(rollouts, done.reshape(tasks, -1)) if budget else rollouts
 
 

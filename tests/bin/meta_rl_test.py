@@ -15,6 +15,7 @@ SETTINGS = (
     "--environment=rod", "--rollouts=4", "--hidden=8", "--conjugate_gradient_iterations=2", "--evaluation_steps=2",
     "--evaluation_rollouts=3", "--test_tasks=2", "--validation_tasks=2",
 )  # fmt: skip
+METRICS = ("return", "success_rate")
 
 
 class AddedTest(absltest.TestCase):
@@ -27,6 +28,7 @@ class AddedTest(absltest.TestCase):
             self.assertEqual(finished.code, 0, finished.stderr)
             results = json.loads((logdir / "results.json").read_text())
             self.assertTrue(binary.is_png(logdir / "returns.png"))
+            self.assertTrue(binary.is_png(logdir / "success_rates.png"))
             again = binary.run(
                 "evaluate_policy", f"--register={ROD}", f"--logdir={logdir}", "--method=bold", "--videos=none"
             )
@@ -35,12 +37,21 @@ class AddedTest(absltest.TestCase):
         self.assertEqual(results["experiment"], "rod")
         self.assertEqual((results["config"]["meta_batch_size"], results["config"]["iterations"]), (3, 2))
         self.assertEqual(
-            [(row["method"], row["step"], row["tasks"], row["step_sizes"][0]) for row in results["rows"]],
-            [("maml", step, 2, 0.1) for step in range(3)]
-            + [("bold", step, 2, 0.4) for step in range(3)]
-            + [("oracle", 0, 2, 0.1)],
+            [
+                (row["method"], row["metric"], row["step"], row["tasks"], row["step_sizes"][0])
+                for row in results["rows"]
+            ],
+            [("maml", metric, step, 2, 0.1) for metric in METRICS for step in range(3)]
+            + [("bold", metric, step, 2, 0.4) for metric in METRICS for step in range(3)]
+            + [("oracle", metric, 0, 2, 0.1) for metric in METRICS],
         )
-        self.assertEqual(rows, results["rows"][3:6])
+        for row in results["rows"]:
+            self.assertEqual("gain" in row, row["step"] > 0)
+            if row["metric"] == "success_rate":
+                self.assertBetween(row["mean"], 0.0, 1.0)
+        before, after = results["rows"][:2]
+        self.assertAlmostEqual(after["gain"], after["mean"] - before["mean"], places=9)
+        self.assertEqual(rows, results["rows"][6:12])
 
     def test_an_unknown_environment_is_one_clear_error(self):
         finished = binary.run("meta_rl", "--environment=walker")

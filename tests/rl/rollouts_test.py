@@ -36,6 +36,9 @@ class RolloutsTest(absltest.TestCase):
         self.assertEqual(pooled.observations.shape, (1, 6, 5, 2))
         np.testing.assert_array_equal(pooled.rewards[0, 3:], example.rewards[1])
         np.testing.assert_array_equal(pooled.log_std, example.log_std[:1])
+        self.assertIsNone(pooled.success)
+        success = np.random.default_rng(0).integers(2, size=example.valid.shape) > 0
+        np.testing.assert_array_equal(rollouts.pooled(example._replace(success=success)).success[0, 3:], success[1])
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from tests.support import with_rl  # noqa: F401
 # isort: split
 from maml_tf.rl.environments import TaskEnvironment, UniformTasks
 from maml_tf.rl.policy import PurePolicy, gaussian_mlp_policy
-from maml_tf.rl.rollouts import mean_returns
+from maml_tf.rl.rollouts import mean_returns, success_rates
 from maml_tf.rl.sampling import Actor, collect
 
 
@@ -32,6 +32,15 @@ class Countdown(TaskEnvironment):
 
     def _observe(self):
         return self.count[:, None]
+
+
+class Succeeding(Countdown):
+    """Simulation i succeeds in step i + 1 of a rollout, and in no other."""
+
+    def _advance(self, actions, running):
+        result = super()._advance(actions, running)
+        self._succeed(running & (self.count == np.arange(len(self.count)) + 1))
+        return result
 
 
 def zero(observations):
@@ -79,6 +88,23 @@ class CollectTest(parameterized.TestCase):
         np.testing.assert_array_equal(rollouts.valid[1], np.ones((2, 6)))
         np.testing.assert_array_equal(rollouts.observations[0, 0, :, 0], [0, 1, 0, 1, 0, 1])
         np.testing.assert_array_equal(mean_returns(rollouts), [10 / 4, 6])
+
+    @parameterized.parameters(
+        # A rollout that succeeds in its step 3 does not in 2, nor after its end.
+        (False, [[1, 1], [1, 0]], [1.0, 0.5]),
+        # Rollouts of 2 steps: all three succeed; one of 4, cut short thereafter; one of 6; those of 3 never do.
+        (True, [[1, 1], [1, 0]], [1.0, 1 / 3]),
+    )
+    def test_success_is_of_the_rollout_so_far(self, budget, any_step, rates):
+        environment = Succeeding([2, 4, 6, 3])
+        environment.set_tasks(np.ones((2, 1)))
+        rollouts = collect(environment, zero, np.zeros((2, 1), np.float32), np.random.default_rng(0), budget=budget)
+        np.testing.assert_array_equal((rollouts.success & (rollouts.valid > 0)).any(2), any_step)
+        np.testing.assert_array_equal(rollouts.success[1, 0], [False, False, True, True, True, True])
+        if budget:
+            np.testing.assert_array_equal(rollouts.success[0, 1], [0, 1, 1, 1, 0, 1])
+        np.testing.assert_allclose(success_rates(rollouts), rates)
+        self.assertIsNone(self.collect([2, 4, 6, 9]).success)
 
     def test_actions_are_drawn_around_the_mean_with_the_tasks_deviation(self):
         log_std = np.log(np.array([[0.5], [2.0]], np.float32))

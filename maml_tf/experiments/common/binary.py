@@ -259,7 +259,8 @@ def answer_of(error: Exception) -> str | None:
 
     if isinstance(error, OSError) and error.filename is not None:
         return str(error)
-    if isinstance(error, (OSError, ValueError, TypeError, LookupError)) and _is_raised_by_the_project(error):
+    checked = (ImportError, OSError, ValueError, TypeError, LookupError)
+    if isinstance(error, checked) and _is_raised_by_the_project(error):
         return str(error)
     if isinstance(error, tf.errors.OpError):
         lost = tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError

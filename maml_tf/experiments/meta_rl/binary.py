@@ -29,7 +29,7 @@ def define_meta_rl_flags(flags: Any, environments: Collection[str], videos: str 
         flags, None, "Directory for all that is written. By default runs/ and the environment's name."
     )
     flags.DEFINE_enum("videos", videos, VIDEOS, "Format of the videos of two tasks before and after a gradient step.")
-    define_flags(flags, chosen, "By default the paper's.", preset_fields(*environments))
+    define_flags(flags, chosen, "By default the environment's.", preset_fields(*environments))
     return chosen
 
 

@@ -22,9 +22,10 @@ from maml_tf.experiments.meta_rl.train import train
 from maml_tf.files import open_logdir
 from maml_tf.methods import names
 from maml_tf.results import POLICY, RESULTS, MethodResults, Row, file_digest
+from maml_tf.rl.environments import environments
 from maml_tf.rl.methods import composition, load_policy
 from maml_tf.rl.policy import GaussianPolicy, PurePolicy
-from maml_tf.rl.rollouts import mean_returns
+from maml_tf.rl.rollouts import mean_returns, success_rates
 from maml_tf.training import read_json, recorded_seconds, save_atomically, writable_directory, write_rows
 
 # First step sizes that the baselines choose from.
@@ -105,12 +106,40 @@ def evaluate(method: str, config: MetaRLConfig, policy: PurePolicy, step_sizes: 
         step_sizes: Size of each gradient step; the last one serves all later steps.
 
     Returns:
-        Metric "return", the mean over a task's rollouts.
+        Metric "return", the mean over a task's rollouts, and "success_rate" where the environment says what succeeds.
     """
     tasks = test_tasks(config)
     steps = config.evaluation_steps if composition(method, config).adapts else 0
     phases, _ = adapted(method, config, policy, tasks, step_sizes, steps, config.stream(streams.TEST))
-    return Evaluation({"return": np.stack([mean_returns(phase.rollouts) for phase in phases])})
+    values = {"return": np.stack([mean_returns(phase.rollouts) for phase in phases])}
+    if phases[0].rollouts.success is not None:
+        values["success_rate"] = np.stack([success_rates(phase.rollouts) for phase in phases])
+    return Evaluation(values)
+
+
+def gain(evaluation: Evaluation, metric: str, step: int) -> dict[str, float]:
+    """Compares a metric of each task after some steps with that of the same task before any: extra values of a row.
+
+    Args:
+        evaluation: The tasks' values.
+        metric: Name of the metric.
+        step: Number of gradient steps.
+
+    Returns:
+        "gain", the mean difference over the tasks, and "gain_ci95", half of its 95 % interval. Nothing before any step.
+
+    Example:
+    >>> import numpy as np
+    >>> from maml_tf.core.task_values import Evaluation
+    >>> from maml_tf.experiments.meta_rl.evaluate import gain
+    >>> gain(Evaluation({"return": np.array([[1.0, 20.0], [3.0, 22.0]])}), "return", 1)
+    {'gain': 2.0, 'gain_ci95': 0.0}
+    """
+    if not step:
+        return {}
+    values = evaluation.values[metric]
+    difference = Evaluation({metric: (values[step] - values[0])[np.newaxis]}).summary(metric, 0)
+    return {"gain": difference.mean, "gain_ci95": difference.ci95}
 
 
 def tune_step_size(method: str, config: MetaRLConfig, policy: PurePolicy) -> float:
@@ -166,8 +195,8 @@ def run(
         videos: Format of videos of two tasks before and after a step, or none.
 
     Returns:
-        The rows of results.json: metric "return" after 0 to `evaluation_steps` steps. Those of other methods that
-        earlier runs left in it are among them.
+        The rows of results.json: the metrics of `evaluate` after 0 to `evaluation_steps` steps. Those of other methods
+        that earlier runs left in it are among them.
 
     Raises:
         FileNotFoundError: If there is no file of initial weights.
@@ -218,8 +247,8 @@ def evaluate_again(
         videos: Format of videos of two tasks before and after a step, or none.
 
     Returns:
-        The rows of results.json: metric "return" after 0 to `evaluation_steps` steps. Those of other methods that
-        evaluations with the same configuration left in it are among them.
+        The rows of results.json: the metrics of `evaluate` after 0 to `evaluation_steps` steps. Those of other methods
+        that evaluations with the same configuration left in it are among them.
 
     Raises:
         FileNotFoundError: If there is no file of the policy's weights.
@@ -249,10 +278,16 @@ def _measure(
     tuned = config.tune_step_size and composition(method, config).tunes_step_size
     step_sizes = config.step_sizes(tune_step_size(method, config, policy) if tuned else None)
     logging.info("%s: evaluating on %d test tasks, step sizes %s", method, config.test_tasks, step_sizes)
+    evaluation = evaluate(method, config, policy, step_sizes)
     rows = [
-        Row.of(method, config.evaluation_rollouts, summary, step_sizes=list(step_sizes))
-        for summary in evaluate(method, config, policy, step_sizes).summaries()
-    ]
+        Row.of(
+            method, config.evaluation_rollouts, summary, step_sizes=list(step_sizes),
+            **gain(evaluation, summary.metric, summary.step),
+        )
+        for summary in evaluation.summaries()
+    ]  # fmt: skip
+    if details := environments[config.environment].details:
+        values["environment"] = dict(details)
     measured.add(method, rows, weights_sha256=file_digest(trained.weights), **values)
     write_rows(run, rows, config.iterations)
     return step_sizes

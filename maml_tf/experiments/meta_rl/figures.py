@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -46,19 +47,16 @@ def write_figures(
         logdir: Directory of the files.
 
     Returns:
-        The files: the returns over gradient steps beside the paper's, and in 2D navigation paths before and after
-        the first step.
+        The files: the returns over gradient steps beside the paper's, success rates where the environment says what
+        succeeds, and in 2D navigation paths before and after the first step.
     """
     spec = environments[config.environment]
-    figures: dict[str, Any] = {
-        "returns": learning_curves(
-            rows,
-            metric="return",
-            log_scale=False,
-            shots_label="{shots} rollouts a step",
-            published=spec.paper_returns(config.evaluation_rollouts),
-        )
-    }
+    drawn = functools.partial(learning_curves, log_scale=False, shots_label="{shots} rollouts a step")
+    of_metric = {metric: [row for row in rows if row.metric == metric] for metric in ("return", "success_rate")}
+    published = spec.paper_returns(config.evaluation_rollouts)
+    figures: dict[str, Any] = {"returns": drawn(of_metric["return"], metric="return", published=published)}
+    if of_metric["success_rate"]:
+        figures["success_rates"] = drawn(of_metric["success_rate"], metric="success rate", percent=True)
     shown = [method for method in ("maml", "pretrained") if method in policies]
     if spec.goals_in_plane and shown:
         figures["trajectories"] = trajectories({method: _paths(method, config, *policies[method]) for method in shown})

@@ -30,7 +30,10 @@ from maml_tf.training import (
 )
 
 _VALIDATION = "validation_return"
-_SHOWN = ("return_step_0", "return", "kl", "control_steps_per_second", _VALIDATION)
+_SHOWN = (
+    "return_step_0", "return", "success_rate_step_0", "success_rate_step_1", "kl", "control_steps_per_second",
+    _VALIDATION,
+)  # fmt: skip
 
 
 def train(method: str, config: MetaRLConfig, directory: pathlib.Path, resume: bool) -> PurePolicy:

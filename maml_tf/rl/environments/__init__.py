@@ -5,6 +5,7 @@
 """
 
 from maml_tf import lazy
+from maml_tf.rl.environments import meta_world  # noqa: F401  It registers environments.
 from maml_tf.rl.environments.spec import EnvironmentSpec, environments
 from maml_tf.rl.environments.task_distribution import DirectionTasks, TaskDistribution, UniformTasks, VectorTasks
 

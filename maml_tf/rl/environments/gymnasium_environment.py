@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -21,7 +21,8 @@ class GymnasiumEnvironment(TaskEnvironment):
     Actions in [-1, 1] are mapped to the bounds of the action space. Observations and actions of any shape are
     flattened. A simulation is done when its sub-environment terminates or truncates, or at the horizon. Until it is
     reset, it keeps the observation of its last step, so that all autoreset modes give the same rollouts. A truncation
-    is not an end of the task: in tf-agents' interface the discount stays 1.
+    is not an end of the task: in tf-agents' interface the discount stays 1. Where the sub-environments' info has the
+    key "success", as Meta-World's does, `succeeded` says which simulations have had one that is true.
 
     Resets of some simulations, which `budget` and tf-agents' interface need, use `reset(options={"reset_mask": mask})`
     of gymnasium 1.1 and later. They raise a ValueError if the vector environment ignores the mask.
@@ -111,11 +112,19 @@ class GymnasiumEnvironment(TaskEnvironment):
             for simulation in np.flatnonzero(self._ended):
                 last[simulation] = np.reshape(info["final_obs"][simulation], -1)
         self._last[running] = last[running]
+        self._note_success(info, running)
         self._truncated |= running & truncated & ~terminated
         return np.asarray(rewards, np.float64), np.asarray(terminated, bool)
 
     def _observe(self) -> np.ndarray:
         return self._last
+
+    def _note_success(self, info: Mapping[str, Any], running: np.ndarray) -> None:
+        # In the mode SAME_STEP, the info of a sub-environment that ended is in final_info.
+        said = [part for part in (info, info.get("final_info", {})) if "success" in part]
+        if said:
+            success = [np.asarray(part["success"], bool) & part.get("_success", True) for part in said]
+            self._succeed(np.logical_or.reduce(success) & running)
 
     def _reset_vector(self, simulations: np.ndarray) -> None:
         everything = np.all(simulations)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import abc
+import functools
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from maml_tf.checks import choice
-from maml_tf.rl.environments.physics import Simulations, draw_states, gymnasium_model
+from maml_tf.rl.environments.drawing import draw_states
+from maml_tf.rl.environments.physics import Simulations, gymnasium_model, save_model
 from maml_tf.rl.environments.task_distribution import ANT_VELOCITIES, DIRECTIONS, HALF_CHEETAH_VELOCITIES, UniformTasks
 from maml_tf.rl.environments.task_environment import DrawableEnvironment
 
@@ -80,7 +82,7 @@ class Locomotion(DrawableEnvironment):
         return self.simulations.qpos[simulation].copy()
 
     def draw(self, snapshots: np.ndarray, width: int = 320, height: int = 240) -> np.ndarray:
-        return draw_states(self.simulations.model, snapshots, width, height)
+        return draw_states(functools.partial(save_model, self.simulations.model), snapshots, width, height)
 
     def _start(self, simulations: np.ndarray) -> None:
         count, model = np.count_nonzero(simulations), self.simulations.model

@@ -1,46 +1,25 @@
-"""Many simulations of one MuJoCo model, advanced together on the processor's threads, and pictures of them.
-
-MuJoCo and gymnasium, which ships the models, are imported in a way that keeps Mesa out of TensorFlow's process.
-"""
+"""Many simulations of one MuJoCo model, advanced together on the processor's threads."""
 
 from __future__ import annotations
 
 import importlib.resources
-import os
-import pathlib
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 
 import numpy as np
 
-from maml_tf.checks import whole_number
-
-_DRAWS = "MUJOCO_GL"
-_chosen = os.environ.get(_DRAWS)
-# When it is imported, MuJoCo loads the backend that this variable names. OSMesa and TensorFlow each bring a copy of
-# LLVM, and crash in one process; drawing runs in a separate process, render_process.py.
-if (_chosen or "").strip().lower() == "osmesa":
-    os.environ[_DRAWS] = "disable"
+from maml_tf.rl.environments.drawing import without_osmesa
 
 try:
-    import gymnasium
-    import mujoco
-    from mujoco import batch
+    with without_osmesa():
+        import gymnasium
+        import mujoco
+        from mujoco import batch
 except ImportError as error:
     raise ImportError(
         "Expected gymnasium and MuJoCo 3.17 or later: in the project's folder, run: pip install '.[rl]'. "
         f"Received: {error}"
     ) from error
-finally:
-    if _chosen is not None:
-        os.environ[_DRAWS] = _chosen
-
-_PROGRAM = pathlib.Path(__file__).with_name("render_process.py")
-# MuJoCo's names of backends that draw without a display, in the order to try.
-_BACKENDS = ("egl", "osmesa")
 
 _INSTABILITIES = [int(getattr(mujoco.mjtWarning, f"mjWARN_BAD{name}")) for name in ("QPOS", "QVEL", "QACC")]
 
@@ -202,45 +181,6 @@ def _compiled(spec: mujoco.MjSpec) -> mujoco.MjModel:
     return model
 
 
-def draw_states(model: mujoco.MjModel, qpos: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Draws states from the model's camera "track", in a separate process.
-
-    The environment variable MUJOCO_GL chooses the backend; without it, EGL is tried first and then OSMesa.
-
-    Args:
-        model: The model.
-        qpos: Positions of each state, [frames, positions].
-        width: Pixels.
-        height: Pixels.
-
-    Returns:
-        uint8 [frames, height, width, 3].
-
-    Raises:
-        ValueError: If width or height is not positive.
-        RuntimeError: If no backend on this machine can draw.
-    """
-    width, height = whole_number("width", width, 1), whole_number("height", height, 1)
-    chosen = os.environ.get("MUJOCO_GL")
-    failures = []
-    with tempfile.TemporaryDirectory() as folder:
-        mujoco.mj_saveModel(model, os.path.join(folder, "model.mjb"), None)
-        np.save(os.path.join(folder, "qpos.npy"), np.asarray(qpos, np.float64))
-        for backend in [chosen] if chosen else _BACKENDS:
-            done = subprocess.run(
-                [sys.executable, _PROGRAM, folder, str(width), str(height)],
-                env={**os.environ, "MUJOCO_GL": backend},
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode == 0:
-                return np.load(os.path.join(folder, "frames.npy"))
-            said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-            failures.append(f"{backend}: {said[-1]}")
-    raise RuntimeError(
-        "Expected EGL or OSMesa, to draw without a display: on Debian and Ubuntu, apt-get install libegl1 or "
-        f"libosmesa6; MUJOCO_GL=egl, osmesa or glfw selects one. Received: {'; '.join(failures)}"
-    )
+def save_model(model: mujoco.MjModel, path: str) -> None:
+    """Writes a model in MuJoCo's binary format."""
+    mujoco.mj_saveModel(model, path, None)

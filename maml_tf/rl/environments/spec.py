@@ -56,10 +56,11 @@ class EnvironmentSpec:
         tasks: Distribution of the tasks.
         preset: Values for this environment of fields of the experiment's configuration, `MetaRLConfig`.
         returns: The paper's mean returns of each method after 0, 1, 2 and 3 gradient steps.
-        original_test_tasks: `original_test_tasks(n, seed)` returns the tasks that the paper's authors evaluated on;
-            None draws test tasks from `tasks`.
+        original_test_tasks: `original_test_tasks(n, seed)` returns test tasks, those that the paper's authors or a
+            benchmark's evaluated on; None draws test tasks from `tasks`.
         goals_in_plane: Whether observations are positions in the plane and tasks are goals there, so that figures show
             the paths to them.
+        details: What results of it must name, such as the version of the rewards; results.json holds it.
 
     Example:
     >>> from maml_tf.rl.environments import environments
@@ -74,9 +75,10 @@ class EnvironmentSpec:
     returns: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)
     original_test_tasks: Callable[[int, int], Sequence[Any]] | None = None
     goals_in_plane: bool = False
+    details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def test_tasks(self, n: int, seed: int) -> Sequence[Any]:
-        """Draws `n` test tasks; for an environment of the paper, those of its authors.
+        """Draws `n` test tasks: for an environment of the paper those of its authors, for a benchmark its own.
 
         Args:
             n: Number of tasks, 40 in the paper's figures.

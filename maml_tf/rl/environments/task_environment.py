@@ -37,7 +37,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
 
     A subclass defines `_start`, `_advance` and `_observe`. In them, `_task_of_simulation` holds the B simulations'
     tasks, and `_random` draws initial states. If it truncates episodes before the horizon without ending the task, it
-    sets `_truncated`, bool [B], in `_advance`.
+    sets `_truncated`, bool [B], in `_advance`; if it knows when a task is accomplished, it calls `_succeed` there.
 
     Args:
         batch_size: B, the number of simulations.
@@ -54,6 +54,8 @@ class TaskEnvironment(py_environment.PyEnvironment):
         horizon: Steps after which a simulation is done.
         task_in_observation: Whether the task is part of the observation.
         diverged: Number of times that a simulation has diverged since the environment was made.
+        succeeded: Whether each simulation has accomplished its task since it started, bool [B]; None as long as the
+            environment has not said.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
         self.horizon = whole_number("horizon", horizon, minimum=1)
         self.task_in_observation = task_in_observation
         self.diverged = 0
+        self.succeeded: np.ndarray | None = None
         self._batch_size = whole_number("batch_size", batch_size, minimum=1)
         observed = observation_size + (distribution.size if task_in_observation else 0)
         self._observation_spec = array_spec.ArraySpec((observed,), np.float32, "observation")
@@ -173,6 +176,8 @@ class TaskEnvironment(py_environment.PyEnvironment):
         self._started = True
         for of_simulation in (self._elapsed, self._done, self._terminated, self._truncated):
             of_simulation[simulations] = 0
+        if self.succeeded is not None:
+            self.succeeded[simulations] = False
         return self._observation(self._observe())
 
     def step_batch(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -228,6 +233,11 @@ class TaskEnvironment(py_environment.PyEnvironment):
         # The horizon cuts the return off but does not end the task: only a termination has discount 0.
         discounts = np.where(self._terminated, 0.0, 1.0).astype(np.float32)
         return ts.TimeStep(kind.astype(np.int32), rewards, discounts, observations)
+
+    def _succeed(self, simulations: np.ndarray) -> None:
+        """Notes which simulations accomplish their task in this step, bool [B]."""
+        # A new array, because results may hold the last one.
+        self.succeeded = simulations.copy() if self.succeeded is None else self.succeeded | simulations
 
     def _observation(self, observations: np.ndarray) -> np.ndarray:
         if self.task_in_observation:

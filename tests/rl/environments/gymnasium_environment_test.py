@@ -47,6 +47,14 @@ class Walk(gymnasium.Env):
         return np.array([self.position, self.steps, self.episode])
 
 
+class Searching(Walk):
+    """A walk that says whether it is at its goal."""
+
+    def step(self, action):
+        *result, _ = super().step(action)
+        return *result, {"success": abs(self.position - self.task["goal"]) < 0.25}
+
+
 class Goals(TaskDistribution):
     """Tasks that are dictionaries."""
 
@@ -143,6 +151,32 @@ class RolloutTest(parameterized.TestCase):
         for other in rollouts[1:]:
             for one, two in zip(rollouts[0], other, strict=True):
                 np.testing.assert_array_equal(one, two)
+
+
+class SuccessTest(parameterized.TestCase):
+    @EVERY_MODE
+    def test_is_had_from_its_step_on_until_the_next_start(self, mode):
+        vector = SyncVectorEnv([Searching] * 4, autoreset_mode=mode)
+        environment = GymnasiumEnvironment(vector, Goals(), "set_task", horizon=9)
+        environment.set_tasks([{"goal": 4.0}, {"goal": 0.6}])
+        environment.reset_batch()
+        self.assertIsNone(environment.succeeded)
+        seen = []
+        for _ in range(7):
+            environment.step_batch(RolloutTest.ACTIONS)
+            seen.append(environment.succeeded)
+        # In half actions: at 4 as it ends in step 2; never; never; near 0.6 in steps 1 and 2, then past it.
+        np.testing.assert_array_equal(np.transpose(seen)[[1, 2]], np.zeros((2, 7), bool))
+        self.assertEqual(np.transpose(seen)[0].tolist(), [False] + 6 * [True])
+        self.assertEqual(np.transpose(seen)[3].tolist(), 7 * [True])
+        environment.reset_batch(np.array([True, False, False, False]))
+        self.assertEqual(environment.succeeded.tolist(), [False, False, False, True])
+
+    def test_of_an_environment_that_does_not_say_is_nothing(self):
+        environment = walks()
+        environment.reset_batch()
+        environment.step_batch(RolloutTest.ACTIONS)
+        self.assertIsNone(environment.succeeded)
 
 
 class TasksTest(absltest.TestCase):

@@ -12,7 +12,7 @@ from tests.support import with_rl  # noqa: F401
 from tests.support.source_tree import PROJECT
 
 # isort: split
-from maml_tf.rl.environments import PointNavigation, physics
+from maml_tf.rl.environments import PointNavigation, drawing
 from maml_tf.rl.environments.locomotion import HalfCheetah
 
 
@@ -58,7 +58,7 @@ class RenderingTest(parameterized.TestCase):
         environment = HalfCheetah(1)
         environment.reset_batch()
         without = {name: value for name, value in os.environ.items() if name != "MUJOCO_GL"}
-        with mock.patch.object(physics, "_BACKENDS", ("nonsense",)), mock.patch.dict(os.environ, without, clear=True):
+        with mock.patch.object(drawing, "_BACKENDS", ("nonsense",)), mock.patch.dict(os.environ, without, clear=True):
             with self.assertRaisesRegex(
                 RuntimeError,
                 "libegl1.*Received: nonsense: .*MUJOCO",
