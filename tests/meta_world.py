@@ -16,6 +16,7 @@ import keras
 import metaworld
 import numpy as np
 from absl.testing import absltest, parameterized
+from metaworld.env_dict import ML10_V3
 from metaworld.policies import ENV_POLICY_MAP
 
 from tests.support import with_rl  # noqa: F401
@@ -121,7 +122,7 @@ class SpecTest(parameterized.TestCase):
 
 
 class SimulationTest(parameterized.TestCase):
-    @parameterized.parameters(*environments["ml10"].tasks.kinds)
+    @parameterized.parameters(*(kind for split in ML10_V3.values() for kind in split))
     def test_is_meta_worlds_own_bit_for_bit(self, kind):
         of_kind = [task for task in environments["ml10"].tasks._tasks("train") if task.env_name == kind]
         of_kind += [task for task in environments["ml10"].tasks._tasks("test") if task.env_name == kind]
