@@ -9,9 +9,9 @@ import numpy as np
 from maml_tf.checks import choice
 from maml_tf.rl.environments.drawing import draw_states
 from maml_tf.rl.environments.gymnasium_environment import GymnasiumEnvironment
-from maml_tf.rl.environments.meta_world import MetaWorldTasks
 from maml_tf.rl.environments.meta_world_simulation import MetaWorldSimulation
 from maml_tf.rl.environments.processes import ProcessVectorEnv
+from maml_tf.rl.environments.task_distribution import TaskDistribution
 from maml_tf.rl.environments.task_environment import DrawableEnvironment
 
 
@@ -35,7 +35,7 @@ class MetaWorld(GymnasiumEnvironment, DrawableEnvironment):
     def __init__(
         self,
         batch_size: int,
-        distribution: MetaWorldTasks,
+        distribution: TaskDistribution,
         *,
         horizon: int,
         rewards: str = "v2",
