@@ -196,6 +196,28 @@ def exclusive(directory: pathlib.Path, does: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def one_at_a_time(directory: pathlib.Path) -> Iterator[None]:
+    """Waits until no other process is in such a block with the same directory (not on Windows).
+
+    Args:
+        directory: An existing directory.
+    """
+    if not fcntl:
+        yield
+        return
+    # The directory itself is locked, so that no other file is in it.
+    lock = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:  # A file system without locks of directories.
+            logging.warning("%s cannot be locked (%s): another process may do the same.", directory, error)
+        yield
+    finally:
+        os.close(lock)
+
+
+@contextlib.contextmanager
 def open_logdir(logdir: str | os.PathLike[str], checkpoints: Iterable[str], resume: bool) -> Iterator[pathlib.Path]:
     """Creates a training's directory if needed, and checks that the training does not overwrite an earlier one.
 

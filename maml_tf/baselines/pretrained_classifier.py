@@ -8,7 +8,6 @@ import tensorflow as tf
 
 from maml_tf.checks import whole_number
 from maml_tf.tasks import ClassPool
-from maml_tf.tasks.class_pool import ImageStore
 from maml_tf.tasks.episode import prefetched_map
 from maml_tf.tasks.episode_draw import rotate_quarter_turns
 
@@ -51,7 +50,7 @@ def labelled_batches(
     """Draws endless batches of labelled images; element i depends only on (seed, i).
 
     Args:
-        pool: The classes; their images are copied.
+        pool: The classes.
         seed: Seed of the stream.
         batch_size: Images in an element.
         rotations: Whether each class turned by 90, 180 and 270 degrees counts as three more classes.
@@ -65,7 +64,6 @@ def labelled_batches(
         ValueError: If `batch_size` is not positive, or `first` is negative.
     """
     batch_size, first = whole_number("batch_size", batch_size, 1), whole_number("first", first, 0)
-    images = ImageStore(np.concatenate([pool.images_of(name) for name in pool.class_names])).tensor
     labels = tf.constant(np.repeat(np.arange(len(pool)), pool.class_sizes), tf.int32)
 
     def draw(index):
@@ -74,7 +72,7 @@ def labelled_batches(
             [2, batch_size], tf.stack([tf.cast(seed, tf.int64), index]), None, None, tf.uint64, alg="philox"
         )
         chosen = tf.cast(bits[0] % len(labels), tf.int64)
-        batch, label = tf.gather(images, chosen), tf.gather(labels, chosen)
+        batch, label = pool.look_up(chosen), tf.gather(labels, chosen)
         if rotations:
             turns = tf.cast(bits[1] % 4, tf.int32)
             batch, label = rotate_quarter_turns(batch, turns), 4 * label + turns

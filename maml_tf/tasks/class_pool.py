@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import copy
 import functools
+import json
 import os
+import pathlib
+import struct
+import types
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from maml_tf.checks import flag
+from maml_tf.files import save_atomically
 from maml_tf.tasks.episode import Episode, meta_batches, stream_number
 from maml_tf.tasks.episode_draw import (
     EpisodeDraw,
@@ -29,6 +34,8 @@ Size = int | tuple[int, int]
 # Alignment in bytes that TensorFlow's kernels need.
 _ALIGNMENT = 64
 _NUMBERS_AT_ONCE = 1 << 24
+# A saved pool is an array in NumPy's format, then JSON, its length in bytes, and this.
+_LENGTH, _END = struct.Struct("<Q"), b"maml_tf ClassPool 1"
 
 
 class ClassPool:
@@ -81,12 +88,18 @@ class ClassPool:
         values, label_index, class_sizes = np.unique(labels.reshape(-1), return_inverse=True, return_counts=True)
         if np.any(np.diff(label_index) < 0):
             images = images[np.argsort(label_index, kind="stable")]
+        self._set(images, [str(_as_text(value)) for value in values], class_sizes, rotations, transform)
+
+    def _set(
+        self, images: np.ndarray, names: Sequence[str], sizes: np.ndarray, rotations: bool, transform: Transform
+    ) -> None:
+        """Sets what the pool holds; the images are sorted by class."""
         self._images = ImageStore(images)
         self.rotations = rotations
         self.transform = _check_transform(transform)
-        self._class_starts = np.cumsum(class_sizes) - class_sizes
-        self.class_sizes = class_sizes
-        self.class_names = tuple(str(_as_text(value)) for value in values)
+        self._class_starts = np.cumsum(sizes) - sizes
+        self.class_sizes = sizes
+        self.class_names = tuple(names)
 
     @classmethod
     def from_classes(cls, classes: Mapping[str, np.ndarray], **options) -> ClassPool:
@@ -164,6 +177,8 @@ class ClassPool:
         path: str | os.PathLike,
         image_size: int | tuple[int, int] | None = None,
         channels: int = 3,
+        *,
+        cache_dir: str | os.PathLike | None = None,
         **options,
     ) -> ClassPool:
         """Makes a pool of images `<class>/<image>`, read as uint8 by `read_class_folders`.
@@ -173,9 +188,85 @@ class ClassPool:
             image_size: Height and width to resize to, with a Lanczos filter; one number for a square. None keeps the
                 size of the images, which must then be the same for all.
             channels: 1 for grey, 3 for RGB.
+            cache_dir: Folder for the decoded images: the first use decodes them into a file there, and all processes
+                map it into memory, so that images need not fit into memory and are there once. The file's name changes
+                with the images. None decodes into memory.
             **options: Options of the constructor.
         """
-        return cls(*read_class_folders(path, image_size, channels), **options)
+        return cls(*read_class_folders(path, image_size, channels, cache_dir), **options)
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], *, memory_map: bool = True, transform: Transform = unit_range
+    ) -> ClassPool:
+        """Opens a pool that `save` wrote; its episodes are those of the pool that was saved, bit for bit.
+
+        Args:
+            path: The file.
+            memory_map: Whether to leave the images in the file, and to read those of an episode when it is drawn. They
+                need not fit into memory, and processes share what is in memory of them. The file must not change
+                meanwhile; it may be replaced by `save`. False reads all of them.
+            transform: See the constructor.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the file is cut off, or something else.
+        """
+        path = pathlib.Path(path).expanduser()
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"Expected a file that ClassPool.save wrote. Received: {str(path)!r}, which is none"
+            )
+        content = _read_pool(path)
+        images = np.load(path, mmap_mode="r" if memory_map else None)
+        pool = cls.__new__(cls)
+        pool._set(images, content["class_names"], np.array(content["class_sizes"]), content["rotations"], transform)
+        return pool
+
+    def save(self, path: str | os.PathLike[str]) -> pathlib.Path:
+        """Writes the pool into one file, whole or not at all; it holds no other classes of the pool it is a subset of.
+
+        The images are an array in NumPy's uncompressed format, which `np.load` reads too. `transform` is a function,
+        and is not saved.
+
+        Args:
+            path: The file; it is replaced if it exists.
+
+        Returns:
+            The path.
+
+        Raises:
+            OSError: If the file cannot be written.
+
+        Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from maml_tf.tasks import ClassPool
+        >>> pool = ClassPool(np.zeros([60, 28, 28, 1], np.uint8), np.repeat(np.arange(6), 10))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     ClassPool.load(pool.save(f"{folder}/pool.npy"))
+        ClassPool(6 classes, 60 images of shape (28, 28, 1), uint8)
+        """
+        return save_atomically(pathlib.Path(path).expanduser(), self._write)
+
+    def _write(self, path: pathlib.Path) -> None:
+        images = self._images.array
+        header = {
+            "descr": np.lib.format.dtype_to_descr(images.dtype),
+            "fortran_order": False,
+            "shape": (int(sum(self.class_sizes)), *images.shape[1:]),
+        }
+        content = {
+            "class_names": self.class_names,
+            "class_sizes": self.class_sizes.tolist(),
+            "rotations": self.rotations,
+        }
+        text = json.dumps(content).encode()
+        with open(path, "wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for name in self.class_names:
+                self.images_of(name).tofile(file)
+            file.write(text + _LENGTH.pack(len(text)) + _END)
 
     def __len__(self) -> int:
         """The number of classes."""
@@ -192,11 +283,31 @@ class ClassPool:
             class_name: One of `class_names`.
 
         Returns:
-            [images, ...], as they are in memory.
+            [images, ...], as they are in memory; read-only if they are mapped from a file.
         """
         index = self._class_index(class_name)
         start = self._class_starts[index]
         return self._images.array[start : start + self.class_sizes[index]]
+
+    def look_up(self, numbers: tf.Tensor) -> tf.Tensor:
+        """Looks up images by their numbers.
+
+        Args:
+            numbers: [batch], each from 0 to `sum(class_sizes) - 1`, class by class.
+
+        Returns:
+            [batch, ...], as they are in memory: not transformed.
+        """
+        return tf.gather(self._images.tensor, tf.gather(self._places, numbers))
+
+    @functools.cached_property
+    def _places(self) -> tf.Tensor:
+        """The place of each image of the pool, class by class, among those that it shares with others."""
+        places = [
+            np.arange(start, start + size) for start, size in zip(self._class_starts, self.class_sizes, strict=True)
+        ]
+        with tf.init_scope(), tf.device("CPU:0"):
+            return tf.constant(np.concatenate(places))
 
     def subset(
         self, class_names: Iterable[str], *, rotations: bool | None = None, transform: Transform | None = None
@@ -217,6 +328,7 @@ class ClassPool:
         if rotations is not None and flag("rotations", rotations):
             check_square(self._images.array)
         part = copy.copy(self)
+        vars(part).pop("_places", None)
         part.rotations = self.rotations if rotations is None else rotations
         part.transform = self.transform if transform is None else _check_transform(transform)
         part._class_starts, part.class_sizes = self._class_starts[indices], self.class_sizes[indices]
@@ -365,11 +477,51 @@ class ImageStore:
         """The images on the host, where tf.data runs; a GPU would have to send every image back."""
         flags, dtype = self.array.flags, self.array.dtype
         aligned = self.array.ctypes.data % _ALIGNMENT == 0
-        shareable = aligned and flags.c_contiguous and flags.writeable and dtype.isnative and dtype.kind in "uif"
+        shareable = aligned and flags.c_contiguous and dtype.isnative and dtype.kind in "uif"
         with tf.init_scope(), tf.device("CPU:0"):
             if shareable:  # convert_to_tensor would copy, and so read the whole of a mapped file.
-                return tf.experimental.dlpack.from_dlpack(self.array.__dlpack__())
+                return tf.experimental.dlpack.from_dlpack(_as_writable(self.array).__dlpack__())
             return tf.convert_to_tensor(self.array)
+
+
+def _as_writable(array: np.ndarray) -> np.ndarray:
+    """Returns the same memory as an array that says of itself that it can be written to: DLPack asks for that.
+
+    Nothing writes to it: TensorFlow's tensors do not change.
+    """
+    if array.flags.writeable:
+        return array
+    interface = {**array.__array_interface__, "data": (array.ctypes.data, False)}
+    return np.asarray(types.SimpleNamespace(__array_interface__=interface, array=array))
+
+
+def _read_pool(path: pathlib.Path) -> dict[str, Any]:
+    """Reads what a saved pool holds beside the images, and checks that the file is whole."""
+    size = path.stat().st_size
+    wrong = f"Expected a file that ClassPool.save wrote. Received: {str(path)!r}"
+    with open(path, "rb") as file:
+        try:
+            np.lib.format.read_magic(file)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        except ValueError as error:
+            raise ValueError(f"{wrong}, which is something else: {error}") from error
+        least = file.tell() + int(np.prod(shape)) * dtype.itemsize
+        if size < least:
+            raise ValueError(f"{wrong}, which is cut off: it has {size} bytes, and its images alone need {least}")
+        file.seek(least)
+        text, length, end = _parted(file.read())
+    if end != _END or length != _LENGTH.pack(len(text)):
+        raise ValueError(f"{wrong}, an array without the names of its classes, or a pool that is cut off")
+    content = json.loads(text)
+    if sum(content["class_sizes"]) != shape[0]:
+        raise ValueError(f"{wrong}, whose classes have {sum(content['class_sizes'])} images and its array {shape[0]}")
+    return content
+
+
+def _parted(content: bytes) -> tuple[bytes, bytes, bytes]:
+    """Parts the end of a saved pool into the JSON, its length and the mark."""
+    first, second = max(0, len(content) - len(_END) - _LENGTH.size), max(0, len(content) - len(_END))
+    return content[:first], content[first:second], content[second:]
 
 
 def _check_transform(transform: Transform) -> Transform:

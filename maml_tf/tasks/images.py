@@ -17,7 +17,7 @@ from absl import logging
 from PIL import Image
 
 from maml_tf.checks import whole_number
-from maml_tf.files import remove_unfinished, save_atomically
+from maml_tf.files import one_at_a_time, remove_unfinished, save_atomically
 from maml_tf.tasks.archives import list_files, read_files
 
 # The formats that Pillow may open, and their suffixes. Pillow knows many more, some of which start other programs.
@@ -31,6 +31,8 @@ MAX_PIXELS = 1 << 26
 MAX_SIDE = 1 << 13
 _MODES = {1: "L", 3: "RGB"}
 _FILES_AT_ONCE = 32
+# Increased when the decoding of folders of images changes, so that arrays cached before are not used.
+_FOLDERS_VERSION = 1
 _SECONDS_BETWEEN_LINES = 5.0
 
 
@@ -181,36 +183,38 @@ def decoded_once(
     """Returns the array that `decode` fills, or reads it from the file if it was decoded before.
 
     A file that cannot be read, or holds something else, is replaced. If the file cannot be written, images are decoded
-    into memory at every start. Both are logged.
+    into memory at every start. Both are logged. Of several processes one decodes, and the others wait for it.
 
     Args:
         cache_file: File for the array, `.npy`; its name must change when the images change.
         shape: Shape of the array.
         decode: Writes the images into an array, uint8 of that shape.
         mapped: Whether to map the file into memory instead of reading it: for arrays that take long to read, or do not
-            fit into memory. They are also decoded directly into the file.
+            fit into memory. They are also decoded directly into the file, and processes share what is in memory of it.
 
     Returns:
-        uint8. Writing to the array does not change the file.
+        uint8; read-only if mapped.
     """
     cache_file = pathlib.Path(cache_file)
     images = _load(cache_file, shape, mapped)
     if images is not None:
         return images
-    images = None if mapped else _filled(shape, decode)
     try:
         cache_file.parent.mkdir(parents=True, exist_ok=True)
-        remove_unfinished(cache_file.parent)
-        if mapped:
-            save_atomically(cache_file, lambda path: _decode_to_file(path, shape, decode))
-        else:
-            save_atomically(cache_file, lambda path: np.save(path, images))
+        with one_at_a_time(cache_file.parent):
+            images = _load(cache_file, shape, mapped)  # Another process may have decoded them meanwhile.
+            if images is None:
+                remove_unfinished(cache_file.parent)
+                images = None if mapped else _filled(shape, decode)
+                save_atomically(
+                    cache_file,
+                    lambda path: _decode_to_file(path, shape, decode) if mapped else np.save(path, images),
+                )
+                images = _load(cache_file, shape, mapped) if mapped else images
     except OSError as error:
         logging.warning(
             "The decoded images cannot be stored in %s (%s); decoding at every start.", cache_file.parent, error
         )
-    else:
-        images = _load(cache_file, shape, mapped) if mapped else images
     return _filled(shape, decode) if images is None else images
 
 
@@ -256,7 +260,10 @@ def _decode_to_file(path: str | os.PathLike, shape: tuple[int, ...], decode: Cal
 
 
 def read_class_folders(
-    path: str | os.PathLike, image_size: int | tuple[int, int] | None = None, channels: int = 3
+    path: str | os.PathLike,
+    image_size: int | tuple[int, int] | None = None,
+    channels: int = 3,
+    cache_dir: str | os.PathLike | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Reads `<class>/<image>` of a folder or an archive, classes and images in the order of their names.
 
@@ -266,6 +273,8 @@ def read_class_folders(
         image_size: Height and width to resize to with a Lanczos filter; one number for a square. None keeps the size of
             the images, which must then be the same for all.
         channels: 1 for grey, 3 for RGB.
+        cache_dir: Folder for the decoded array, which is then mapped into memory; the name of its file changes with the
+            images, `image_size` and `channels`. None decodes into memory, every time.
 
     Returns:
         Images, uint8 [images, height, width, channels], and the class name of each, [images].
@@ -277,7 +286,8 @@ def read_class_folders(
     """
     path = pathlib.Path(path).expanduser()
     channels, size = _check_channels(channels), None if image_size is None else height_and_width(image_size)
-    names = _class_images(path)
+    marks = _class_images(path)
+    names = list(marks)
     _, content = next(read_files(path, names[:1]))
     shape = decode_image(content, names[0], size, channels).shape
 
@@ -290,8 +300,16 @@ def read_class_folders(
             )
         return image
 
-    images = np.empty([len(names), *shape], np.uint8)
-    decode_files(path, {name: place for place, name in enumerate(names)}, images, decode)
+    def decode_all(images: np.ndarray) -> None:
+        decode_files(path, {name: place for place, name in enumerate(names)}, images, decode)
+
+    shape_of_all = (len(names), *shape)
+    if cache_dir is None:
+        images = _filled(shape_of_all, decode_all)
+    else:
+        mark = fingerprint([f"{_FOLDERS_VERSION} {shape}", *(f"{name} {mark}" for name, mark in marks.items())])
+        file = pathlib.Path(cache_dir).expanduser() / f"{mark}.npy"
+        images = decoded_once(file, shape_of_all, decode_all, mapped=True)
     return images, np.array([name.split("/")[-2] for name in names])
 
 
@@ -311,10 +329,12 @@ def _check_channels(channels: int) -> int:
 
 
 def _load(cache_file: pathlib.Path, shape: tuple[int, ...], mapped: bool) -> np.ndarray | None:
-    reason = "its shape or data type is wrong"
+    reason = "its shape, data type or size is wrong"
     try:
-        images = np.load(cache_file, mmap_mode="c" if mapped else None)
-        if images.shape == shape and images.dtype == np.uint8:
+        # Read-only: Linux counts a mapping that can be written to as memory, and refuses one larger than that.
+        images = np.load(cache_file, mmap_mode="r" if mapped else None)
+        whole = not mapped or cache_file.stat().st_size == images.offset + images.nbytes
+        if images.shape == shape and images.dtype == np.uint8 and whole:
             return images
     except FileNotFoundError:
         return None
@@ -324,8 +344,8 @@ def _load(cache_file: pathlib.Path, shape: tuple[int, ...], mapped: bool) -> np.
     return None
 
 
-def _class_images(path: pathlib.Path) -> list[str]:
-    """Returns the names of the images, sorted; a class is the folder that an image is in."""
+def _class_images(path: pathlib.Path) -> dict[str, str]:
+    """Returns the names of the images, sorted, with their fingerprints; a class is the folder that an image is in."""
     if not path.exists():
         raise FileNotFoundError(
             f"Expected a folder or archive with one folder of images for each class. Received: {path}, which does not "
@@ -361,7 +381,7 @@ def _class_images(path: pathlib.Path) -> list[str]:
     folders = {name.split("/")[depth - 1] for name in listed if name.startswith(around) and name.count("/") >= depth}
     if empty := sorted(folders - classes):
         raise ValueError(f"Expected at least one image in every class. Received: none in {path / around / empty[0]}")
-    return names
+    return {name: listed[name] for name in names}
 
 
 def height_and_width(image_size: int | Sequence[int]) -> tuple[int, int]:

@@ -1,11 +1,13 @@
 """Tests of decoding images, safely, and of keeping what was decoded."""
 
+import concurrent.futures
 import io
 import os
 import pathlib
 import random
 import subprocess
 import sys
+import time
 import tracemalloc
 import warnings
 from unittest import mock
@@ -32,6 +34,37 @@ class DecodedOnceTest(absltest.TestCase):
         np.testing.assert_array_equal(np.load(folder / "1.npy"), images)
         # Another process may be writing it, unless it is gone.
         self.assertCountEqual(folder.iterdir(), [folder / "1.npy", folder / f".unfinished-{os.getpid()}-images.npy"])
+
+    def test_of_several_at_once_one_decodes(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        decoding = []
+
+        def decode(array):
+            decoding.append(len(decoding))
+            time.sleep(0.1)
+            array[:] = 7
+
+        def read(mapped):
+            return decoded_once(folder / f"{mapped}.npy", (3, 4), decode, mapped=mapped)
+
+        with concurrent.futures.ThreadPoolExecutor(6) as threads:
+            arrays = list(threads.map(read, [True, False] * 3))
+        self.assertLen(decoding, 2)
+        self.assertTrue(all((array == 7).all() for array in arrays))
+        self.assertFalse(any(array.flags.writeable for array in arrays[::2]))
+        self.assertCountEqual(os.listdir(folder), ["True.npy", "False.npy"])
+
+    def test_a_mapped_file_of_another_size_is_replaced(self):
+        file = pathlib.Path(self.create_tempdir().full_path, "1.npy")
+        for content in (lambda whole: whole[:-1], lambda whole: whole + b"1", lambda whole: b"x" * len(whole)):
+            decoded_once(file, (3, 4), lambda array: np.copyto(array, 7), mapped=True)
+            whole = file.read_bytes()
+            file.write_bytes(content(whole))
+            with self.assertLogs(level="WARNING") as logs:
+                images = decoded_once(file, (3, 4), lambda array: np.copyto(array, 7), mapped=True)
+            self.assertIn("cannot be used", logs.output[0])
+            self.assertEqual(file.read_bytes(), whole)
+            self.assertTrue((images == 7).all())
 
 
 class DecodeImageTest(parameterized.TestCase):
