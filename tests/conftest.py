@@ -9,6 +9,8 @@ from absl.testing import absltest  # noqa: F401  Defines --test_tmpdir.
 
 # Read when TensorFlow is imported: say only what is an error.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# LLVM's optimizations of XLA's programs take longer than these tests run them: half the time of a test that compiles.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import keras
 import tensorflow as tf
