@@ -88,6 +88,7 @@ setup(
             "huggingface_hub>=0.24",
             "kagglehub>=0.3",
         ],
+        "ray": ["ray>=2.40,<3"],
         "serve": [
             "tornado>=6.4",
         ],

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
 Entry = TypeVar("Entry")
+# Of the modules that `import_file` makes.
+_PREFIX = "registered_"
 
 
 class Registry(Generic[Entry]):
@@ -92,10 +94,15 @@ def import_file(path: str | os.PathLike[str]) -> None:
         ValueError: If the file does not exist.
     """
     path = pathlib.Path(path).expanduser().resolve()
-    spec = importlib.util.spec_from_file_location(f"registered_{path.stem}", path)
+    spec = importlib.util.spec_from_file_location(f"{_PREFIX}{path.stem}", path)
     if spec is None or not path.is_file():
         raise ValueError(f"Expected a Python file that registers entries. Received: {str(path)!r}")
     known = sys.modules.get(spec.name)
     if known is None or known.__file__ != str(path):
         sys.modules[spec.name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[spec.name])
+
+
+def imported_files() -> tuple[str, ...]:
+    """Returns the files that `import_file` imported, in order."""
+    return tuple(module.__file__ for name, module in sys.modules.items() if name.startswith(_PREFIX))

@@ -29,8 +29,8 @@ _OF_METHODS = {
 }
 # Methods of sinusoids that need more than the network: one adapts with matrices outside of it, the other gets the task.
 _NOT_ALONE = ("meta_curvature", "oracle")
-# A card does not reveal where the data and other trainings were.
-_PLACES = ("data_dir", "cache_dir")
+# A card does not reveal where the data, other trainings and processes were.
+_PLACES = ("data_dir", "cache_dir", "sampler", "workers", "ray_address")
 _ORIGIN = "initial_weights"
 
 

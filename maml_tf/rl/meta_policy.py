@@ -18,11 +18,8 @@ from maml_tf.rl.objectives import Experience, experience
 from maml_tf.rl.policy import Gaussian, entropy
 from maml_tf.rl.proximal import ProximalStep
 from maml_tf.rl.rollouts import Rollouts, estimate_advantages, mean_returns, pooled, success_rates
-from maml_tf.rl.sampling import Actor, collect
+from maml_tf.rl.sampling import TASKS, Collector, ProcessCollector
 from maml_tf.rl.trust_region import Step
-
-# Each purpose has its own stream of random numbers.
-TASKS, STATES, ACTIONS = range(3)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,12 +65,19 @@ class Sampler:
         environment: The environment.
         adaptation: The policy and its adaptation.
         estimation: Settings of the estimation of advantages.
+        collector: Where the rollouts are collected, by default in this process.
 
     Raises:
         ValueError: If the policy's observations or actions have other sizes than the environment's.
     """
 
-    def __init__(self, environment: TaskEnvironment, adaptation: PolicyAdaptation, estimation: Estimation):
+    def __init__(
+        self,
+        environment: TaskEnvironment,
+        adaptation: PolicyAdaptation,
+        estimation: Estimation,
+        collector: Collector | None = None,
+    ):
         network = adaptation.policy.policy.network
         sizes = environment.observation_spec().shape[-1], environment.action_spec().shape[-1]
         given = network.input_shape[-1], network.output_shape[-1]
@@ -82,7 +86,7 @@ class Sampler:
                 f"Expected a policy of the environment's (observation, action) sizes {sizes}. Received: sizes {given}"
             )
         self.environment, self.adaptation, self.estimation = environment, adaptation, estimation
-        self._actor = Actor(adaptation.policy)
+        self._collect = collector or ProcessCollector(environment, adaptation.policy, estimation.budget)
 
     def adapt(
         self, params: Params, tasks: Sequence[Any], steps: int, seed: tuple[int, ...], *, first_step: int = 0
@@ -105,8 +109,8 @@ class Sampler:
             if step:
                 current = path[-1] if path else tf.nest.map_structure(lambda v: _repeated(v, len(tasks)), params)
                 path.append(self.adaptation.step(current, phases[-1].batch, first_step + step - 1))
-            acting = self._actor.own(path[-1]) if path else self._actor.shared(params, len(tasks))
-            phases.append(self._phase(self._collect(acting, (*seed, step))))
+            acting = path[-1] if path else params
+            phases.append(self._phase(self._collect(acting, (*seed, step), own=bool(path))))
         return phases, path
 
     def pool(self, params: Params, tasks: Sequence[Any], blocks: int, seed: tuple[int, ...]) -> Phase:
@@ -122,13 +126,7 @@ class Sampler:
             A phase whose experience has a leading [blocks] axis.
         """
         self.environment.set_tasks(tasks)
-        rollouts = self._collect(self._actor.shared(params, len(tasks)), (*seed, 0))
-        return self._phase(pooled(rollouts), blocks)
-
-    def _collect(self, acting: Any, seed: tuple[int, ...]) -> Rollouts:
-        self.environment.seed((*seed, STATES))
-        random = np.random.default_rng((*seed, ACTIONS))
-        return collect(self.environment, *acting, random, budget=self.estimation.budget)
+        return self._phase(pooled(self._collect(params, (*seed, 0), own=False)), blocks)
 
     def _phase(self, rollouts: Rollouts, blocks: int = 1) -> Phase:
         estimated = estimate_advantages(rollouts, self.estimation.discount, self.estimation.gae_lambda)

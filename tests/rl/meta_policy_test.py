@@ -12,14 +12,14 @@ from tests.support import with_rl  # noqa: F401
 
 # isort: split
 from maml_tf.models import mlp
-from maml_tf.rl import meta_policy
+from maml_tf.rl import sampling
 from maml_tf.rl.adaptation import PolicyAdaptation
 from maml_tf.rl.environments import PointNavigation
-from maml_tf.rl.meta_policy import ACTIONS, STATES, TASKS, Estimation, MetaPolicyIteration, Sampler
+from maml_tf.rl.meta_policy import Estimation, MetaPolicyIteration, Sampler
 from maml_tf.rl.objectives import experience
 from maml_tf.rl.policy import GaussianPolicy, PurePolicy, gaussian_mlp_policy
 from maml_tf.rl.rollouts import estimate_advantages, mean_returns
-from maml_tf.rl.sampling import collect
+from maml_tf.rl.sampling import ACTIONS, STATES, TASKS, collect
 from maml_tf.rl.trust_region import Step, TrustRegion
 
 
@@ -95,7 +95,7 @@ class MetaPolicyIterationTest(absltest.TestCase):
         sampler = Sampler(
             self.iteration.sampler.environment, self.iteration.sampler.adaptation, Estimation(0.9, 0.5, budget=True)
         )
-        with mock.patch.object(meta_policy, "collect", wraps=collect) as collected:
+        with mock.patch.object(sampling, "collect", wraps=collect) as collected:
             [phase], _ = sampler.adapt(self.start, sampler.environment.sample_tasks(8, 1), 0, (1,))
         self.assertTrue(collected.call_args.kwargs["budget"])
         expected = estimate_advantages(phase.rollouts, 0.9, 0.5)
@@ -116,7 +116,7 @@ class MetaPolicyIterationTest(absltest.TestCase):
         self.enter_context(mock.patch.object(environment, "diverged", 5))
         phases = []
         keep = mock.Mock(side_effect=lambda *given, **options: phases.append(collect(*given, **options)) or phases[-1])
-        with mock.patch.object(meta_policy, "collect", keep):
+        with mock.patch.object(sampling, "collect", keep):
             _, logs = self.iteration(self.start, 0)
         for step, rollouts in enumerate(phases):
             self.assertEqual(logs[f"return_step_{step}"], mean_returns(rollouts).mean())
@@ -129,7 +129,7 @@ class MetaPolicyIterationTest(absltest.TestCase):
     def test_the_outcome_of_a_task_is_its_mean_reward_beside_the_others(self):
         outer, phases = no_step(), []
         keep = mock.Mock(side_effect=lambda *given, **options: phases.append(collect(*given, **options)) or phases[-1])
-        with mock.patch.object(meta_policy, "collect", keep):
+        with mock.patch.object(sampling, "collect", keep):
             MetaPolicyIteration(self.iteration.sampler, outer, tasks=8)(self.start, 0)
         rewards = [task[valid > 0] for task, valid in zip(phases[1].rewards, phases[1].valid, strict=True)]
         means = np.array([task.mean() for task in rewards])

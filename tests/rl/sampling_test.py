@@ -10,10 +10,12 @@ from absl.testing import absltest, parameterized
 from tests.support import with_rl  # noqa: F401
 
 # isort: split
-from maml_tf.rl.environments import TaskEnvironment, UniformTasks
+from maml_tf.distribute import bounds
+from maml_tf.rl.environments import PointNavigation, TaskEnvironment, UniformTasks
+from maml_tf.rl.environments.locomotion import HalfCheetah
 from maml_tf.rl.policy import PurePolicy, gaussian_mlp_policy
 from maml_tf.rl.rollouts import mean_returns, success_rates
-from maml_tf.rl.sampling import Actor, collect
+from maml_tf.rl.sampling import Actor, ProcessCollector, collect, joined
 
 
 class Countdown(TaskEnvironment):
@@ -39,7 +41,7 @@ class Succeeding(Countdown):
 
     def _advance(self, actions, running):
         result = super()._advance(actions, running)
-        self._succeed(running & (self.count == np.arange(len(self.count)) + 1))
+        self._succeed(running & (self.count == self.share[0] + np.arange(len(self.count)) + 1))
         return result
 
 
@@ -128,6 +130,67 @@ class CollectTest(parameterized.TestCase):
         one, same, other = (self.collect([3, 6], tasks=1, seed=seed).actions for seed in (1, 1, 2))
         np.testing.assert_array_equal(one, same)
         self.assertFalse(np.array_equal(one, other))
+
+
+class ShareTest(parameterized.TestCase):
+    """Shares of the tasks, each collected alone, against all of them together; what they have in common is the seed."""
+
+    def assert_shares_equal(self, make, tasks, each, shares, policy, own=False, budget=False):
+        whole = ProcessCollector(make(range(tasks * each)), policy, budget)
+        drawn = whole.environment.sample_tasks(tasks, seed=5)
+        whole.environment.set_tasks(drawn)
+        params = policy.parameters()
+        if own:
+            random = np.random.default_rng(0)
+            params = {
+                name: value + 0.1 * random.normal(size=(tasks, *value.shape)).astype(np.float32)
+                for name, value in params.items()
+            }
+        parts = []
+        for number in range(shares):
+            begin, end = bounds(tasks, (number, shares))
+            collector = ProcessCollector(make(range(begin * each, end * each)), policy, budget)
+            parts.append(collector.of_share(params, drawn, (number, shares), (1, 2), own=own))
+        expected = whole(params, (1, 2), own=own)
+        for name, leaf in joined(parts, budget)._asdict().items():
+            np.testing.assert_array_equal(leaf, getattr(expected, name), name)
+        return expected
+
+    @parameterized.product(shares=(2, 3, 20), own=(False, True))
+    def test_shares_of_the_papers_policy_equal_one_process(self, shares, own):
+        # Without the rows of all, 10 of 20 tasks have other last bits than 20; 1 task with own parameters than 2.
+        def make(simulations):
+            return PointNavigation(len(simulations), horizon=4)
+
+        self.assert_shares_equal(make, 20, 20, shares, PurePolicy(gaussian_mlp_policy(2, 2)), own)
+
+    @parameterized.parameters(2, 3)
+    def test_random_initial_states_are_those_among_all(self, shares):
+        def make(simulations):
+            return HalfCheetah(len(simulations), horizon=3, threads=1)
+
+        rollouts = self.assert_shares_equal(make, 3, 2, shares, PurePolicy(gaussian_mlp_policy(20, 6, (4,))))
+        self.assertLen(np.unique(rollouts.observations[..., 0, 0]), 6)
+
+    def test_success_is_that_among_all(self):
+        def make(simulations):
+            return Succeeding([[4, 4, 2, 2][number] for number in simulations])
+
+        rollouts = self.assert_shares_equal(make, 2, 2, 2, PurePolicy(gaussian_mlp_policy(1, 1, (4,))))
+        self.assertTrue(rollouts.success.any())
+
+    @parameterized.product(budget=(False, True))
+    def test_a_share_whose_rollouts_end_early_is_padded_as_among_all(self, budget):
+        lengths = [1, 2, 1, 1, 4, 3]  # The last share alone goes on after the second step, none after the fourth.
+
+        def make(simulations):
+            return Countdown([lengths[number] for number in simulations])
+
+        policy = PurePolicy(gaussian_mlp_policy(1, 1, (4,)))
+        rollouts = self.assert_shares_equal(make, 3, 2, 3, policy, budget=budget)
+        if not budget:
+            self.assertTrue(rollouts.mean[0, 0, 3].any())
+            self.assertFalse(rollouts.mean[..., 4:, :].any())
 
 
 class ActorTest(absltest.TestCase):

@@ -149,6 +149,23 @@ class MetaRLConfig(PolicyConfig):
     checkpoint_seconds: float = setting(
         30.0, "Least seconds between two checkpoints; the end of a training is always saved.", minimum=0, role="process"
     )
+    sampler: str = setting(
+        "process",
+        "Where rollouts are sampled, to the same bits. process: in this process. ray: in the processes of Ray, which "
+        "needs the extra ray.",
+        choices=("process", "ray"),
+        role="runtime",
+    )
+    workers: int | None = setting(
+        None,
+        "Processes of sampler=ray, among which tasks are shared out. By default one a processor core, at most one a "
+        "task.",
+        minimum=1,
+        role="runtime",
+    )
+    ray_address: str | None = setting(
+        None, "Address of the Ray cluster of sampler=ray, such as auto. By default this machine.", role="runtime"
+    )
     methods: tuple[str, ...] = setting(
         ("maml",),
         "Methods to train and evaluate, or all.",
@@ -164,6 +181,18 @@ class MetaRLConfig(PolicyConfig):
                 "Expected curvature_stride=1 with inner_objective='dice', which needs every time step of a rollout. "
                 f"Received: curvature_stride={self.curvature_stride}"
             )
+        if self.sampler != "ray":
+            for name in ("workers", "ray_address"):
+                if getattr(self, name) is not None:
+                    raise ValueError(
+                        f"Expected no {name} but with sampler=ray. "
+                        f"Received: {name}={getattr(self, name)!r}, sampler={self.sampler!r}"
+                    )
+        elif self.workers is not None and self.workers > self.meta_batch_size:
+            raise ValueError(
+                f"Expected at most as many workers as tasks of a meta-iteration, meta_batch_size="
+                f"{self.meta_batch_size}. Received: workers={self.workers}"
+            )
 
     def stream(self, purpose: int) -> int:
         """Returns the seed of tasks, states and actions for a purpose; no other purpose of any run shares it."""
@@ -174,6 +203,10 @@ class MetaRLConfig(PolicyConfig):
         if first is None:
             first = self.inner_learning_rate if self.evaluation_learning_rate is None else self.evaluation_learning_rate
         return first, first / 2 if self.later_learning_rate is None else self.later_learning_rate
+
+    def in_this_process(self) -> MetaRLConfig:
+        """Returns the configuration with the sampler of one process."""
+        return dataclasses.replace(self, sampler="process", workers=None, ray_address=None)
 
 
 def preset_fields(*names: str) -> set[str]:

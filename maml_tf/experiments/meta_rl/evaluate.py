@@ -71,7 +71,7 @@ class TrainedPolicy:
         content = read_json(results)
         if "environment" not in content.get("config", {}):
             raise ValueError(f"Expected results of meta-reinforcement learning. Received: others in {str(results)!r}")
-        return cls(method, from_dict(MetaRLConfig, content["config"]), logdir / method / POLICY)
+        return cls(method, from_dict(MetaRLConfig, content["config"]).in_this_process(), logdir / method / POLICY)
 
     @classmethod
     def of_entry(cls, name: str, folder: str | os.PathLike[str] | None = None) -> TrainedPolicy:

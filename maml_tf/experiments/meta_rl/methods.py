@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,9 +17,10 @@ from maml_tf.rl.adaptation import Params, PolicyAdaptation
 from maml_tf.rl.environments import NonFiniteActionsError, TaskEnvironment, environments
 from maml_tf.rl.inner_objectives import inner_objective
 from maml_tf.rl.meta_policy import Estimation, MetaPolicyIteration, Phase, Sampler
-from maml_tf.rl.methods import build_environment, composition
+from maml_tf.rl.methods import build_environment, build_policy, composition
 from maml_tf.rl.policy import PurePolicy
 from maml_tf.rl.rollouts import mean_returns
+from maml_tf.rl.sampling import ProcessCollector
 
 
 def settled(method: str, config: MetaRLConfig) -> MetaRLConfig:
@@ -45,7 +48,7 @@ def build_iteration(
     adaptation = build_adaptation(method, config, policy, config.inner_learning_rate)
     composed = composition(method, config)
     return MetaPolicyIteration(
-        build_sampler(config, environment, adaptation),
+        build_sampler(method, config, environment, adaptation),
         composed.outer(adaptation, config),
         tasks=config.meta_batch_size,
         inner_steps=config.inner_steps if composed.adapts_in_training else 0,
@@ -53,9 +56,29 @@ def build_iteration(
     )
 
 
-def build_sampler(config: MetaRLConfig, environment: TaskEnvironment, adaptation: PolicyAdaptation) -> Sampler:
-    """Composes the sampler of an adaptation's rollouts."""
-    return Sampler(environment, adaptation, Estimation(config.discount, config.gae_lambda, config.budget))
+def build_sampler(
+    method: str, config: MetaRLConfig, environment: TaskEnvironment, adaptation: PolicyAdaptation
+) -> Sampler:
+    """Composes the sampler of an adaptation's rollouts, which are collected in this process or by Ray's."""
+    collector = None
+    if config.sampler == "ray":
+        from maml_tf.rl.ray_sampling import RayCollector
+
+        collector = RayCollector(
+            environment,
+            adaptation.policy,
+            functools.partial(build_collector, method, config.in_this_process()),
+            budget=config.budget,
+            workers=config.workers or min(os.cpu_count() or 1, config.meta_batch_size),
+            address=config.ray_address,
+        )
+    return Sampler(environment, adaptation, Estimation(config.discount, config.gae_lambda, config.budget), collector)
+
+
+def build_collector(method: str, config: MetaRLConfig, simulations: int) -> ProcessCollector:
+    """Composes the collector of one of Ray's processes, with a policy that takes its parameters from each call."""
+    environment = build_environment(method, config, simulations)
+    return ProcessCollector(environment, PurePolicy(build_policy(method, config, environment)), config.budget)
 
 
 def evaluation_sampler(
@@ -64,7 +87,7 @@ def evaluation_sampler(
     """Composes the sampler of an evaluation, in `tasks * evaluation_rollouts` simulations."""
     config = settled(method, config)
     environment = build_environment(method, config, tasks * config.evaluation_rollouts)
-    return build_sampler(config, environment, build_adaptation(method, config, policy, tuple(step_sizes)))
+    return build_sampler(method, config, environment, build_adaptation(method, config, policy, tuple(step_sizes)))
 
 
 def test_tasks(config: MetaRLConfig) -> Sequence[Any]:

@@ -7,8 +7,9 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.vector import AutoresetMode
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
+from maml_tf.rl.environments.processes import ProcessVectorEnv
 from maml_tf.rl.environments.task_distribution import TaskDistribution
 from maml_tf.rl.environments.task_environment import TaskEnvironment
 
@@ -94,6 +95,8 @@ class GymnasiumEnvironment(TaskEnvironment):
         self.vector.close()
 
     def _start(self, simulations: np.ndarray) -> None:
+        if not isinstance(self.vector.unwrapped, (SyncVectorEnv, AsyncVectorEnv, ProcessVectorEnv)):
+            self._require_all_simulations("is a SyncVectorEnv or AsyncVectorEnv, whose sub-environments have own seeds")
         self._reset_vector(simulations)
         self._last[simulations] = self._returned[simulations]
 
@@ -129,7 +132,9 @@ class GymnasiumEnvironment(TaskEnvironment):
     def _reset_vector(self, simulations: np.ndarray) -> None:
         everything = np.all(simulations)
         options = None if everything else {"reset_mask": simulations.copy()}
-        observations, _ = self.vector.reset(seed=int(self._random.integers(2**31)), options=options)
+        # The i-th sub-environment takes the seed plus i.
+        seeds = self._drawn(simulations, lambda random, count: random.integers(2**31) + np.arange(max(count, 1)))
+        observations, _ = self.vector.reset(seed=int(seeds[0]), options=options)
         observations = self._flat(observations)
         if not everything and not np.array_equal(
             observations[~simulations], self._returned[~simulations], equal_nan=True

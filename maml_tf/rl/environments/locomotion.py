@@ -37,7 +37,8 @@ class Locomotion(DrawableEnvironment):
         horizon: Steps after which a simulation is done.
         seed: Seed of the initial states and the first tasks.
         task_in_observation: Whether v* or d follows the observation.
-        threads: Threads to simulate on; 0 for one on each processor core.
+        threads: Threads to simulate on; 0 for one on each processor core, or MAML_TF_SIMULATION_THREADS of the
+            environment.
 
     Attributes:
         task: "velocity" or "direction".
@@ -85,9 +86,12 @@ class Locomotion(DrawableEnvironment):
         return draw_states(functools.partial(save_model, self.simulations.model), snapshots, width, height)
 
     def _start(self, simulations: np.ndarray) -> None:
-        count, model = np.count_nonzero(simulations), self.simulations.model
-        qpos = self.initial_qpos + 0.01 * self._random.standard_normal((count, model.nq))
-        qvel = 0.1 * self._random.standard_normal((count, model.nv))
+        model = self.simulations.model
+        qpos, qvel = (
+            self._drawn(simulations, lambda random, count, size=size: random.standard_normal((count, size)))
+            for size in (model.nq, model.nv)
+        )
+        qpos, qvel = self.initial_qpos + 0.01 * qpos, 0.1 * qvel
         self.simulations.set_state(simulations, qpos, qvel)
 
     def _advance(self, actions: np.ndarray, running: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import os
 import time
 from collections.abc import Callable
 
@@ -57,7 +58,7 @@ class Simulations:
         timestep: Seconds of one mj_step.
         frame_skip: Number of mj_step calls in a step.
         contact_forces: Whether contact forces are computed, which costs a pass over the accelerations.
-        threads: Threads to use; 0 for one on each processor core.
+        threads: Threads to use; 0 for one on each processor core, or MAML_TF_SIMULATION_THREADS of the environment.
 
     Attributes:
         model: The compiled model.
@@ -89,6 +90,7 @@ class Simulations:
         self._stage = int(mujoco.mjtStage.mjSTAGE_ACC if contact_forces else mujoco.mjtStage.mjSTAGE_VEL)
         # A persistent batch keeps mj_forward's results for positions and velocities for the next mj_step. If
         # accelerations are computed too, these results are the smaller part, and keeping them saves nothing.
+        threads = threads or int(os.environ.get("MAML_TF_SIMULATION_THREADS", 0))
         self._batch = batch.Batch(self.model, count, threads, persistent=not contact_forces)
         self.qpos, self.qvel = self._batch.bind("qpos"), self._batch.bind("qvel")
         sensors = self._batch.bind("sensordata")

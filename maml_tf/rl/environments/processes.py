@@ -30,7 +30,8 @@ class ProcessVectorEnv(gymnasium.vector.VectorEnv):
     Args:
         make: Makes a sub-environment. Pickle must find it, and the workers import its module.
         count: Number of sub-environments.
-        processes: Number of worker processes; 0 for one on each processor core.
+        processes: Number of worker processes; 0 for one on each processor core, or MAML_TF_SIMULATION_THREADS of the
+            environment.
 
     Raises:
         ValueError: If a number is out of range.
@@ -42,7 +43,10 @@ class ProcessVectorEnv(gymnasium.vector.VectorEnv):
 
     def __init__(self, make: Callable[[], gymnasium.Env], count: int, processes: int = 0):
         self.num_envs = whole_number("count", count, minimum=1)
-        processes = min(whole_number("processes", processes, minimum=0) or os.cpu_count() or 1, count)
+        processes = whole_number("processes", processes, minimum=0) or int(
+            os.environ.get("MAML_TF_SIMULATION_THREADS", 0)
+        )
+        processes = min(processes or os.cpu_count() or 1, count)
         bounds = [number * count // processes for number in range(processes + 1)]
         self._shares = [slice(first, last) for first, last in itertools.pairwise(bounds)]
         context = multiprocessing.get_context("spawn")  # A fork of TensorFlow's threads could hang.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
     is then done with reward 0, put back into an initial state so that observations stay finite, and counted.
 
     A subclass defines `_start`, `_advance` and `_observe`. In them, `_task_of_simulation` holds the B simulations'
-    tasks, and `_random` draws initial states. If it truncates episodes before the horizon without ending the task, it
+    tasks, and `_drawn` draws initial states. If it truncates episodes before the horizon without ending the task, it
     sets `_truncated`, bool [B], in `_advance`; if it knows when a task is accomplished, it calls `_succeed` there.
 
     Args:
@@ -56,6 +56,8 @@ class TaskEnvironment(py_environment.PyEnvironment):
         diverged: Number of times that a simulation has diverged since the environment was made.
         succeeded: Whether each simulation has accomplished its task since it started, bool [B]; None as long as the
             environment has not said.
+        share: (number of the first simulation, number of all simulations): other than (0, B) if these simulations are
+            a part of those of several processes. They then start from the states that they have among all.
     """
 
     def __init__(
@@ -80,6 +82,8 @@ class TaskEnvironment(py_environment.PyEnvironment):
         self.diverged = 0
         self.succeeded: np.ndarray | None = None
         self._batch_size = whole_number("batch_size", batch_size, minimum=1)
+        self.share = (0, batch_size)
+        self._starting_again = False
         observed = observation_size + (distribution.size if task_in_observation else 0)
         self._observation_spec = array_spec.ArraySpec((observed,), np.float32, "observation")
         self._action_spec = array_spec.BoundedArraySpec((action_size,), np.float32, -1.0, 1.0, "action")
@@ -115,7 +119,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
 
     def seed(self, seed: int | Sequence[int]) -> None:
         """Seeds the random numbers of the initial states with a non-negative integer, or several."""
-        self._random = np.random.default_rng(seed)
+        self._generator = np.random.default_rng(seed)
 
     def sample_tasks(self, n: int, seed: int | Sequence[int]) -> Sequence[Any]:
         """Draws `n` tasks from the distribution, as a pure function of its arguments."""
@@ -160,7 +164,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
             ValueError: If only some simulations start in the first call after `set_tasks`, `simulations` is not a mask,
                 or the subclass's observations have another shape.
         """
-        if simulations is None:
+        if everything := simulations is None:
             simulations = np.ones(self.batch_size, bool)
         simulations = np.asarray(simulations)
         if simulations.dtype != bool or simulations.shape != (self.batch_size,):
@@ -172,8 +176,9 @@ class TaskEnvironment(py_environment.PyEnvironment):
                 "Expected all simulations to start in the first reset after set_tasks. Received: simulations="
                 f"{np.flatnonzero(simulations)} of {self.batch_size}"
             )
+        self._starting_again = self._started and not everything
         self._start(simulations)
-        self._started = True
+        self._started, self._starting_again = True, False
         for of_simulation in (self._elapsed, self._done, self._terminated, self._truncated):
             of_simulation[simulations] = 0
         if self.succeeded is not None:
@@ -246,9 +251,43 @@ class TaskEnvironment(py_environment.PyEnvironment):
         # Always a copy, because an observation must not change when the simulations advance.
         return np.array(observations, np.float32)
 
+    @property
+    def _random(self) -> np.random.Generator:
+        """The random numbers of all simulations together."""
+        self._require_all_simulations("draws with self._drawn(simulations, ...), not with self._random")
+        return self._generator
+
+    def _drawn(self, simulations: np.ndarray, draw: Callable[[np.random.Generator, int], np.ndarray]) -> np.ndarray:
+        """Draws random numbers for simulations that start; where they are a share, those that they have among all.
+
+        Args:
+            simulations: bool [B], the n simulations that start.
+            draw: `draw(random, count)` returns the numbers of `count` simulations, [count, ...].
+
+        Returns:
+            [n, ...].
+
+        Raises:
+            ValueError: If they start again in a share: their numbers depend on when the others do.
+        """
+        if self._starting_again:
+            self._require_all_simulations("starts again without random numbers (budget=False needs no restarts)")
+        first, of = self.share
+        if np.all(simulations):
+            return draw(self._generator, of)[first : first + self.batch_size]
+        # What has diverged is done: these numbers reach padding alone.
+        return draw(self._generator, int(np.count_nonzero(simulations)))
+
+    def _require_all_simulations(self, what: str) -> None:
+        if self.share != (0, self.batch_size):
+            raise ValueError(
+                f"Expected an environment that {what}, to share its simulations among processes. Received: "
+                f"{type(self).__name__}, simulations {self.share[0]} and on of {self.share[1]}"
+            )
+
     @abc.abstractmethod
     def _start(self, simulations: np.ndarray) -> None:
-        """Puts the simulations, bool [B], in initial states drawn with self._random."""
+        """Puts the simulations, bool [B], in initial states drawn with self._drawn."""
 
     @abc.abstractmethod
     def _advance(self, actions: np.ndarray, running: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -22,6 +22,10 @@ class MetaRLConfigTest(parameterized.TestCase):
         ({"discount": 1.5}, "Received: discount=1.5"),
         ({"gae_lambda": -0.1}, "Received: gae_lambda=-0.1"),
         ({"test_seed": 2**32}, "Received: test_seed=4294967296"),
+        ({"sampler": "ray", "workers": 0}, "Received: workers=0"),
+        ({"sampler": "ray", "workers": 21}, "meta_batch_size=20. Received: workers=21"),
+        ({"workers": 2}, "Expected no workers but with sampler=ray. Received: workers=2, sampler='process'"),
+        ({"ray_address": "auto"}, "Expected no ray_address but with sampler=ray"),
         ({"inner_objective": "dice", "curvature_stride": 2}, "every time step.* Received: curvature_stride=2"),
     )
     def test_bad_values_are_refused(self, changes, message):
@@ -31,6 +35,11 @@ class MetaRLConfigTest(parameterized.TestCase):
     def test_values_on_the_bound_pass(self):
         MetaRLConfig(discount=0.0, gae_lambda=0.0, damping=0.0, test_seed=2**32 - 1)
         MetaRLConfig(discount=1.0, gae_lambda=1.0)
+
+    def test_results_do_not_depend_on_where_rollouts_are_sampled(self):
+        shared_out = MetaRLConfig(sampler="ray", workers=20, ray_address="auto")
+        self.assertEqual(shared_out.results_identity(), MetaRLConfig().results_identity())
+        self.assertEqual(shared_out.in_this_process(), MetaRLConfig())
 
     def test_streams_differ_between_purposes_and_seeds(self):
         streams = {MetaRLConfig(seed=seed).stream(purpose) for seed in range(5) for purpose in range(4)}
@@ -46,6 +55,7 @@ class MetaRLConfigTest(parameterized.TestCase):
     def test_a_resume_may_train_longer_but_not_otherwise(self):
         first = MetaRLConfig().identity(method="maml")
         may_change = {"iterations", "test_tasks", "test_seed", "checkpoint_seconds", "tune_step_size", "methods"}
+        may_change |= {"sampler", "workers", "ray_address"}
         fields = {field.name for field in dataclasses.fields(MetaRLConfig)}
         # At their defaults, checkpoints are those of before there were these fields.
         later = {name for name, field in settings(MetaRLConfig).items() if field.since}

@@ -203,6 +203,19 @@ class TasksTest(absltest.TestCase):
         np.testing.assert_array_equal(environment.reset_batch()[:, 3], [0.25, 0.5])
 
 
+class ShareTest(absltest.TestCase):
+    def test_starts_from_the_states_among_all(self):
+        whole, share = walks(6, seed=7), walks(2, seed=7)
+        share.share = (4, 6)
+        np.testing.assert_array_equal(share.reset_batch(), whole.reset_batch()[4:])
+
+    def test_a_vector_environment_that_may_draw_for_all_together_is_refused(self):
+        environment = GymnasiumEnvironment(WholeReset(2), Goals(), lambda vector, tasks: None, horizon=3)
+        environment.share = (0, 4)
+        with self.assertRaisesRegex(ValueError, "SyncVectorEnv or AsyncVectorEnv.*Received: GymnasiumEnvironment"):
+            environment.reset_batch()
+
+
 class RefusedTest(parameterized.TestCase):
     def test_a_vector_environment_that_resets_all_where_some_are_meant(self):
         environment = GymnasiumEnvironment(WholeReset(2), Goals(), lambda vector, tasks: None, horizon=3)

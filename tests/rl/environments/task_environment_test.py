@@ -38,8 +38,41 @@ class Sum(TaskEnvironment):
         return self.state
 
 
+class Drawn(Sum):
+    """The same with random starts that can be shared out."""
+
+    def _start(self, simulations):
+        self.state[simulations] = self._drawn(simulations, lambda random, count: random.normal(size=(count, 2)))
+
+
 def column(*values):
     return np.array(values, np.float32)[:, np.newaxis]
+
+
+class ShareTest(absltest.TestCase):
+    def share(self, make, count=4, of=6):
+        environment = make(count)
+        environment.share = (of - count, of)
+        environment.seed(3)
+        return environment
+
+    def test_starts_from_the_states_among_all(self):
+        whole = Drawn(6)
+        whole.seed(3)
+        np.testing.assert_array_equal(self.share(Drawn).reset_batch(), whole.reset_batch()[2:])
+
+    def test_random_numbers_of_all_together_are_refused(self):
+        with self.assertRaisesRegex(ValueError, r"draws with self._drawn.*Received: Sum, simulations 2 and on of 6"):
+            self.share(Sum).reset_batch()
+
+    def test_random_restarts_are_refused_unless_a_simulation_has_diverged(self):
+        environment = self.share(Drawn)
+        environment.reset_batch()
+        environment.state[1] = np.inf
+        self.assertTrue(np.all(np.isfinite(environment.step_batch(np.zeros([4, 1]))[0])))
+        for mask in ([True] * 4, [False, True, False, False]):
+            with self.assertRaisesRegex(ValueError, "budget=False.*Received: Drawn"):
+                environment.reset_batch(np.array(mask))
 
 
 class TasksTest(parameterized.TestCase):
