@@ -15,9 +15,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 import maml_tf
 from maml_tf.configuration import Configuration, differences, from_dict
@@ -25,8 +23,8 @@ from maml_tf.core.task_values import format_mean
 from maml_tf.files import read_json, write_atomically
 from maml_tf.tables import aligned
 
-# Files that a training leaves in its directory: the last two are in a folder of the method.
-RESULTS, CONFIG, WEIGHTS = "results.json", "config.json", "best.weights.h5"
+# Files that a training leaves in its directory: the last two are in a folder of the method, and so may be the first.
+VALIDATION, RESULTS, CONFIG, WEIGHTS = "validation.json", "results.json", "config.json", "best.weights.h5"
 TRAINING_RECORD, POLICY, NETWORK = "training.json", "policy.keras", "network.keras"
 
 _SIMULATORS = ("gymnasium", "metaworld", "mujoco")
@@ -132,6 +130,10 @@ def file_digest(path: str | os.PathLike[str]) -> str:
 
 def versions() -> dict[str, str]:
     """Returns the versions of Python and of the packages that the numbers depend on, by name."""
+    # Imported here because results are read without TensorFlow.
+    import keras
+    import tensorflow as tf
+
     return {
         "python": platform.python_version(),
         "tensorflow": tf.__version__,

@@ -46,15 +46,15 @@ _state = _State()
 
 
 @contextlib.contextmanager
-def stop_on_signals() -> Iterator[None]:
+def stop_on_signals(patience_seconds: float = _PATIENCE_SECONDS) -> Iterator[None]:
     """Raises `Stopped` on SIGINT, SIGTERM and SIGHUP: at once, or inside `finishing_steps` after the running step.
 
-    If the program has not ended 8 seconds after the signal, or receives a second signal, the process ends at once.
-    Signals that the process ignores, as under nohup, stay ignored. Outside of the main thread this does nothing.
+    If the program has not ended `patience_seconds` after the signal, or receives a second signal, the process ends at
+    once. Signals that the process ignores, as under nohup, stay ignored. Outside of the main thread this does nothing.
 
     TensorFlow's C code may turn the `Stopped` of a signal that comes while it traces into an error of its own, or drop
     it. An error after `Stopped` was raised at once therefore counts as `Stopped`, and a program that goes on ends after
-    the 8 seconds.
+    `patience_seconds`.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -64,7 +64,7 @@ def stop_on_signals() -> Iterator[None]:
     writer.setblocking(False)
     _state.saved = ""
     # A thread, because Python runs handlers only between its own instructions, and not while TensorFlow compiles.
-    threading.Thread(target=_watch, args=(reader,), daemon=True).start()
+    threading.Thread(target=_watch, args=(reader, patience_seconds), daemon=True).start()
     wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     handlers = {number: signal.signal(number, _handle) for number in caught}
     hook, sys.unraisablehook = sys.unraisablehook, _unless_stopped(sys.unraisablehook)
@@ -137,13 +137,13 @@ def _unless_stopped(hook: Callable[[Any], object]) -> Callable[[Any], object]:
     return lambda unraisable: None if isinstance(unraisable.exc_value, Stopped) else hook(unraisable)
 
 
-def _watch(reader: socket.socket) -> None:
+def _watch(reader: socket.socket, patience_seconds: float) -> None:
     with reader:
         first, asked_at = None, 0.0
         while True:
-            left = None if first is None else max(asked_at + _PATIENCE_SECONDS - time.monotonic(), 0.0)
+            left = None if first is None else max(asked_at + patience_seconds - time.monotonic(), 0.0)
             if not select.select([reader], [], [], left)[0]:
-                _end(first, f"a step that did not end within {_PATIENCE_SECONDS:.0f} s was abandoned")
+                _end(first, f"a step that did not end within {patience_seconds:.0f} s was abandoned")
             received = reader.recv(1)
             if not received:
                 return

@@ -1,4 +1,4 @@
-"""Tables of text, for terminals and logs."""
+"""Tables of text, for terminals, logs and Markdown."""
 
 from __future__ import annotations
 
@@ -30,3 +30,23 @@ def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
         ).rstrip()
         for row in rows
     )
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Writes rows as a table in Markdown.
+
+    Args:
+        rows: The cells, as many in each row; the first row is the head.
+
+    Returns:
+        A line a row, and one below the head.
+
+    Example:
+    >>> from maml_tf.tables import markdown
+    >>> print(markdown([["step", "loss"], ["0", "4.41"]]))
+    | step | loss |
+    |---|---|
+    | 0 | 4.41 |
+    """
+    head, *body = (f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join([head, "|---" * len(rows[0]) + "|", *body])

@@ -8,12 +8,19 @@ steps, nearly as the original does.
 
 from __future__ import annotations
 
-from absl import flags
+from collections.abc import Sequence
+from typing import Any
 
-from maml_tf.commands.meta_rl import run_in
+from maml_tf.commands import command
+from maml_tf.commands.meta_rl import define_in
+
+
+def define(flags: Any, arguments: Sequence[str] = ()) -> command.Experiment:
+    """Defines the command's flags."""
+    flags.DEFINE_enum("task", "velocity", ["velocity", "direction"], "What differs between tasks.")
+    return define_in(lambda values: f"ant_{values['task']}", ("ant_velocity", "ant_direction"), flags)
 
 
 def main() -> None:
     """Runs the command."""
-    flags.DEFINE_enum("task", "velocity", ["velocity", "direction"], "What differs between tasks.")
-    run_in(lambda values: f"ant_{values['task']}", ("ant_velocity", "ant_direction"), __doc__)
+    command.run_experiment(__doc__, define)

@@ -12,38 +12,44 @@ under the settings stored beside them. Presets, defaults and networks are those 
 
 from __future__ import annotations
 
+import functools
 import sys
-
-from absl import flags
+from collections.abc import Sequence
+from typing import Any
 
 from maml_tf.commands import command
-from maml_tf.experiments.classification.binary import define_classification_flags, experiment
+from maml_tf.experiments.classification.binary import configuration, define_classification_flags, experiment
 from maml_tf.experiments.common.binary import early, import_registered
 from maml_tf.tasks import datasets
 
 
-def main() -> None:
-    """Runs the command."""
-    # The data set decides which flags there are, and a registered file which data sets.
-    import_registered(sys.argv[1:])
-    dataset = next((name for name in reversed(early("dataset", sys.argv[1:])) if name in datasets), "omniglot")
+def define(flags: Any, arguments: Sequence[str] = ()) -> command.Experiment:
+    """Defines the command's flags; which there are depends on the data set among the arguments."""
+    dataset = next((name for name in reversed(early("dataset", arguments)) if name in datasets), "omniglot")
     flags.DEFINE_enum("dataset", "omniglot", datasets.names(), "Data set whose classes the tasks are made of.")
-    run_on(dataset, __doc__)
+    return define_on(dataset, flags)
 
 
-def run_on(dataset: str, about: str) -> None:
-    """Runs the command of a data set.
+def define_on(dataset: str, flags: Any) -> command.Experiment:
+    """Defines the flags of the command of a data set.
 
     Args:
         dataset: Name of a registered data set.
-        about: What the command does, for --help.
+        flags: The module `absl.flags`, or what else has its functions.
     """
     chosen = define_classification_flags(flags, dataset)
-    command.run(
-        about,
-        lambda values: experiment(values, dataset, chosen),
+    return command.Experiment(
+        chosen,
+        functools.partial(configuration, dataset=dataset, chosen=chosen),
+        functools.partial(experiment, dataset=dataset, chosen=chosen),
+        datasets[dataset].presets,
         lambda _: datasets[dataset].environment,
-        chosen=chosen,
-        presets=datasets[dataset].presets,
         workers=True,
+        test_apart=True,
     )
+
+
+def main() -> None:
+    """Runs the command."""
+    import_registered(sys.argv[1:])  # A registered file may bring the data set.
+    command.run_experiment(__doc__, define)

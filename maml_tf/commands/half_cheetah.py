@@ -7,14 +7,21 @@ videos, the policies and TensorBoard's events.
 
 from __future__ import annotations
 
-from absl import flags
+from collections.abc import Sequence
+from typing import Any
 
-from maml_tf.commands.meta_rl import run_in
+from maml_tf.commands import command
+from maml_tf.commands.meta_rl import define_in
+
+
+def define(flags: Any, arguments: Sequence[str] = ()) -> command.Experiment:
+    """Defines the command's flags."""
+    flags.DEFINE_enum("task", "velocity", ["velocity", "direction"], "What differs between tasks.")
+    return define_in(
+        lambda values: f"half_cheetah_{values['task']}", ("half_cheetah_velocity", "half_cheetah_direction"), flags
+    )
 
 
 def main() -> None:
     """Runs the command."""
-    flags.DEFINE_enum("task", "velocity", ["velocity", "direction"], "What differs between tasks.")
-    run_in(
-        lambda values: f"half_cheetah_{values['task']}", ("half_cheetah_velocity", "half_cheetah_direction"), __doc__
-    )
+    command.run_experiment(__doc__, define)

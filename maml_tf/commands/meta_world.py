@@ -7,13 +7,20 @@ writes results.json, the figures, videos, the policies and TensorBoard's events.
 
 from __future__ import annotations
 
-from absl import flags
+from collections.abc import Sequence
+from typing import Any
 
-from maml_tf.commands.meta_rl import run_in
+from maml_tf.commands import command
+from maml_tf.commands.meta_rl import define_in
 from maml_tf.rl.environments.meta_world import NAMES
+
+
+def define(flags: Any, arguments: Sequence[str] = ()) -> command.Experiment:
+    """Defines the command's flags."""
+    flags.DEFINE_enum("benchmark", NAMES[0], NAMES, "ML1 with one kind of task, or ML10 with ten.")
+    return define_in(lambda values: values["benchmark"], NAMES, flags)
 
 
 def main() -> None:
     """Runs the command."""
-    flags.DEFINE_enum("benchmark", NAMES[0], NAMES, "ML1 with one kind of task, or ML10 with ten.")
-    run_in(lambda values: values["benchmark"], NAMES, __doc__)
+    command.run_experiment(__doc__, define)

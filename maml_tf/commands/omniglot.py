@@ -7,9 +7,17 @@ the settings that learned fastest here, or with _paper added to its name, with t
 
 from __future__ import annotations
 
-from maml_tf.commands.few_shot import run_on
+from collections.abc import Sequence
+from typing import Any
+
+from maml_tf.commands import command, few_shot
+
+
+def define(flags: Any, arguments: Sequence[str] = ()) -> command.Experiment:
+    """Defines the command's flags."""
+    return few_shot.define_on("omniglot", flags)
 
 
 def main() -> None:
     """Runs the command."""
-    run_on("omniglot", __doc__)
+    command.run_experiment(__doc__, define)

@@ -8,12 +8,11 @@ otherwise: --inner_learning_rate=0.5 --products=finite_differences --budget --go
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from absl import flags
-
-from maml_tf.commands.meta_rl import run_in
+from maml_tf.commands import command
+from maml_tf.commands.meta_rl import define_in
 
 _VARIANTS = {
     ("distance", "disc"): "point_navigation",
@@ -33,8 +32,8 @@ def environment(values: Mapping[str, Any]) -> str:
     return _VARIANTS[variant]
 
 
-def main() -> None:
-    """Runs the command."""
+def define(flags: Any, arguments: Sequence[str] = ()) -> command.Experiment:
+    """Defines the command's flags."""
     flags.DEFINE_enum(
         "reward", "distance", ["distance", "squared"],
         "Negative distance to the goal, as in the code that made Figure 4, or its square, as in the paper's text.",
@@ -43,4 +42,9 @@ def main() -> None:
         "goal", "disc", ["disc", "square"],
         "An episode ends within 0.01 of the goal, as in the paper's text, or where each coordinate is, as in its code.",
     )  # fmt: skip
-    run_in(environment, _VARIANTS.values(), __doc__, videos="none")
+    return define_in(environment, _VARIANTS.values(), flags, videos="none")
+
+
+def main() -> None:
+    """Runs the command."""
+    command.run_experiment(__doc__, define)

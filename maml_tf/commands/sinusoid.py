@@ -8,10 +8,8 @@ Writes results.json, the figures, the trained networks and TensorBoard's events.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from absl import flags
 
 from maml_tf.commands import command
 from maml_tf.configuration import define_flags, given, settings
@@ -21,16 +19,26 @@ from maml_tf.experiments.sinusoid.config import SinusoidConfig
 _SETTINGS = list(settings(SinusoidConfig).values())
 
 
+def configuration(values: Mapping[str, Any]) -> SinusoidConfig:
+    """Makes the configuration of the flags' values."""
+    return SinusoidConfig(**given(values, _SETTINGS))
+
+
 def experiment(values: Mapping[str, Any]) -> str:
     """Trains and evaluates."""
     from maml_tf.experiments.sinusoid import evaluate
 
-    rows = evaluate.run(SinusoidConfig(**given(values, _SETTINGS)), values["logdir"], values["resume"])
+    rows = evaluate.run(configuration(values), values["logdir"], values["resume"])
     return f"{evaluate.table(rows)}\n\nWritten to {values['logdir']}"
+
+
+def define(flags: Any, arguments: Sequence[str] = ()) -> command.Experiment:
+    """Defines the command's flags."""
+    binary.define_training_flags(flags, "runs/sinusoid", "Directory for checkpoints, results.json, figures and events.")
+    define_flags(flags, _SETTINGS)
+    return command.Experiment(_SETTINGS, configuration, experiment, workers=True)
 
 
 def main() -> None:
     """Runs the command."""
-    binary.define_training_flags(flags, "runs/sinusoid", "Directory for checkpoints, results.json, figures and events.")
-    define_flags(flags, _SETTINGS)
-    command.run(__doc__, experiment, chosen=_SETTINGS, workers=True)
+    command.run_experiment(__doc__, define)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import pathlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +14,8 @@ import tensorflow as tf
 
 from maml_tf.checks import choice, whole_number
 from maml_tf.evaluation import Evaluator
+from maml_tf.files import write_atomically
+from maml_tf.results import VALIDATION
 from maml_tf.training.iterations import Iterations, Place
 
 
@@ -137,6 +142,15 @@ class BestWeights(keras.callbacks.Callback):
             raise ValueError(f"Expected a finite {self.monitor} after an epoch. Received: {last}")
         for kept, weight in zip(self.state.weights, self.copied_model.weights, strict=True):
             weight.assign(kept)
+
+    def write(self, directory: str | os.PathLike[str]) -> None:
+        """Writes validation.json: the metric, whether less or more of it is better, its best value and the iteration.
+
+        Args:
+            directory: Of the training.
+        """
+        best = {"metric": self.monitor, "mode": self.mode, "value": self.value, "iteration": self.iteration}
+        write_atomically(pathlib.Path(directory, VALIDATION), json.dumps(best) + "\n")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._seen.update(logs or {})

@@ -41,6 +41,20 @@ def define_classification_flags(flags: Any, dataset: str) -> list[Setting]:
     return chosen
 
 
+def configuration(
+    values: Mapping[str, Any], dataset: str, chosen: Sequence[Setting], **changes: Any
+) -> ClassificationConfig:
+    """Makes the configuration of a training.
+
+    Args:
+        values: The flags' values.
+        dataset: Name of a registered data set.
+        chosen: What `define_classification_flags` returned.
+        **changes: Fields that no flag gives.
+    """
+    return make_config(dataset, values["preset"], **{**changes, **given(values, chosen)})
+
+
 def experiment(values: Mapping[str, Any], dataset: str, chosen: Sequence[Setting]) -> str:
     """Trains, or evaluates what was trained.
 
@@ -56,17 +70,16 @@ def experiment(values: Mapping[str, Any], dataset: str, chosen: Sequence[Setting
     from maml_tf.experiments.classification.files import load_config
     from maml_tf.experiments.classification.train import train
 
-    changes, logdir = given(values, chosen), values["logdir"]
+    logdir = values["logdir"]
     if values["mode"] == "train":
-        if values["resume"]:
-            changes = _intervals(logdir) | changes
-        train(make_config(dataset, values["preset"], **changes), logdir, values["resume"])
+        stored = _intervals(logdir) if values["resume"] else {}
+        train(configuration(values, dataset, chosen, **stored), logdir, values["resume"])
         return f"Written to {logdir}. On the test classes: --mode=evaluate --logdir={logdir}"
     if values["preset"]:
         raise ValueError(f"Expected no --preset: the training's settings count. Received: {values['preset']!r}")
     if (trained := load_config(logdir).dataset) != dataset:
         raise ValueError(f"Expected a training on {dataset}. Received: {logdir!r}, one on {trained}")
-    return binary.report(evaluate(logdir, changes), logdir, percent=True)
+    return binary.report(evaluate(logdir, given(values, chosen)), logdir, percent=True)
 
 
 def _intervals(logdir: str) -> dict[str, int]:

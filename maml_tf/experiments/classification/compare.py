@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import signal
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,12 +14,14 @@ from absl import logging
 
 from maml_tf.configuration import differences, from_dict, settings, to_dict
 from maml_tf.experiments.classification.config import ClassificationConfig, make_config, presets
+from maml_tf.experiments.common import processes
 from maml_tf.files import read_json, write_atomically
 from maml_tf.methods import label, names
 from maml_tf.plotting import method_comparison, save
 from maml_tf.results import CONFIG, RESULTS, TRAINING_RECORD, read_rows
+from maml_tf.tables import markdown
 
-USAGE = "usage.json"
+USAGE, TEST_USAGE = "usage.json", "test_usage.json"
 # What a method is not itself without: others take the preset's numbers of steps.
 OWN = {
     "implicit_maml": {"inner_steps": 8, "evaluation_steps": 8},
@@ -118,32 +118,26 @@ def _train_and_test(folder: pathlib.Path, preset: str, config: ClassificationCon
     fields = settings(ClassificationConfig)
     changed = {name: value for name, value in to_dict(config).items() if value != defaults[name] and value is not None}
     flags = [f"--{fields[name].flag_name}={_text(value)}" for name, value in changed.items() if name != "dataset"]
-    common = [sys.executable, *program, f"--dataset={config.dataset}", f"--logdir={folder}"]
+    common = [*program, f"--dataset={config.dataset}", f"--logdir={folder}"]
     resume = ["--resume"] if any(folder.glob("checkpoints/checkpoint-*.index")) else []
-    measured = [sys.executable, str(pathlib.Path(__file__).with_name("measured_process.py")), str(folder / USAGE)]
-    _run([*measured, *common, f"--preset={preset}", *flags, *resume])
+    _run([*common, f"--preset={preset}", *flags, *resume], folder / USAGE)
     test = [flag for flag in flags if flag.partition("=")[0] in ("--data_dir", "--cache_dir")]
-    _run([*common, "--mode=evaluate", *test])
+    _run([*common, "--mode=evaluate", *test], folder / TEST_USAGE)
 
 
 def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _run(command: Sequence[str]) -> None:
-    """Runs a process, which is stopped where this one is."""
-    logging.info("running: %s", " ".join(map(str, command)))
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        process.wait()
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-            process.wait()
+def _run(arguments: Sequence[str], usage: pathlib.Path) -> None:
+    """Runs Python in a process, which is stopped where this one is."""
+    command = " ".join([sys.executable, *arguments])
+    logging.info("running: %s", command)
+    with processes.start(arguments, usage) as process:
+        process.wait()  # Where this is interrupted, its input is closed, which stops it.
     if process.returncode:
         raise RuntimeError(
-            f"Expected the run to succeed; its message is above. Received: exit code {process.returncode} of "
-            f"{' '.join(map(str, command))}"
+            f"Expected the run to succeed; its message is above. Received: exit code {process.returncode} of {command}"
         )
 
 
@@ -186,5 +180,4 @@ def _table(lines: Sequence[Mapping[str, Any]]) -> str:
         )
         numbers = [f"{line[key]:.0f}" for key in ("seconds", "cpu_seconds", "peak_mebibytes")]
         rows.append([label(line["method"]), f"{np.mean(percent):.1f} {spread}", str(len(percent)), *numbers])
-    head, *body = (f"| {' | '.join(row)} |" for row in rows)
-    return "\n".join([head, "|---" * len(_HEAD) + "|", *body])
+    return markdown(rows)

@@ -141,6 +141,7 @@ def _train(config: ClassificationConfig, directory: pathlib.Path, resume: bool) 
             f"Expected a training that reaches its first validation without diverging. Received: none in "
             f"{iterations.done} iterations ({str(directory)!r})"
         )
+    best.write(directory)
     logging.info("best weights: iteration %d, validation accuracy %.4f", best.iteration, best.value)
     validations = record.content["validation"]
     curves = training_curves([one["iteration"] for one in validations], [one["accuracy"] for one in validations])

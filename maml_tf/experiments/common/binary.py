@@ -109,6 +109,7 @@ def run(
     environment: Callable[[Mapping[str, Any]], Mapping[str, str]] = lambda values: {},
     *,
     workers: bool = False,
+    tensorflow: bool = True,
     help_text: Callable[[], str] | None = None,
 ) -> None:
     """Runs a binary: reads its flags, starts TensorFlow, and writes what the experiment returns.
@@ -128,6 +129,7 @@ def run(
             imported; what the user has set stays.
         workers: Whether several processes may run it together, as TF_CONFIG describes them; only the chief writes text
             then. Elsewhere TF_CONFIG is an error.
+        tensorflow: Whether to start TensorFlow.
         help_text: What --help writes, by default absl's text.
     """
     flags.disclaim_key_flags()
@@ -149,7 +151,8 @@ def run(
             os.environ.setdefault(name, value)
         try:
             with stopping.stop_on_signals():
-                _start_tensorflow(bool(values.get("task_a_thread")), bool(values.get("in_task_order")))
+                if tensorflow:
+                    _start_tensorflow(bool(values.get("task_a_thread")), bool(values.get("in_task_order")))
                 with _among_workers(workers) as speaks:
                     text = experiment(values)
         except stopping.Stopped as stopped:
@@ -255,13 +258,13 @@ def answer_of(error: Exception) -> str | None:
     A user can mend what is wrong with a file that the error names, and what the project checks: it answers wrong input
     by a `raise` statement of its own. No class of errors marks these, because every check would have to know it.
     """
-    import tensorflow as tf
-
     if isinstance(error, OSError) and error.filename is not None:
         return str(error)
     checked = (ImportError, OSError, ValueError, TypeError, LookupError)
     if isinstance(error, checked) and _is_raised_by_the_project(error):
         return str(error)
+    import tensorflow as tf
+
     if isinstance(error, tf.errors.OpError):
         lost = tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError
         if os.environ.get("TF_CONFIG") and isinstance(error, lost):

@@ -46,8 +46,8 @@ def help_text(
     parser = argparse.ArgumentParser(
         prog=program,
         usage="%(prog)s [--flag=value ...]",
-        description=about.strip().replace("%", "%%"),
-        epilog="\n\n".join(filter(None, [_presets_text(presets, width), _EPILOG])).replace("%", "%%"),
+        description=about.strip(),
+        epilog="\n\n".join(filter(None, [_presets_text(presets, width), _EPILOG])),
         formatter_class=lambda prog: _Formatter(prog, max_help_position=_NAMES_WIDTH, width=width),
         add_help=False,
     )

@@ -33,10 +33,15 @@ def define_meta_rl_flags(flags: Any, environments: Collection[str], videos: str 
     return chosen
 
 
+def configuration(values: Mapping[str, Any], environment: str, chosen: Collection[Setting]) -> MetaRLConfig:
+    """Makes the configuration of the settings in `chosen` among the flags' values."""
+    return preset(environment, **given(values, chosen))
+
+
 def run(values: Mapping[str, Any], environment: str, chosen: Collection[Setting]) -> str:
     """Trains and evaluates in an environment with the settings in `chosen` among the flags' values."""
     from maml_tf.experiments.meta_rl import evaluate as experiment  # With TensorFlow, once the flags are right.
 
-    config = preset(environment, **given(values, chosen))
+    config = configuration(values, environment, chosen)
     logdir = values["logdir"] or f"runs/{config.environment}"
     return binary.report(experiment.run(config, config.methods, logdir, values["resume"], values["videos"]), logdir)

@@ -108,6 +108,7 @@ def train(method: str, config: MetaRLConfig, directory: pathlib.Path, resume: bo
             f"{config.step_sizes()}. Received: none in {config.iterations} meta-iterations"
         )
     best.apply()
+    best.write(directory)
     logging.info("%s: best return on validation tasks %.2f, after %d iterations", method, best.value, best.iteration)
     return policy
 

@@ -138,6 +138,7 @@ class MetaLearning:
         training.fit_iterations(iterations, callbacks)
         if best:
             best.apply()
+            best.write(directory)
             logging.info("%s: best weights on validation tasks after %d iterations", self.name, best.iteration)
 
     def _callbacks(

@@ -8,12 +8,16 @@ This is run as a file, and imports nothing of the package.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
 import signal
 import subprocess
 import sys
+import threading
+
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 def main(file: str, *command: str) -> int:
@@ -21,13 +25,29 @@ def main(file: str, *command: str) -> int:
 
     Args:
         file: JSON with "cpu_seconds" and "peak_mebibytes", which need not be there yet.
-        *command: The command, whose standard output is dropped. SIGTERM is passed on to it.
+        *command: The command, whose standard output is dropped. Signals to stop are passed on to it. It is sent
+            SIGTERM when standard input ends: where that is a pipe from the process that started this one, when that
+            one has ended, however it did.
 
     Returns:
-        Its exit code.
+        Its exit code, as a shell has it: 128 + n for signal n.
     """
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGTERM))
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+    def send(number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):  # It has just ended.
+            os.kill(process.pid, number)
+
+    def end_with_input() -> None:
+        with contextlib.suppress(OSError):
+            while os.read(0, 1024):
+                pass
+        send(signal.SIGTERM)
+
+    for number in _SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda received, _: send(received))
+    threading.Thread(target=end_with_input, daemon=True).start()
     _, status, usage = os.wait4(process.pid, 0)
     path = pathlib.Path(file)
     before = json.loads(path.read_text()) if path.exists() else {"cpu_seconds": 0.0, "peak_mebibytes": 0.0}
@@ -40,7 +60,8 @@ def main(file: str, *command: str) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.with_suffix(".new").write_text(json.dumps(after) + "\n")
     path.with_suffix(".new").replace(path)
-    return os.waitstatus_to_exitcode(status)
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
 
 
 if __name__ == "__main__":
