@@ -92,6 +92,7 @@ setup(
         "serve": [
             "tornado>=6.4",
         ],
+        "sweep": ["optuna>=4.0"],
         "tfds": ["tensorflow-datasets>=4.9"],
         "test": [
             "hypothesis>=6.100",

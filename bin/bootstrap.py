@@ -4,7 +4,7 @@
 
     sinusoid   train and evaluate on sinusoid regression: bin/sinusoid.py with the arguments given
     omniglot, mini_imagenet, point_navigation, half_cheetah, ant, few_shot, compare, meta_rl, evaluate,
-    evaluate_policy, export, serve, publish, import_original, prepare_mini_imagenet, benchmark
+    evaluate_policy, export, serve, publish, import_original, prepare_mini_imagenet, benchmark, sweep
                another binary in the same way: the one of that name in bin/
     meta_world train on Meta-World, in .venv_meta_world: bin/meta_world.py with the arguments given
     demo       show a page in the browser to try what there is: bin/demo.py with the arguments given
@@ -55,9 +55,10 @@ EXPERIMENTS = {
     "import_original": [],
     "prepare_mini_imagenet": [],
     "benchmark": [],
+    "sweep": ["rl", "sweep"],
     "demo": ["demo", "rl"],
 }
-TESTED = ["demo", "rl", "serve", "test"]
+TESTED = ["demo", "rl", "serve", "sweep", "test"]
 EXTRAS = {
     **EXPERIMENTS,
     "test": TESTED,

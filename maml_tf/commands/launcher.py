@@ -20,7 +20,7 @@ COMMANDS = {
     ),
     "your own data, algorithms and environments": ("few_shot", "compare", "meta_rl", "meta_world"),
     "what was trained": ("evaluate", "evaluate_policy", "export", "serve", "publish", "import_original"),
-    "tools": ("demo", "prepare_mini_imagenet", "benchmark"),
+    "tools": ("sweep", "demo", "prepare_mini_imagenet", "benchmark"),
 }  # fmt: skip
 
 

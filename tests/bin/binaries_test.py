@@ -50,6 +50,7 @@ class FlagsTest(parameterized.TestCase):
         self.assertStartsWith(listed.stdout, f"usage: bin/{name}.py [--flag=value ...]")
         self.assertIn("--register", listed.stdout)
         self.assertNotIn("--alsologtostderr", listed.stdout)
+        self.assertNotIn("%%", listed.stdout)
         mistyped = run(name, "--registr=file.py")
         self.assertEqual(mistyped.returncode, 1)
         self.assertEqual(mistyped.stderr.splitlines()[0][:43], "Error: Unknown command line flag 'registr'.")

@@ -90,7 +90,7 @@ class BootstrapTest(parameterized.TestCase):
     def test_a_command_with_more_needs_adds_them(self):
         self.main("sinusoid")
         self.main("test", "-k", "adapt")
-        self.assertEqual([command[-1] for command in self.ran("install")], [".", ".[demo,rl,serve,test]"])
+        self.assertEqual([command[-1] for command in self.ran("install")], [".", ".[demo,rl,serve,sweep,test]"])
         self.assertEqual(self.commands[-1][1:3], ["-m", "pytest"])
         self.assertEqual(self.commands[-1][-2:], ["-k", "adapt"])
         self.main("lint")

@@ -71,6 +71,9 @@ class AllMethodsTest(absltest.TestCase):
         self.assertEqual(set(self.results["training_seconds"]), set(METHODS))
         digests = {method: file_digest(self.whole / method / "policy.keras") for method in METHODS}
         self.assertEqual(self.results["weights_sha256"], digests)
+        best = json.loads((self.whole / "maml" / "validation.json").read_text())
+        self.assertEqual((best["metric"], best["mode"]), ("validation_return", "max"))
+        self.assertLess(best["value"], 0.0)
 
     def test_figures_policies_and_events_are_written(self):
         for name in ("returns.png", "trajectories.png"):

@@ -130,6 +130,10 @@ class AllMethodsTest(absltest.TestCase):
         self.assertEqual(self.results["config"]["methods"], list(METHODS))
         self.assertEqual(self.results["versions"]["tensorflow"], tf.__version__)
         self.assertEqual(list(self.results["training_seconds"]), list(METHODS))
+        best = json.loads((self.whole / "maml" / "validation.json").read_text())
+        self.assertEqual((best["metric"], best["mode"]), ("val_loss", "min"))
+        self.assertBetween(best["iteration"], 10, ITERATIONS)
+        self.assertFalse((self.whole / "random" / "validation.json").exists())
 
     def test_training_changes_the_networks_and_each_method_in_its_own_way(self):
         kernels = {

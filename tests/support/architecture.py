@@ -83,6 +83,7 @@ RESERVED = {
     "keras.src": (KERAS_INTERFACE,),
     "matplotlib": ("maml_tf.plotting",),
     "mujoco": ("maml_tf.rl",),
+    "optuna": ("maml_tf.experiments",),
     "tensorflow.GradientTape": GRADIENT_MODULES,
     "tensorflow.autodiff": GRADIENT_MODULES,
     "tensorflow.compat.v1.gradients": GRADIENT_MODULES,

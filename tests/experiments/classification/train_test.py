@@ -108,6 +108,9 @@ class ClassificationTest(absltest.TestCase):
         with mock.patch.object(train_module.AdaptationValidation, "on_epoch_end", validate):
             record = train(self.small(iterations=6, step_sizes="layer", network="dense"), logdir)
         self.assertEqual((record["best_iteration"], record["best_validation_accuracy"]), (4, 0.75))
+        best = json.loads((logdir / "validation.json").read_text())
+        expected = {"metric": "val_accuracy_step_1", "mode": "max", "value": 0.75, "iteration": 4}
+        self.assertEqual(best, expected)
         config = files.load_config(logdir)
         loaded = files.load_learner(logdir, config).get_weights()
         for value, expected in zip(loaded, kept[1], strict=True):

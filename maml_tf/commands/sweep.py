@@ -1,0 +1,206 @@
+"""Runs an experiment under many settings and seeds, and writes one table of them; a search needs the extra sweep.
+
+    maml-tf sweep sinusoid --seeds=1,2,3 --values=inner_learning_rate:0.001,0.01 --logdir=runs/rates -- --shots=5
+    maml-tf sweep omniglot --values=preset:5way_1shot,5way_5shot --values=method:maml,anil --parallel=2
+    maml-tf sweep few-shot --log_range=inner_learning_rate:0.01,1 --range=inner_steps:1,5 --trials=20 -- --dataset=cub
+    maml-tf sweep --table --logdir=runs/rates
+
+The experiment comes first, and what stands after -- are flags of all runs. Every run is a process of the experiment's
+own command in a folder of its own, with all that it writes, and log.txt with what it said. table.md and table.json have
+the mean over the seeds and its 95 % interval for every setting; tensorboard --logdir shows all runs together. Without
+--trials all combinations of --values are run. With it Optuna draws that many settings by what earlier ones reached on
+the validation tasks; the test decides nothing. A run that fails is named in the table, and the exit code is then 1.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from absl import flags
+
+from maml_tf.commands import command
+from maml_tf.configuration import Configuration
+from maml_tf.experiments import sweep
+
+EXPERIMENTS = (
+    "sinusoid", "omniglot", "mini_imagenet", "few_shot", "point_navigation", "half_cheetah", "ant", "meta_rl",
+    "meta_world",
+)  # fmt: skip
+# What the sweep sets itself.
+_OWN = ("logdir", "resume", "mode", "seed", "register")
+
+
+class _Read(NamedTuple):
+    """An experiment's flags, read as its command reads them."""
+
+    experiment: command.Experiment
+    given: Mapping[str, Any]  # From the names of the flags that were given to absl's flags.
+    config: Configuration
+
+
+class _Flags:
+    """The functions of `absl.flags`, which define flags that are not this process' own."""
+
+    def __init__(self) -> None:
+        self.values = flags.FlagValues()
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(flags, name)
+        return functools.partial(found, flag_values=self.values) if name.startswith("DEFINE") else found
+
+
+def experiment(values: Mapping[str, Any], name: str | None, passed: Sequence[str]) -> str:
+    """Runs the sweep, or writes its table."""
+    if values["table"]:
+        return _said(sweep.Sweep.read(values["logdir"]))
+    if name not in EXPERIMENTS:
+        near = difflib.get_close_matches(name or "", EXPERIMENTS, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise ValueError(
+            f"Expected an experiment first: one of {', '.join(EXPERIMENTS)}. Received: {name or 'none'}.{hint}"
+        )
+    plan = _plan(values, name, passed)
+    for setting in plan.grid() if plan.trials is None else _corners(plan):
+        for seed in plan.seeds:
+            _read(name, [*plan.flags, *sweep.flags_of(setting), f"--seed={seed}"])
+    registered = [f"--register={path}" for path in values["register"]]
+    commands = functools.partial(_commands, name, plan.flags, registered)
+    state = sweep.sweep(plan, values["logdir"], commands, parallel=values["parallel"], resume=values["resume"])
+    text = _said(state)
+    if failed := [state.log(run) for run in state.every_run() if state.state(run) == "failed"]:
+        sys.stdout.write(text + "\n")
+        sys.exit(
+            f"Error: Expected all runs to succeed. Received: {len(failed)} that failed, such as {failed[0]}: "
+            f"{sweep.last_words(failed[0])}"
+        )
+    return text
+
+
+def _said(state: sweep.Sweep) -> str:
+    return f"{sweep.write_table(state)}\n\nWritten to {state.directory}"
+
+
+def _plan(values: Mapping[str, Any], name: str, passed: Sequence[str]) -> sweep.Plan:
+    """Makes the plan of the flags' values, and checks each of them that stands alone."""
+    if wrong := [seed for seed in values["seeds"] if not seed.strip().isdecimal()]:
+        raise ValueError(f"Expected whole numbers by commas. Received: --seeds={wrong[0]}")
+    seeds = tuple(dict.fromkeys(map(int, values["seeds"])))
+    if not seeds:
+        raise ValueError("Expected at least one seed. Received: --seeds=")
+    given = _read(name, passed).given
+    if own := [flag for flag in _OWN if flag in given]:
+        raise ValueError(
+            f"Expected no flag that the sweep itself sets ({', '.join(_OWN)}) after --. Received: --{own[0]}"
+        )
+    found: dict[str, Any] = {}
+    for option in ("values", "range", "log_range"):
+        for text in values[option]:
+            flag, colon, rest = text.partition(":")
+            # The items of a list have commas between them.
+            items = tuple(filter(None, rest.split(";" if ";" in rest else ",")))
+            if not colon or not flag or not items or (option != "values" and len(items) != 2):
+                form = "FLAG:VALUE,VALUE,..." if option == "values" else "FLAG:LEAST,GREATEST"
+                raise ValueError(f"Expected --{option}={form}. Received: --{option}={text}")
+            if flag in (*_OWN, *given, *found):
+                where = "the sweep itself" if flag in _OWN else "another flag"
+                raise ValueError(f"Expected a flag that {where} does not set. Received: --{option}={text}")
+            found[flag] = items if option == "values" else _range(name, passed, flag, items, option)
+    ranges = {flag: one for flag, one in found.items() if isinstance(one, sweep.Range)}
+    if ranges and not values["trials"]:
+        raise ValueError("Expected --trials, the number of settings to draw, with ranges. Received: none")
+    if values["trials"] and not found:
+        raise ValueError("Expected --values, --range or --log_range to draw from with --trials. Received: none")
+    choices = {flag: items for flag, items in found.items() if flag not in ranges}
+    return sweep.Plan(name, tuple(passed), choices, ranges, values["trials"], seeds)
+
+
+def _range(name: str, passed: Sequence[str], flag: str, items: Sequence[str], option: str) -> sweep.Range:
+    numbers = {
+        field.flag_name: field
+        for field in _read(name, passed).experiment.chosen
+        if field.kind in (int, float) and not field.repeated and field.flag_name not in _OWN
+    }
+    text = f"--{option}={flag}:{','.join(items)}"
+    if flag not in numbers:
+        raise ValueError(f"Expected a number of maml-tf {name}: one of {', '.join(numbers)}. Received: {text}")
+    least, greatest = (numbers[flag].parse(item) for item in items)
+    if not least < greatest or (option == "log_range" and least <= 0):
+        sign = "0 < " if option == "log_range" else ""
+        raise ValueError(f"Expected {sign}LEAST < GREATEST. Received: {text}")
+    return sweep.Range(least, greatest, numbers[flag].kind is int, option == "log_range")
+
+
+def _corners(plan: sweep.Plan) -> list[sweep.Setting]:
+    """Lists settings of a search in which each value and each end of a range occurs."""
+    ends = {flag: (str(one.least), str(one.greatest)) for flag, one in plan.ranges.items()}
+    choices = {**plan.values, **ends}
+    longest = max(map(len, choices.values()))
+    return [{flag: texts[min(i, len(texts) - 1)] for flag, texts in choices.items()} for i in range(longest)]
+
+
+def _read(name: str, arguments: Sequence[str]) -> _Read:
+    """Reads an experiment's flags; a ValueError says that there is no such flag, or that a value is out of bounds."""
+    own = _Flags()
+    found = importlib.import_module(f"maml_tf.commands.{name}").define(own, arguments)
+    try:
+        left = own.values(["", *arguments])[1:]
+        if left:
+            raise ValueError(f"Expected flags alone, each with two dashes. Received: {' '.join(left)}")
+        config = found.configure(own.values.flag_values_dict())
+    except (flags.Error, ValueError) as error:
+        raise ValueError(f"maml-tf {name} {' '.join(arguments)}: {error}") from error
+    return _Read(found, {flag: own.values[flag] for flag in own.values if own.values[flag].present}, config)
+
+
+def _commands(
+    name: str,
+    of_all: Sequence[str],
+    registered: Sequence[str],
+    arguments: Sequence[str],
+    folder: pathlib.Path,
+    resume: bool,
+) -> list[list[str]]:
+    """Returns Python's arguments for each process of a run."""
+    program = ["-m", "maml_tf", name.replace("_", "-"), *registered, f"--logdir={folder}"]
+    flags_of_run = [*of_all, *arguments]
+    read = _read(name, flags_of_run)
+    training = [*program, *flags_of_run, *(["--resume"] if resume else [])]
+    if not read.experiment.test_apart:
+        return [training]
+    # The test takes its settings from the training.
+    settings = {field.flag_name for field in read.experiment.chosen} | {"preset"}
+    others = [text for flag, one in read.given.items() if flag not in settings for text in one.serialize().split("\n")]
+    return [training, [*program, *others, "--mode=evaluate"]]
+
+
+def main() -> None:
+    """Runs the command."""
+    own, passed = sys.argv[1:], []
+    if "--" in own:
+        own, passed = own[: own.index("--")], own[own.index("--") + 1 :]
+    name = own.pop(0).replace("-", "_") if own and not own[0].startswith("-") else None
+    sys.argv[1:] = own
+    flags.DEFINE_string("logdir", "runs/sweep", "Directory of all runs and of the table.")
+    flags.DEFINE_list("seeds", ["1"], "Seeds, each for a run of every setting.")
+    flags.DEFINE_multi_string(
+        "values",
+        [],
+        "A flag of the experiment and its values, as in inner_steps:1,5. Values that hold commas are parted by ;.",
+    )
+    flags.DEFINE_multi_string("range", [], "A flag and the ends of the range to draw from, as in inner_steps:1,5.")
+    flags.DEFINE_multi_string(
+        "log_range", [], "The same for a number whose logarithm is drawn uniformly, as in inner_learning_rate:0.001,1."
+    )
+    flags.DEFINE_integer("trials", None, "Settings to draw and run; without, all of --values are run.", lower_bound=1)
+    flags.DEFINE_integer("parallel", 1, "Runs that go on side by side.", lower_bound=1)
+    flags.DEFINE_bool(
+        "resume", False, "Whether to go on with the sweep in --logdir; what is finished is not run again."
+    )
+    flags.DEFINE_bool("table", False, "Whether to write the table of the sweep in --logdir as it is now, and no more.")
+    command.run(__doc__, functools.partial(experiment, name=name, passed=passed), tensorflow=False)
