@@ -24,6 +24,7 @@ from tests.support import with_rl  # noqa: F401
 # isort: split
 from maml_tf.rl.environments import environments, meta_world, meta_world_simulation
 from maml_tf.rl.environments.meta_world_simulation import MetaWorldSimulation
+from maml_tf.rl.policy import GaussianPolicy
 from tests.support import binary
 from tests.support.source_tree import PROJECT
 
@@ -183,6 +184,7 @@ class BinaryTest(absltest.TestCase):
     def test_a_resumed_training_equals_one_that_never_stopped(self):
         self.assertEqual([finished.code for finished in self.finished], [0] * 4, self.finished[-1].stderr)
         policies = [keras.saving.load_model(folder / "maml" / "policy.keras") for folder in (self.whole, self.broken)]
+        self.assertIsInstance(policies[0], GaussianPolicy)
         for one, other in zip(*(policy.get_weights() for policy in policies), strict=True):
             np.testing.assert_array_equal(one, other)
 
