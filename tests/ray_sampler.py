@@ -65,9 +65,10 @@ class Report:
 
 
 def adapted(sampler, params, tasks, number):
-    """Returns all numbers of two phases of rollouts and of the parameters between them."""
+    """Returns all numbers of two phases of rollouts and of the parameters between them, and the control steps."""
     phases, path = sampler.adapt(params, tasks, 1, (1, number))
-    return [*(leaf for phase in phases for leaf in phase.rollouts), *map(np.asarray, path[-1].values())]
+    leaves = [leaf for phase in phases for leaf in phase.rollouts if leaf is not None]
+    return [*leaves, *map(np.asarray, path[-1].values())], sum(phase.rollouts.steps for phase in phases)
 
 
 def differing(found, expected):
@@ -102,16 +103,14 @@ def compare(report, environment, rollouts):
     tasks = whole.sample_tasks(count, 1)
     one = Sampler(whole, adaptation, Estimation())
     make = functools.partial(build_collector, "maml", config)
-    expected = {number: adapted(one, params, tasks, number) for number in range(_TIMES)}
+    expected = [adapted(one, params, tasks, number)[0] for number in range(_TIMES)]
 
     def measured(sampler):
-        steps, began, wrong = 0, time.perf_counter(), 0
+        began = time.perf_counter()
         found = [adapted(sampler, params, tasks, number) for number in range(_TIMES)]
         seconds = time.perf_counter() - began
-        for number, leaves in enumerate(found):
-            wrong += differing(leaves, expected[number])
-            steps += sum(int(leaf.sum()) for leaf in (leaves[3], leaves[10]))
-        return wrong, f"{steps / seconds:,.0f}"
+        wrong = sum(differing(leaves, expected[number]) for number, (leaves, _) in enumerate(found))
+        return wrong, f"{sum(steps for _, steps in found) / seconds:,.0f}"
 
     report.row(f"{environment}, this process", *measured(one))
     for workers in (1, 2):
@@ -121,7 +120,7 @@ def compare(report, environment, rollouts):
         if workers == 2:
             [victim, *_] = actors()
             threading.Timer(0.1, os.kill, (victim, signal.SIGKILL)).start()
-            found = adapted(sampler, params, tasks, 1)
+            found, _ = adapted(sampler, params, tasks, 1)
             again = victim not in actors()
             report.row(f"{environment}, one of 2 killed", differing(found, expected[1]), wrong=not again)
         ray.shutdown()
