@@ -96,12 +96,17 @@ class Sweeps:
         return sum(not np.array_equal(value, self.whole[key]) for key, value in found.items()) if found else "none"
 
 
-def hparams(address, logdir):
+def hparams(address):
     """Returns what TensorBoard's HParams shows: from each run's rate and seed to its metrics."""
-    columns = {"columnParams": [], "allowedStatuses": ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_RUNNING"]}
-    asked = json.dumps({"experimentName": "", "startIndex": 0, "sliceSize": 100, **columns, "colParams": []}).encode()
+    asked = {
+        "experimentName": "",
+        "allowedStatuses": ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_RUNNING"],
+        "colParams": [{"hparam": name} for name in ("inner_learning_rate", "seed")],
+        "startIndex": 0,
+        "sliceSize": 100,
+    }
     request = urllib.request.Request(
-        f"{address}data/plugin/hparams/session_groups", asked, {"Content-Type": "application/json"}
+        f"{address}data/plugin/hparams/session_groups", json.dumps(asked).encode(), {"Content-Type": "application/json"}
     )
     groups = json.loads(urllib.request.urlopen(request, timeout=60).read())["sessionGroups"]
     return {
@@ -131,7 +136,7 @@ def main():
         logs = [sweeps.folder / "fails" / "inner_learning_rate=1e30" / f"seed{seed}" / "log.txt" for seed in SEEDS]
         sweeps.check("failed runs are in the table with their logs", all(f"failed: {log}" in said for log in logs))
         with tensorboard(sweeps.folder / "whole") as address:
-            shown = hparams(address, sweeps.folder / "whole")
+            shown = hparams(address)
         runs = {(float(rate), float(seed)) for rate in RATES for seed in SEEDS}
         sweeps.check("TensorBoard shows each run with its settings", set(shown) == runs)
         final = all(set(METRICS) <= set(metrics) for metrics in shown.values())
