@@ -91,8 +91,8 @@ def test_a_pool_may_be_larger_than_memory(tmp_path):
         file.write(text + len(text).to_bytes(8, "little") + end[end.index(b"}") + 9 :])
     pool = ClassPool.load(path, transform=lambda drawn: drawn[:, :4])
     assert pool.class_sizes.tolist() == [each] * classes and path.stat().st_size > 3 * memory
-    episode = pool.episode(0, 0, ways=5, shots=1, queries=1)
-    assert episode.query_x.shape == (5, 4)
+    (support_x, *_), query_y = next(iter(pool.episodes(0, ways=5, shots=1, queries=1, meta_batch_size=2)))
+    assert (support_x.shape, query_y.shape) == ((2, 5, 4), (2, 5))
     last = tf.constant([(number + 1) * each - 1 for number in range(classes)])
     np.testing.assert_array_equal(pool.look_up(last)[:, 0], range(classes))
     np.testing.assert_array_equal(pool.subset(["5", "2"]).look_up(last[:2])[:, 0], [2, 5])
