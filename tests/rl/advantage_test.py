@@ -143,7 +143,7 @@ class AdvantageTest(parameterized.TestCase):
 
     def test_tasks_do_not_mix(self):
         rollouts = examples.rollouts()
-        alone = type(rollouts)(*(leaf[1:] for leaf in rollouts))
+        alone = type(rollouts)(*(None if leaf is None else leaf[1:] for leaf in rollouts))
         both, one = (advantage.estimate_advantages(r) for r in (rollouts, alone))
         np.testing.assert_allclose(both.values[1:], one.values, atol=1e-12)
 
