@@ -185,7 +185,7 @@ class MetaRLConfig(PolicyConfig):
             for name in ("workers", "ray_address"):
                 if getattr(self, name) is not None:
                     raise ValueError(
-                        f"Expected no {name} but with sampler=ray. "
+                        f"Expected {name} with sampler=ray alone. "
                         f"Received: {name}={getattr(self, name)!r}, sampler={self.sampler!r}"
                     )
         elif self.workers is not None and self.workers > self.meta_batch_size:

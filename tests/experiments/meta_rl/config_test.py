@@ -24,8 +24,8 @@ class MetaRLConfigTest(parameterized.TestCase):
         ({"test_seed": 2**32}, "Received: test_seed=4294967296"),
         ({"sampler": "ray", "workers": 0}, "Received: workers=0"),
         ({"sampler": "ray", "workers": 21}, "meta_batch_size=20. Received: workers=21"),
-        ({"workers": 2}, "Expected no workers but with sampler=ray. Received: workers=2, sampler='process'"),
-        ({"ray_address": "auto"}, "Expected no ray_address but with sampler=ray"),
+        ({"workers": 2}, "Expected workers with sampler=ray alone. Received: workers=2, sampler='process'"),
+        ({"ray_address": "auto"}, "Expected ray_address with sampler=ray alone"),
         ({"inner_objective": "dice", "curvature_stride": 2}, "every time step.* Received: curvature_stride=2"),
     )
     def test_bad_values_are_refused(self, changes, message):
