@@ -75,8 +75,9 @@ OWN_VENVS = {
     "meta_world": ".venv_meta_world",
     "test_meta_world": ".venv_meta_world",
 }
-# tf-agents 0.19 asks for a version of typing-extensions that docs cannot use, and runs with newer ones.
-INSTALLED_LAST = "docs"
+# tf-agents 0.19 asks for an old version of typing-extensions and runs with newer ones, which these need: asked for
+# both at once, pip finds no versions that fit, or tries dozens of old ones for minutes.
+INSTALLED_LAST = {"docs", "sweep"}
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 # Written first and completed last: its presence says that the folder is ours, its content what is installed.
 MARKER = "maml_tf_bootstrap.json"
@@ -184,9 +185,10 @@ class Venv:
         pip = [self.python, "-m", "pip", "install", "--disable-pip-version-check", *quiet]
         constraints = self.folder / "constraints.txt"
         constraints.write_text("\n".join(self.constraints))
-        code = self.install(pip, constraints, [extra for extra in extras if extra != INSTALLED_LAST])
-        if not code and INSTALLED_LAST in extras:
-            code = self.install([*pip, "--no-warn-conflicts"], constraints, [INSTALLED_LAST])
+        last = [extra for extra in extras if extra in INSTALLED_LAST]
+        code = self.install(pip, constraints, [extra for extra in extras if extra not in INSTALLED_LAST])
+        if not code and last:
+            code = self.install([*pip, "--no-warn-conflicts"], constraints, last)
         if not code and {"rl", "metaworld"} & {*extras} and sys.version_info[:2] >= NEEDS_IT:
             code = run([*pip, "--no-deps", "--requirement", WITHOUT_DEPENDENCIES])
         if code:

@@ -35,7 +35,7 @@ LIGHT = (
     "maml_tf.experiments.classification.config",
     "maml_tf.experiments.meta_rl.config",
     "maml_tf.experiments.sinusoid.config",
-    "maml_tf.experiments.sweep",
+    "maml_tf.experiments.sweep.running",
     "maml_tf.methods",
     "maml_tf.registry",
     "maml_tf.results",

@@ -26,7 +26,10 @@ from absl import flags
 
 from maml_tf.commands import command
 from maml_tf.configuration import Configuration
-from maml_tf.experiments import sweep
+from maml_tf.experiments.sweep.plan import Plan, Range, Setting, flags_of
+from maml_tf.experiments.sweep.running import last_words, sweep
+from maml_tf.experiments.sweep.state import Sweep
+from maml_tf.experiments.sweep.table import write_table
 
 EXPERIMENTS = (
     "sinusoid", "omniglot", "mini_imagenet", "few_shot", "point_navigation", "half_cheetah", "ant", "meta_rl",
@@ -58,7 +61,7 @@ class _Flags:
 def experiment(values: Mapping[str, Any], name: str | None, passed: Sequence[str]) -> str:
     """Runs the sweep, or writes its table."""
     if values["table"]:
-        return _said(sweep.Sweep.read(values["logdir"]))
+        return _said(Sweep.read(values["logdir"]))
     if name not in EXPERIMENTS:
         near = difflib.get_close_matches(name or "", EXPERIMENTS, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
@@ -68,25 +71,25 @@ def experiment(values: Mapping[str, Any], name: str | None, passed: Sequence[str
     plan = _plan(values, name, passed)
     for setting in plan.grid() if plan.trials is None else _corners(plan):
         for seed in plan.seeds:
-            _read(name, [*plan.flags, *sweep.flags_of(setting), f"--seed={seed}"])
+            _read(name, [*plan.flags, *flags_of(setting), f"--seed={seed}"])
     registered = [f"--register={path}" for path in values["register"]]
     commands = functools.partial(_commands, name, plan.flags, registered)
-    state = sweep.sweep(plan, values["logdir"], commands, parallel=values["parallel"], resume=values["resume"])
+    state = sweep(plan, values["logdir"], commands, parallel=values["parallel"], resume=values["resume"])
     text = _said(state)
     if failed := [state.log(run) for run in state.every_run() if state.state(run) == "failed"]:
         sys.stdout.write(text + "\n")
         sys.exit(
             f"Error: Expected all runs to succeed. Received: {len(failed)} that failed, such as {failed[0]}: "
-            f"{sweep.last_words(failed[0])}"
+            f"{last_words(failed[0])}"
         )
     return text
 
 
-def _said(state: sweep.Sweep) -> str:
-    return f"{sweep.write_table(state)}\n\nWritten to {state.directory}"
+def _said(state: Sweep) -> str:
+    return f"{write_table(state)}\n\nWritten to {state.directory}"
 
 
-def _plan(values: Mapping[str, Any], name: str, passed: Sequence[str]) -> sweep.Plan:
+def _plan(values: Mapping[str, Any], name: str, passed: Sequence[str]) -> Plan:
     """Makes the plan of the flags' values, and checks each of them that stands alone."""
     if wrong := [seed for seed in values["seeds"] if not seed.strip().isdecimal()]:
         raise ValueError(f"Expected whole numbers by commas. Received: --seeds={wrong[0]}")
@@ -111,16 +114,16 @@ def _plan(values: Mapping[str, Any], name: str, passed: Sequence[str]) -> sweep.
                 where = "the sweep itself" if flag in _OWN else "another flag"
                 raise ValueError(f"Expected a flag that {where} does not set. Received: --{option}={text}")
             found[flag] = items if option == "values" else _range(name, passed, flag, items, option)
-    ranges = {flag: one for flag, one in found.items() if isinstance(one, sweep.Range)}
+    ranges = {flag: one for flag, one in found.items() if isinstance(one, Range)}
     if ranges and not values["trials"]:
         raise ValueError("Expected --trials, the number of settings to draw, with ranges. Received: none")
     if values["trials"] and not found:
         raise ValueError("Expected --values, --range or --log_range to draw from with --trials. Received: none")
     choices = {flag: items for flag, items in found.items() if flag not in ranges}
-    return sweep.Plan(name, tuple(passed), choices, ranges, values["trials"], seeds)
+    return Plan(name, tuple(passed), choices, ranges, values["trials"], seeds)
 
 
-def _range(name: str, passed: Sequence[str], flag: str, items: Sequence[str], option: str) -> sweep.Range:
+def _range(name: str, passed: Sequence[str], flag: str, items: Sequence[str], option: str) -> Range:
     numbers = {
         field.flag_name: field
         for field in _read(name, passed).experiment.chosen
@@ -133,10 +136,10 @@ def _range(name: str, passed: Sequence[str], flag: str, items: Sequence[str], op
     if not least < greatest or (option == "log_range" and least <= 0):
         sign = "0 < " if option == "log_range" else ""
         raise ValueError(f"Expected {sign}LEAST < GREATEST. Received: {text}")
-    return sweep.Range(least, greatest, numbers[flag].kind is int, option == "log_range")
+    return Range(least, greatest, numbers[flag].kind is int, option == "log_range")
 
 
-def _corners(plan: sweep.Plan) -> list[sweep.Setting]:
+def _corners(plan: Plan) -> list[Setting]:
     """Lists settings of a search in which each value and each end of a range occurs."""
     ends = {flag: (str(one.least), str(one.greatest)) for flag, one in plan.ranges.items()}
     choices = {**plan.values, **ends}

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import copy
 import functools
-import json
 import os
 import pathlib
-import struct
-import types
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +13,6 @@ import numpy as np
 import tensorflow as tf
 
 from maml_tf.checks import flag
-from maml_tf.files import save_atomically
 from maml_tf.tasks.episode import Episode, meta_batches, stream_number
 from maml_tf.tasks.episode_draw import (
     EpisodeDraw,
@@ -26,16 +22,14 @@ from maml_tf.tasks.episode_draw import (
     rotate_quarter_turns,
     unit_range,
 )
+from maml_tf.tasks.image_store import ImageStore
 from maml_tf.tasks.images import read_class_folders
 from maml_tf.tasks.labelled_data import read_dataset, read_tfds
+from maml_tf.tasks.saved_pool import read_pool, write_pool
 
 # A number, or the least and the greatest number.
 Size = int | tuple[int, int]
-# Alignment in bytes that TensorFlow's kernels need.
-_ALIGNMENT = 64
 _NUMBERS_AT_ONCE = 1 << 24
-# A saved pool is an array in NumPy's format, then JSON, its length in bytes, and this.
-_LENGTH, _END = struct.Struct("<Q"), b"maml_tf ClassPool 1"
 
 
 class ClassPool:
@@ -212,15 +206,9 @@ class ClassPool:
             FileNotFoundError: If there is no such file.
             ValueError: If the file is cut off, or something else.
         """
-        path = pathlib.Path(path).expanduser()
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"Expected a file that ClassPool.save wrote. Received: {str(path)!r}, which is none"
-            )
-        content = _read_pool(path)
-        images = np.load(path, mmap_mode="r" if memory_map else None)
+        images, names, sizes, rotations = read_pool(path, memory_map)
         pool = cls.__new__(cls)
-        pool._set(images, content["class_names"], np.array(content["class_sizes"]), content["rotations"], transform)
+        pool._set(images, names, np.array(sizes), rotations, transform)
         return pool
 
     def save(self, path: str | os.PathLike[str]) -> pathlib.Path:
@@ -247,26 +235,8 @@ class ClassPool:
         ...     ClassPool.load(pool.save(f"{folder}/pool.npy"))
         ClassPool(6 classes, 60 images of shape (28, 28, 1), uint8)
         """
-        return save_atomically(pathlib.Path(path).expanduser(), self._write)
-
-    def _write(self, path: pathlib.Path) -> None:
-        images = self._images.array
-        header = {
-            "descr": np.lib.format.dtype_to_descr(images.dtype),
-            "fortran_order": False,
-            "shape": (int(sum(self.class_sizes)), *images.shape[1:]),
-        }
-        content = {
-            "class_names": self.class_names,
-            "class_sizes": self.class_sizes.tolist(),
-            "rotations": self.rotations,
-        }
-        text = json.dumps(content).encode()
-        with open(path, "wb") as file:
-            np.lib.format.write_array_header_1_0(file, header)
-            for name in self.class_names:
-                self.images_of(name).tofile(file)
-            file.write(text + _LENGTH.pack(len(text)) + _END)
+        classes = {name: self.images_of(name) for name in self.class_names}
+        return write_pool(path, classes, self.rotations)
 
     def __len__(self) -> int:
         """The number of classes."""
@@ -449,79 +419,6 @@ def _range_of(name: str, size: Size) -> tuple[int | None, int]:
 
 def _flat(support: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
     return tf.concat([tf.reshape(support, [-1]), tf.reshape(query, [-1])], axis=0)
-
-
-class ImageStore:
-    """An array of images, and the same memory as a tensor.
-
-    An array that is mapped from a file stays in the file: only the images that are looked up are read.
-
-    Args:
-        array: [images, ...], of any real dtype. It is shared, not copied, and must not change.
-
-    Attributes:
-        array: The array.
-
-    Example:
-    >>> import numpy as np
-    >>> from maml_tf.tasks.class_pool import ImageStore
-    >>> ImageStore(np.ones([3, 2], np.uint8)).tensor.shape
-    TensorShape([3, 2])
-    """
-
-    def __init__(self, array: np.ndarray):
-        self.array = array
-
-    @functools.cached_property
-    def tensor(self) -> tf.Tensor:
-        """The images on the host, where tf.data runs; a GPU would have to send every image back."""
-        flags, dtype = self.array.flags, self.array.dtype
-        aligned = self.array.ctypes.data % _ALIGNMENT == 0
-        shareable = aligned and flags.c_contiguous and dtype.isnative and dtype.kind in "uif"
-        with tf.init_scope(), tf.device("CPU:0"):
-            if shareable:  # convert_to_tensor would copy, and so read the whole of a mapped file.
-                return tf.experimental.dlpack.from_dlpack(_as_writable(self.array).__dlpack__())
-            return tf.convert_to_tensor(self.array)
-
-
-def _as_writable(array: np.ndarray) -> np.ndarray:
-    """Returns the same memory as an array that says of itself that it can be written to: DLPack asks for that.
-
-    Nothing writes to it: TensorFlow's tensors do not change.
-    """
-    if array.flags.writeable:
-        return array
-    interface = {**array.__array_interface__, "data": (array.ctypes.data, False)}
-    return np.asarray(types.SimpleNamespace(__array_interface__=interface, array=array))
-
-
-def _read_pool(path: pathlib.Path) -> dict[str, Any]:
-    """Reads what a saved pool holds beside the images, and checks that the file is whole."""
-    size = path.stat().st_size
-    wrong = f"Expected a file that ClassPool.save wrote. Received: {str(path)!r}"
-    with open(path, "rb") as file:
-        try:
-            np.lib.format.read_magic(file)
-            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        except ValueError as error:
-            raise ValueError(f"{wrong}, which is something else: {error}") from error
-        least = file.tell() + int(np.prod(shape)) * dtype.itemsize
-        if size < least:
-            raise ValueError(f"{wrong}, which is cut off: it has {size} bytes, and its images alone need {least}")
-        file.seek(least)
-        text, length, end = _parted(file.read())
-    if end != _END or length != _LENGTH.pack(len(text)):
-        raise ValueError(f"{wrong}, an array without the names of its classes, or a pool that is cut off")
-    content = json.loads(text)
-    if sum(content["class_sizes"]) != shape[0]:
-        raise ValueError(f"{wrong}, whose classes have {sum(content['class_sizes'])} images and its array {shape[0]}")
-    return content
-
-
-def _parted(content: bytes) -> tuple[bytes, bytes, bytes]:
-    """Parts the end of a saved pool into the JSON, its length and the mark."""
-    first, second = max(0, len(content) - len(_END) - _LENGTH.size), max(0, len(content) - len(_END))
-    return content[:first], content[first:second], content[second:]
 
 
 def _check_transform(transform: Transform) -> Transform:

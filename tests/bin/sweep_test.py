@@ -7,6 +7,8 @@ from absl.testing import absltest, parameterized
 
 from maml_tf.commands import sweep
 from maml_tf.configuration import to_dict
+from maml_tf.experiments.sweep.plan import Plan
+from maml_tf.experiments.sweep.state import Sweep
 from tests.support import binary
 
 _DEFAULTS = {
@@ -81,8 +83,8 @@ class FlagsTest(parameterized.TestCase):
 class SweepTest(absltest.TestCase):
     def test_the_table_is_shown_and_a_failure_is_the_exit_code(self):
         logdir = pathlib.Path(self.create_tempdir().full_path)
-        plan = sweep.sweep.Plan("sinusoid", (), {"shots": ("5", "10")})
-        state = sweep.sweep.Sweep.open(logdir, plan, resume=False)
+        plan = Plan("sinusoid", (), {"shots": ("5", "10")})
+        state = Sweep.open(logdir, plan, resume=False)
         for run, name in zip(state.every_run(), ("finished", "waiting"), strict=True):
             state.folder(run).mkdir(parents=True)
             row = {

@@ -12,17 +12,11 @@ import time
 import numpy as np
 import pytest
 
-from maml_tf.experiments.sweep import (
-    Plan,
-    Range,
-    Sweep,
-    draw,
-    format_lines,
-    over_seeds,
-    sweep,
-    table_lines,
-    write_table,
-)
+from maml_tf.experiments.sweep.plan import Plan, Range
+from maml_tf.experiments.sweep.running import sweep
+from maml_tf.experiments.sweep.search import draw
+from maml_tf.experiments.sweep.state import Sweep
+from maml_tf.experiments.sweep.table import format_lines, over_seeds, table_lines, write_table
 from tests.support.source_tree import PROJECT
 
 # Trains --rate for three iterations, the number of which is its checkpoint. With the file "slow" in the sweep's folder
@@ -60,7 +54,8 @@ DRIVER = """
 import sys
 from absl import logging
 from maml_tf import stopping
-from maml_tf.experiments.sweep import Plan, sweep
+from maml_tf.experiments.sweep.plan import Plan
+from maml_tf.experiments.sweep.running import sweep
 program, logdir, parallel, *resume = sys.argv[1:]
 commands = lambda flags, folder, resume: [[program, *flags, f"--logdir={folder}", *["--resume"] * resume]]
 logging.set_verbosity(logging.INFO)

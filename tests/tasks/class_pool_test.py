@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from maml_tf.tasks import ClassPool, Episode, class_pool
-from maml_tf.tasks.class_pool import ImageStore
+from maml_tf.tasks.image_store import ImageStore
 
 # (class, image within the class) of the support set of one task, and its labels.
 SUPPORT_OF_TASK_8 = [[4.0, 1.0], [0.0, 4.0], [3.0, 4.0]]

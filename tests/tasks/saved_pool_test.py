@@ -9,7 +9,7 @@ from PIL import Image
 
 from maml_tf.baselines import labelled_batches
 from maml_tf.tasks import ClassPool, images
-from maml_tf.tasks.class_pool import ImageStore
+from maml_tf.tasks.image_store import ImageStore
 
 
 def pool_of(dtype=np.uint8, labels=None, **options):
