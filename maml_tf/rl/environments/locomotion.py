@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import abc
-import functools
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from maml_tf.checks import choice
-from maml_tf.rl.environments.drawing import draw_states
-from maml_tf.rl.environments.physics import Simulations, gymnasium_model, save_model
+from maml_tf.rl.environments.body import HORIZON, Body
+from maml_tf.rl.environments.physics import Simulations, gymnasium_model
 from maml_tf.rl.environments.task_distribution import ANT_VELOCITIES, DIRECTIONS, HALF_CHEETAH_VELOCITIES, UniformTasks
-from maml_tf.rl.environments.task_environment import DrawableEnvironment
 
 TASKS = ("velocity", "direction")
 PHYSICS = ("paper", "gymnasium")
-HORIZON = 200
 
 
-class Locomotion(DrawableEnvironment):
+class Locomotion(Body):
     """A body that has to run at a velocity or in a direction that it does not observe.
 
     With v the x velocity of the whole body's centre of mass at the end of the step, MuJoCo's instantaneous velocity
@@ -42,8 +39,6 @@ class Locomotion(DrawableEnvironment):
 
     Attributes:
         task: "velocity" or "direction".
-        simulations: The simulations, whose arrays may be read.
-        initial_qpos: Positions at which the body starts, without noise, [positions].
     """
 
     _VELOCITIES: ClassVar[UniformTasks]
@@ -63,27 +58,14 @@ class Locomotion(DrawableEnvironment):
     ):
         self.task = choice("task", task, TASKS)
         paper = choice("physics", physics, PHYSICS) == "paper"
-        self.simulations, self.initial_qpos = self._build(batch_size, paper, threads)
         super().__init__(
-            batch_size,
+            *self._build(batch_size, paper, threads),
             self._VELOCITIES if task == "velocity" else DIRECTIONS,
             observation_size=self._OBSERVATION_SIZE,
-            action_size=self.simulations.model.nu,
             horizon=horizon,
             seed=seed,
             task_in_observation=task_in_observation,
         )
-
-    @property
-    def dt(self) -> float:
-        """Duration of a step in seconds."""
-        return self.simulations.dt
-
-    def snapshot(self, simulation: int) -> np.ndarray:
-        return self.simulations.qpos[simulation].copy()
-
-    def draw(self, snapshots: np.ndarray, width: int = 320, height: int = 240) -> np.ndarray:
-        return draw_states(functools.partial(save_model, self.simulations.model), snapshots, width, height)
 
     def _start(self, simulations: np.ndarray) -> None:
         model = self.simulations.model

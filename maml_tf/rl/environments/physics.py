@@ -29,7 +29,7 @@ def gymnasium_model(name: str) -> mujoco.MjSpec:
     """Loads the model of a body from gymnasium; it may be changed before it is simulated.
 
     Args:
-        name: File name without its suffix, "half_cheetah" or "ant".
+        name: File name without its suffix, such as "half_cheetah" or "ant".
 
     Returns:
         The model's specification, with sensors "centre_of_mass" and "velocity" of the whole body added.
@@ -62,6 +62,7 @@ class Simulations:
 
     Attributes:
         model: The compiled model.
+        count: The argument.
         dt: Duration of a step in seconds.
         qpos: Positions, float64 [B, positions].
         qvel: Velocities, float64 [B, velocities].
@@ -85,7 +86,7 @@ class Simulations:
             kind, body = mujoco.mjtSensor.mjSENS_FRAMELINACC, mujoco.mjtObj.mjOBJ_BODY
             spec.add_sensor(name="acceleration", type=kind, objtype=body, objname="torso")
         self.model = _compiled(spec)
-        self.dt = timestep * frame_skip
+        self.count, self.dt = count, timestep * frame_skip
         self._frame_skip = frame_skip
         self._stage = int(mujoco.mjtStage.mjSTAGE_ACC if contact_forces else mujoco.mjtStage.mjSTAGE_VEL)
         # A persistent batch keeps mj_forward's results for positions and velocities for the next mj_step. If

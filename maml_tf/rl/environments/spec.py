@@ -1,4 +1,4 @@
-"""The registry of environments, with a spec of each for the experiments, and those of the paper (Section 5.3)."""
+"""The registry of environments, those of the paper's Section 5.3 and others, each with the experiment's defaults."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from maml_tf.rl.environments.task_distribution import (
     DIRECTIONS,
     GOALS,
     HALF_CHEETAH_VELOCITIES,
+    PLANE_DIRECTIONS,
     TaskDistribution,
     VectorTasks,
 )
@@ -110,15 +111,22 @@ _NAVIGATION_RETURNS = {
 }
 
 
-def _register(name: str, built_by: str, tasks: VectorTasks, *, arguments: Mapping[str, Any], **values: Any) -> None:
+def _make(built_by: str, arguments: Mapping[str, Any]) -> Callable[..., TaskEnvironment]:
+    """Returns a function that makes an environment of a class "module:Name", which is imported when it is called."""
+
     def make(batch_size: int, **options: Any):
         module, _, cls = built_by.partition(":")
         built_in = importlib.import_module(f"maml_tf.rl.environments.{module}")  # It imports tf-agents or MuJoCo.
         return getattr(built_in, cls)(batch_size, **arguments, **options)
 
+    return make
+
+
+def _register(name: str, built_by: str, tasks: VectorTasks, *, arguments: Mapping[str, Any], **values: Any) -> None:
     def original_test_tasks(n: int, seed: int) -> np.ndarray:
         return tasks.from_unit(np.random.RandomState(seed).random_sample((n, tasks.size))).astype(np.float32)
 
+    make = _make(built_by, arguments)
     environments.register(name, EnvironmentSpec(make, tasks, original_test_tasks=original_test_tasks, **values))
 
 
@@ -190,3 +198,10 @@ _register(
         "oracle": (524.80,),
     },
 )
+# Not the paper's: those that ProMP's code and learn2learn have beside them.
+for _name, _built_by, _tasks, _arguments in (
+    ("walker2d_direction", "walkers:Walker2d", DIRECTIONS, {}),
+    ("humanoid_direction", "walkers:Humanoid", DIRECTIONS, {"task": "direction"}),
+    ("humanoid_direction_2d", "walkers:Humanoid", PLANE_DIRECTIONS, {"task": "direction_2d"}),
+):
+    environments.register(_name, EnvironmentSpec(_make(_built_by, _arguments), _tasks, _LOCOMOTION))

@@ -132,9 +132,29 @@ class DirectionTasks(VectorTasks):
         return np.where(unit < 0.5, -1.0, 1.0)
 
 
+class PlaneDirectionTasks(VectorTasks):
+    """Unit vectors of the plane, uniform in their angle.
+
+    Example:
+    >>> import numpy as np
+    >>> from maml_tf.rl.environments.task_distribution import PlaneDirectionTasks
+    >>> np.linalg.norm(PlaneDirectionTasks().sample(2, seed=1), axis=1).round(6).tolist()
+    [1.0, 1.0]
+    """
+
+    def __init__(self):
+        super().__init__(2)
+
+    def from_unit(self, unit: np.ndarray) -> np.ndarray:
+        angle = 2.0 * np.pi * unit[:, 0]
+        return np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
 # The paper's distributions.
 GOALS = UniformTasks([-0.5, -0.5], [0.5, 0.5])
 # Metres per second.
 HALF_CHEETAH_VELOCITIES = UniformTasks([0.0], [2.0])
 ANT_VELOCITIES = UniformTasks([0.0], [3.0])
 DIRECTIONS = DirectionTasks()
+# Of the humanoid, which the paper does not have.
+PLANE_DIRECTIONS = PlaneDirectionTasks()
