@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import pathlib
@@ -94,11 +95,12 @@ def import_file(path: str | os.PathLike[str]) -> None:
         ValueError: If the file does not exist.
     """
     path = pathlib.Path(path).expanduser().resolve()
-    spec = importlib.util.spec_from_file_location(f"{_PREFIX}{path.stem}", path)
+    # Two files of one name in two folders are two modules.
+    name = f"{_PREFIX}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or not path.is_file():
         raise ValueError(f"Expected a Python file that registers entries. Received: {str(path)!r}")
-    known = sys.modules.get(spec.name)
-    if known is None or known.__file__ != str(path):
+    if spec.name not in sys.modules:
         sys.modules[spec.name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[spec.name])
 

@@ -23,9 +23,12 @@ from maml_tf.core.task_values import format_mean
 from maml_tf.files import read_json, write_atomically
 from maml_tf.tables import aligned
 
-# Files that a training leaves in its directory: the last two are in a folder of the method, and so may be the first.
-VALIDATION, RESULTS, CONFIG, WEIGHTS = "validation.json", "results.json", "config.json", "best.weights.h5"
-TRAINING_RECORD, POLICY, NETWORK = "training.json", "policy.keras", "network.keras"
+# Files that a training leaves in its directory,
+RESULTS, CONFIG, WEIGHTS, TRAINING_RECORD = "results.json", "config.json", "best.weights.h5", "training.json"
+# in a folder of the method there,
+POLICY, NETWORK = "policy.keras", "network.keras"
+# and in either.
+VALIDATION = "validation.json"
 
 _SIMULATORS = ("gymnasium", "metaworld", "mujoco")
 

@@ -1,8 +1,6 @@
-import sys
-
 import pytest
 
-from maml_tf.registry import Registry, import_file
+from maml_tf.registry import Registry, import_file, imported_files
 
 
 def test_entries_are_found_by_name_and_kept_in_order():
@@ -42,14 +40,16 @@ def test_an_unknown_name_is_answered_with_the_known_ones(name):
         registry[name]
 
 
-def test_a_file_is_imported_once(tmp_path):
-    path = tmp_path / "entries.py"
-    path.write_text("COUNT = object()")
-    import_file(path)
-    first = sys.modules["registered_entries"].COUNT
-    import_file(path)
+def test_a_file_is_imported_once_and_another_of_its_name_too(tmp_path):
+    files = [tmp_path / folder / "entries.py" for folder in ("one", "other")]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text("with open(__file__ + '.log', 'a') as log:\n    log.write('imported ')")
+        import_file(file)
+        import_file(file)
 
-    assert sys.modules["registered_entries"].COUNT is first
+    assert [(file.parent / "entries.py.log").read_text() for file in files] == ["imported "] * 2
+    assert imported_files()[-2:] == tuple(map(str, files))
 
 
 @pytest.mark.parametrize("path", ["gone.py", "gone.txt"])

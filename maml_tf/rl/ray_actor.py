@@ -24,6 +24,7 @@ def collect_share(
     each: int,
     seed: tuple[int, ...],
     own: bool,
+    budget: bool,
 ) -> tuple[Rollouts, int]:
     """Collects a share's rollouts, in an actor.
 
@@ -35,14 +36,22 @@ def collect_share(
         each: Simulations of a task.
         seed: See `maml_tf.rl.sampling.Collector`.
         own: See there.
+        budget: How the caller counts rollouts that end early.
 
     Returns:
         The rollouts, and how many simulations diverged.
+
+    Raises:
+        ValueError: If the collector counts otherwise than the caller.
     """
     _prepare(tuple(registered))
     params, tasks = given
     begin, end = bounds(len(tasks), share)
     collector = _collector(make, (end - begin) * each)
+    if collector.budget != budget:
+        raise ValueError(
+            f"Expected make to give collectors with budget={budget}, as RayCollector has. Received: {collector.budget}"
+        )
     diverged = collector.environment.diverged
     rollouts = collector.of_share(params, tasks, share, seed, own=own)
     return rollouts, collector.environment.diverged - diverged

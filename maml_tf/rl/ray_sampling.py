@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging as stdlib_logging
 import os
 import signal
@@ -38,18 +37,20 @@ class RayCollector:
 
     Args:
         environment: An environment with as many simulations as the actors have together. It says what tasks there are
-            and counts diverged simulations; the actors have their own.
+            and counts diverged simulations; the actors advance simulations of their own.
         policy: The policy.
         make: Makes the collector of a number of simulations of the same environment, with the same kind of policy; it
             is sent to the actors.
-        budget: How rollouts that end early are counted, as `make` has it; see `maml_tf.rl.sampling.collect`.
+        budget: How rollouts that end early are counted, the same as for the collectors that `make` makes; see
+            `maml_tf.rl.sampling.collect`.
         workers: Number of actors.
         address: Address of a cluster, as `ray.init` takes it; by default Ray starts on this machine.
 
     Raises:
         ImportError: If Ray is not installed.
-        ValueError: If the environment's simulations cannot be shared out, the cluster has fewer CPUs than `workers`, or
-            there another version of maml_tf.
+        ConnectionError: If Ray cannot start, or the cluster cannot be reached or has other versions of Ray or Python.
+        ValueError: If the environment's simulations cannot be shared out, the cluster has fewer CPUs than `workers` or
+            another version of maml_tf, or Ray is connected to another cluster already.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class RayCollector:
         try:
             found = self._ray.get(
                 [
-                    worker.collect.remote(imported_files(), self._make, given, share, each, seed, own)
+                    worker.collect.remote(imported_files(), self._make, given, share, each, seed, own, self._budget)
                     for worker, share in zip(workers, shares, strict=True)
                 ]
             )
@@ -131,9 +132,11 @@ def _require_shares(environment: TaskEnvironment, budget: bool) -> None:
 
 
 def _imported_ray() -> ModuleType:
-    # Ray says otherwise how it will treat GPUs, of which the actors use none, and writes the faults of all actors where
-    # one is raised; and every other process would go before the actors.
-    settings = {"ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "IGNORE_UNHANDLED_ERRORS": "1", "worker_niceness": "0"}
+    settings = {
+        "ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Otherwise Ray warns about GPUs, of which the actors use none.
+        "IGNORE_UNHANDLED_ERRORS": "1",  # Otherwise the faults of all actors are written where one is raised.
+        "worker_niceness": "0",  # Otherwise every other process has precedence over the actors.
+    }
     for name, value in settings.items():
         os.environ.setdefault(f"RAY_{name}", value)
     try:
@@ -147,14 +150,27 @@ def _imported_ray() -> ModuleType:
     return ray
 
 
+# The actors of this program, which all collectors share, and the address at which it started Ray.
+_actors: list[Any] = []
+_started_at: list[str | None] = []
+
+
 def _workers(count: int, address: str | None) -> list[Any]:
-    """Returns actors; those of the last call where it asked for the same."""
+    """Returns actors, of which the first are those of earlier calls."""
     import ray
 
     if not ray.is_initialized():
-        _started.cache_clear()
+        _actors.clear()
         _start_ray(count, address)
-    return _started(count)
+        _started_at[:] = [address]
+    elif address is not None and address not in _started_at:
+        raise ValueError(
+            f"Expected one Ray cluster in a program. Received: address={address!r} where Ray has started "
+            f"{'on this machine or by other code' if _started_at in ([], [None]) else f'at {_started_at[0]!r}'}"
+        )
+    if count > len(_actors):
+        _actors.extend(_new_actors(count - len(_actors), count))
+    return _actors[:count]
 
 
 def _start_ray(count: int, address: str | None) -> None:
@@ -174,12 +190,11 @@ def _start_ray(count: int, address: str | None) -> None:
             signal.signal(signal.SIGTERM, handler)  # Ray has put one of its own in the place of the program's.
 
 
-@functools.lru_cache(1)
-def _started(count: int) -> list[Any]:
+def _new_actors(count: int, together: int) -> list[Any]:
     import ray
 
-    if (cpus := ray.cluster_resources().get("CPU", 0)) < count:
-        raise ValueError(f"Expected a Ray cluster of at least {count} CPUs, one a worker. Received: {cpus:.0f}")
+    if (cpus := ray.cluster_resources().get("CPU", 0)) < together:
+        raise ValueError(f"Expected a Ray cluster of at least {together} CPUs, one a worker. Received: {cpus:.0f}")
     worker = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=_ATTEMPTS - 1)(_worker())
     workers = [worker.options(scheduling_strategy="SPREAD").remote() for _ in range(count)]
     versions = [one.version.remote() for one in workers]
@@ -195,7 +210,10 @@ def _started(count: int) -> list[Any]:
 
 
 def _worker() -> type:
-    """Makes the actors' class, whose code Ray sends because it is a function's own: maml_tf may be missing there."""
+    """Makes the actors' class.
+
+    Ray sends the code of a class that is defined in a function, so that an actor can say that maml_tf is missing there.
+    """
 
     class Worker:
         """One process."""

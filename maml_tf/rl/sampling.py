@@ -175,10 +175,14 @@ class ProcessCollector:
         environment: The environment.
         policy: The policy.
         budget: How rollouts that end early are counted; see `collect`.
+
+    Attributes:
+        environment: The argument.
+        budget: The argument.
     """
 
     def __init__(self, environment: TaskEnvironment, policy: PurePolicy, budget: bool = False):
-        self.environment, self._actor, self._budget = environment, Actor(policy), budget
+        self.environment, self._actor, self.budget = environment, Actor(policy), budget
 
     def __call__(self, params: dict[str, Any], seed: tuple[int, ...], *, own: bool) -> Rollouts:
         tasks = len(self.environment.tasks)
@@ -221,7 +225,7 @@ class ProcessCollector:
     def _collect(self, acting: tuple[Act, np.ndarray], seed: tuple[int, ...]) -> Rollouts:
         self.environment.seed((*seed, STATES))
         random = np.random.default_rng((*seed, ACTIONS))
-        return collect(self.environment, *acting, random, budget=self._budget)
+        return collect(self.environment, *acting, random, budget=self.budget)
 
 
 def joined(shares: Sequence[Rollouts], budget: bool) -> Rollouts:

@@ -93,7 +93,7 @@ def prefetched_map(numbers: tf.data.Dataset, draw: Callable[[tf.Tensor], Any]) -
     """
     options = tf.data.Options()
     options.autotune.enabled = False
-    # To optimize the graph copies all that `draw` captures, a whole pool of images; there is nothing to optimize.
+    # Optimizing the graph would copy all that `draw` captures, a whole pool of images, and gain nothing.
     options.experimental_optimization.apply_default_optimizations = False
     drawn = numbers.map(draw, num_parallel_calls=_SIDE_BY_SIDE, deterministic=True).prefetch(_AHEAD)
     return drawn.with_options(options)

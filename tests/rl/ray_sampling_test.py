@@ -74,8 +74,8 @@ class RayCollectorTest(parameterized.TestCase):
     def setUp(self):
         super().setUp()
         self.environment.set_tasks(self.environment.sample_tasks(TASKS, 1))
-        ray_sampling._started.cache_clear()
-        self.addCleanup(ray_sampling._started.cache_clear)
+        self.enter_context(mock.patch.object(ray_sampling, "_actors", []))
+        self.enter_context(mock.patch.object(ray_sampling, "_started_at", []))
         # Threads are set when TensorFlow starts, which it has.
         self.enter_context(mock.patch.object(ray_actor, "_prepare"))
 
@@ -156,6 +156,20 @@ class RayCollectorTest(parameterized.TestCase):
         ):
             with self.assertRaisesRegex(ValueError, said):
                 self.collector(**options)
+
+    def test_collectors_of_one_program_share_their_actors(self):
+        few, many = self.collector(2), self.collector(3)
+        self.assertEqual(many._workers[:2], few._workers)
+        self.assertEqual(self.collector(2)._workers, few._workers)
+
+    def test_a_second_cluster_is_refused(self):
+        self.enter_context(mock.patch.dict(sys.modules, ray=double()))
+        with self.assertRaisesRegex(ValueError, "one Ray cluster.*address='10.0.0.2:6379'"):
+            RayCollector(self.environment, self.policy, make, address="10.0.0.2:6379")
+
+    def test_collectors_that_count_otherwise_than_the_caller_are_refused(self):
+        with self.assertRaisesRegex(ValueError, "budget=True.*Received: False"):
+            self.collector(budget=True)(self.policy.parameters(), (1,), own=False)
 
     def test_without_ray_the_error_says_what_to_install(self):
         self.enter_context(mock.patch.dict(sys.modules, ray=None))

@@ -158,8 +158,8 @@ class MetaRLConfig(PolicyConfig):
     )
     workers: int | None = setting(
         None,
-        "Processes of sampler=ray, among which tasks are shared out. By default one a processor core, at most one a "
-        "task.",
+        "Processes of sampler=ray, among which tasks are shared out. By default one for each processor core of this "
+        "machine, at most meta_batch_size. More than there are tasks have nothing to do.",
         minimum=1,
         role="runtime",
     )
@@ -188,11 +188,6 @@ class MetaRLConfig(PolicyConfig):
                         f"Expected {name} with sampler=ray alone. "
                         f"Received: {name}={getattr(self, name)!r}, sampler={self.sampler!r}"
                     )
-        elif self.workers is not None and self.workers > self.meta_batch_size:
-            raise ValueError(
-                f"Expected at most as many workers as tasks of a meta-iteration, meta_batch_size="
-                f"{self.meta_batch_size}. Received: workers={self.workers}"
-            )
 
     def stream(self, purpose: int) -> int:
         """Returns the seed of tasks, states and actions for a purpose; no other purpose of any run shares it."""

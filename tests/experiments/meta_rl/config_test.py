@@ -23,7 +23,6 @@ class MetaRLConfigTest(parameterized.TestCase):
         ({"gae_lambda": -0.1}, "Received: gae_lambda=-0.1"),
         ({"test_seed": 2**32}, "Received: test_seed=4294967296"),
         ({"sampler": "ray", "workers": 0}, "Received: workers=0"),
-        ({"sampler": "ray", "workers": 21}, "meta_batch_size=20. Received: workers=21"),
         ({"workers": 2}, "Expected workers with sampler=ray alone. Received: workers=2, sampler='process'"),
         ({"ray_address": "auto"}, "Expected ray_address with sampler=ray alone"),
         ({"inner_objective": "dice", "curvature_stride": 2}, "every time step.* Received: curvature_stride=2"),
@@ -67,7 +66,7 @@ class MetaRLConfigTest(parameterized.TestCase):
         self.assertNotEqual(first, MetaRLConfig(seed=2).identity(method="maml"))
         self.assertNotEqual(first, MetaRLConfig(curvature_stride=2).identity(method="maml"))
 
-    @parameterized.parameters(*(name for name in environments if name not in meta_world.NAMES))
+    @parameterized.parameters(*(name for name in environments if name.startswith(("point", "half_cheetah", "ant"))))
     def test_presets_are_the_papers(self, environment):
         config = preset(environment, seed=5)
         self.assertEqual(config.environment, environment)
