@@ -68,6 +68,7 @@ class BuildLearnerTest(parameterized.TestCase):
         ({"dataset": "mini_imagenet"}, (None, 84, 84, 3), "flatten"),
         ({"network": "dense"}, (None, 28, 28, 1), "hidden4"),
         ({"dataset": "cifar_fs", "network": "resnet12", "drop_rate": 0.1}, (None, 32, 32, 3), "block4_drop"),
+        ({"dataset": "cifar_fs", "network": "wrn_28_10", "filters": 1}, (None, 32, 32, 3), "group3_block4_add"),
     )
     def test_networks(self, fields, input_shape, layer):
         network = build_learner(small(**fields)).model

@@ -121,18 +121,19 @@ class LearnerConfig(Configuration):
     network: str = setting(
         None,
         "Network, by default the first of the data set. conv: 4 convolutional modules, strided on Omniglot, with "
-        "pooling on colour images. resnet12: ResNet-12, for colour images. dense: 256, 128, 64 and 64 units, for "
-        "Omniglot.",
+        "pooling on colour images. resnet12 and wrn_28_10: ResNet-12 and WRN-28-10, for colour images. dense: 256, "
+        "128, 64 and 64 units, for Omniglot.",
     )
     filters: int = setting(
         64,
-        "Filters of each convolution; with resnet12, filters of the first block, usually 64. (The paper: 64 on "
-        "Omniglot, 32 on mini-ImageNet.)",
+        "Filters of each convolution; with resnet12, filters of the first block, usually 64; with wrn_28_10, of the "
+        "first convolution, usually 16. (The paper: 64 on Omniglot, 32 on mini-ImageNet.)",
         minimum=1,
     )
     drop_rate: float = setting(
         0.0,
-        "Fraction of the feature maps that resnet12 drops in training, in the last two blocks as squares (DropBlock).",
+        "Fraction of the feature maps that resnet12 drops in training, in the last two blocks as squares (DropBlock), "
+        "or wrn_28_10 in each block.",
         minimum=0,
         maximum=0.99,
         since="0.2.0",

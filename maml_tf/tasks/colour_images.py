@@ -25,7 +25,14 @@ def resnet12(ways: int, *, drop_rate: float = 0.0, **options: Any) -> Any:
     return models.resnet12(ways, drop_rate=drop_rate, **options)
 
 
-NETWORKS = {"conv": conv, "resnet12": resnet12}
+def wrn_28_10(ways: int, *, drop_rate: float = 0.0, **options: Any) -> Any:
+    """Builds WRN-28-10."""
+    from maml_tf import models
+
+    return models.wide_resnet(ways, drop_rate=drop_rate, **options)
+
+
+NETWORKS = {"conv": conv, "resnet12": resnet12, "wrn_28_10": wrn_28_10}
 
 
 def five_way_presets(
