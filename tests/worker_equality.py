@@ -3,8 +3,9 @@
     python -m tests.worker_equality [--iterations=200]
 
 A meta-batch has five tasks, so that shares differ. Each row prints the largest difference of a value from that of one
-replica or worker, relative to the largest value of its variable. It fails above 1e-10 in float64 after all iterations,
-above 1e-5 in float32 after 20, and above 0 in the order of tasks after all iterations.
+replica or worker, relative to the largest value of its variable. It fails above 1e-10 in float64 after all iterations
+(implicit MAML by default: 1e-6), above 1e-5 in float32 after 20, and above 0 in the order of tasks after all
+iterations.
 
 Takes ten minutes on two cores.
 """
@@ -23,9 +24,10 @@ from tests.support.source_tree import PROJECT
 
 _FLOAT32_ITERATIONS = 20
 _MOST = {"float64": 1e-10, "float32": 1e-5, "bits": 0.0}
-# With a weight of 2 the matrix that implicit MAML solves for is nearly singular in some tasks of these data, and one
-# unit in the last place of one weight changes the result of 200 iterations by 6e-8; with 50 by 9e-15.
-_PROXIMAL_WEIGHT = 50.0
+# Implicit MAML solves a system that by default is nearly singular in some tasks of these data: one unit in the last
+# place of one weight changes the result of 200 iterations by 6e-8. With a proximal weight of 50 it does by 9e-15.
+_STIFF, _PROXIMAL_WEIGHT = "implicit_maml with weight 50", 50.0
+_MOST_OF_IMPLICIT_MAML = 1e-6
 
 
 def make_data(iterations, dtype, share):
@@ -58,7 +60,7 @@ def train(algorithm, dtype, iterations, in_task_order):
     keras.config.set_floatx(dtype)
     keras.config.set_dtype_policy(dtype)
     keras.utils.set_random_seed(0)
-    algorithm = ImplicitMAML(_PROXIMAL_WEIGHT) if algorithm == "implicit_maml" else algorithm
+    algorithm = ImplicitMAML(_PROXIMAL_WEIGHT) if algorithm == _STIFF else algorithm
     layers = [
         keras.layers.Dense(16, "tanh"), maml_tf.layers.BatchNormalization(momentum=0.9), keras.layers.Dropout(0.1),
         keras.layers.Dense(3),
@@ -102,7 +104,9 @@ def replicas(iterations):
     sound = True
     for name, alone in found[1].items():
         differences = [difference(found[count][name], alone) for count in found]
-        sound &= report(f"replicas 1 to 4, {name}", differences, name.rpartition(" ")[2])
+        algorithm, _, kind = name.rpartition(", ")
+        most = max(_MOST[kind], _MOST_OF_IMPLICIT_MAML if algorithm == "implicit_maml" else 0.0)
+        sound &= report(f"replicas 1 to 4, {name}", differences, most)
     return sound
 
 
@@ -116,7 +120,7 @@ def train_on_replicas(count, iterations, file):
 
     strategy = tf.distribute.MirroredStrategy([f"CPU:{k}" for k in range(count)])
     found = {}
-    for algorithm in algorithms:
+    for algorithm in (*algorithms, _STIFF):
         for kind, settings in kinds(iterations).items():
             if kind != "bits" or algorithm == "maml":
                 with strategy.scope():
@@ -139,13 +143,13 @@ def processes(iterations):
                 values = [list(np.load(file).values()) for file in files]
                 alone = alone or values[0]
                 found.append(max(difference(one, alone) for one in values))
-            sound &= report(f"workers 1, 2, 4, maml, {kind}", found, kind)
+            sound &= report(f"workers 1, 2, 4, maml, {kind}", found, _MOST[kind])
     return sound
 
 
-def report(title, found, kind):
+def report(title, found, most):
     """Prints a row; returns whether all differences are small enough."""
-    sound = max(found) <= _MOST[kind]
+    sound = max(found) <= most
     print(f"{title:<44} {'  '.join(f'{value:7.1e}' for value in found)}{'' if sound else '  WRONG'}", flush=True)
     return sound
 
