@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
-_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _PATIENCE_SECONDS = 8.0
 # The command timeout, and some service managers, send a signal to the process and again to its group.
 _SAME_SIGNAL_SECONDS = 0.5
@@ -59,7 +59,7 @@ def stop_on_signals(patience_seconds: float = _PATIENCE_SECONDS) -> Iterator[Non
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    caught = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    caught = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
     reader, writer = socket.socketpair()
     writer.setblocking(False)
     _state.saved = ""
@@ -148,7 +148,7 @@ def _watch(reader: socket.socket, patience_seconds: float) -> None:
             if not received:
                 return
             number = received[0]
-            if number not in _SIGNALS:
+            if number not in SIGNALS:
                 continue
             if first is None:
                 first, asked_at = number, time.monotonic()

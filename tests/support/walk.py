@@ -16,7 +16,7 @@ class Walk(gymnasium.Env):
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         self.position = 0.3 * self.np_random.normal()
-        return self._observation(), {}
+        return self._observation(), {"start": self.position, "of": {"side": "left"} if self.position < 0 else {}}
 
     def step(self, action):
         self.position += float(action[0])
@@ -32,6 +32,9 @@ class Walk(gymnasium.Env):
         if what == "end":
             os._exit(3)
         raise ArithmeticError(what)
+
+    def unpicklable(self):
+        return lambda: None
 
     def _observation(self):
         return np.array([self.position, self.goal])

@@ -32,15 +32,16 @@ class GymnasiumEnvironment(TaskEnvironment):
         vector: The vector environment, with one sub-environment for each simulation.
         distribution: The tasks' distribution.
         set_tasks: `set_tasks(vector, tasks)` gives each sub-environment its task; or the name of a method or an
-            attribute of the sub-environments, such as "set_task", which takes one task.
+            attribute of the sub-environments, such as "set_task", which takes one task. AsyncVectorEnv has attributes
+            alone, and other classes than it, SyncVectorEnv and ProcessVectorEnv need a function.
         horizon: Steps after which a simulation is done.
         seed: Seed of the initial states and the first tasks.
         task_in_observation: Whether the numbers that describe the task are appended to the observation.
 
     Raises:
         TypeError: If `vector` is not a vector environment.
-        ValueError: If actions or observations are not in a `Box`, the actions' bounds are not finite, or the vector
-            environment does not declare its autoreset mode.
+        ValueError: If actions or observations are not in a `Box`, the actions' bounds are not finite, the vector
+            environment does not declare its autoreset mode, or it cannot set tasks by a name.
     """
 
     def __init__(
@@ -59,7 +60,6 @@ class GymnasiumEnvironment(TaskEnvironment):
                 f"Received: {type(vector).__name__}"
             )
         self.vector = vector
-        self._set_tasks = set_tasks
         self._autoreset = _autoreset_mode(vector)
         self._actions = _box("actions", vector.single_action_space)
         if not self._actions.is_bounded():
@@ -68,6 +68,7 @@ class GymnasiumEnvironment(TaskEnvironment):
                 f"Received: {self._actions}"
             )
         observations = _box("observations", vector.single_observation_space)
+        self._set_tasks = set_tasks if callable(set_tasks) else _setter(vector.unwrapped, set_tasks)
         size = int(np.prod(observations.shape))
         self._last = np.zeros((vector.num_envs, size))
         # What the vector environment returned last, which may belong to the next episode.
@@ -85,10 +86,7 @@ class GymnasiumEnvironment(TaskEnvironment):
 
     def set_tasks(self, tasks: Sequence[Any]) -> None:
         super().set_tasks(tasks)
-        if callable(self._set_tasks):
-            self._set_tasks(self.vector, self._task_of_simulation)
-        else:
-            _set_by_name(self.vector, self._set_tasks, self._task_of_simulation)
+        self._set_tasks(self.vector, self._task_of_simulation)
 
     def close(self) -> None:
         """Closes the vector environment."""
@@ -96,7 +94,9 @@ class GymnasiumEnvironment(TaskEnvironment):
 
     def _start(self, simulations: np.ndarray) -> None:
         if not isinstance(self.vector.unwrapped, (SyncVectorEnv, AsyncVectorEnv, ProcessVectorEnv)):
-            self._require_all_simulations("is a SyncVectorEnv or AsyncVectorEnv, whose sub-environments have own seeds")
+            self._require_all_simulations(
+                "is a SyncVectorEnv, AsyncVectorEnv or ProcessVectorEnv, whose sub-environments have own seeds"
+            )
         self._reset_vector(simulations)
         self._last[simulations] = self._returned[simulations]
 
@@ -169,10 +169,37 @@ def _box(name: str, space: gymnasium.Space) -> gymnasium.spaces.Box:
     return space
 
 
-def _set_by_name(vector: gymnasium.vector.VectorEnv, name: str, tasks: Sequence[Any]) -> None:
-    sub_environments = getattr(vector.unwrapped, "envs", ())
-    if sub_environments and callable(sub_environments[0].get_wrapper_attr(name)):
-        for sub_environment, task in zip(sub_environments, tasks, strict=True):
-            sub_environment.get_wrapper_attr(name)(task)
+def _setter(vector: gymnasium.vector.VectorEnv, name: str) -> SetTasks:
+    """Returns what gives each sub-environment its task, by the method or the attribute of that name."""
+    if isinstance(vector, SyncVectorEnv):
+        if callable(vector.envs[0].get_wrapper_attr(name)):
+            return lambda _, tasks: [
+                sub_environment.get_wrapper_attr(name)(task)
+                for sub_environment, task in zip(vector.envs, tasks, strict=True)
+            ]
+    elif isinstance(vector, ProcessVectorEnv):
+        if vector.is_method(name):
+            return lambda _, tasks: vector.call_each(name, tasks)
+    elif isinstance(vector, AsyncVectorEnv):
+        if _is_method_elsewhere(vector, name):  # Setting it would put the task in the method's place.
+            raise ValueError(
+                "Expected set_tasks to name an attribute, because AsyncVectorEnv calls methods with the same arguments "
+                "for all sub-environments; ProcessVectorEnv of maml_tf.rl.environments.processes calls them with each "
+                f"one's task. Received: the method {name!r}"
+            )
     else:
-        vector.set_attr(name, list(tasks))
+        raise ValueError(
+            "Expected set_tasks to be a function set_tasks(vector, tasks), because only of SyncVectorEnv, "
+            f"AsyncVectorEnv and ProcessVectorEnv the sub-environments are known. Received: {name!r} with "
+            f"{type(vector).__name__}"
+        )
+    return lambda _, tasks: vector.set_attr(name, list(tasks))
+
+
+def _is_method_elsewhere(vector: AsyncVectorEnv, name: str) -> bool:
+    # The sub-environments are in other processes, whose answer to `get_attr` is what the method returns.
+    sub_environment = vector.env_fns[0]()
+    try:
+        return callable(sub_environment.get_wrapper_attr(name))
+    finally:
+        sub_environment.close()

@@ -3,7 +3,8 @@
 import gymnasium
 import numpy as np
 from absl.testing import absltest, parameterized
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 from tests.support import with_rl  # noqa: F401
 
@@ -12,8 +13,10 @@ from tf_agents.environments import utils
 from tf_agents.trajectories import StepType
 
 from maml_tf.rl.environments import GymnasiumEnvironment, TaskDistribution, UniformTasks
+from maml_tf.rl.environments.processes import ProcessVectorEnv
 from maml_tf.rl.policy import PurePolicy, gaussian_mlp_policy
 from maml_tf.rl.sampling import Actor, collect
+from tests.support.walk import Walk as Line
 
 EVERY_MODE = parameterized.named_parameters((mode.name.lower(), mode) for mode in AutoresetMode)
 LIMIT = 6
@@ -60,6 +63,13 @@ class Goals(TaskDistribution):
 
     def sample(self, n, seed):
         return [{"goal": float(goal)} for goal in np.random.default_rng(seed).uniform(-3, 3, n)]
+
+
+class Numbers(TaskDistribution):
+    """Tasks that are numbers."""
+
+    def sample(self, n, seed):
+        return np.random.default_rng(seed).random(n).tolist()
 
 
 class WholeReset(gymnasium.vector.VectorEnv):
@@ -189,6 +199,43 @@ class TasksTest(absltest.TestCase):
             environment = walks(set_tasks=set_tasks)
             self.assertEqual([walk.task["goal"] for walk in environment.vector.envs], goals)
 
+    def test_worker_processes_take_them_by_a_method_or_an_attribute(self):
+        for vector, name in (
+            (ProcessVectorEnv(Line, 4, processes=2), "set_goal"),
+            (ProcessVectorEnv(Line, 4, processes=2), "goal"),
+            (AsyncVectorEnv([Line] * 4, context="spawn"), "goal"),
+        ):
+            vector.reset()  # set_goal needs a position.
+            environment = GymnasiumEnvironment(vector, Numbers(), name, horizon=3)
+            self.addCleanup(environment.close)
+            environment.set_tasks([0.25, 0.5])
+            self.assertEqual(vector.get_attr("goal"), (0.25, 0.25, 0.5, 0.5))
+
+    def test_by_a_name_reach_the_sub_environments_of_a_wrapped_vector(self):
+        for name in ("set_task", "task"):
+            wrapped = RecordEpisodeStatistics(SyncVectorEnv([Walk] * 2))
+            GymnasiumEnvironment(wrapped, Goals(), name, horizon=3).set_tasks([{"goal": 5.0}])
+            self.assertEqual(wrapped.env.get_attr("task"), ({"goal": 5.0}, {"goal": 5.0}))
+
+    def test_a_method_is_not_replaced_by_a_task(self):
+        vector = AsyncVectorEnv([Line] * 2, context="spawn")
+        self.addCleanup(vector.close)
+        vector.reset()
+        for of, name in ((vector, "set_goal"), (RecordEpisodeStatistics(vector), "set_goal")):
+            with self.assertRaisesRegex(ValueError, "ProcessVectorEnv.*Received: the method 'set_goal'"):
+                GymnasiumEnvironment(of, Numbers(), name, horizon=3)
+        self.assertLen(vector.call("set_goal", 1.0), 2)
+
+    def test_a_name_that_no_sub_environment_has_is_refused(self):
+        for vector in (SyncVectorEnv([Line]), AsyncVectorEnv([Line], context="spawn")):
+            self.addCleanup(vector.close)
+            with self.assertRaisesRegex(AttributeError, "set_gaol"):
+                GymnasiumEnvironment(vector, Numbers(), "set_gaol", horizon=3)
+
+    def test_a_name_needs_known_sub_environments(self):
+        with self.assertRaisesRegex(ValueError, "Expected set_tasks to be a function.*'set_task' with WholeReset"):
+            GymnasiumEnvironment(WholeReset(2), Goals(), "set_task", horizon=3)
+
     def test_objects_cannot_be_told_to_an_oracle_but_numbers_can(self):
         with self.assertRaisesRegex(ValueError, "Received: Goals of size 0"):
             walks(task_in_observation=True)
@@ -203,6 +250,55 @@ class TasksTest(absltest.TestCase):
         np.testing.assert_array_equal(environment.reset_batch()[:, 3], [0.25, 0.5])
 
 
+class InProcessesTest(parameterized.TestCase):
+    """The rollouts are those of one process, whole and of a share, and with a budget of steps."""
+
+    ACTIONS = np.random.default_rng(0).uniform(-1, 1, (8, 4, 1))
+
+    def environments(self, mode):
+        of_mode = {"autoreset_mode": mode}
+        vectors = [
+            SyncVectorEnv([Line] * 4, **of_mode),
+            AsyncVectorEnv([Line] * 4, context="spawn", **of_mode),
+        ]
+        if mode is AutoresetMode.DISABLED:
+            vectors.append(ProcessVectorEnv(Line, 4, processes=2))
+        for vector in vectors:
+            environment = GymnasiumEnvironment(vector, Numbers(), "goal", horizon=8)
+            self.addCleanup(environment.close)
+            environment.set_tasks([0.25, 0.5])
+            environment.seed(3)
+            yield environment
+
+    def assert_same(self, rollouts):
+        for other in rollouts[1:]:
+            for one, its in zip(rollouts[0], other, strict=True):
+                np.testing.assert_array_equal(one, its)
+
+    @EVERY_MODE
+    def test_rollouts(self, mode):
+        rollouts = []
+        for share in ((0, 4), (4, 12)):
+            for environment in self.environments(mode):
+                environment.share = share
+                rollouts.append([environment.reset_batch()])
+                for actions in self.ACTIONS:
+                    rollouts[-1] += [*environment.step_batch(actions), environment.succeeded]
+            self.assert_same(rollouts)
+            self.assertTrue(rollouts[0][-1].any())
+            rollouts.clear()
+
+    @EVERY_MODE
+    def test_budget(self, mode):
+        policy = PurePolicy(gaussian_mlp_policy(2, 1, (4,)))
+        acting = Actor(policy).shared(policy.parameters(), 2)
+        rollouts = [
+            collect(environment, *acting, np.random.default_rng(0), budget=True)
+            for environment in self.environments(mode)
+        ]
+        self.assert_same([(of.observations, of.rewards, of.valid) for of in rollouts])
+
+
 class ShareTest(absltest.TestCase):
     def test_starts_from_the_states_among_all(self):
         whole, share = walks(6, seed=7), walks(2, seed=7)
@@ -212,7 +308,7 @@ class ShareTest(absltest.TestCase):
     def test_a_vector_environment_that_may_draw_for_all_together_is_refused(self):
         environment = GymnasiumEnvironment(WholeReset(2), Goals(), lambda vector, tasks: None, horizon=3)
         environment.share = (0, 4)
-        with self.assertRaisesRegex(ValueError, "SyncVectorEnv or AsyncVectorEnv.*Received: GymnasiumEnvironment"):
+        with self.assertRaisesRegex(ValueError, "SyncVectorEnv, AsyncVectorEnv or.*Received: GymnasiumEnvironment"):
             environment.reset_batch()
 
 
