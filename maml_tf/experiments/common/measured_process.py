@@ -32,11 +32,27 @@ def main(file: str, *command: str) -> int:
     Returns:
         Its exit code, as a shell has it: 128 + n for signal n.
     """
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    process = None
+    received: list[int] = []
 
     def send(number: int) -> None:
         with contextlib.suppress(ProcessLookupError):  # It has just ended.
             os.kill(process.pid, number)
+
+    def pass_on() -> None:
+        while process and received:
+            send(received.pop(0))
+
+    def receive(number: int, _: object) -> None:
+        received.append(number)
+        pass_on()
+
+    # Before the process is there: a signal that comes while it starts would end this one alone.
+    for number in _SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, receive)
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    pass_on()
 
     def end_with_input() -> None:
         with contextlib.suppress(OSError):
@@ -44,9 +60,6 @@ def main(file: str, *command: str) -> int:
                 pass
         send(signal.SIGTERM)
 
-    for number in _SIGNALS:
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, lambda received, _: send(received))
     threading.Thread(target=end_with_input, daemon=True).start()
     _, status, usage = os.wait4(process.pid, 0)
     path = pathlib.Path(file)
