@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import math
+import os
 import pathlib
 import signal
 import subprocess
@@ -12,6 +13,8 @@ import time
 import numpy as np
 import pytest
 
+from maml_tf import stopping
+from maml_tf.experiments.common import processes
 from maml_tf.experiments.sweep.plan import Plan, Range
 from maml_tf.experiments.sweep.running import sweep
 from maml_tf.experiments.sweep.search import draw
@@ -88,15 +91,17 @@ def calls(logdir):
 def test_every_setting_is_run_once_from_every_seed_and_tabled(program, tmp_path):
     logdir = tmp_path / "sweep"
     plan = Plan("sinusoid", ("--shots=5",), {"rate": ("1", "2")}, seeds=(1, 2))
+    program.write_text(PROGRAM + "while time.process_time() < 0.15:\n    pass\n")
     state = sweep(plan, logdir, commands(program), parallel=2)
-    assert (logdir / "table.md").read_text().splitlines() == [
-        "| rate | mse before | 1 step | last step | validation | CPU, s | seeds |",
-        "|---|---|---|---|---|---|---|",
-        *(line.replace("CPU", cpu) for line, cpu in zip(
-            ["| 1 | 11.5 +- 6.4 | 5.75 +- 3.2 | 3.833 +- 2.1 | 11.5 +- 6.4 | CPU | 2 |",
-             "| 2 | 21.5 +- 6.4 | 10.75 +- 3.2 | 7.167 +- 2.1 | 21.5 +- 6.4 | CPU | 2 |"],
-            [line.split(" | ")[-2] for line in (logdir / "table.md").read_text().splitlines()[2:]], strict=True)),
-    ]  # fmt: skip
+    head, ruler, *rows = (logdir / "table.md").read_text().splitlines()
+    assert head == "| rate | mse before | 1 step | last step | validation | CPU, s | seeds |"
+    assert ruler == "|---|---|---|---|---|---|---|"
+    cells = [row.strip("| ").split(" | ") for row in rows]
+    assert [[*row[:5], row[6]] for row in cells] == [
+        ["1", "11.5 +- 6.4", "5.75 +- 3.2", "3.833 +- 2.1", "11.5 +- 6.4", "2"],
+        ["2", "21.5 +- 6.4", "10.75 +- 3.2", "7.167 +- 2.1", "21.5 +- 6.4", "2"],
+    ]
+    assert all(float(row[5].split(" +- ")[0]) >= 0.1 for row in cells), rows
     lines = json.loads((logdir / "table.json").read_text())
     assert [(line["setting"], line["metric"]) for line in lines[:2]] == [
         ({"rate": "1"}, "mse"),
@@ -133,6 +138,48 @@ def test_a_run_that_fails_is_in_the_table_and_is_run_again(program, tmp_path):
     state = sweep(plan, logdir, commands(program), resume=True)
     assert [state.state(run) for run in state.every_run()] == ["finished", "finished"]
     assert calls(logdir)[-1].endswith("seed1 --resume")
+
+
+def test_a_run_whose_flags_do_not_go_together_has_failed_and_the_others_go_on(program, tmp_path):
+    logdir = tmp_path / "sweep"
+
+    def of_run(flags, folder, resume):
+        if "--rate=2" in flags:
+            raise ValueError("Expected another rate. Received: rate=2")
+        return commands(program)(flags, folder, resume)
+
+    plan = Plan("sinusoid", (), {"rate": ("1", "2", "3")})
+    for resume in (False, True):
+        state = sweep(plan, logdir, of_run, resume=resume)
+        assert [state.state(run) for run in state.every_run()] == ["finished", "failed", "finished"]
+    log = logdir / "rate=2" / "seed1" / "log.txt"
+    assert log.read_text().splitlines()[-1] == "Error: Expected another rate. Received: rate=2"
+    assert f"| 2 | - | - | - | - | - | 0 of 1; failed: {log} |" in (logdir / "table.md").read_text()
+    assert len(calls(logdir)) == 2
+
+
+def test_a_run_whose_results_were_deleted_is_run_again(program, tmp_path):
+    logdir = tmp_path / "sweep"
+    plan = Plan("sinusoid", (), {"rate": ("1", "2")})
+    sweep(plan, logdir, commands(program))
+    (logdir / "rate=1" / "seed1" / "results.json").unlink()
+    assert "| 1 | - | - | - | - | - | 0 of 1 |" in write_table(Sweep.read(logdir))
+    sweep(plan, logdir, commands(program), resume=True)
+    assert calls(logdir)[2:] == [f"--rate=1 --seed=1 --logdir={logdir / 'rate=1' / 'seed1'} --resume"]
+    assert "| 1 | 11 | 5.5 | 3.667 | 11 |" in (logdir / "table.md").read_text()
+
+
+def test_a_run_that_a_signal_ends_before_it_has_handlers_is_stopped(tmp_path, monkeypatch):
+    def start_and_stop(arguments, usage, log):
+        process = subprocess.Popen(["sleep", "60"], stdin=subprocess.PIPE)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return process
+
+    monkeypatch.setattr(processes, "start", start_and_stop)
+    with pytest.raises(stopping.Stopped):
+        sweep(Plan("sinusoid", ()), tmp_path / "sweep", commands("program"))
+    state = Sweep.read(tmp_path / "sweep")
+    assert [state.state(run) for run in state.every_run()] == ["stopped"]
 
 
 def test_the_test_follows_a_training_that_succeeds(program, tmp_path):
@@ -230,18 +277,22 @@ def test_the_interval_is_students():
 def test_columns_that_say_nothing_are_left_out():
     def line(setting, method, shots, **more):
         step = {"mean": 1.0, "ci95": None, "values": [1.0]}
-        return {"setting": setting, "method": method, "shots": shots, "metric": "accuracy", "steps": {0: step, 5: step},
-                "validation": None, "cpu_seconds": step, "seeds": [1], "unfinished": {}, **more}  # fmt: skip
+        return {"number": 0, "setting": setting, "method": method, "shots": shots, "metric": "accuracy",
+                "steps": {0: step, 5: step}, "validation": None, "cpu_seconds": step, "seeds": [1], "unfinished": {},
+                **more}  # fmt: skip
 
     heads = [
         format_lines(lines).splitlines()[0]
         for lines in (
-            [line({"method": "maml"}, "maml", 1), line({"method": "anil"}, "anil", 1)],
+            [line({"method": "maml"}, "maml", 1), line({"method": "anil"}, "anil", 1, number=1)],
             [line({"ways": "5"}, "maml", 1), line({"ways": "5"}, "nearest_neighbour", 5)],
         )
     ]
     last = "accuracy before | 1 step | last step | validation | CPU, s | seeds |"
     assert heads == [f"| method | {last}", f"| ways | method | shots | {last}"]
+    # The CPU seconds are those of a run with all of its methods; two trials may draw the same setting.
+    lines = [line({"ways": "5"}, method, 1, number=number) for number in (0, 1) for method in ("maml", "anil")]
+    assert [row.split(" | ")[-2] for row in format_lines(lines).splitlines()[2:]] == ["1", "", "1", ""]
 
 
 @needs_optuna
@@ -284,6 +335,20 @@ def test_a_search_that_is_resumed_is_one_that_was_not_stopped(program, tmp_path)
         sweep(
             Plan("sinusoid", (), {}, {"rate": Range(0.5, 8.0)}, 3), tmp_path / "sweep", commands(program), resume=True
         )
+
+
+@needs_optuna
+@pytest.mark.parametrize("files", [(), ("maml/validation.json", "anil/validation.json")])
+def test_a_search_by_no_value_or_several_is_one_error(program, tmp_path, files):
+    lines = PROGRAM.splitlines()
+    assert "validation.json" in lines[-1]
+    written = [
+        f'(folder / "{name}").parent.mkdir()\n(folder / "{name}").write_text(\'{{"value": 1}}\')' for name in files
+    ]
+    program.write_text("\n".join([*lines[:-1], *written]))
+    with pytest.raises(ValueError, match=rf"to write one validation.json, .* Received: {len(files)} in '.*trial000"):
+        sweep(Plan("sinusoid", (), {}, {"rate": Range(0.5, 8.0)}, 3), tmp_path / "sweep", commands(program))
+    assert len(calls(tmp_path / "sweep")) == 1
 
 
 def test_a_search_without_optuna_is_one_error(tmp_path, monkeypatch):

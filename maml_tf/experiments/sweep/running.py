@@ -74,7 +74,8 @@ def _run_all(state: Sweep, plan: Plan, commands: Commands, parallel: int) -> Non
         running: list[_Running] = []
         while True:
             while len(running) < parallel and not stopping.is_asked() and (run := next(upcoming, None)):
-                running.append(held.enter_context(contextlib.closing(_Running(state, run, commands))))
+                if one := _begin(state, run, commands):
+                    running.append(held.enter_context(contextlib.closing(one)))
             if not running:
                 return
             if stopping.is_asked() and not told:
@@ -95,17 +96,28 @@ def _unfinished(state: Sweep, plan: Plan) -> Iterator[Run]:
                 yield run
 
 
+def _begin(state: Sweep, run: Run, commands: Commands) -> _Running | None:
+    """Starts a run; None if it has failed because its flags do not go together, as those of a drawn setting may not."""
+    folder = state.folder(run)
+    resume = state.has_begun(run)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        processes_of_run = commands(run.flags, folder, resume)
+    except ValueError as error:
+        with open(state.log(run), "a", encoding="utf-8") as log:
+            log.write(f"Error: {error}\n")
+        _note_end(state, run, "failed", code=1, seconds=0.0)
+        return None
+    logging.info("%s %s", run.name, "goes on" if resume else "begins")
+    return _Running(state, run, processes_of_run)
+
+
 class _Running:
     """A run that goes on: one process after the other."""
 
-    def __init__(self, state: Sweep, run: Run, commands: Commands):
-        self._state, self._run = state, run
-        folder = state.folder(run)
-        resume = state.state(run) != "waiting"
-        folder.mkdir(parents=True, exist_ok=True)
-        self._commands = iter(commands(run.flags, folder, resume))
+    def __init__(self, state: Sweep, run: Run, commands: Sequence[Sequence[str]]):
+        self._state, self._run, self._commands = state, run, iter(commands)
         self._began = time.monotonic()
-        logging.info("%s %s", run.name, "goes on" if resume else "begins")
         state.note(run, "running")
         self._process = self._start(next(self._commands))
 
@@ -132,17 +144,22 @@ class _Running:
         if code == 0 and not following:
             state = "finished"
         else:
-            state = "stopped" if stopping.is_asked() and code in (0, 128 + stopping.asked()) else "failed"
-        seconds = round(time.monotonic() - self._began, 1)
-        self._state.note(self._run, state, code=code, seconds=seconds)
-        said = "" if state == "finished" else f": {last_words(self._state.log(self._run))}"
-        logging.info("%s %s after %.0f s%s", self._run.name, state, seconds, said)
+            # A process that the signal reaches before its handlers are there ends by the signal itself.
+            codes = (0, 128 + stopping.asked(), -stopping.asked())
+            state = "stopped" if stopping.is_asked() and code in codes else "failed"
+        _note_end(self._state, self._run, state, code=code, seconds=round(time.monotonic() - self._began, 1))
         return True
 
     def close(self) -> None:
         """Ends the process if it still goes on."""
         self._process.stdin.close()
         self._process.wait()
+
+
+def _note_end(state: Sweep, run: Run, how: str, *, code: int, seconds: float) -> None:
+    state.note(run, how, code=code, seconds=seconds)
+    said = "" if how == "finished" else f": {last_words(state.log(run))}"
+    logging.info("%s %s after %.0f s%s", run.name, how, seconds, said)
 
 
 def _await_orphans(state: Sweep) -> None:

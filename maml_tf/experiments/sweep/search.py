@@ -1,9 +1,7 @@
-"""Draws the settings of a search by Optuna.
+"""Draws the settings of a search by Optuna, which is told of all earlier settings anew before each draw.
 
-Optuna is a library that is asked for the next setting and told the values of the earlier ones; Ray Tune brings a
-scheduler, an object store and processes of its own, which runs that are processes with checkpoints do not need. Optuna
-is told of all runs anew before each setting, so a kill leaves no locked storage, and a draw depends on the results
-alone.
+No storage of Optuna's can then be locked or damaged by a kill. Runs that go on side by side end in an order that
+depends on time, and so do the draws after them; of runs one after the other a draw is a function of the results.
 """
 
 from __future__ import annotations

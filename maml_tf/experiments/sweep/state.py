@@ -15,7 +15,7 @@ import numpy as np
 from maml_tf.configuration import differences
 from maml_tf.experiments.sweep.plan import Plan, Setting, flags_of
 from maml_tf.files import read_json, write_atomically
-from maml_tf.results import VALIDATION
+from maml_tf.results import RESULTS, VALIDATION
 
 # In the directory of a sweep; what a run said and its processor seconds, in its folder.
 SWEEP, LOG, USAGE = "sweep.json", "log.txt", "usage.json"
@@ -117,8 +117,16 @@ class Sweep:
         return [Run(f"{name}/seed{seed}" if name else f"seed{seed}", setting, seed) for seed in self.seeds]
 
     def state(self, run: Run) -> str:
-        """Returns "finished", "failed", "stopped", "running" (so too where the sweep was killed) or "waiting"."""
-        return self._content["runs"].get(run.name, {}).get("state", "waiting")
+        """Returns "finished", "failed", "stopped", "running" (so too where the sweep was killed) or "waiting".
+
+        A run whose results were deleted is "waiting" again.
+        """
+        noted = self._content["runs"].get(run.name, {}).get("state", "waiting")
+        return "waiting" if noted == "finished" and not (self.folder(run) / RESULTS).exists() else noted
+
+    def has_begun(self, run: Run) -> bool:
+        """Returns whether a run was started before: its folder may hold checkpoints."""
+        return run.name in self._content["runs"]
 
     def note(self, run: Run, state: str, **more: Any) -> None:
         """Writes what has become of a run."""
@@ -149,13 +157,22 @@ class Sweep:
     def validation(self, number: int) -> tuple[float | None, str]:
         """Returns the mean over the seeds of the best value in validation, and whether less ("min") is better.
 
-        The value is None where a run has not finished, or its method does not validate.
+        The value is None where a run has not finished.
+
+        Raises:
+            ValueError: If a finished run has no value in validation, or several.
         """
         found = []
         for run in self.runs(number):
-            files = [*self.folder(run).glob(VALIDATION), *self.folder(run).glob(f"*/{VALIDATION}")]
-            if self.state(run) != "finished" or len(files) != 1:
+            if self.state(run) != "finished":
                 return None, "min"
+            files = [*self.folder(run).glob(VALIDATION), *self.folder(run).glob(f"*/{VALIDATION}")]
+            if len(files) != 1:
+                raise ValueError(
+                    f"Expected every run of a search to write one {VALIDATION}, by which the next setting is drawn: "
+                    "one method a run, and one that is trained and validated. "
+                    f"Received: {len(files)} in {str(self.folder(run))!r}"
+                )
             found.append(read_json(files[0]))
         return float(np.mean([one["value"] for one in found])), found[0]["mode"]
 

@@ -37,10 +37,11 @@ def write_table(state: Sweep) -> str:
 def table_lines(state: Sweep) -> list[dict[str, Any]]:
     """Returns the lines of the table, for each setting one of each method, number of shots and metric measured.
 
-    A line has "setting", "method", "shots", "metric"; "steps": from each number of inner steps to {"mean", "ci95",
-    "values"}, the mean and the half-width of its 95 % interval (Student's t) over the seeds' values, None for one seed;
-    the same of "validation" and "cpu_seconds"; "seeds", those that finished; and "unfinished": from each other seed to
-    its state and its log file. A setting of which nothing has finished has one line.
+    A line has "number" (of the setting), "setting", "method", "shots", "metric"; "steps": from each number of inner
+    steps to {"mean", "ci95", "values"}, the mean and the half-width of its 95 % interval (Student's t) over the seeds'
+    values, None for one seed; the same of "validation", and of "cpu_seconds" of the whole run, with all of its methods;
+    "seeds", those that finished; and "unfinished": from each other seed to its state and its log file. A setting of
+    which nothing has finished has one line.
     """
     lines = []
     for number, setting in enumerate(state.settings):
@@ -55,7 +56,7 @@ def table_lines(state: Sweep) -> list[dict[str, Any]]:
         for run in finished:
             for row in read_rows(state.folder(run) / RESULTS):
                 measured.setdefault((row.method, row.shots, row.metric), {}).setdefault(row.step, []).append(row.mean)
-        used = [read_json(state.folder(run) / USAGE)["cpu_seconds"] for run in finished]
+        used = [read_json(path)["cpu_seconds"] for run in finished if (path := state.folder(run) / USAGE).exists()]
         for (method, shots, metric), by_step in (measured or {(None, None, None): {}}).items():
             best = [
                 read_json(path)["value"]
@@ -65,6 +66,7 @@ def table_lines(state: Sweep) -> list[dict[str, Any]]:
             ]
             lines.append(
                 {
+                    "number": number,
                     "setting": setting,
                     "method": method,
                     "shots": shots,
@@ -98,11 +100,14 @@ def over_seeds(values: Sequence[float]) -> dict[str, Any] | None:
 
 
 def format_lines(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Formats the lines of a table in Markdown: those of each setting's first metric, after 0, 1 and the last step."""
-    first: dict[str, str | None] = {}
+    """Formats the lines of a table in Markdown: those of each setting's first metric, after 0, 1 and the last step.
+
+    The CPU seconds of a run stand in the first of its setting's rows alone: they are those of all of its methods.
+    """
+    first: dict[int, Mapping[str, Any]] = {}
     for line in lines:
-        first.setdefault(str(line["setting"]), line["metric"])
-    shown = [line for line in lines if line["metric"] == first[str(line["setting"])]]
+        first.setdefault(line["number"], line)
+    shown = [line for line in lines if line["metric"] == first[line["number"]]["metric"]]
     flags = list(dict.fromkeys(flag for line in shown for flag in line["setting"]))
     # What is the same everywhere, or one with a flag, needs no column.
     columns = [
@@ -121,7 +126,8 @@ def format_lines(lines: Sequence[Mapping[str, Any]]) -> str:
             [
                 *(line["setting"].get(flag, "") for flag in flags),
                 *(str(line[name] or "") for name in columns),
-                *(_cell(one) for one in (steps.get(0), steps.get(1), last, line["validation"], line["cpu_seconds"])),
+                *(_cell(one) for one in (steps.get(0), steps.get(1), last, line["validation"])),
+                _cell(line["cpu_seconds"]) if line is first[line["number"]] else "",
                 _seeds_text(line),
             ]
         )
