@@ -5,9 +5,9 @@
     maml-tf sweep few-shot --log_range=inner_learning_rate:0.01,1 --range=inner_steps:1,5 --trials=20 -- --dataset=cub
     maml-tf sweep --table --logdir=runs/rates
 
-The experiment comes first, and what stands after -- are flags of all runs. Every run is a process of the experiment's
-own command in a folder of its own, with all that it writes, and log.txt with what it said. table.md and table.json have
-the mean over the seeds and its 95 % interval for every setting; tensorboard --logdir shows all runs together. Without
+Name the experiment first. Flags after -- are passed to every run. Every run is a process of the experiment's own
+command in a folder of its own, with all that it writes, and log.txt with what it said. table.md and table.json have the
+mean over the seeds and its 95 % interval for every setting; tensorboard --logdir shows all runs together. Without
 --trials all combinations of --values are run. With it Optuna draws that many settings by what earlier ones reached on
 the validation tasks; the test decides nothing. A run that fails is named in the table, and the exit code is then 1.
 """
@@ -39,12 +39,12 @@ EXPERIMENTS = (
 _OWN = ("logdir", "resume", "mode", "seed", "register")
 
 
-class _Read(NamedTuple):
-    """An experiment's flags, read as its command reads them."""
+class _Parsed(NamedTuple):
+    """An experiment's flags, parsed as its command parses them."""
 
     experiment: command.Experiment
     given: Mapping[str, Any]  # From the names of the flags that were given to absl's flags.
-    config: Configuration
+    values: Mapping[str, Any]  # Of all flags.
 
 
 class _Flags:
@@ -58,7 +58,7 @@ class _Flags:
         return functools.partial(found, flag_values=self.values) if name.startswith("DEFINE") else found
 
 
-def experiment(values: Mapping[str, Any], name: str | None, passed: Sequence[str]) -> str:
+def run_sweep(values: Mapping[str, Any], name: str | None, passed: Sequence[str]) -> str:
     """Runs the sweep, or writes its table."""
     if values["table"]:
         return _said(Sweep.read(values["logdir"]))
@@ -69,9 +69,7 @@ def experiment(values: Mapping[str, Any], name: str | None, passed: Sequence[str
             f"Expected an experiment first: one of {', '.join(EXPERIMENTS)}. Received: {name or 'none'}.{hint}"
         )
     plan = _plan(values, name, passed)
-    for setting in plan.grid() if plan.trials is None else _corners(plan):
-        for seed in plan.seeds:
-            _read(name, [*plan.flags, *flags_of(setting), f"--seed={seed}"])
+    _check_settings(plan)
     registered = [f"--register={path}" for path in values["register"]]
     commands = functools.partial(_commands, name, plan.flags, registered)
     state = sweep(plan, values["logdir"], commands, parallel=values["parallel"], resume=values["resume"])
@@ -90,13 +88,13 @@ def _said(state: Sweep) -> str:
 
 
 def _plan(values: Mapping[str, Any], name: str, passed: Sequence[str]) -> Plan:
-    """Makes the plan of the flags' values, and checks each of them that stands alone."""
+    """Makes the plan of the flags' values. The flags after -- are only parsed: they need those of a setting."""
     if wrong := [seed for seed in values["seeds"] if not seed.strip().isdecimal()]:
         raise ValueError(f"Expected whole numbers by commas. Received: --seeds={wrong[0]}")
     seeds = tuple(dict.fromkeys(map(int, values["seeds"])))
     if not seeds:
         raise ValueError("Expected at least one seed. Received: --seeds=")
-    given = _read(name, passed).given
+    experiment, given, _ = _parse(name, passed)
     if own := [flag for flag in _OWN if flag in given]:
         raise ValueError(
             f"Expected no flag that the sweep itself sets ({', '.join(_OWN)}) after --. Received: --{own[0]}"
@@ -113,7 +111,10 @@ def _plan(values: Mapping[str, Any], name: str, passed: Sequence[str]) -> Plan:
             if flag in (*_OWN, *given, *found):
                 where = "the sweep itself" if flag in _OWN else "another flag"
                 raise ValueError(f"Expected a flag that {where} does not set. Received: --{option}={text}")
-            found[flag] = items if option == "values" else _range(name, passed, flag, items, option)
+            if option == "values":
+                found[flag] = tuple(dict.fromkeys(items))
+            else:
+                found[flag] = _range(name, experiment, flag, items, option)
     ranges = {flag: one for flag, one in found.items() if isinstance(one, Range)}
     if ranges and not values["trials"]:
         raise ValueError("Expected --trials, the number of settings to draw, with ranges. Received: none")
@@ -123,10 +124,10 @@ def _plan(values: Mapping[str, Any], name: str, passed: Sequence[str]) -> Plan:
     return Plan(name, tuple(passed), choices, ranges, values["trials"], seeds)
 
 
-def _range(name: str, passed: Sequence[str], flag: str, items: Sequence[str], option: str) -> Range:
+def _range(name: str, experiment: command.Experiment, flag: str, items: Sequence[str], option: str) -> Range:
     numbers = {
         field.flag_name: field
-        for field in _read(name, passed).experiment.chosen
+        for field in experiment.chosen
         if field.kind in (int, float) and not field.repeated and field.flag_name not in _OWN
     }
     text = f"--{option}={flag}:{','.join(items)}"
@@ -139,6 +140,19 @@ def _range(name: str, passed: Sequence[str], flag: str, items: Sequence[str], op
     return Range(least, greatest, numbers[flag].kind is int, option == "log_range")
 
 
+def _check_settings(plan: Plan) -> None:
+    """Checks the settings of a grid, or some of those that a search may draw."""
+    for setting in plan.grid() if plan.trials is None else _corners(plan):
+        for seed in plan.seeds:
+            config = _configure(plan.experiment, [*plan.flags, *flags_of(setting), f"--seed={seed}"])
+            methods = getattr(config, "methods", ())
+            if plan.trials and len(methods) > 1:
+                raise ValueError(
+                    "Expected one method a run with --trials: its value on the validation tasks decides what is drawn. "
+                    f"Received: {', '.join(methods)}"
+                )
+
+
 def _corners(plan: Plan) -> list[Setting]:
     """Lists settings of a search in which each value and each end of a range occurs."""
     ends = {flag: (str(one.least), str(one.greatest)) for flag, one in plan.ranges.items()}
@@ -147,18 +161,27 @@ def _corners(plan: Plan) -> list[Setting]:
     return [{flag: texts[min(i, len(texts) - 1)] for flag, texts in choices.items()} for i in range(longest)]
 
 
-def _read(name: str, arguments: Sequence[str]) -> _Read:
-    """Reads an experiment's flags; a ValueError says that there is no such flag, or that a value is out of bounds."""
+def _parse(name: str, arguments: Sequence[str]) -> _Parsed:
+    """Parses an experiment's flags; a ValueError says that there is no such flag, or that it has another type."""
     own = _Flags()
     found = importlib.import_module(f"maml_tf.commands.{name}").define(own, arguments)
     try:
         left = own.values(["", *arguments])[1:]
         if left:
             raise ValueError(f"Expected flags alone, each with two dashes. Received: {' '.join(left)}")
-        config = found.configure(own.values.flag_values_dict())
     except (flags.Error, ValueError) as error:
         raise ValueError(f"maml-tf {name} {' '.join(arguments)}: {error}") from error
-    return _Read(found, {flag: own.values[flag] for flag in own.values if own.values[flag].present}, config)
+    given = {flag: own.values[flag] for flag in own.values if own.values[flag].present}
+    return _Parsed(found, given, own.values.flag_values_dict())
+
+
+def _configure(name: str, arguments: Sequence[str]) -> Configuration:
+    """Makes the configuration of all of a run's flags; a ValueError says which value is wrong, or which do not fit."""
+    experiment, _, values = _parse(name, arguments)
+    try:
+        return experiment.configure(values)
+    except ValueError as error:
+        raise ValueError(f"maml-tf {name} {' '.join(arguments)}: {error}") from error
 
 
 def _commands(
@@ -169,16 +192,17 @@ def _commands(
     folder: pathlib.Path,
     resume: bool,
 ) -> list[list[str]]:
-    """Returns Python's arguments for each process of a run."""
+    """Returns Python's arguments for each process of a run; a ValueError says why its flags do not go together."""
     program = ["-m", "maml_tf", name.replace("_", "-"), *registered, f"--logdir={folder}"]
     flags_of_run = [*of_all, *arguments]
-    read = _read(name, flags_of_run)
+    _configure(name, flags_of_run)
+    experiment, given, _ = _parse(name, flags_of_run)
     training = [*program, *flags_of_run, *(["--resume"] if resume else [])]
-    if not read.experiment.test_apart:
+    if not experiment.test_apart:
         return [training]
     # The test takes its settings from the training.
-    settings = {field.flag_name for field in read.experiment.chosen} | {"preset"}
-    others = [text for flag, one in read.given.items() if flag not in settings for text in one.serialize().split("\n")]
+    settings = {field.flag_name for field in experiment.chosen} | {"preset"}
+    others = [text for flag, one in given.items() if flag not in settings for text in one.serialize().split("\n")]
     return [training, [*program, *others, "--mode=evaluate"]]
 
 
@@ -190,20 +214,33 @@ def main() -> None:
     name = own.pop(0).replace("-", "_") if own and not own[0].startswith("-") else None
     sys.argv[1:] = own
     flags.DEFINE_string("logdir", "runs/sweep", "Directory of all runs and of the table.")
-    flags.DEFINE_list("seeds", ["1"], "Seeds, each for a run of every setting.")
+    flags.DEFINE_list("seeds", ["1"], "Seeds, separated by commas. Every setting is run once from each seed.")
     flags.DEFINE_multi_string(
         "values",
         [],
-        "A flag of the experiment and its values, as in inner_steps:1,5. Values that hold commas are parted by ;.",
+        "Flag of the experiment and the values to run it with, as in inner_steps:1,5. Where a value has commas itself, "
+        "separate the values by semicolons, in quotes: --values='evaluation_shots:5,10;20'.",
     )
-    flags.DEFINE_multi_string("range", [], "A flag and the ends of the range to draw from, as in inner_steps:1,5.")
     flags.DEFINE_multi_string(
-        "log_range", [], "The same for a number whose logarithm is drawn uniformly, as in inner_learning_rate:0.001,1."
+        "range",
+        [],
+        "Flag of the experiment and the least and greatest number that Optuna may draw, as in inner_steps:1,5. "
+        "Needs --trials.",
     )
-    flags.DEFINE_integer("trials", None, "Settings to draw and run; without, all of --values are run.", lower_bound=1)
-    flags.DEFINE_integer("parallel", 1, "Runs that go on side by side.", lower_bound=1)
+    flags.DEFINE_multi_string(
+        "log_range",
+        [],
+        "Like --range, on a logarithmic scale: for numbers such as learning rates, as in inner_learning_rate:0.001,1.",
+    )
+    flags.DEFINE_integer(
+        "trials",
+        None,
+        "Number of settings that Optuna draws. Without --trials, all combinations of --values are run.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer("parallel", 1, "Number of runs at the same time.", lower_bound=1)
     flags.DEFINE_bool(
         "resume", False, "Whether to go on with the sweep in --logdir; what is finished is not run again."
     )
     flags.DEFINE_bool("table", False, "Whether to write the table of the sweep in --logdir as it is now, and no more.")
-    command.run(__doc__, functools.partial(experiment, name=name, passed=passed), tensorflow=False)
+    command.run(__doc__, functools.partial(run_sweep, name=name, passed=passed), tensorflow=False)

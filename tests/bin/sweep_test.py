@@ -38,6 +38,8 @@ class FlagsTest(parameterized.TestCase):
         ("sinusoid", {"range": ["shots:0,5"], "trials": 2}, [], "Expected shots to be a whole number of at least 1"),
         ("sinusoid", {"log_range": ["inner_learning_rate:0,1"], "trials": 2}, [], "Expected 0 < LEAST < GREATEST"),
         ("sinusoid", {"range": ["method:1,2"], "trials": 2}, [], "Expected a number of maml-tf sinusoid: one of"),
+        ("sinusoid", {"range": ["shots:1,5"], "trials": 2}, ["--method=maml,random"], "Expected one method a run with"),
+        ("sinusoid", {"values": ["iterations:3000,500"]}, ["--validate_every=300"], "Expected iterations to be"),
         ("half_cheetah", {"values": ["task:fly"]}, [], "flag --task=fly: value should be one of <velocity|direction>"),
         ("few_shot", {"values": ["preset:5way"]}, ["--dataset=cub"], "value should be one of <5way_1shot|"),
         (None, {"table": True}, [], "Expected the directory of a sweep, with sweep.json"),
@@ -45,10 +47,28 @@ class FlagsTest(parameterized.TestCase):
     def test_what_is_wrong_is_one_error_before_anything_runs(self, name, given, passed, message):
         folder = pathlib.Path(self.create_tempdir().full_path)
         with self.assertRaises((ValueError, FileNotFoundError)) as raised:
-            sweep.experiment({**_DEFAULTS, "logdir": str(folder / "sweep"), **given}, name, passed)
+            sweep.run_sweep({**_DEFAULTS, "logdir": str(folder / "sweep"), **given}, name, passed)
         self.assertIn(message, str(raised.exception))
         self.assertNotIn("\n", str(raised.exception))
         self.assertEmpty(list(folder.iterdir()))
+
+    @parameterized.parameters(
+        ("sinusoid", {"values": ["iterations:3000,6000"]}, ["--validate_every=300"]),
+        ("meta_rl", {"values": ["sampler:ray"]}, ["--workers=4"]),
+        ("meta_rl", {"values": ["sampler:ray"], "range": ["inner_learning_rate:0.1,1"], "trials": 2}, ["--workers=4"]),
+    )
+    def test_flags_of_all_runs_may_need_the_values_of_a_setting(self, name, given, passed):
+        plan = sweep._plan({**_DEFAULTS, **given}, name, passed)
+        sweep._check_settings(plan)
+        self.assertEqual(plan.flags, tuple(passed))
+
+    @parameterized.parameters(
+        ("shots:5,10,5", "shots", ("5", "10")),
+        ("evaluation_shots:5,10;20;5,10", "evaluation_shots", ("5,10", "20")),
+        ("evaluation_shots:5,10;", "evaluation_shots", ("5,10",)),
+    )
+    def test_a_value_given_twice_is_run_once_and_may_have_commas(self, text, flag, values):
+        self.assertEqual(sweep._plan({**_DEFAULTS, "values": [text]}, "sinusoid", []).values, {flag: values})
 
     @parameterized.parameters(
         ("sinusoid", ["--shots=5"], ["--evaluation_shots=5,9"], {"shots": 5, "evaluation_shots": [5, 9]}),
@@ -62,7 +82,7 @@ class FlagsTest(parameterized.TestCase):
         training, *test = sweep._commands(name, of_all, ["--register=a.py"], own, pathlib.Path("runs/x"), resume=True)
         self.assertEqual(training[:3], ["-m", "maml_tf", name.replace("_", "-")])
         self.assertEqual(training[3:], ["--register=a.py", "--logdir=runs/x", *of_all, *own, "--resume"])
-        config = to_dict(sweep._read(name, [*of_all, *own]).config)
+        config = to_dict(sweep._configure(name, [*of_all, *own]))
         self.assertEqual({name: config[name] for name in fields}, fields)
         self.assertEqual(config["seed"], 2)
         if name in ("omniglot", "few_shot"):  # The test takes its settings from the training.
@@ -76,8 +96,8 @@ class FlagsTest(parameterized.TestCase):
         defining = [path.stem for path in commands if "\ndef define(" in path.read_text(encoding="utf-8")]
         self.assertCountEqual(sweep.EXPERIMENTS, defining)
         for name in sweep.EXPERIMENTS:
-            read = sweep._read(name, ["--seed=3"])
-            self.assertEqual((list(read.given), read.config.seed), (["seed"], 3))
+            self.assertEqual(list(sweep._parse(name, ["--seed=3"]).given), ["seed"])
+            self.assertEqual(sweep._configure(name, ["--seed=3"]).seed, 3)
 
 
 class SweepTest(absltest.TestCase):
