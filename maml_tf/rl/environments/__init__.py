@@ -1,7 +1,8 @@
 """Task distributions of reinforcement learning, each a batch of simulations with the interface of tf-agents.
 
 `environments` lists the registered environments without importing TensorFlow, tf-agents or MuJoCo;
-`environments[name].make(batch_size)` makes one. Half-cheetah and ant are in `locomotion`: only they need MuJoCo.
+`environments[name].make(batch_size)` makes one. Half-cheetah and ant (`locomotion`), Walker2d and the humanoid
+(`walkers`) and Meta-World's robot (`meta_world`) need MuJoCo; `PointNavigation` does not.
 """
 
 from maml_tf import lazy

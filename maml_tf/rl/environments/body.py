@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from maml_tf.rl.environments.task_distribution import TaskDistribution
 from maml_tf.rl.environments.task_environment import DrawableEnvironment
 
 HORIZON = 200
+# `noise(random, shape)` draws numbers of that shape.
+Noise = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
 
 
 class Body(DrawableEnvironment):
@@ -36,6 +39,15 @@ class Body(DrawableEnvironment):
     def dt(self) -> float:
         """Duration of a step in seconds."""
         return self.simulations.dt
+
+    def _start_near(self, simulations: np.ndarray, of_positions: Noise, of_velocities: Noise) -> None:
+        """Starts simulations, bool [B], with noise on the initial positions and on velocities of zero."""
+        model = self.simulations.model
+        positions, velocities = (
+            self._drawn(simulations, lambda random, count, noise=noise, size=size: noise(random, (count, size)))
+            for noise, size in ((of_positions, model.nq), (of_velocities, model.nv))
+        )
+        self.simulations.set_state(simulations, self.initial_qpos + positions, velocities)
 
     def snapshot(self, simulation: int) -> np.ndarray:
         return self.simulations.qpos[simulation].copy()

@@ -68,13 +68,11 @@ class Locomotion(Body):
         )
 
     def _start(self, simulations: np.ndarray) -> None:
-        model = self.simulations.model
-        qpos, qvel = (
-            self._drawn(simulations, lambda random, count, size=size: random.standard_normal((count, size)))
-            for size in (model.nq, model.nv)
+        self._start_near(
+            simulations,
+            lambda random, shape: 0.01 * random.standard_normal(shape),
+            lambda random, shape: 0.1 * random.standard_normal(shape),
         )
-        qpos, qvel = self.initial_qpos + 0.01 * qpos, 0.1 * qvel
-        self.simulations.set_state(simulations, qpos, qvel)
 
     def _advance(self, actions: np.ndarray, running: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         sound = self.simulations.step(actions, running)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.resources
-import os
 import time
 from collections.abc import Callable
 
 import numpy as np
 
 from maml_tf.rl.environments.drawing import without_osmesa
+from maml_tf.rl.environments.threads import default_threads
 
 try:
     with without_osmesa():
@@ -91,7 +91,7 @@ class Simulations:
         self._stage = int(mujoco.mjtStage.mjSTAGE_ACC if contact_forces else mujoco.mjtStage.mjSTAGE_VEL)
         # A persistent batch keeps mj_forward's results for positions and velocities for the next mj_step. If
         # accelerations are computed too, these results are the smaller part, and keeping them saves nothing.
-        threads = threads or int(os.environ.get("MAML_TF_SIMULATION_THREADS", 0))
+        threads = threads or default_threads()
         self._batch = batch.Batch(self.model, count, threads, persistent=not contact_forces)
         self.qpos, self.qvel = self._batch.bind("qpos"), self._batch.bind("qvel")
         sensors = self._batch.bind("sensordata")

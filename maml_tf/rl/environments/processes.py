@@ -20,6 +20,7 @@ from gymnasium.vector.utils import batch_space
 
 from maml_tf.checks import whole_number
 from maml_tf.registry import import_file, imported_files
+from maml_tf.rl.environments.threads import default_threads
 from maml_tf.stopping import SIGNALS
 
 
@@ -50,9 +51,7 @@ class ProcessVectorEnv(gymnasium.vector.VectorEnv):
 
     def __init__(self, make: Callable[[], gymnasium.Env], count: int, processes: int = 0):
         self.num_envs = whole_number("count", count, minimum=1)
-        processes = whole_number("processes", processes, minimum=0) or int(
-            os.environ.get("MAML_TF_SIMULATION_THREADS", 0)
-        )
+        processes = whole_number("processes", processes, minimum=0) or default_threads()
         processes = min(processes or os.cpu_count() or 1, count)
         pickled = _pickled(make)
         bounds = [number * count // processes for number in range(processes + 1)]

@@ -83,7 +83,8 @@ class TaskEnvironment(py_environment.PyEnvironment):
         self.succeeded: np.ndarray | None = None
         self._batch_size = whole_number("batch_size", batch_size, minimum=1)
         self.share = (0, batch_size)
-        self._starting_again = False
+        # True while `reset_batch` starts some simulations again; in a share, `_drawn` then has no numbers for them.
+        self._starting_some_again = False
         observed = observation_size + (distribution.size if task_in_observation else 0)
         self._observation_spec = array_spec.ArraySpec((observed,), np.float32, "observation")
         self._action_spec = array_spec.BoundedArraySpec((action_size,), np.float32, -1.0, 1.0, "action")
@@ -176,9 +177,12 @@ class TaskEnvironment(py_environment.PyEnvironment):
                 "Expected all simulations to start in the first reset after set_tasks. Received: simulations="
                 f"{np.flatnonzero(simulations)} of {self.batch_size}"
             )
-        self._starting_again = self._started and not everything
-        self._start(simulations)
-        self._started, self._starting_again = True, False
+        self._starting_some_again = self._started and not everything
+        try:
+            self._start(simulations)
+        finally:
+            self._starting_some_again = False
+        self._started = True
         for of_simulation in (self._elapsed, self._done, self._terminated, self._truncated):
             of_simulation[simulations] = 0
         if self.succeeded is not None:
@@ -270,12 +274,13 @@ class TaskEnvironment(py_environment.PyEnvironment):
         Raises:
             ValueError: If they start again in a share: their numbers depend on when the others do.
         """
-        if self._starting_again:
+        if self._starting_some_again:
             self._require_all_simulations("starts again without random numbers (budget=False needs no restarts)")
         first, of = self.share
         if np.all(simulations):
             return draw(self._generator, of)[first : first + self.batch_size]
-        # What has diverged is done: these numbers reach padding alone.
+        # Some start again, from new numbers. In a share these have diverged or ended: no rollout has the states that
+        # follow.
         return draw(self._generator, int(np.count_nonzero(simulations)))
 
     def _require_all_simulations(self, what: str) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from maml_tf.checks import choice
-from maml_tf.rl.environments.body import HORIZON, Body
+from maml_tf.rl.environments.body import HORIZON, Body, Noise
 from maml_tf.rl.environments.physics import Simulations, gymnasium_model
 from maml_tf.rl.environments.task_distribution import DIRECTIONS, PLANE_DIRECTIONS
 
@@ -65,7 +65,7 @@ class Walker2d(Body):
         )
 
     def _start(self, simulations: np.ndarray) -> None:
-        _start_near(self, simulations, 0.005)
+        self._start_near(simulations, _uniform(0.005), _uniform(0.005))
 
     def _advance(self, actions: np.ndarray, running: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         before = self.simulations.qpos[:, 0].copy()
@@ -149,7 +149,7 @@ class Humanoid(Body):
         )
 
     def _start(self, simulations: np.ndarray) -> None:
-        _start_near(self, simulations, 0.01)
+        self._start_near(simulations, _uniform(0.01), _uniform(0.01))
 
     def _advance(self, actions: np.ndarray, running: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         direction, forces = self._task_of_simulation, actions * self._highest_force
@@ -166,11 +166,5 @@ class Humanoid(Body):
         return np.concatenate([self.simulations.qpos[:, 2:], self.simulations.qvel, *self._of_bodies], axis=1)
 
 
-def _start_near(body: Body, simulations: np.ndarray, farthest: float) -> None:
-    """Starts simulations with uniform noise on the positions and velocities of the body at rest."""
-    model = body.simulations.model
-    qpos, qvel = (
-        body._drawn(simulations, lambda random, count, size=size: random.uniform(-farthest, farthest, (count, size)))
-        for size in (model.nq, model.nv)
-    )
-    body.simulations.set_state(simulations, body.initial_qpos + qpos, qvel)
+def _uniform(farthest: float) -> Noise:
+    return lambda random, shape: random.uniform(-farthest, farthest, shape)

@@ -73,6 +73,9 @@ class ShareTest(absltest.TestCase):
         for mask in ([True] * 4, [False, True, False, False]):
             with self.assertRaisesRegex(ValueError, "budget=False.*Received: Drawn"):
                 environment.reset_batch(np.array(mask))
+        environment.state[2] = np.inf  # Also after the refusal.
+        self.assertTrue(np.all(np.isfinite(environment.step_batch(np.zeros([4, 1]))[0])))
+        self.assertEqual(environment.diverged, 2)
 
 
 class TasksTest(parameterized.TestCase):
