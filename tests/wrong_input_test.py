@@ -36,6 +36,16 @@ def make_data(tasks=4, examples=5, seed=0):
     return (x[0], y, x[1]), y.copy()
 
 
+def generated(element, signature):
+    """Returns a dataset of one element whose sizes are known only when it runs.
+
+    Without tf.data's autotuning, whose thread may notice a minute late that an iterator that raised is to end.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return tf.data.Dataset.from_generator(lambda: iter([element]), output_signature=signature).with_options(options)
+
+
 def uses(learner, data):
     """Every use of a learner that takes labels, by name."""
     inputs, targets = data
@@ -176,8 +186,7 @@ def test_sizes_known_only_in_the_graph_are_compared(way, loss):
         ((sx[:, :4], y, qx, y), "4 inputs and 5 targets"),
         ((sx[:, :0], y[:, :0], qx, y), "0 inputs and 0 targets"),
     ):
-        dataset = tf.data.Dataset.from_generator(lambda: iter([wrong]), output_signature=spec)  # noqa: B023
-        dataset = dataset.map(lambda sx, sy, qx, qy: ((sx, sy, qx), qy))
+        dataset = generated(wrong, spec).map(lambda sx, sy, qx, qy: ((sx, sy, qx), qy))
         for use in (functools.partial(learner.fit, shuffle=False), learner.evaluate):
             with pytest.raises(ValueError, match=message) as error:
                 use(dataset, verbose=0)
@@ -202,9 +211,7 @@ def test_targets_of_a_width_known_only_in_the_graph():
     (support_x, _, query_x), _ = make_data()
     y = np.ones([4, 5, 2], np.float32)
     spec = tf.TensorSpec([None, None, None], tf.float32)
-    dataset = tf.data.Dataset.from_generator(
-        lambda: iter([(support_x, y, query_x, y)]), output_signature=(tf.TensorSpec([None, None, 3]), spec, spec, spec)
-    )
+    dataset = generated((support_x, y, query_x, y), (tf.TensorSpec([None, None, 3]), spec, spec, spec))
     dataset = dataset.map(lambda sx, sy, qx, qy: ((sx, sy, tf.ensure_shape(qx, [None, None, 3])), qy))
 
     with pytest.raises(ValueError, match=r"support_y .* 1 .* 2 in task 0"):
@@ -406,13 +413,8 @@ def test_inputs_of_another_width_known_only_in_the_graph_are_refused(way):
     learner = make_learner(way)
     for width in (2, 6):
         wrong = (support_x, support_y, np.resize(query_x, (*query_x.shape[:2], width))), query_y
-        data = tf.data.Dataset.from_generator(
-            lambda: iter([wrong]),  # noqa: B023
-            output_signature=(
-                (tf.TensorSpec([None] * 3), tf.TensorSpec([None] * 2, tf.int64), tf.TensorSpec([None] * 3)),
-                tf.TensorSpec([None] * 2, tf.int64),
-            ),
-        )
+        inputs = (tf.TensorSpec([None] * 3), tf.TensorSpec([None] * 2, tf.int64), tf.TensorSpec([None] * 3))
+        data = generated(wrong, (inputs, tf.TensorSpec([None] * 2, tf.int64)))
         for use in (functools.partial(learner.fit, shuffle=False), learner.evaluate):
             with pytest.raises(maml_tf.core.faults.EpisodeError, match=f" 3 .*Received: .*{width}"):
                 use(data, verbose=0)
