@@ -15,10 +15,10 @@ from maml_tf.tables import aligned
 
 # In the order in which they are listed.
 COMMANDS = {
-    "experiments of the paper": (
-        "sinusoid", "omniglot", "mini_imagenet", "point_navigation", "half_cheetah", "ant",
+    "experiments of the paper, and Meta-World": (
+        "sinusoid", "omniglot", "mini_imagenet", "point_navigation", "half_cheetah", "ant", "meta_world",
     ),
-    "your own data, algorithms and environments": ("few_shot", "compare", "meta_rl", "meta_world"),
+    "your own data, algorithms and environments": ("few_shot", "compare", "meta_rl"),
     "what was trained": ("evaluate", "evaluate_policy", "export", "serve", "publish", "import_original"),
     "tools": ("sweep", "demo", "prepare_mini_imagenet", "benchmark"),
 }  # fmt: skip

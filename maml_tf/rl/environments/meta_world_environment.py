@@ -6,13 +6,16 @@ import functools
 
 import numpy as np
 
-from maml_tf.checks import choice
+from maml_tf.checks import choice, whole_number
 from maml_tf.rl.environments.drawing import draw_states
 from maml_tf.rl.environments.gymnasium_environment import GymnasiumEnvironment
 from maml_tf.rl.environments.meta_world_simulation import MetaWorldSimulation
 from maml_tf.rl.environments.processes import ProcessVectorEnv
 from maml_tf.rl.environments.task_distribution import TaskDistribution
 from maml_tf.rl.environments.task_environment import DrawableEnvironment
+
+# Meta-World's simulations refuse more steps.
+_LONGEST = 500
 
 
 class MetaWorld(GymnasiumEnvironment, DrawableEnvironment):
@@ -43,6 +46,7 @@ class MetaWorld(GymnasiumEnvironment, DrawableEnvironment):
         task_in_observation: bool = False,
         processes: int = 0,
     ):
+        whole_number("horizon", horizon, 1, _LONGEST)
         make = functools.partial(MetaWorldSimulation, choice("rewards", rewards, ("v1", "v2")))
         super().__init__(
             ProcessVectorEnv(make, batch_size, processes),
@@ -54,12 +58,17 @@ class MetaWorld(GymnasiumEnvironment, DrawableEnvironment):
         )
 
     def snapshot(self, simulation: int) -> np.ndarray:
-        return np.append(self.vector.call_one(simulation, "positions"), simulation)
+        positions, places = self.vector.call_one(simulation, "state")
+        kind = self.distribution.kinds.index(self._task_of_simulation[simulation].env_name)
+        return np.concatenate([[simulation, kind, len(positions)], positions, places])
 
     def draw(self, snapshots: np.ndarray, width: int = 320, height: int = 240) -> np.ndarray:
+        simulation, kind, size = snapshots[0, :3].astype(int)
+        positions, places = np.split(snapshots[:, 3:], [size], axis=1)
+
         def save_model(path: str) -> None:
-            self.vector.call_one(int(snapshots[0, -1]), "save_model", path)
+            self.vector.call_one(simulation, "save_model", path, self.distribution.kinds[kind], places[0])
 
         # The cameras of Meta-World stand on their heads.
-        frames = draw_states(save_model, snapshots[:, :-1], width, height, camera="corner4")
+        frames = draw_states(save_model, positions, width, height, camera="corner4")
         return np.ascontiguousarray(frames[:, ::-1, ::-1])

@@ -65,14 +65,23 @@ class MetaWorldSimulation(gymnasium.Env):
         scaled = (observation - _OFFSET) * _SCALE
         return scaled, float(reward), terminated, truncated, {"success": bool(info["success"])}
 
-    def positions(self) -> np.ndarray:
-        """Returns the positions of all joints, float64 [positions]."""
-        return self._environment.data.qpos.copy()
+    def state(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns what a picture needs: the positions of all joints, and what the task has placed, float64 vectors."""
+        return self._environment.data.qpos.copy(), np.concatenate([placed.ravel() for placed in self._placed])
 
-    def save_model(self, path: str | os.PathLike[str]) -> None:
-        """Writes the model with what the task has placed in it, in MuJoCo's binary format."""
-        self._place()
-        mujoco.mj_saveModel(self._environment.model, os.fspath(path), None)
+    def save_model(self, path: str | os.PathLike[str], kind: str, places: np.ndarray) -> None:
+        """Writes the model of a kind of tasks that this simulation has had, in MuJoCo's binary format.
+
+        Args:
+            path: The file.
+            kind: The kind's name.
+            places: What a task placed in the model, as `state` returned it.
+        """
+        model = self._of_name[kind].model
+        bodies, sites = np.split(places, [model.body_pos.size])
+        # Other simulations share the model, and place what they need before they step.
+        model.body_pos[:], model.site_pos[:] = bodies.reshape(-1, 3), sites.reshape(-1, 3)
+        mujoco.mj_saveModel(model, os.fspath(path), None)
 
     def _place(self) -> None:
         model = self._environment.model
