@@ -9,9 +9,11 @@ The model of a step of n workers with b tasks each is
 
     seconds(n, b) = fixed + b * task + exchanges * 2 (n - 1) * latency + 2 (n - 1) / n * gradient bytes / bandwidth
 
-`fixed` and `task` come from one worker with the whole and with half of the meta-batch, `exchanges` from the graph. In a
-ring each piece of the gradient is passed on 2 (n - 1) times. The assumptions are a data centre's: 50 microseconds a
-message, 10 Gbit/s a host. Run it on an idle machine; it takes five minutes on two cores.
+`fixed` and `task` come from two workers with twice and with once the meta-batch, because a task may take one of several
+workers longer than one alone, and `exchanges` from the graph. In a ring each piece of the gradient is passed on
+2 (n - 1) times. The assumptions are a data centre's: 50 microseconds a message, 10 Gbit/s a host. The efficiency is the
+time of a worker alone, with as many tasks as each of the n has, over that of a step. Run it on an idle machine; it
+takes six minutes on two cores.
 """
 
 import argparse
@@ -145,11 +147,10 @@ def run(workload, tasks, count, folder):
 
 
 def modelled(fixed, task, found, tasks, count):
-    """Returns the seconds of a step of `count` workers with `tasks` tasks each, and the exchange's share of them."""
+    """Returns the seconds of a step of `count` workers with `tasks` tasks each."""
     exchange = found["exchanges"] * 2 * (count - 1) * _LATENCY
     exchange += 2 * (count - 1) / count * found["gradient_bytes"] / _BYTES_A_SECOND
-    seconds = fixed + tasks * task + exchange
-    return seconds, exchange / seconds
+    return fixed + tasks * task + exchange
 
 
 def main():
@@ -165,11 +166,12 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         for workload in options.workload or _WORKLOADS:
             tasks = _WORKLOADS[workload]
-            half = run(workload, tasks // 2, 1, pathlib.Path(folder))
+            twice = run(workload, 2 * tasks, 2, pathlib.Path(folder))["seconds"]
             rows = {count: run(workload, tasks, count, pathlib.Path(folder)) for count in _COUNTS}
             alone = rows[1]["seconds"]
-            task = (alone - half["seconds"]) / (tasks - tasks // 2)
-            fixed = max(0.0, alone - tasks * task)
+            # Of an odd number of tasks the first worker has one more.
+            task = (twice - rows[2]["seconds"]) / (tasks - -(-tasks // 2))
+            fixed = max(0.0, twice - tasks * task)
             for count, row in rows.items():
                 efficiency = alone / (count * row["seconds"])
                 moved = row["bytes"] / count / 1e3
@@ -178,7 +180,7 @@ def main():
                 )
                 print(measured[-1], flush=True)
             clusters = [modelled(fixed, task, rows[2], tasks, count) for count in _CLUSTERS]
-            models.append([workload, tasks, 1e3 * fixed, 1e3 * task, *(1 - share for _, share in clusters)])
+            models.append([workload, tasks, 1e3 * fixed, 1e3 * task, *(alone / seconds for seconds in clusters)])
             print(models[-1], flush=True)
     if options.output:
         pathlib.Path(options.output).write_text(json.dumps(_tables(measured, models), indent=1) + "\n")
@@ -201,7 +203,7 @@ def _tables(measured, models):
             "measured": {
                 "columns": [
                     "workload", "workers", number("ms an iteration", 1), number("tasks a second", 1),
-                    number("efficiency", 2), number("kB a worker and iteration", 1), "exchanges",
+                    number("efficiency", 2), number("kB a worker", 1), "exchanges",
                 ],
                 "rows": measured,
             },
