@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from maml_tf.checks import whole_number
+from maml_tf.checks import number, whole_number
 from maml_tf.layers import BatchNormalization, LayerNormalization, PerStepBatchNormalization
 
 NORMALIZATIONS = (None, "batch", "layer")
@@ -32,6 +32,12 @@ def check_norm_steps(norm_steps: int | None, normalization: str | None) -> None:
                 "Expected normalization='batch' with norm_steps. "
                 f"Received: normalization={normalization!r}, norm_steps={norm_steps}"
             )
+
+
+def check_drop_rate(drop_rate: float) -> None:
+    """Checks the fraction of numbers to drop in training, from 0 to less than 1."""
+    if number("drop_rate", drop_rate, minimum=0, maximum=1) == 1:
+        raise ValueError(f"Expected drop_rate to be less than 1. Received: drop_rate={drop_rate}")
 
 
 def fresh(initializer: Initializer) -> Initializer:
@@ -72,6 +78,23 @@ def normalized_activation(
     elif normalization == "layer":
         x = LayerNormalization(axis=list(range(1, len(x.shape))), dtype=dtype, name=f"norm{number}")(x)
     return keras.layers.Activation(activation, dtype=dtype, name=f"activation{number}")(x)
+
+
+def residual_convolution(
+    x: keras.KerasTensor, size: int, filters: int, policy: keras.DTypePolicy, name: str, strides: int = 1
+) -> keras.KerasTensor:
+    """Applies a convolution as residual networks have it: without bias, its kernel drawn by He's initializer."""
+    initializer = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+    return keras.layers.Conv2D(
+        filters,
+        size,
+        strides=strides,
+        padding="same",
+        use_bias=False,
+        kernel_initializer=initializer,
+        dtype=policy,
+        name=name,
+    )(x)
 
 
 def batch_normalization(batch_statistics: str, norm_steps: int | None, **options: Any) -> BatchNormalization:

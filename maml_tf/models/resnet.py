@@ -6,17 +6,19 @@ from collections.abc import Sequence
 
 import keras
 
-from maml_tf.checks import choice, number, whole_number
+from maml_tf.checks import choice, whole_number
 from maml_tf.layers import DropBlock
 from maml_tf.models.parts import (
     BATCH_STATISTICS,
     Initializer,
     batch_normalization,
+    check_drop_rate,
     check_norm_steps,
     check_sizes,
     fresh,
     make_head,
     make_input,
+    residual_convolution,
 )
 
 # Filters of the four blocks, relative to the first: by default 64, 160, 320 and 640.
@@ -76,17 +78,13 @@ def resnet12(
         raise ValueError(
             f"Expected images of at least 16 x 16 pixels for four poolings. Received: input_shape={input_shape}"
         )
-    if number("drop_rate", drop_rate, minimum=0, maximum=1) == 1:
-        raise ValueError(f"Expected drop_rate to be less than 1. Received: drop_rate={drop_rate}")
+    check_drop_rate(drop_rate)
     choice("batch_statistics", batch_statistics, BATCH_STATISTICS)
     check_norm_steps(norm_steps, "batch")
     policy = keras.dtype_policies.get(dtype)
 
     def convolution(x, size, width, name):
-        initializer = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
-        x = keras.layers.Conv2D(
-            width, size, padding="same", use_bias=False, kernel_initializer=initializer, dtype=policy, name=name
-        )(x)
+        x = residual_convolution(x, size, width, policy, name)
         norm = batch_normalization(batch_statistics, norm_steps, scale=True, dtype=policy, name=f"{name}_norm")
         return norm(x)
 

@@ -6,16 +6,18 @@ from collections.abc import Sequence
 
 import keras
 
-from maml_tf.checks import choice, number, whole_number
+from maml_tf.checks import choice, whole_number
 from maml_tf.models.parts import (
     BATCH_STATISTICS,
     Initializer,
     batch_normalization,
+    check_drop_rate,
     check_norm_steps,
     check_sizes,
     fresh,
     make_head,
     make_input,
+    residual_convolution,
 )
 
 
@@ -73,43 +75,29 @@ def wide_resnet(
     blocks, rest = divmod(whole_number("depth", depth, minimum=10) - 4, 6)
     if rest:
         raise ValueError(f"Expected a depth of 4 more than a multiple of 6. Received: depth={depth}")
-    if number("drop_rate", drop_rate, minimum=0, maximum=1) == 1:
-        raise ValueError(f"Expected drop_rate to be less than 1. Received: drop_rate={drop_rate}")
+    check_drop_rate(drop_rate)
     choice("batch_statistics", batch_statistics, BATCH_STATISTICS)
     check_norm_steps(norm_steps, "batch")
     policy = keras.dtype_policies.get(dtype)
-
-    def convolution(x, size, width, stride, name):
-        initializer = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
-        return keras.layers.Conv2D(
-            width,
-            size,
-            strides=stride,
-            padding="same",
-            use_bias=False,
-            kernel_initializer=initializer,
-            dtype=policy,
-            name=name,
-        )(x)
 
     def activated(x, name):
         norm = batch_normalization(batch_statistics, norm_steps, scale=True, dtype=policy, name=name)
         return keras.layers.ReLU(dtype=policy, name=f"{name}_activation")(norm(x))
 
     inputs = make_input(input_shape, policy)
-    x = convolution(inputs, 3, filters, 1, "conv")
+    x = residual_convolution(inputs, 3, filters, policy, "conv")
     for group in (1, 2, 3):
         width = filters * widening * 2 ** (group - 1)
         for number_ in range(1, blocks + 1):
             block, stride = f"group{group}_block{number_}", 2 if group > 1 and number_ == 1 else 1
             before = activated(x, f"{block}_norm1")
             if number_ == 1:
-                x = convolution(before, 1, width, stride, f"{block}_shortcut")
-            inner = convolution(before, 3, width, stride, f"{block}_conv1")
+                x = residual_convolution(before, 1, width, policy, f"{block}_shortcut", stride)
+            inner = residual_convolution(before, 3, width, policy, f"{block}_conv1", stride)
             inner = activated(inner, f"{block}_norm2")
             if drop_rate:
                 inner = keras.layers.Dropout(drop_rate, dtype=policy, name=f"{block}_drop")(inner)
-            inner = convolution(inner, 3, width, 1, f"{block}_conv2")
+            inner = residual_convolution(inner, 3, width, policy, f"{block}_conv2")
             x = keras.layers.Add(dtype=policy, name=f"{block}_add")([x, inner])
     x = keras.layers.GlobalAveragePooling2D(dtype=policy, name="mean")(activated(x, "norm"))
     return keras.Model(inputs, make_head(x, ways, fresh(head_initializer), policy), name=name)

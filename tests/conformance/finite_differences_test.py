@@ -50,7 +50,7 @@ class FiniteDifferencesTest(parameterized.TestCase):
         self.assertGreater(distance, 1e-3 * np.sqrt(sum(np.sum(gradient**2) for gradient in exact)))
 
     def test_registry_holds_every_shipped_model_and_rule(self):
-        # The derivatives of residual networks are compared in tests/models.
+        # The derivatives of residual networks are compared in tests/models/residual_gradients_test.py.
         shipped = {name for name in models.__all__ if name not in ("conv_net", "resnet12", "wide_resnet")}
         self.assertEqual({entry.name for entry in registry.SHIPPED_MODELS}, shipped)
         used = set()

@@ -1,12 +1,10 @@
-"""ResNet-12: its parts, and its meta-gradient against central differences."""
+"""ResNet-12: its parts; residual_gradients_test.py has its meta-gradient."""
 
 import keras
 import numpy as np
 import pytest
 
-import maml_tf
 from maml_tf.models import resnet12
-from tests.support.finite_differences import directional_difference, dot, mean_query_loss, unit_direction
 
 
 def test_it_is_the_usual_network():
@@ -45,25 +43,6 @@ def test_a_block_is_three_convolutions_and_a_shortcut():
     expected = maps.reshape(3, 8, 2, 8, 2, 2).max((2, 4))
     received = keras.Model(model.input, model.get_layer("block1_pool").output)(x)
     np.testing.assert_allclose(received, expected, rtol=1e-7, atol=1e-9)
-
-
-def test_the_meta_gradient_is_exact():
-    keras.utils.set_random_seed(0)
-    network = resnet12(2, input_shape=(16, 16, 1), filters=1, drop_rate=0.1, dtype="float64")
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    learner = maml_tf.MAML(network, loss, 0.1, 1, task_map="unrolled")
-    generator = np.random.default_rng(1)
-    for variable in learner.trainable_variables:
-        variable.assign(variable + 0.1 * generator.standard_normal(variable.shape))
-    images = generator.standard_normal((2, 1, 4, 16, 16, 1))
-    data = (images[0], np.array([[0, 1, 1, 0]]), images[1]), np.array([[1, 0, 1, 0]])
-    direction = unit_direction(learner, seed=2)
-
-    loss, gradients = learner.meta_gradients(data)
-
-    np.testing.assert_allclose(loss, mean_query_loss(learner, data), rtol=1e-10)
-    slope = directional_difference(learner, data, direction)
-    np.testing.assert_allclose(dot(gradients, direction), slope, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,10 @@
-"""WRN-28-10: its parts, and its meta-gradient against central differences."""
+"""WRN-28-10: its parts; residual_gradients_test.py has its meta-gradient."""
 
 import keras
 import numpy as np
 import pytest
 
-import maml_tf
 from maml_tf.models import wide_resnet
-from tests.support.finite_differences import directional_difference, dot, mean_query_loss, unit_direction
 
 
 def test_it_is_the_published_network():
@@ -40,25 +38,6 @@ def test_a_block_is_two_convolutions_after_their_activations():
     expected = inner + before @ weights["group1_block1_shortcut/kernel"][0, 0]
     received = keras.Model(model.input, model.get_layer("group1_block1_add").output)(x)
     np.testing.assert_allclose(received, expected, rtol=1e-7, atol=1e-9)
-
-
-def test_the_meta_gradient_is_exact():
-    keras.utils.set_random_seed(0)
-    network = wide_resnet(2, input_shape=(8, 8, 1), depth=10, widening=2, filters=1, drop_rate=0.1, dtype="float64")
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    learner = maml_tf.MAML(network, loss, 0.1, 1, task_map="unrolled")
-    generator = np.random.default_rng(1)
-    for variable in learner.trainable_variables:
-        variable.assign(variable + 0.1 * generator.standard_normal(variable.shape))
-    images = generator.standard_normal((2, 1, 4, 8, 8, 1))
-    data = (images[0], np.array([[0, 1, 1, 0]]), images[1]), np.array([[1, 0, 1, 0]])
-    direction = unit_direction(learner, seed=2)
-
-    loss, gradients = learner.meta_gradients(data)
-
-    np.testing.assert_allclose(loss, mean_query_loss(learner, data), rtol=1e-10)
-    slope = directional_difference(learner, data, direction)
-    np.testing.assert_allclose(dot(gradients, direction), slope, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
