@@ -44,7 +44,7 @@ def wide_resnet(
     Args:
         ways: Number of classes.
         input_shape: Height, width and channels of an image.
-        depth: Convolutions in a row, without the shortcuts', but with the output layer: 4 more than a multiple of 6.
+        depth: Number of convolutions, the shortcuts' among them: 4 more than a multiple of 6.
         widening: The groups have `widening` times 1, 2 and 4 times `filters`.
         filters: Filters of the convolution before the first group.
         drop_rate: Fraction of the numbers that each block drops between its convolutions in training, also in inner

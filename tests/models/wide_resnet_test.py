@@ -12,6 +12,7 @@ def test_it_is_the_published_network():
 
     assert model.count_params() == 36_479_194  # As the authors' program counts.
     convolutions = [layer.name for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert len(convolutions) == 28
     assert len([name for name in convolutions if "shortcut" not in name]) == 1 + 3 * 4 * 2
     assert [name for name in convolutions if "shortcut" in name] == [f"group{n}_block1_shortcut" for n in (1, 2, 3)]
     assert [model.get_layer(f"group{n}_block4_add").output.shape[1:] for n in (1, 2, 3)] == [
