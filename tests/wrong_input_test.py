@@ -94,7 +94,7 @@ def test_a_label_out_of_range_is_named_in_every_use(way, label, of):
 
 
 @pytest.mark.parametrize(("label", "of"), [(-1, "support_y"), (1.5, "query_y"), (np.nan, "support_y")])
-@pytest.mark.parametrize("way", [WAYS[1], {"run_eagerly": True, "task_map": "mapped"}], ids=["graph", "eager"])
+@pytest.mark.parametrize("way", [*WAYS[:2], {"run_eagerly": True, "task_map": "mapped"}], ids=["xla", "graph", "eager"])
 def test_what_is_not_a_whole_number_from_0_on_is_no_label(way, label, of):
     with pytest.raises(ValueError, match=rf"{of} .*from 0 to 4.*label {label:g} in task 1"):
         make_learner(way).train_on_batch(*with_label(label, of))
@@ -113,6 +113,19 @@ def test_labels_that_do_not_count_are_not_checked(ignored):
 
     assert np.isfinite(value)
     assert all(np.all(np.isfinite(gradient)) for gradient in gradients)
+
+
+def test_labels_whose_type_cannot_hold_the_number_of_classes():
+    (support_x, support_y, query_x), query_y = make_data()
+    support_y[:, 1], query_y[:, 2] = 100, 255
+
+    def gradients(dtype):
+        data = (support_x, support_y.astype(dtype), query_x), query_y.astype(dtype)
+        return make_learner(WAYS[1], outputs=300).meta_gradients(data)
+
+    tf.nest.map_structure(np.testing.assert_array_equal, gradients(np.uint8), gradients(np.int64))
+    with pytest.raises(ValueError, match=r"from 0 to 4.*label 100"):
+        make_learner(WAYS[1]).test_on_batch((support_x, support_y.astype(np.uint8), query_x), query_y.astype(np.uint8))
 
 
 def test_accuracy_of_labels_out_of_range():

@@ -54,7 +54,9 @@ class TaskLoss:
         loss = self(y_true, y_pred)
         if fault is None:
             return loss, no_fault()
-        return tf.where(fault[0] > 0, tf.constant(float("nan"), loss.dtype), loss), fault
+        # A sum, unlike a selection, adds nothing to the gradient's graph.
+        nan, zero = tf.constant(float("nan"), loss.dtype), tf.constant(0, loss.dtype)
+        return loss + tf.where(fault[0] > 0, nan, zero), fault
 
 
 def as_task_loss(loss: Any) -> TaskLoss:
@@ -124,18 +126,29 @@ def wrong_label(labels: tf.Tensor, classes: int | tf.Tensor, shown: tf.Tensor | 
         shown: Boolean tensor of the labels' shape, false for labels that do not count; None if all count.
 
     Returns:
-        A fault, float64 [3], with the first wrong label and the number of classes.
+        A fault, float64 [3], with the greatest wrong label and the number of classes.
     """
-    labels = tf.cast(labels, tf.float64)
-    classes = tf.cast(classes, tf.float64)
-    # Written so that NaN, which compares as false, is wrong.
-    wrong = ~((labels >= 0) & (labels < classes) & (labels == tf.floor(labels)))
+    # These operations run once for each task: 54 of them took 2.2 % of an Omniglot step.
+    labels = _widest(labels)
+    wrong = ~_are_labels(labels, classes)
     if shown is not None:
         wrong &= shown
-    # A valid label is added, so that argmax and gather work without examples.
-    wrong = tf.concat([tf.reshape(wrong, [-1]), [False]], axis=0)
-    label = tf.gather(tf.concat([tf.reshape(labels, [-1]), [0.0]], axis=0), tf.argmax(tf.cast(wrong, tf.int8)))
+    least = tf.constant(labels.dtype.min, labels.dtype)
+    label = tf.reduce_max(tf.where(wrong, labels, least))
+    if labels.dtype.is_floating:  # XLA's maximum passes over NaN.
+        label = tf.where(label == least, tf.constant(float("nan"), labels.dtype), label)
     return fault_of_set(LABEL, tf.reduce_any(wrong), label, classes)
+
+
+def _widest(labels: Any) -> tf.Tensor:
+    """Casts integers to int64, which holds every number of classes: 300 as uint8 would be 44."""
+    labels = tf.convert_to_tensor(labels)
+    return labels if labels.dtype.is_floating else tf.cast(labels, tf.int64)
+
+
+def _are_labels(values: tf.Tensor, classes: int | tf.Tensor) -> tf.Tensor:
+    whole = (values >= 0) & (values < tf.cast(classes, values.dtype))  # NaN compares as false.
+    return whole & (values == tf.floor(values)) if values.dtype.is_floating else whole
 
 
 def _name(loss: Any) -> str:
@@ -161,18 +174,17 @@ def _with_labels_in_range(
     """Makes the loss take label 0 in place of labels that are not a class, whose gradients are not finite."""
 
     def of_labels_in_range(y_true: Any, y_pred: tf.Tensor) -> tf.Tensor:
-        y_true = tf.convert_to_tensor(y_true)
-        classes = tf.cast(y_pred.shape[axis] or tf.shape(y_pred)[axis], y_true.dtype)
-        kept = (y_true >= 0) & (y_true < classes)
+        y_true = _widest(y_true)
+        kept = _are_labels(y_true, y_pred.shape[axis] or tf.shape(y_pred)[axis])
         if ignore_class is not None:
             kept |= y_true == tf.cast(ignore_class, y_true.dtype)
-        return loss(tf.where(kept, y_true, tf.zeros_like(y_true)), y_pred)
+        return loss(tf.where(kept, y_true, tf.zeros([], y_true.dtype)), y_pred)
 
     return of_labels_in_range
 
 
 def _sparse_fault(y_true: Any, y_pred: tf.Tensor, ignore_class: int | None, axis: int) -> tf.Tensor | None:
-    y_true = tf.convert_to_tensor(y_true)
+    y_true = _widest(y_true)
     if y_pred.shape.rank is None or y_true.shape.rank is None:
         return None
     if axis % y_pred.shape.rank != y_pred.shape.rank - 1:
