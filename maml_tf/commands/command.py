@@ -37,6 +37,17 @@ class Experiment:
     test_apart: bool = False
 
 
+def seeds(values: Mapping[str, Any]) -> tuple[int, ...]:
+    """Reads --seeds, each once.
+
+    Raises:
+        ValueError: If one is no whole number.
+    """
+    if wrong := [seed for seed in values["seeds"] if not seed.strip().isdecimal()]:
+        raise ValueError(f"Expected whole numbers by commas. Received: --seeds={wrong[0]}")
+    return tuple(dict.fromkeys(map(int, values["seeds"])))
+
+
 def run_experiment(about: str, define: Callable[[Any, Sequence[str]], Experiment]) -> None:
     """Runs the command of an experiment.
 

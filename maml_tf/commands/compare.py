@@ -3,9 +3,10 @@
     maml-tf compare --data_dir=<Omniglot> --methods=all --seeds=1,2,3 --logdir=runs/comparison
 
 By default on Omniglot, 5-way 1-shot, with four convolutions of 32 filters and 2,000 iterations. Each training and each
-test is a process of its own, of maml-tf few-shot, whose command is logged; what is there already is not done again. The
-table has the accuracy on the test tasks, the wall-clock and the CPU time of a training, and the most memory that it
-held. It is written to comparison.md, comparison.json and comparison.png in --logdir.
+test is a process of its own, of maml-tf few-shot, with what it says in log.txt of the run's folder; what is there
+already is not done again. A run that fails does not stop the others; the exit code is then 1. The table has the
+accuracy on the test tasks, the wall-clock and the CPU time of a training, and the most memory that it held. It is
+written to comparison.md, comparison.json and comparison.png in --logdir.
 """
 
 from __future__ import annotations
@@ -34,10 +35,7 @@ def experiment(values: Mapping[str, Any]) -> str:
         # A flag of True and False is read by its word.
         words = {"true": True, "false": False} if fields[name].kind is bool else {}
         common[fields[name].name] = fields[name].parse(value) if value not in words else words[value]
-    if wrong := [seed for seed in values["seeds"] if not seed.strip().isdecimal()]:
-        raise ValueError(f"Expected whole numbers by commas. Received: --seeds={wrong[0]}")
-    seeds = [int(seed) for seed in values["seeds"]]
-    runs = configurations(values["dataset"], values["preset"], values["methods"], seeds, common)
+    runs = configurations(values["dataset"], values["preset"], values["methods"], command.seeds(values), common)
     registered = [f"--register={path}" for path in values["register"]]
     table = compare(runs, values["logdir"], ["-m", "maml_tf", "few-shot", *registered])
     return f"{table}\n\nWritten to {values['logdir']}"

@@ -26,8 +26,9 @@ from absl import flags
 
 from maml_tf.commands import command
 from maml_tf.configuration import Configuration
+from maml_tf.experiments.common.runs import check_succeeded
 from maml_tf.experiments.sweep.plan import Plan, Range, Setting, flags_of
-from maml_tf.experiments.sweep.running import last_words, sweep
+from maml_tf.experiments.sweep.running import sweep
 from maml_tf.experiments.sweep.state import Sweep
 from maml_tf.experiments.sweep.table import write_table
 
@@ -73,14 +74,9 @@ def run_sweep(values: Mapping[str, Any], name: str | None, passed: Sequence[str]
     registered = [f"--register={path}" for path in values["register"]]
     commands = functools.partial(_commands, name, plan.flags, registered)
     state = sweep(plan, values["logdir"], commands, parallel=values["parallel"], resume=values["resume"])
-    text = _said(state)
-    if failed := [state.log(run) for run in state.every_run() if state.state(run) == "failed"]:
-        sys.stdout.write(text + "\n")
-        sys.exit(
-            f"Error: Expected all runs to succeed. Received: {len(failed)} that failed, such as {failed[0]}: "
-            f"{last_words(failed[0])}"
-        )
-    return text
+    sys.stdout.write(_said(state) + "\n")
+    check_succeeded([run.log for run in state.every_run() if state.state(run) == "failed"])
+    return ""
 
 
 def _said(state: Sweep) -> str:
@@ -89,10 +85,7 @@ def _said(state: Sweep) -> str:
 
 def _plan(values: Mapping[str, Any], name: str, passed: Sequence[str]) -> Plan:
     """Makes the plan of the flags' values. The flags after -- are only parsed: they need those of a setting."""
-    if wrong := [seed for seed in values["seeds"] if not seed.strip().isdecimal()]:
-        raise ValueError(f"Expected whole numbers by commas. Received: --seeds={wrong[0]}")
-    seeds = tuple(dict.fromkeys(map(int, values["seeds"])))
-    if not seeds:
+    if not (seeds := command.seeds(values)):
         raise ValueError("Expected at least one seed. Received: --seeds=")
     experiment, given, _ = _parse(name, passed)
     if own := [flag for flag in _OWN if flag in given]:

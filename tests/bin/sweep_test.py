@@ -106,7 +106,7 @@ class SweepTest(absltest.TestCase):
         plan = Plan("sinusoid", (), {"shots": ("5", "10")})
         state = Sweep.open(logdir, plan, resume=False)
         for run, name in zip(state.every_run(), ("finished", "waiting"), strict=True):
-            state.folder(run).mkdir(parents=True)
+            run.folder.mkdir(parents=True)
             row = {
                 "method": "maml",
                 "shots": 5,
@@ -117,9 +117,9 @@ class SweepTest(absltest.TestCase):
                 "ci95": 1,
                 "tasks": 9,
             }
-            (state.folder(run) / "results.json").write_text(json.dumps({"rows": [row]}))
-            (state.folder(run) / "usage.json").write_text(json.dumps({"cpu_seconds": 7.1}))
-            state.note(run, name)
+            (run.folder / "results.json").write_text(json.dumps({"rows": [row]}))
+            (run.folder / "usage.json").write_text(json.dumps({"cpu_seconds": 7.1}))
+            state.note(run.folder, name)
         finished = binary.run("sweep", "--table", f"--logdir={logdir}")
         self.assertEqual(finished.code, 0, finished.stderr)
         self.assertEqual(finished.stdout.splitlines()[2:4], [

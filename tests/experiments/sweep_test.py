@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from maml_tf import stopping
-from maml_tf.experiments.common import processes
 from maml_tf.experiments.sweep.plan import Plan, Range
 from maml_tf.experiments.sweep.running import sweep
 from maml_tf.experiments.sweep.search import draw
@@ -170,12 +169,13 @@ def test_a_run_whose_results_were_deleted_is_run_again(program, tmp_path):
 
 
 def test_a_run_that_a_signal_ends_before_it_has_handlers_is_stopped(tmp_path, monkeypatch):
-    def start_and_stop(arguments, usage, log):
-        process = subprocess.Popen(["sleep", "60"], stdin=subprocess.PIPE)
-        os.kill(os.getpid(), signal.SIGTERM)
-        return process
+    start = subprocess.Popen
 
-    monkeypatch.setattr(processes, "start", start_and_stop)
+    def start_and_stop(arguments, stdin, **options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return start(["sleep", "60"], stdin=stdin)
+
+    monkeypatch.setattr(subprocess, "Popen", start_and_stop)
     with pytest.raises(stopping.Stopped):
         sweep(Plan("sinusoid", ()), tmp_path / "sweep", commands("program"))
     state = Sweep.read(tmp_path / "sweep")
@@ -250,7 +250,7 @@ def test_other_files_are_no_sweep(tmp_path):
 def test_folders_have_flags_as_names_where_they_can():
     def names(setting):
         content = {"plan": {"trials": None, "seeds": [3]}, "settings": [setting], "runs": {}}
-        return [run.name for run in Sweep(pathlib.Path("x"), content).runs(0)]
+        return [str(run.folder) for run in Sweep(pathlib.Path(), content).runs(0)]
 
     assert names({}) == ["seed3"]
     assert names({"a": "1e-3", "b": "x,y"}) == ["a=1e-3,b=x,y/seed3"]
@@ -330,7 +330,7 @@ def test_a_search_that_is_resumed_is_one_that_was_not_stopped(program, tmp_path)
     sweep(short, tmp_path / "other" / "sweep", commands(program))
     sweep(plan, tmp_path / "other" / "sweep", commands(program), resume=True)
     assert Sweep.read(tmp_path / "other" / "sweep").settings == settings
-    assert [run.name for run in Sweep.read(tmp_path / "sweep").runs(2)] == ["trial002/seed1"]
+    assert [run.folder for run in Sweep.read(tmp_path / "sweep").runs(2)] == [tmp_path / "sweep" / "trial002" / "seed1"]
     with pytest.raises(ValueError, match="differs in ranges"):
         sweep(
             Plan("sinusoid", (), {}, {"rate": Range(0.5, 8.0)}, 3), tmp_path / "sweep", commands(program), resume=True

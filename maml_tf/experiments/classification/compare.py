@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pathlib
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from absl import logging
 
 from maml_tf.configuration import differences, from_dict, settings, to_dict
 from maml_tf.experiments.classification.config import ClassificationConfig, make_config, presets
-from maml_tf.experiments.common import processes
+from maml_tf.experiments.common.runs import USAGE, Job, check_succeeded, make_runs, open_runs
 from maml_tf.files import read_json, write_atomically
 from maml_tf.methods import label, names
 from maml_tf.plotting import method_comparison, save
 from maml_tf.results import CONFIG, RESULTS, TRAINING_RECORD, read_rows
 from maml_tf.tables import markdown
 
-USAGE, TEST_USAGE = "usage.json", "test_usage.json"
 # What a method is not itself without: others take the preset's numbers of steps.
 OWN = {
     "implicit_maml": {"inner_steps": 8, "evaluation_steps": 8},
@@ -70,7 +68,8 @@ def compare(
 ) -> str:
     """Trains and tests what is not there yet, and writes comparison.md, comparison.json and comparison.png.
 
-    A run lies in `<logdir>/<method>/seed<seed>`. A comparison that was stopped goes on where it was.
+    A run lies in `<logdir>/<method>/seed<seed>`, with what it said in log.txt. A comparison that was stopped goes on
+    where it was. A run that fails is no reason to stop.
 
     Args:
         runs: From `configurations`.
@@ -81,72 +80,70 @@ def compare(
         The table, in Markdown.
 
     Raises:
-        RuntimeError: If a run fails.
-        ValueError: If the directory holds runs of another setting.
+        ValueError: If a run fails, or the directory holds runs of another setting.
     """
-    directory = pathlib.Path(logdir).expanduser()
-    folders = {key: directory / key[0] / f"seed{key[1]}" for key in runs}
-    for key, folder in folders.items():
-        _check_same(folder, runs[key][1])
-    for number, (key, folder) in enumerate(folders.items(), start=1):
-        if not (folder / RESULTS).exists():
-            logging.info("%d of %d: %s, seed %d", number, len(runs), *key)
-            _train_and_test(folder, *runs[key], program)
-    lines = _lines(folders)
-    table = _table(lines)
-    write_atomically(directory / "comparison.json", json.dumps(lines, indent=1) + "\n")
-    write_atomically(directory / "comparison.md", table + "\n")
-    figure = method_comparison({line["method"]: line["accuracies"] for line in lines})
-    save(figure, directory / "comparison.png")
+    with open_runs(logdir) as directory:
+        folders = {key: directory / key[0] / f"seed{key[1]}" for key in runs}
+        for key, folder in folders.items():
+            _check_same(folder, runs[key][1])
+        jobs = [
+            Job(folder, functools.partial(_commands, folder, *runs[key], program))
+            for key, folder in folders.items()
+            if not (folder / RESULTS).exists()
+        ]
+        try:
+            failed = make_runs(jobs)
+        finally:
+            table = _write(directory, _lines(folder for folder in folders.values() if (folder / RESULTS).exists()))
+    check_succeeded(failed)
     return table
 
 
 def _check_same(folder: pathlib.Path, config: ClassificationConfig) -> None:
     if not (folder / CONFIG).exists():
         return
-    stored = to_dict(from_dict(ClassificationConfig, read_json(folder / CONFIG)))
-    fields = settings(ClassificationConfig)
-    shaping = [name for name in stored if fields[name].shapes_results]
-    if differ := differences(*({name: one[name] for name in shaping} for one in (stored, to_dict(config)))):
+    stored = from_dict(ClassificationConfig, read_json(folder / CONFIG))
+    if differ := differences(stored.results_identity(), config.results_identity()):
         raise ValueError(
             f"Expected a --logdir without runs of another setting. Received: {str(folder)!r}, which differs in {differ}"
         )
 
 
-def _train_and_test(folder: pathlib.Path, preset: str, config: ClassificationConfig, program: Sequence[str]) -> None:
+def _commands(
+    folder: pathlib.Path, preset: str, config: ClassificationConfig, program: Sequence[str], resume: bool
+) -> list[list[str]]:
+    """Returns Python's arguments for the training and for the test."""
     defaults = to_dict(make_config(config.dataset, preset))
     fields = settings(ClassificationConfig)
     changed = {name: value for name, value in to_dict(config).items() if value != defaults[name] and value is not None}
     flags = [f"--{fields[name].flag_name}={_text(value)}" for name, value in changed.items() if name != "dataset"]
     common = [*program, f"--dataset={config.dataset}", f"--logdir={folder}"]
-    resume = ["--resume"] if any(folder.glob("checkpoints/checkpoint-*.index")) else []
-    _run([*common, f"--preset={preset}", *flags, *resume], folder / USAGE)
     test = [flag for flag in flags if flag.partition("=")[0] in ("--data_dir", "--cache_dir")]
-    _run([*common, "--mode=evaluate", *test], folder / TEST_USAGE)
+    return [
+        [*common, f"--preset={preset}", *flags, *(["--resume"] if resume else [])],
+        [*common, "--mode=evaluate", *test],
+    ]
 
 
 def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _run(arguments: Sequence[str], usage: pathlib.Path) -> None:
-    """Runs Python in a process, which is stopped where this one is."""
-    command = " ".join([sys.executable, *arguments])
-    logging.info("running: %s", command)
-    with processes.start(arguments, usage) as process:
-        process.wait()  # Where this is interrupted, its input is closed, which stops it.
-    if process.returncode:
-        raise RuntimeError(
-            f"Expected the run to succeed; its message is above. Received: exit code {process.returncode} of {command}"
-        )
+def _write(directory: pathlib.Path, lines: Sequence[Mapping[str, Any]]) -> str:
+    table = _table(lines)
+    write_atomically(directory / "comparison.json", json.dumps(lines, indent=1) + "\n")
+    write_atomically(directory / "comparison.md", table + "\n")
+    if lines:
+        save(method_comparison({line["method"]: line["accuracies"] for line in lines}), directory / "comparison.png")
+    return table
 
 
-def _lines(folders: Mapping[tuple[str, int], pathlib.Path]) -> list[dict[str, Any]]:
+def _lines(folders: Iterable[pathlib.Path]) -> list[dict[str, Any]]:
     """Returns a line of the table for each method measured, the best first."""
     accuracies: dict[str, list[float]] = {}
     intervals: dict[str, list[float]] = {}
     folders_of: dict[str, list[pathlib.Path]] = {}
-    for folder in folders.values():
+    for folder in folders:
         rows = [row for row in read_rows(folder / RESULTS) if row.metric == "accuracy"]
         for name in dict.fromkeys(row.method for row in rows):
             last = max((row for row in rows if row.method == name), key=lambda row: row.step)

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from maml_tf.configuration import differences
+from maml_tf.experiments.common.runs import LOG
 from maml_tf.experiments.sweep.plan import Plan, Setting, flags_of
 from maml_tf.files import read_json, write_atomically
 from maml_tf.results import RESULTS, VALIDATION
 
-# In the directory of a sweep; what a run said and its processor seconds, in its folder.
-SWEEP, LOG, USAGE = "sweep.json", "log.txt", "usage.json"
+SWEEP = "sweep.json"  # In the directory of a sweep.
 _LONGEST_NAME = 100
 
 
@@ -26,14 +26,19 @@ class Run(NamedTuple):
     """A run of a sweep.
 
     Attributes:
-        name: Its folder in the sweep's directory.
+        folder: Its folder.
         setting: Its setting.
         seed: Its seed.
     """
 
-    name: str
+    folder: pathlib.Path
     setting: Setting
     seed: int
+
+    @property
+    def log(self) -> pathlib.Path:
+        """The file of what it said."""
+        return self.folder / LOG
 
     @property
     def flags(self) -> list[str]:
@@ -114,24 +119,23 @@ class Sweep:
         """Lists the runs of a setting."""
         setting = self.settings[number]
         name = f"trial{number:03d}" if self._content["plan"]["trials"] else _name(setting)
-        return [Run(f"{name}/seed{seed}" if name else f"seed{seed}", setting, seed) for seed in self.seeds]
+        return [Run(self.directory / name / f"seed{seed}", setting, seed) for seed in self.seeds]
 
     def state(self, run: Run) -> str:
         """Returns "finished", "failed", "stopped", "running" (so too where the sweep was killed) or "waiting".
 
         A run whose results were deleted is "waiting" again.
         """
-        noted = self._content["runs"].get(run.name, {}).get("state", "waiting")
-        return "waiting" if noted == "finished" and not (self.folder(run) / RESULTS).exists() else noted
+        noted = self._content["runs"].get(self._key(run.folder), {}).get("state", "waiting")
+        return "waiting" if noted == "finished" and not (run.folder / RESULTS).exists() else noted
 
-    def has_begun(self, run: Run) -> bool:
-        """Returns whether a run was started before: its folder may hold checkpoints."""
-        return run.name in self._content["runs"]
-
-    def note(self, run: Run, state: str, **more: Any) -> None:
-        """Writes what has become of a run."""
-        self._content["runs"][run.name] = {"state": state, **more}
+    def note(self, folder: pathlib.Path, state: str) -> None:
+        """Writes what has become of the run in a folder."""
+        self._content["runs"][self._key(folder)] = {"state": state}
         self.write()
+
+    def _key(self, folder: pathlib.Path) -> str:
+        return folder.relative_to(self.directory).as_posix()
 
     def add(self, setting: Setting) -> None:
         """Adds a setting of a search."""
@@ -141,14 +145,6 @@ class Sweep:
     def write(self) -> None:
         """Writes the file."""
         write_atomically(self.directory / SWEEP, json.dumps(self._content, indent=1) + "\n")
-
-    def folder(self, run: Run) -> pathlib.Path:
-        """Returns the folder of a run."""
-        return self.directory / run.name
-
-    def log(self, run: Run) -> str:
-        """Returns the name of the file of what a run said."""
-        return str(self.folder(run) / LOG)
 
     def every_run(self) -> list[Run]:
         """Lists the runs of all settings that are known."""
@@ -166,12 +162,12 @@ class Sweep:
         for run in self.runs(number):
             if self.state(run) != "finished":
                 return None, "min"
-            files = [*self.folder(run).glob(VALIDATION), *self.folder(run).glob(f"*/{VALIDATION}")]
+            files = [*run.folder.glob(VALIDATION), *run.folder.glob(f"*/{VALIDATION}")]
             if len(files) != 1:
                 raise ValueError(
                     f"Expected every run of a search to write one {VALIDATION}, by which the next setting is drawn: "
                     "one method a run, and one that is trained and validated. "
-                    f"Received: {len(files)} in {str(self.folder(run))!r}"
+                    f"Received: {len(files)} in {str(run.folder)!r}"
                 )
             found.append(read_json(files[0]))
         return float(np.mean([one["value"] for one in found])), found[0]["mode"]

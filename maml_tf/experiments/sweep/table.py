@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from maml_tf.experiments.sweep.state import USAGE, Sweep
+from maml_tf.experiments.sweep.state import Sweep
 from maml_tf.files import read_json, write_atomically
 from maml_tf.results import RESULTS, VALIDATION, read_rows
 from maml_tf.tables import markdown
@@ -48,20 +48,20 @@ def table_lines(state: Sweep) -> list[dict[str, Any]]:
         runs = state.runs(number)
         finished = [run for run in runs if state.state(run) == "finished"]
         unfinished = {
-            run.seed: {"state": state.state(run), "log": state.log(run)}
-            for run in runs
-            if state.state(run) != "finished"
+            run.seed: {"state": state.state(run), "log": str(run.log)} for run in runs if state.state(run) != "finished"
         }
         measured: dict[tuple[Any, ...], dict[int, list[float]]] = {}
         for run in finished:
-            for row in read_rows(state.folder(run) / RESULTS):
+            for row in read_rows(run.folder / RESULTS):
                 measured.setdefault((row.method, row.shots, row.metric), {}).setdefault(row.step, []).append(row.mean)
-        used = [read_json(path)["cpu_seconds"] for run in finished if (path := state.folder(run) / USAGE).exists()]
+        used = [
+            round(sum(read_json(path)["cpu_seconds"] for path in run.folder.glob("*usage.json")), 1) for run in finished
+        ]
         for (method, shots, metric), by_step in (measured or {(None, None, None): {}}).items():
             best = [
                 read_json(path)["value"]
                 for run in finished
-                for path in (state.folder(run) / (method or "") / VALIDATION, state.folder(run) / VALIDATION)
+                for path in (run.folder / (method or "") / VALIDATION, run.folder / VALIDATION)
                 if path.exists()
             ]
             lines.append(

@@ -1,10 +1,14 @@
 """The comparison of methods: what is run, what is not run again, and the table; a program stands for trainings."""
 
 import json
+import os
+import pathlib
 
 import pytest
 
+from maml_tf.configuration import to_dict
 from maml_tf.experiments.classification.compare import compare, configurations
+from maml_tf.stopping import Stopped
 
 # Writes what bin/few_shot.py would, of flags alone.
 PROGRAM = """
@@ -13,8 +17,8 @@ flags = dict(flag.removeprefix("--").partition("=")[::2] for flag in sys.argv[1:
 folder = pathlib.Path(flags["logdir"])
 with open(folder.parents[1] / "calls.txt", "a") as calls:
     calls.write(" ".join(sys.argv[1:]) + chr(10))
-if "fail" in flags:
-    sys.exit(3)
+if flags.get("fail") == folder.parent.name:
+    sys.exit("Error: Expected luck")
 if flags.get("mode") == "evaluate":
     method, seed = folder.parent.name, int(folder.name.removeprefix("seed"))
     mean = {"maml": 0.9, "reptile": 0.5, "random": 0.25}[method] + 0.01 * seed
@@ -23,7 +27,8 @@ if flags.get("mode") == "evaluate":
     (folder / "results.json").write_text(json.dumps({"rows": rows}))
 else:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps({"seed": int(flags.get("seed", 1)), "filters": 8}))
+    configs = json.loads((folder.parents[1] / "configs.json").read_text())
+    (folder / "config.json").write_text(json.dumps(configs[folder.parent.name + folder.name]))
     if "random" not in flags["preset"]:
         (folder / "training.json").write_text(json.dumps({"seconds": 12.0}))
 """
@@ -33,19 +38,26 @@ else:
 def program(tmp_path):
     path = tmp_path / "program.py"
     path.write_text(PROGRAM)
+    (tmp_path / "runs").mkdir()
     return str(path)
+
+
+def planned(logdir, methods, seeds, **common):
+    """Plans runs, whose configurations the program writes."""
+    runs = configurations("omniglot", "5way_1shot", methods, seeds, common)
+    configs = {f"{method}seed{seed}": to_dict(config) for (method, seed), (_, config) in runs.items()}
+    (logdir / "configs.json").write_text(json.dumps(configs))
+    return runs
 
 
 def calls(logdir):
     return (logdir / "calls.txt").read_text().splitlines()
 
 
-def test_each_method_is_trained_and_tested_once_from_each_seed(program, tmp_path, monkeypatch):
+def test_each_method_is_trained_and_tested_once_from_each_seed(program, tmp_path):
     logdir = tmp_path / "runs"
-    logdir.mkdir()
     common = {"iterations": 20, "filters": 8, "data_dir": "/data", "first_order": False}
-    runs = configurations("omniglot", "5way_1shot", ["maml", "reptile", "random"], [1, 2], common)
-    monkeypatch.setattr("maml_tf.experiments.classification.compare._check_same", lambda *_: None)
+    runs = planned(logdir, ["maml", "reptile", "random"], [1, 2], **common)
 
     table = compare(runs, logdir, [program, "--register=own.py"])
 
@@ -72,22 +84,41 @@ def test_each_method_is_trained_and_tested_once_from_each_seed(program, tmp_path
     assert compare(runs, logdir, [program]) == table
     assert len(calls(logdir)) == 12
     (logdir / "maml" / "seed1" / "results.json").unlink()
-    (logdir / "maml" / "seed1" / "checkpoints").mkdir()
-    (logdir / "maml" / "seed1" / "checkpoints" / "checkpoint-9.index").touch()
     compare(runs, logdir, [program])
     assert "--resume" in calls(logdir)[12].split()
 
 
-def test_another_setting_and_a_run_that_fails_are_told(program, tmp_path):
+def test_a_run_that_fails_is_told_when_the_others_are_done(program, tmp_path):
     logdir = tmp_path / "runs"
-    runs = configurations("omniglot", "5way_1shot", ["maml"], [1], {"filters": 8})
-    logdir.mkdir()
-    with pytest.raises(RuntimeError, match=r"exit code 3 of .*--fail=1"):
-        compare(runs, logdir, [program, "--fail=1"])
-    compare(runs, logdir, [program])
-    other = configurations("omniglot", "5way_1shot", ["maml"], [1], {"filters": 9})
-    with pytest.raises(ValueError, match=r"which differs in .*filters: stored 8, given 9"):
-        compare(other, logdir, [program])
+    runs = planned(logdir, ["maml", "reptile"], [1])
+    log = logdir / "maml" / "seed1" / "log.txt"
+    with pytest.raises(ValueError, match=f"1 that failed, such as {log}: Error: Expected luck"):
+        compare(runs, logdir, [program, "--fail=maml"])
+    assert "| Reptile |" in (logdir / "comparison.md").read_text()
+    assert [call.split("seed1 ")[1][:9] for call in calls(logdir)] == ["--preset=", "--preset=", "--mode=ev"]
+    assert len(compare(runs, logdir, [program]).splitlines()) == 4
+    assert len(calls(logdir)) == 5 and "--resume" in calls(logdir)[3].split()
+
+
+def test_runs_of_another_setting_are_refused(program, tmp_path):
+    logdir = tmp_path / "runs"
+    compare(planned(logdir, ["maml"], [1], filters=8), logdir, [program])
+    with pytest.raises(ValueError, match=r"which differs in filters: stored 8, given 9"):
+        compare(planned(logdir, ["maml"], [1], filters=9), logdir, [program])
+
+
+def test_a_comparison_that_is_stopped_goes_on(program, tmp_path):
+    logdir = tmp_path / "runs"
+    runs = planned(logdir, ["maml", "reptile"], [1])
+    stop = f"    if flags.get('method') == 'reptile':\n        os.kill({os.getpid()}, 15)\n        signal.pause()\n"
+    pathlib.Path(program).write_text(f"import os, signal\n{PROGRAM}{stop}")
+    with pytest.raises(Stopped):
+        compare(runs, logdir, [program])
+    assert "| MAML |" in (logdir / "comparison.md").read_text()
+    pathlib.Path(program).write_text(PROGRAM)
+    assert "| Reptile |" in compare(runs, logdir, [program])
+    assert [call.split()[-1] for call in calls(logdir)[2:]].count("--resume") == 1
+    assert len(calls(logdir)) == 5
 
 
 def test_names_and_values_are_checked_before_anything_runs():
