@@ -25,9 +25,9 @@ from metaworld.policies import ENV_POLICY_MAP
 from tests.support import with_rl  # noqa: F401
 
 # isort: split
-from maml_tf.rl.environments import environments, meta_world, meta_world_environment, meta_world_simulation
-from maml_tf.rl.environments.meta_world_environment import MetaWorld
-from maml_tf.rl.environments.meta_world_simulation import MetaWorldSimulation
+from maml_tf.rl.environments import environments, meta_world
+from maml_tf.rl.environments.meta_world.environment import MetaWorld
+from maml_tf.rl.environments.meta_world.simulation import OFFSET, SCALE, MetaWorldSimulation
 from maml_tf.rl.policy import GaussianPolicy
 from tests.support import binary
 from tests.support.source_tree import PROJECT
@@ -42,7 +42,7 @@ def actions(steps, batch, seed=0):
 
 def in_metres(observations):
     """Returns Meta-World's observations."""
-    return observations / meta_world_simulation._SCALE + meta_world_simulation._OFFSET
+    return observations / SCALE + OFFSET
 
 
 def with_places(task, change):
@@ -164,7 +164,7 @@ class SnapshotTest(absltest.TestCase):
             seen.extend([model.body_pos.copy(), model.site_pos.copy(), qpos])
             return np.zeros((len(qpos), height, width, 3), np.uint8)
 
-        with mock.patch.object(meta_world_environment, "draw_states", draw_states):
+        with mock.patch(f"{MetaWorld.__module__}.draw_states", draw_states):
             self.assertEqual(environment.draw(np.stack(snapshots)).shape, (len(snapshots), 240, 320, 3))
         return seen
 
@@ -193,7 +193,7 @@ class SimulationTest(parameterized.TestCase):
 
 
 def scaled(observation):
-    return (observation - meta_world_simulation._OFFSET) * meta_world_simulation._SCALE
+    return (observation - OFFSET) * SCALE
 
 
 class ConformanceTest(absltest.TestCase):

@@ -111,7 +111,7 @@ _NAVIGATION_RETURNS = {
 }
 
 
-def _make(built_by: str, arguments: Mapping[str, Any]) -> Callable[..., TaskEnvironment]:
+def maker(built_by: str, arguments: Mapping[str, Any]) -> Callable[..., TaskEnvironment]:
     """Returns a function that makes an environment of a class "module:Name", which is imported when it is called."""
 
     def make(batch_size: int, **options: Any):
@@ -126,7 +126,7 @@ def _register(name: str, built_by: str, tasks: VectorTasks, *, arguments: Mappin
     def original_test_tasks(n: int, seed: int) -> np.ndarray:
         return tasks.from_unit(np.random.RandomState(seed).random_sample((n, tasks.size))).astype(np.float32)
 
-    make = _make(built_by, arguments)
+    make = maker(built_by, arguments)
     environments.register(name, EnvironmentSpec(make, tasks, original_test_tasks=original_test_tasks, **values))
 
 
@@ -204,4 +204,4 @@ for _name, _built_by, _tasks, _arguments in (
     ("humanoid_direction", "walkers:Humanoid", DIRECTIONS, {"task": "direction"}),
     ("humanoid_direction_2d", "walkers:Humanoid", PLANE_DIRECTIONS, {"task": "direction_2d"}),
 ):
-    environments.register(_name, EnvironmentSpec(_make(_built_by, _arguments), _tasks, _LOCOMOTION))
+    environments.register(_name, EnvironmentSpec(maker(_built_by, _arguments), _tasks, _LOCOMOTION))

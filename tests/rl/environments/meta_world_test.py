@@ -14,6 +14,7 @@ from tests.support import with_rl  # noqa: F401
 
 # isort: split
 from maml_tf.rl.environments import environments, meta_world
+from maml_tf.rl.environments.meta_world import benchmarks
 
 HERE = importlib.util.find_spec("metaworld") is not None
 
@@ -44,8 +45,8 @@ BENCHMARK = types.SimpleNamespace(
 class TasksTest(absltest.TestCase):
     def setUp(self):
         super().setUp()
-        self.enter_context(mock.patch.object(meta_world, "_benchmark", lambda benchmark, name: BENCHMARK))
-        self.tasks = meta_world.MetaWorldTasks("ML10")
+        self.enter_context(mock.patch.object(benchmarks, "_benchmark", lambda benchmark, name: BENCHMARK))
+        self.tasks = benchmarks.MetaWorldTasks("ML10")
 
     def test_a_draw_goes_through_the_kinds_and_repeats_no_goal_before_all_have_come(self):
         drawn = self.tasks.sample(24, (1, 2))
@@ -67,7 +68,7 @@ class TasksTest(absltest.TestCase):
     def test_an_oracle_is_told_the_kind_and_the_places(self):
         [row] = self.tasks.features([BENCHMARK.test_tasks[4]])
         self.assertEqual(row.tolist(), [0, 0, 0, 1, *11 * [0], 11, 1, 0.5, 0, 0, 0])
-        alone = meta_world.MetaWorldTasks("ML1", "reach-v3")
+        alone = benchmarks.MetaWorldTasks("ML1", "reach-v3")
         self.assertEqual(alone.features(BENCHMARK.train_tasks[:1]).tolist(), [[0, 0, 0.5, 0, 0, 0]])
 
     def test_tasks_of_others_are_refused(self):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from typing import Any
 
 import gymnasium
@@ -15,11 +14,12 @@ import numpy as np
 _FRAME, _SIZE = 18, 39
 # The hand's and the first object's positions in a frame, and where the hand starts, metres.
 _POSITIONS, _HOME = ((0, 1, 2), (4, 5, 6)), (0.0, 0.6, 0.2)
-_OFFSET, _SCALE = np.zeros(_SIZE), np.ones(_SIZE)
+# An observation is Meta-World's, minus OFFSET, times SCALE.
+OFFSET, SCALE = np.zeros(_SIZE), np.ones(_SIZE)
 for _frame in (0, _FRAME):
     for _position in _POSITIONS:
-        _OFFSET[_frame + np.array(_position)] = _HOME
-        _SCALE[_frame + np.array(_position)] = 10.0
+        OFFSET[_frame + np.array(_position)] = _HOME
+        SCALE[_frame + np.array(_position)] = 10.0
 
 
 class MetaWorldSimulation(gymnasium.Env):
@@ -38,7 +38,7 @@ class MetaWorldSimulation(gymnasium.Env):
     observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (_SIZE,), np.float64)
     action_space = gymnasium.spaces.Box(-1.0, 1.0, (4,), np.float32)
 
-    def __init__(self, rewards: str = "v2"):
+    def __init__(self, rewards: str):
         self._rewards = rewards
         self._of_name: dict[str, Any] = {}
         self._environment: Any = None
@@ -56,20 +56,20 @@ class MetaWorldSimulation(gymnasium.Env):
         observation, _ = self._environment.reset()
         model = self._environment.model
         self._placed = model.body_pos.copy(), model.site_pos.copy()
-        return (observation - _OFFSET) * _SCALE, {}
+        return _scaled(observation), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, bool]]:
         """Advances the robot by a step of 0.0125 s."""
-        self._place()
+        model = self._environment.model
+        model.body_pos[:], model.site_pos[:] = self._placed
         observation, reward, terminated, truncated, info = self._environment.step(action)
-        scaled = (observation - _OFFSET) * _SCALE
-        return scaled, float(reward), terminated, truncated, {"success": bool(info["success"])}
+        return _scaled(observation), float(reward), terminated, truncated, {"success": bool(info["success"])}
 
     def state(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns what a picture needs: the positions of all joints, and what the task has placed, float64 vectors."""
         return self._environment.data.qpos.copy(), np.concatenate([placed.ravel() for placed in self._placed])
 
-    def save_model(self, path: str | os.PathLike[str], kind: str, places: np.ndarray) -> None:
+    def save_model(self, path: str, kind: str, places: np.ndarray) -> None:
         """Writes the model of a kind of tasks that this simulation has had, in MuJoCo's binary format.
 
         Args:
@@ -81,11 +81,11 @@ class MetaWorldSimulation(gymnasium.Env):
         bodies, sites = np.split(places, [model.body_pos.size])
         # Other simulations share the model, and place what they need before they step.
         model.body_pos[:], model.site_pos[:] = bodies.reshape(-1, 3), sites.reshape(-1, 3)
-        mujoco.mj_saveModel(model, os.fspath(path), None)
+        mujoco.mj_saveModel(model, path, None)
 
-    def _place(self) -> None:
-        model = self._environment.model
-        model.body_pos[:], model.site_pos[:] = self._placed
+
+def _scaled(observation: np.ndarray) -> np.ndarray:
+    return (observation - OFFSET) * SCALE
 
 
 @functools.cache

@@ -9,7 +9,7 @@ import numpy as np
 from maml_tf.checks import choice, whole_number
 from maml_tf.rl.environments.drawing import draw_states
 from maml_tf.rl.environments.gymnasium_environment import GymnasiumEnvironment
-from maml_tf.rl.environments.meta_world_simulation import MetaWorldSimulation
+from maml_tf.rl.environments.meta_world.simulation import MetaWorldSimulation
 from maml_tf.rl.environments.processes import ProcessVectorEnv
 from maml_tf.rl.environments.task_distribution import TaskDistribution
 from maml_tf.rl.environments.task_environment import DrawableEnvironment
@@ -51,7 +51,7 @@ class MetaWorld(GymnasiumEnvironment, DrawableEnvironment):
         super().__init__(
             ProcessVectorEnv(make, batch_size, processes),
             distribution,
-            lambda vector, tasks: vector.call_each("set_task", tasks),
+            "set_task",
             horizon=horizon,
             seed=seed,
             task_in_observation=task_in_observation,

@@ -1,8 +1,4 @@
-"""Meta-World's benchmarks ML1 and ML10 (Yu et al., 2020): a robot arm that is not told its goal.
-
-They need an environment of Python of their own, because Meta-World asks for MuJoCo 3.3.0:
-`python3 bin/bootstrap.py meta_world`.
-"""
+"""The benchmarks' tasks, and their registration as environments."""
 
 from __future__ import annotations
 
@@ -10,14 +6,17 @@ import functools
 import importlib
 import pickle
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from maml_tf.checks import whole_number
 from maml_tf.rl.environments.drawing import without_osmesa
-from maml_tf.rl.environments.spec import EnvironmentSpec, environments
+from maml_tf.rl.environments.spec import EnvironmentSpec, environments, maker
 from maml_tf.rl.environments.task_distribution import TaskDistribution
+
+if TYPE_CHECKING:
+    from maml_tf.rl.environments.task_environment import TaskEnvironment
 
 # The goals of a benchmark are functions of this seed. ML1's test goals are those of the next one.
 SEED = 1
@@ -124,27 +123,30 @@ _PRESET = {
 }
 
 
-def _register(name: str, benchmark: str, kind: str = "", *, horizon: int, **preset: Any) -> None:
+def _spec(benchmark: str, kind: str, horizon: int, iterations: int) -> EnvironmentSpec:
     tasks = MetaWorldTasks(benchmark, kind)
+    made = maker("meta_world.environment:MetaWorld", {"distribution": tasks, "horizon": horizon, "rewards": REWARDS})
 
-    def make(batch_size: int, **options: Any) -> Any:
+    def make(batch_size: int, **options: Any) -> TaskEnvironment:
         tasks.kinds  # noqa: B018  The error of a missing package comes before those of what needs it.
-        built_in = importlib.import_module("maml_tf.rl.environments.meta_world_environment")
-        return built_in.MetaWorld(batch_size, tasks, horizon=horizon, rewards=REWARDS, **options)
+        return made(batch_size, **options)
 
-    spec = EnvironmentSpec(
+    return EnvironmentSpec(
         make,
         tasks,
-        preset={**_PRESET, **preset},
+        preset={**_PRESET, "iterations": iterations},
         original_test_tasks=tasks.test_tasks,
         details={"benchmark": f"{benchmark} {kind}".strip(), "goals_seed": SEED, "rewards": REWARDS, "steps": horizon},
     )
-    environments.register(name, spec)
 
 
-_register("ml1_reach", "ML1", "reach-v3", horizon=100, iterations=100)
-_register("ml1_push", "ML1", "push-v3", horizon=150, iterations=300)
-_register("ml1_pick_place", "ML1", "pick-place-v3", horizon=150, iterations=300)
-# Two of each kind in a meta-batch; ten goals of each kind in the test.
-_register("ml10", "ML10", horizon=150, iterations=500)
-NAMES = ("ml1_reach", "ml1_push", "ml1_pick_place", "ml10")
+_SPECS = {
+    "ml1_reach": _spec("ML1", "reach-v3", horizon=100, iterations=100),
+    "ml1_push": _spec("ML1", "push-v3", horizon=150, iterations=300),
+    "ml1_pick_place": _spec("ML1", "pick-place-v3", horizon=150, iterations=300),
+    # Two of each kind in a meta-batch; ten goals of each kind in the test.
+    "ml10": _spec("ML10", "", horizon=150, iterations=500),
+}
+NAMES = tuple(_SPECS)
+for _name, _of_name in _SPECS.items():
+    environments.register(_name, _of_name)
