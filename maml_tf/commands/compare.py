@@ -6,11 +6,13 @@ By default on Omniglot, 5-way 1-shot, with four convolutions of 32 filters and 2
 test is a process of its own, of maml-tf few-shot, with what it says in log.txt of the run's folder; what is there
 already is not done again. A run that fails does not stop the others; the exit code is then 1. The table has the
 accuracy on the test tasks, the wall-clock and the CPU time of a training, and the most memory that it held. It is
-written to comparison.md, comparison.json and comparison.png in --logdir.
+written to comparison.md, comparison.json and comparison.png in --logdir. Runs that comparison.json holds already are in
+the table too, and need no folder.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,9 +37,10 @@ def experiment(values: Mapping[str, Any]) -> str:
         # A flag of True and False is read by its word.
         words = {"true": True, "false": False} if fields[name].kind is bool else {}
         common[fields[name].name] = fields[name].parse(value) if value not in words else words[value]
-    runs = configurations(values["dataset"], values["preset"], values["methods"], command.seeds(values), common)
     registered = [f"--register={path}" for path in values["register"]]
-    table = compare(runs, values["logdir"], ["-m", "maml_tf", "few-shot", *registered])
+    planned = functools.partial(configurations, values["dataset"], values["preset"], common=common)
+    program = ["-m", "maml_tf", "few-shot", *registered]
+    table = compare(planned, values["methods"], command.seeds(values), values["logdir"], program)
     return f"{table}\n\nWritten to {values['logdir']}"
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,9 @@ from maml_tf.plotting import method_comparison, save
 from maml_tf.results import CONFIG, RESULTS, TRAINING_RECORD, read_rows
 from maml_tf.tables import markdown
 
+# From method and seed to the name of the preset and the configuration.
+Planned = dict[tuple[str, int], tuple[str, ClassificationConfig]]
+COMPARISON = "comparison.json"
 # What a method is not itself without: others take the preset's numbers of steps.
 OWN = {
     "implicit_maml": {"inner_steps": 8, "evaluation_steps": 8},
@@ -30,7 +34,7 @@ _HEAD = ("method", "accuracy, %", "seeds", "training, s", "CPU, s", "peak memory
 
 def configurations(
     dataset: str, preset: str, methods: Sequence[str], seeds: Sequence[int], common: Mapping[str, Any]
-) -> dict[tuple[str, int], tuple[str, ClassificationConfig]]:
+) -> Planned:
     """Makes the configurations of a comparison.
 
     Args:
@@ -61,31 +65,69 @@ def configurations(
     return found
 
 
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What a run measured of a method, as comparison.json holds it under "runs".
+
+    Attributes:
+        method: What the rows of the results call the method.
+        seed: The seed.
+        accuracy: After the last step on the test tasks, in [0, 1].
+        ci95: Half-width of its 95 % interval over the tasks.
+        seconds: Of the training.
+        cpu_seconds: Of the training.
+        peak_mebibytes: The most memory that the training held.
+        setting: From each field of the configuration on which results depend to its value.
+    """
+
+    method: str
+    seed: int
+    accuracy: float
+    ci95: float
+    seconds: float
+    cpu_seconds: float
+    peak_mebibytes: float
+    setting: Mapping[str, Any]
+
+    @property
+    def run(self) -> tuple[str, int]:
+        """The method and the seed of the training; baselines measure other methods beside theirs."""
+        return self.setting["method"], self.setting["seed"]
+
+
 def compare(
-    runs: Mapping[tuple[str, int], tuple[str, ClassificationConfig]],
+    planned: Callable[[Sequence[str], Sequence[int]], Planned],
+    methods: Sequence[str],
+    seeds: Sequence[int],
     logdir: str | os.PathLike[str],
     program: Sequence[str],
 ) -> str:
     """Trains and tests what is not there yet, and writes comparison.md, comparison.json and comparison.png.
 
-    A run lies in `<logdir>/<method>/seed<seed>`, with what it said in log.txt. A comparison that was stopped goes on
-    where it was. A run that fails is no reason to stop.
+    A run lies in `<logdir>/<method>/seed<seed>`, with what it said in log.txt; one that comparison.json holds needs no
+    folder. A comparison that was stopped goes on where it was. A run that fails is no reason to stop.
 
     Args:
-        runs: From `configurations`.
+        planned: `configurations`, of all but the methods and the seeds.
+        methods: Names of methods, or "all".
+        seeds: A seed each.
         logdir: Directory of all runs; created if need be.
         program: What Python runs for each: the few-shot command, and flags that all runs take.
 
     Returns:
-        The table, in Markdown.
+        The table, in Markdown, of these runs and of all others in comparison.json.
 
     Raises:
         ValueError: If a run fails, or the directory holds runs of another setting.
     """
+    runs = planned(methods, seeds)
     with open_runs(logdir) as directory:
-        folders = {key: directory / key[0] / f"seed{key[1]}" for key in runs}
+        held = _held(directory / COMPARISON, planned)
+        done = {one.run for one in held}
+        folders = {key: directory / key[0] / f"seed{key[1]}" for key in runs if key not in done}
         for key, folder in folders.items():
-            _check_same(folder, runs[key][1])
+            if (folder / CONFIG).exists():
+                _check_same(str(folder), read_json(folder / CONFIG), runs[key][1])
         jobs = [
             Job(folder, functools.partial(_commands, folder, *runs[key], program))
             for key, folder in folders.items()
@@ -94,19 +136,48 @@ def compare(
         try:
             failed = make_runs(jobs)
         finally:
-            table = _write(directory, _lines(folder for folder in folders.values() if (folder / RESULTS).exists()))
+            for key, folder in folders.items():
+                held += _measured(folder, runs[key][1]) if (folder / RESULTS).exists() else []
+            table = _write(directory, held)
     check_succeeded(failed)
     return table
 
 
-def _check_same(folder: pathlib.Path, config: ClassificationConfig) -> None:
-    if not (folder / CONFIG).exists():
-        return
-    stored = from_dict(ClassificationConfig, read_json(folder / CONFIG))
-    if differ := differences(stored.results_identity(), config.results_identity()):
+def _held(path: pathlib.Path, planned: Callable[[Sequence[str], Sequence[int]], Planned]) -> list[Measured]:
+    """Reads the runs of a comparison.json, and checks that they have the planned setting."""
+    if not path.exists():
+        return []
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        # At first the file was a list, of the table's lines alone.
+        held = [] if isinstance(content, list) else [Measured(**one) for one in content["runs"]]
+        for one in held:
+            method, seed = one.run
+            _check_same(f"{method}, seed {seed}", one.setting, planned([method], [seed])[method, seed][1])
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"Expected a comparison.json of this program. Received: {str(path)!r}: {error!r}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return held
+
+
+def _check_same(where: str, stored: Mapping[str, Any], config: ClassificationConfig) -> None:
+    stored = from_dict(ClassificationConfig, stored).results_identity()
+    if differ := differences(stored, config.results_identity()):
         raise ValueError(
-            f"Expected a --logdir without runs of another setting. Received: {str(folder)!r}, which differs in {differ}"
+            f"Expected a --logdir without runs of another setting. Received: {where!r}, which differs in {differ}"
         )
+
+
+def _measured(folder: pathlib.Path, config: ClassificationConfig) -> list[Measured]:
+    """Reads what a run measured of each method: the last step's accuracy."""
+    used, record = read_json(folder / USAGE), folder / TRAINING_RECORD
+    seconds = read_json(record)["seconds"] if record.exists() else 0.0
+    rows = sorted((row for row in read_rows(folder / RESULTS) if row.metric == "accuracy"), key=lambda row: row.step)
+    return [
+        Measured(row.method, config.seed, row.mean, row.ci95, seconds, **used, setting=config.results_identity())
+        for row in {row.method: row for row in rows}.values()
+    ]
 
 
 def _commands(
@@ -129,43 +200,34 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _write(directory: pathlib.Path, lines: Sequence[Mapping[str, Any]]) -> str:
+def _write(directory: pathlib.Path, measured: Iterable[Measured]) -> str:
+    measured = sorted(measured, key=lambda one: one.seed)
+    lines = _lines(measured)
     table = _table(lines)
-    write_atomically(directory / "comparison.json", json.dumps(lines, indent=1) + "\n")
+    content = {"lines": lines, "runs": [dataclasses.asdict(one) for one in measured]}
+    write_atomically(directory / COMPARISON, json.dumps(content, indent=1) + "\n")
     write_atomically(directory / "comparison.md", table + "\n")
     if lines:
         save(method_comparison({line["method"]: line["accuracies"] for line in lines}), directory / "comparison.png")
     return table
 
 
-def _lines(folders: Iterable[pathlib.Path]) -> list[dict[str, Any]]:
+def _lines(measured: Iterable[Measured]) -> list[dict[str, Any]]:
     """Returns a line of the table for each method measured, the best first."""
-    accuracies: dict[str, list[float]] = {}
-    intervals: dict[str, list[float]] = {}
-    folders_of: dict[str, list[pathlib.Path]] = {}
-    for folder in folders:
-        rows = [row for row in read_rows(folder / RESULTS) if row.metric == "accuracy"]
-        for name in dict.fromkeys(row.method for row in rows):
-            last = max((row for row in rows if row.method == name), key=lambda row: row.step)
-            accuracies.setdefault(name, []).append(last.mean)
-            intervals.setdefault(name, []).append(last.ci95)
-            folders_of.setdefault(name, []).append(folder)
-    lines = []
-    for name in sorted(accuracies, key=lambda name: -np.mean(accuracies[name])):
-        used = [read_json(folder / USAGE) for folder in folders_of[name]]
-        records = [folder / TRAINING_RECORD for folder in folders_of[name]]
-        seconds = [read_json(record)["seconds"] for record in records if record.exists()]
-        lines.append(
-            {
-                "method": name,
-                "accuracies": accuracies[name],
-                "ci95": intervals[name],
-                "seconds": float(np.mean(seconds)) if seconds else 0.0,
-                "cpu_seconds": float(np.mean([one["cpu_seconds"] for one in used])),
-                "peak_mebibytes": float(max(one["peak_mebibytes"] for one in used)),
-            }
-        )
-    return lines
+    by_method: dict[str, list[Measured]] = {}
+    for one in measured:
+        by_method.setdefault(one.method, []).append(one)
+    lines = [
+        {
+            "method": method,
+            "accuracies": [one.accuracy for one in runs],
+            "ci95": [one.ci95 for one in runs],
+            **{name: float(np.mean([getattr(one, name) for one in runs])) for name in ("seconds", "cpu_seconds")},
+            "peak_mebibytes": max(one.peak_mebibytes for one in runs),
+        }
+        for method, runs in by_method.items()
+    ]
+    return sorted(lines, key=lambda line: -np.mean(line["accuracies"]))
 
 
 def _table(lines: Sequence[Mapping[str, Any]]) -> str:

@@ -1,8 +1,10 @@
 """The comparison of methods: what is run, what is not run again, and the table; a program stands for trainings."""
 
+import functools
 import json
 import os
 import pathlib
+import shutil
 
 import pytest
 
@@ -38,16 +40,18 @@ else:
 def program(tmp_path):
     path = tmp_path / "program.py"
     path.write_text(PROGRAM)
-    (tmp_path / "runs").mkdir()
     return str(path)
 
 
-def planned(logdir, methods, seeds, **common):
-    """Plans runs, whose configurations the program writes."""
-    runs = configurations("omniglot", "5way_1shot", methods, seeds, common)
-    configs = {f"{method}seed{seed}": to_dict(config) for (method, seed), (_, config) in runs.items()}
+def compared(logdir, program, methods, seeds, *flags, **common):
+    """Compares by the program, to which the configurations are given in a file."""
+    planned = functools.partial(configurations, "omniglot", "5way_1shot", common=common)
+    configs = {
+        f"{method}seed{seed}": to_dict(config) for (method, seed), (_, config) in planned(methods, seeds).items()
+    }
+    logdir.mkdir(exist_ok=True)
     (logdir / "configs.json").write_text(json.dumps(configs))
-    return runs
+    return compare(planned, methods, seeds, logdir, [program, *flags])
 
 
 def calls(logdir):
@@ -57,9 +61,9 @@ def calls(logdir):
 def test_each_method_is_trained_and_tested_once_from_each_seed(program, tmp_path):
     logdir = tmp_path / "runs"
     common = {"iterations": 20, "filters": 8, "data_dir": "/data", "first_order": False}
-    runs = planned(logdir, ["maml", "reptile", "random"], [1, 2], **common)
+    methods, flag = ["maml", "reptile", "random"], "--register=own.py"
 
-    table = compare(runs, logdir, [program, "--register=own.py"])
+    table = compared(logdir, program, methods, [1, 2], flag, **common)
 
     lines = table.splitlines()
     assert lines[0] == "| method | accuracy, % | seeds | training, s | CPU, s | peak memory, MiB |"
@@ -70,7 +74,7 @@ def test_each_method_is_trained_and_tested_once_from_each_seed(program, tmp_path
     ]
     assert (logdir / "comparison.md").read_text() == table + "\n"
     assert (logdir / "comparison.png").exists()
-    memory = [line["peak_mebibytes"] for line in json.loads((logdir / "comparison.json").read_text())]
+    memory = [line["peak_mebibytes"] for line in json.loads((logdir / "comparison.json").read_text())["lines"]]
     assert all(5 < peak < 200 for peak in memory)  # A bare Python's.
     made = calls(logdir)
     assert len(made) == 12
@@ -81,42 +85,93 @@ def test_each_method_is_trained_and_tested_once_from_each_seed(program, tmp_path
     assert "--preset=5way_1shot_random" in made[8].split()
     assert made[1].split()[-2:] == ["--mode=evaluate", "--data_dir=/data"]
 
-    assert compare(runs, logdir, [program]) == table
+    (logdir / "comparison.json").write_text("[]")  # As the file was when it had the table alone.
+    assert compared(logdir, program, methods, [1, 2], flag, **common) == table
     assert len(calls(logdir)) == 12
     (logdir / "maml" / "seed1" / "results.json").unlink()
-    compare(runs, logdir, [program])
+    (logdir / "comparison.json").unlink()
+    compared(logdir, program, methods, [1, 2], flag, **common)
     assert "--resume" in calls(logdir)[12].split()
+
+
+def test_a_published_table_goes_on_without_the_folders_of_its_runs(program, tmp_path):
+    first, logdir = tmp_path / "first", tmp_path / "runs"
+    compared(first, program, ["maml", "reptile"], [1, 2], filters=8)
+    logdir.mkdir()
+    shutil.copy(first / "comparison.json", logdir)
+
+    table = compared(logdir, program, ["random", "maml"], [2, 3], filters=8, data_dir="/elsewhere")
+
+    assert [line.split(" | ")[:3] for line in table.splitlines()[2:]] == [
+        ["| MAML", "92.0 (91.0 to 93.0)", "3"],
+        ["| Reptile", "51.5 (51.0 to 52.0)", "2"],
+        ["| random weights", "27.5 (27.0 to 28.0)", "2"],
+    ]
+    made = [call.split("--logdir=")[1].split()[0].removeprefix(f"{logdir}/") for call in calls(logdir)]
+    assert made == ["random/seed2", "random/seed2", "random/seed3", "random/seed3", "maml/seed3", "maml/seed3"]
+    runs = json.loads((logdir / "comparison.json").read_text())["runs"]
+    assert {(run["method"], run["seed"]) for run in runs} == {
+        *(("maml", seed) for seed in (1, 2, 3)), *(("reptile", seed) for seed in (1, 2)),
+        *(("random", seed) for seed in (2, 3)),
+    }  # fmt: skip
+    assert runs[0]["accuracy"] == 0.91 and runs[0]["ci95"] == 0.02 and runs[0]["seconds"] == 12.0
+    assert runs[0]["setting"]["filters"] == 8 and "data_dir" not in runs[0]["setting"]
+    assert compared(logdir, program, ["maml"], [1], filters=8) == table
+    assert len(calls(logdir)) == 6
+
+
+def test_runs_of_another_setting_are_refused_before_anything_runs(program, tmp_path):
+    logdir = tmp_path / "runs"
+    compared(logdir, program, ["maml"], [1], filters=8)
+    table = logdir / "comparison.json"
+    for methods in (["maml"], ["reptile"]):
+        with pytest.raises(
+            ValueError, match=rf"{table}: .*'maml, seed 1', which differs in filters: stored 8, given 9"
+        ):
+            compared(logdir, program, methods, [1], filters=9)
+    table.unlink()
+    with pytest.raises(ValueError, match=r"maml/seed1', which differs in filters: stored 8, given 9"):
+        compared(logdir, program, ["maml"], [1], filters=9)
+    assert len(calls(logdir)) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"runs": [', "Expected a comparison.json of this program. .*Expecting value"),
+        ('{"rows": []}', "Expected a comparison.json of this program. .*KeyError"),
+        ('{"runs": [{"method": "maml"}]}', "Expected a comparison.json of this program. .*missing"),
+    ],
+)
+def test_a_file_that_is_no_comparison_is_refused_and_stays(program, tmp_path, content, message):
+    logdir = tmp_path / "runs"
+    logdir.mkdir()
+    (logdir / "comparison.json").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        compared(logdir, program, ["maml"], [1])
+    assert (logdir / "comparison.json").read_text() == content
 
 
 def test_a_run_that_fails_is_told_when_the_others_are_done(program, tmp_path):
     logdir = tmp_path / "runs"
-    runs = planned(logdir, ["maml", "reptile"], [1])
     log = logdir / "maml" / "seed1" / "log.txt"
     with pytest.raises(ValueError, match=f"1 that failed, such as {log}: Error: Expected luck"):
-        compare(runs, logdir, [program, "--fail=maml"])
+        compared(logdir, program, ["maml", "reptile"], [1], "--fail=maml")
     assert "| Reptile |" in (logdir / "comparison.md").read_text()
     assert [call.split("seed1 ")[1][:9] for call in calls(logdir)] == ["--preset=", "--preset=", "--mode=ev"]
-    assert len(compare(runs, logdir, [program]).splitlines()) == 4
+    assert len(compared(logdir, program, ["maml", "reptile"], [1]).splitlines()) == 4
     assert len(calls(logdir)) == 5 and "--resume" in calls(logdir)[3].split()
-
-
-def test_runs_of_another_setting_are_refused(program, tmp_path):
-    logdir = tmp_path / "runs"
-    compare(planned(logdir, ["maml"], [1], filters=8), logdir, [program])
-    with pytest.raises(ValueError, match=r"which differs in filters: stored 8, given 9"):
-        compare(planned(logdir, ["maml"], [1], filters=9), logdir, [program])
 
 
 def test_a_comparison_that_is_stopped_goes_on(program, tmp_path):
     logdir = tmp_path / "runs"
-    runs = planned(logdir, ["maml", "reptile"], [1])
     stop = f"    if flags.get('method') == 'reptile':\n        os.kill({os.getpid()}, 15)\n        signal.pause()\n"
     pathlib.Path(program).write_text(f"import os, signal\n{PROGRAM}{stop}")
     with pytest.raises(Stopped):
-        compare(runs, logdir, [program])
+        compared(logdir, program, ["maml", "reptile"], [1])
     assert "| MAML |" in (logdir / "comparison.md").read_text()
     pathlib.Path(program).write_text(PROGRAM)
-    assert "| Reptile |" in compare(runs, logdir, [program])
+    assert "| Reptile |" in compared(logdir, program, ["maml", "reptile"], [1])
     assert [call.split()[-1] for call in calls(logdir)[2:]].count("--resume") == 1
     assert len(calls(logdir)) == 5
 
