@@ -16,6 +16,8 @@ SETTINGS = (
     "--evaluation_rollouts=3", "--test_tasks=2", "--validation_tasks=2",
 )  # fmt: skip
 METRICS = ("return", "success_rate")
+# The guide to an environment of one's own says that the second in the place of the first changes no number.
+IN_ONE_PROCESS, IN_PROCESSES = "SyncVectorEnv([Rod] * batch_size)", "ProcessVectorEnv(Rod, batch_size)"
 
 
 class AddedTest(absltest.TestCase):
@@ -34,6 +36,7 @@ class AddedTest(absltest.TestCase):
             )
             self.assertEqual(again.code, 0, again.stderr)
             rows = json.loads((logdir / "evaluation" / "results.json").read_text())["rows"]
+            in_processes = self.trained_in_processes(pathlib.Path(folder))
         self.assertEqual(results["experiment"], "rod")
         self.assertEqual((results["config"]["meta_batch_size"], results["config"]["iterations"]), (3, 2))
         self.assertEqual(
@@ -52,6 +55,18 @@ class AddedTest(absltest.TestCase):
         before, after = results["rows"][:2]
         self.assertAlmostEqual(after["gain"], after["mean"] - before["mean"], places=9)
         self.assertEqual(rows, results["rows"][6:12])
+        self.assertEqual(in_processes, results["rows"][:6])
+
+    def trained_in_processes(self, folder):
+        """Returns the rows of a training whose simulations run in worker processes."""
+        text = ROD.read_text().replace(f"gymnasium.vector.{IN_ONE_PROCESS}", IN_PROCESSES)
+        self.assertIn(IN_PROCESSES, text)
+        file = folder / "rod_in_processes.py"
+        file.write_text(f"from maml_tf.rl.environments.processes import ProcessVectorEnv\n{text}")
+        logdir = folder / "in_processes"
+        finished = binary.run("meta_rl", f"--register={file}", f"--logdir={logdir}", "--videos=none", *SETTINGS)
+        self.assertEqual(finished.code, 0, finished.stderr)
+        return json.loads((logdir / "results.json").read_text())["rows"]
 
     def test_an_unknown_environment_is_one_clear_error(self):
         finished = binary.run("meta_rl", "--environment=walker")
