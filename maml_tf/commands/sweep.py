@@ -98,8 +98,10 @@ def _plan(values: Mapping[str, Any], name: str, passed: Sequence[str]) -> Plan:
             flag, colon, rest = text.partition(":")
             # The items of a list have commas between them.
             items = tuple(filter(None, rest.split(";" if ";" in rest else ",")))
-            if not colon or not flag or not items or (option != "values" and len(items) != 2):
-                form = "FLAG:VALUE,VALUE,..." if option == "values" else "FLAG:LEAST,GREATEST"
+            if not colon or not flag or not items or (option != "values" and len(items) not in (2, 3)):
+                form = (
+                    "FLAG:VALUE,VALUE,..." if option == "values" else "FLAG:LEAST,GREATEST or FLAG:LEAST,GREATEST,STEP"
+                )
                 raise ValueError(f"Expected --{option}={form}. Received: --{option}={text}")
             if flag in (*_OWN, *given, *found):
                 where = "the sweep itself" if flag in _OWN else "another flag"
@@ -126,18 +128,29 @@ def _range(name: str, experiment: command.Experiment, flag: str, items: Sequence
     text = f"--{option}={flag}:{','.join(items)}"
     if flag not in numbers:
         raise ValueError(f"Expected a number of maml-tf {name}: one of {', '.join(numbers)}. Received: {text}")
-    least, greatest = (numbers[flag].parse(item) for item in items)
+    least, greatest = (numbers[flag].parse(item) for item in items[:2])
     if not least < greatest or (option == "log_range" and least <= 0):
         sign = "0 < " if option == "log_range" else ""
         raise ValueError(f"Expected {sign}LEAST < GREATEST. Received: {text}")
-    return Range(least, greatest, numbers[flag].kind is int, option == "log_range")
+    whole, step = numbers[flag].kind is int, items[2] if items[2:] else "1"
+    if items[2:] and not (whole and option == "range" and step.isdecimal() and 0 < int(step) <= greatest - least):
+        raise ValueError(
+            f"Expected whole numbers of --range with a STEP of 1 to GREATEST - LEAST, or no STEP. Received: {text}"
+        )
+    # The last number that is steps away from the least is the greatest that is drawn.
+    greatest -= (greatest - least) % int(step) if whole else 0
+    return Range(least, greatest, whole, option == "log_range", int(step))
 
 
 def _check_settings(plan: Plan) -> None:
     """Checks the settings of a grid, or some of those that a search may draw."""
     for setting in plan.grid() if plan.trials is None else _corners(plan):
         for seed in plan.seeds:
-            config = _configure(plan.experiment, [*plan.flags, *flags_of(setting), f"--seed={seed}"])
+            try:
+                config = _configure(plan.experiment, [*plan.flags, *flags_of(setting), f"--seed={seed}"])
+            except ValueError as error:
+                hint = ". A range of which not all numbers fit needs a step: --range=FLAG:LEAST,GREATEST,STEP"
+                raise ValueError(f"{error}{hint if any(one.whole for one in plan.ranges.values()) else ''}") from error
             methods = getattr(config, "methods", ())
             if plan.trials and len(methods) > 1:
                 raise ValueError(
@@ -147,9 +160,12 @@ def _check_settings(plan: Plan) -> None:
 
 
 def _corners(plan: Plan) -> list[Setting]:
-    """Lists settings of a search in which each value and each end of a range occurs."""
-    ends = {flag: (str(one.least), str(one.greatest)) for flag, one in plan.ranges.items()}
-    choices = {**plan.values, **ends}
+    """Lists settings of a search in which each value, each end of a range, and one whole number inside occurs."""
+    ranges = {
+        flag: [str(number) for number in (one.least, one.greatest, *[one.least + one.step] * one.whole)]
+        for flag, one in plan.ranges.items()
+    }
+    choices = {**plan.values, **ranges}
     longest = max(map(len, choices.values()))
     return [{flag: texts[min(i, len(texts) - 1)] for flag, texts in choices.items()} for i in range(longest)]
 
@@ -217,7 +233,8 @@ def main() -> None:
     flags.DEFINE_multi_string(
         "range",
         [],
-        "Flag of the experiment and the least and greatest number that Optuna may draw, as in inner_steps:1,5. "
+        "Flag of the experiment and the least and greatest number that Optuna may draw, as in inner_steps:1,5. Whole "
+        "numbers may have a step, counted from the least: iterations:1000,2600,500 draws 1000, 1500, 2000 or 2500. "
         "Needs --trials.",
     )
     flags.DEFINE_multi_string(

@@ -7,7 +7,7 @@ from absl.testing import absltest, parameterized
 
 from maml_tf.commands import sweep
 from maml_tf.configuration import to_dict
-from maml_tf.experiments.sweep.plan import Plan
+from maml_tf.experiments.sweep.plan import Plan, Range
 from maml_tf.experiments.sweep.state import Sweep
 from tests.support import binary
 
@@ -33,10 +33,16 @@ class FlagsTest(parameterized.TestCase):
         ("sinusoid", {"values": ["shots:1"]}, ["--shots=2"], "Expected a flag that another flag does not set"),
         ("sinusoid", {"range": ["shots:1,5"]}, [], "Expected --trials, the number of settings to draw, with ranges"),
         ("sinusoid", {"trials": 5}, [], "Expected --values, --range or --log_range to draw from with --trials"),
-        ("sinusoid", {"range": ["shots:5"], "trials": 2}, [], "Expected --range=FLAG:LEAST,GREATEST."),
+        ("sinusoid", {"range": ["shots:5"], "trials": 2}, [], "Expected --range=FLAG:LEAST,GREATEST or FLAG:LEAST,"),
         ("sinusoid", {"range": ["shots:5,1"], "trials": 2}, [], "Expected LEAST < GREATEST."),
         ("sinusoid", {"range": ["shots:0,5"], "trials": 2}, [], "Expected shots to be a whole number of at least 1"),
         ("sinusoid", {"log_range": ["inner_learning_rate:0,1"], "trials": 2}, [], "Expected 0 < LEAST < GREATEST"),
+        ("sinusoid", {"range": ["shots:1,5,0"], "trials": 2}, [], "Expected whole numbers of --range with a STEP"),
+        ("sinusoid", {"range": ["shots:1,5,5"], "trials": 2}, [], "Received: --range=shots:1,5,5"),
+        ("sinusoid", {"range": ["inner_learning_rate:0,1,1"], "trials": 2}, [], "Expected whole numbers of --range"),
+        ("sinusoid", {"log_range": ["shots:1,5,2"], "trials": 2}, [], "Expected whole numbers of --range"),
+        ("sinusoid", {"range": ["iterations:1000,2500"], "trials": 2}, ["--validate_every=500"],
+         "Received: iterations=1001. A range of which not all numbers fit needs a step: --range=FLAG:LEAST,"),
         ("sinusoid", {"range": ["method:1,2"], "trials": 2}, [], "Expected a number of maml-tf sinusoid: one of"),
         ("sinusoid", {"range": ["shots:1,5"], "trials": 2}, ["--method=maml,random"], "Expected one method a run with"),
         ("sinusoid", {"values": ["iterations:3000,500"]}, ["--validate_every=300"], "Expected iterations to be"),
@@ -61,6 +67,12 @@ class FlagsTest(parameterized.TestCase):
         plan = sweep._plan({**_DEFAULTS, **given}, name, passed)
         sweep._check_settings(plan)
         self.assertEqual(plan.flags, tuple(passed))
+
+    def test_an_end_of_a_range_that_is_no_step_is_the_last_step_before_it(self):
+        given = {**_DEFAULTS, "range": ["iterations:1000,2600,500"], "trials": 2}
+        plan = sweep._plan(given, "sinusoid", ["--validate_every=500"])
+        sweep._check_settings(plan)
+        self.assertEqual(plan.ranges, {"iterations": Range(1000, 2500, True, step=500)})
 
     @parameterized.parameters(
         ("shots:5,10,5", "shots", ("5", "10")),

@@ -297,9 +297,8 @@ def test_columns_that_say_nothing_are_left_out():
 
 @needs_optuna
 def test_a_search_comes_nearer_to_the_best_and_repeats_itself():
-    plan = Plan(
-        "sinusoid", (), {"method": ("a", "b")}, {"rate": Range(1e-4, 1.0, log=True), "steps": Range(1, 9, True)}, 30
-    )
+    ranges = {"rate": Range(1e-4, 1.0, log=True), "steps": Range(1, 9, True, step=2)}
+    plan = Plan("sinusoid", (), {"method": ("a", "b")}, ranges, 30)
 
     def error(setting):
         return (
@@ -311,7 +310,7 @@ def test_a_search_comes_nearer_to_the_best_and_repeats_itself():
         for _ in range(30):
             setting = draw(plan, earlier)
             assert draw(plan, earlier) == setting
-            assert 1e-4 <= float(setting["rate"]) <= 1 and 1 <= int(setting["steps"]) <= 9
+            assert 1e-4 <= float(setting["rate"]) <= 1 and int(setting["steps"]) in (1, 3, 5, 7, 9)
             earlier.append((setting, sign * error(setting), mode))
         errors = [sign * value for _, value, _ in earlier]
         assert np.mean(errors[20:]) < 0.6 * np.mean(errors[:10]), errors
@@ -331,6 +330,8 @@ def test_a_search_that_is_resumed_is_one_that_was_not_stopped(program, tmp_path)
     sweep(plan, tmp_path / "other" / "sweep", commands(program), resume=True)
     assert Sweep.read(tmp_path / "other" / "sweep").settings == settings
     assert [run.folder for run in Sweep.read(tmp_path / "sweep").runs(2)] == [tmp_path / "sweep" / "trial002" / "seed1"]
+    # As it is stored by versions without steps.
+    assert plan.identity()["ranges"] == {"rate": [0.5, 9.0, False, False]}
     with pytest.raises(ValueError, match="differs in ranges"):
         sweep(
             Plan("sinusoid", (), {}, {"rate": Range(0.5, 8.0)}, 3), tmp_path / "sweep", commands(program), resume=True

@@ -20,12 +20,14 @@ class Range(NamedTuple):
         greatest: The greatest.
         whole: Whether they are whole numbers.
         log: Whether their logarithms are drawn uniformly.
+        step: The distance of whole numbers, counted from the least; the greatest is one of them.
     """
 
     least: float
     greatest: float
     whole: bool = False
     log: bool = False
+    step: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +63,9 @@ class Plan:
 
     def identity(self) -> dict[str, Any]:
         """Lists what a resume must not change: the runs that are there would not fit, or not belong to the search."""
-        searched = {"values": self.values, "ranges": self.ranges} if self.trials else {}
+        # Without a step as sweeps were stored before there were steps.
+        ranges = {flag: one if one.step > 1 else one[:-1] for flag, one in self.ranges.items()}
+        searched = {"values": self.values, "ranges": ranges} if self.trials else {}
         kept = {"experiment": self.experiment, "flags": self.flags, "search": bool(self.trials), **searched}
         return json.loads(json.dumps(kept))
 

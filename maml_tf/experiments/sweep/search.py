@@ -31,9 +31,9 @@ def draw(plan: Plan, earlier: Sequence[tuple[Setting, float | None, str]]) -> Se
     distributions = {
         **{flag: optuna.distributions.CategoricalDistribution(values) for flag, values in plan.values.items()},
         **{
-            flag: (optuna.distributions.IntDistribution if one.whole else optuna.distributions.FloatDistribution)(
-                one.least, one.greatest, log=one.log
-            )
+            flag: optuna.distributions.IntDistribution(one.least, one.greatest, one.log, one.step)
+            if one.whole
+            else optuna.distributions.FloatDistribution(one.least, one.greatest, one.log)
             for flag, one in plan.ranges.items()
         },
     }
