@@ -10,7 +10,9 @@ from absl.testing import absltest, parameterized
 from maml_tf import distribute
 from maml_tf.tasks import Sinusoids
 from tests.support import workers
+from tests.support.source_tree import PROJECT
 
+STRIPES = PROJECT / "docs" / "contributing" / "files" / "stripes.py"
 # One worker alone, and each of two: 25 iterations of 5 tasks, in float64, and 12 in float32 in the order of tasks.
 _TRAINING = """
 import json, sys
@@ -139,6 +141,33 @@ class TwoWorkersTest(absltest.TestCase):
         self.assertNotIn("error", self.found["alone"])
         for name in ("chief", "other"):
             self.assertIn("ways=6 on worker 1 and 5 on worker 0", self.found[name]["error"])
+
+
+class BinariesTest(parameterized.TestCase):
+    @parameterized.parameters(
+        (
+            "sinusoid",
+            "results.json",
+            "rows",
+            "--iterations=4",
+            "--validate_every=2",
+            "--evaluation_shots=5",
+            "--test_tasks=4",
+        ),
+        ("few_shot", "training.json", "validation", f"--register={STRIPES}", "--dataset=stripes"),
+    )
+    def test_two_workers_write_what_one_does(self, name, file, key, *arguments):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        found = []
+        for count in (1, 2):
+            logdir = folder / str(count)
+            call = [str(PROJECT / "bin" / f"{name}.py"), f"--logdir={logdir}", "--in_task_order", *arguments]
+            codes = workers.wait(workers.start(count, [call] * count, folder))
+            self.assertEqual(codes, [0] * count, (folder / "err0").read_text()[-2000:])
+            [written] = logdir.rglob(file)
+            found.append(json.loads(written.read_text())[key])
+        self.assertNotEmpty(found[0])
+        self.assertEqual(found[1], found[0])
 
 
 if __name__ == "__main__":

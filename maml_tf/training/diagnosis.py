@@ -70,5 +70,5 @@ class AdaptationDiagnosis(keras.callbacks.Callback):
             logs["diagnosis_verdicts"] = len(self.diagnosis.verdicts)
         if self._writer is not None:
             with self._writer.as_default():
-                self.diagnosis.summarize(int(self.doctor.learner.optimizer.iterations))
+                self.diagnosis.summarize(int(tf.convert_to_tensor(self.doctor.learner.optimizer.iterations)))
             self._writer.flush()

@@ -125,7 +125,7 @@ class Summaries(keras.callbacks.Callback):
             flat["speed/iterations_per_second"] = speed
         optimizer = getattr(self.model, "optimizer", None)
         if optimizer is not None:
-            flat["training/learning_rate"] = float(optimizer.learning_rate)
+            flat["training/learning_rate"] = float(tf.convert_to_tensor(optimizer.learning_rate))
         self.scalars(flat, self.iterations.done)
         self._add_charts(flat)
         self.writer.flush()
