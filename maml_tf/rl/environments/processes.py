@@ -152,7 +152,10 @@ class ProcessVectorEnv(gymnasium.vector.VectorEnv):
         except (EOFError, OSError) as error:
             self._end()
             codes = [worker.exitcode for worker in self._workers]
-            raise RuntimeError(f"Expected all worker processes to live. Received: exit codes {codes}") from error
+            raise RuntimeError(
+                f"Expected all worker processes to live. Received: exit codes {codes}. A program that makes them at "
+                'its start needs `if __name__ == "__main__":`, because each of them imports it'
+            ) from error
         for failure, _ in answers:
             if failure:
                 self._end()
