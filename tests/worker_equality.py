@@ -5,7 +5,8 @@
 A meta-batch has five tasks, so that shares differ. Each row prints the largest difference of a value from that of one
 replica or worker, relative to the largest value of its variable. It fails above 1e-10 in float64 after all iterations
 (implicit MAML by default: 1e-6), above 1e-5 in float32 after 20, and above 0 in the order of tasks after all
-iterations.
+iterations. Implicit MAML's default solves a system that is nearly singular in some tasks of these data; float32 takes
+the larger proximal weight alone.
 
 Takes ten minutes on two cores.
 """
@@ -24,8 +25,8 @@ from tests.support.source_tree import PROJECT
 
 _FLOAT32_ITERATIONS = 20
 _MOST = {"float64": 1e-10, "float32": 1e-5, "bits": 0.0}
-# Implicit MAML solves a system that by default is nearly singular in some tasks of these data: one unit in the last
-# place of one weight changes the result of 200 iterations by 6e-8. With a proximal weight of 50 it does by 9e-15.
+# In float64 one unit in the last place of one weight changes the result of 200 iterations of implicit MAML by 6e-8, and
+# by 9e-15 with a proximal weight of 50. In float32, whose unit is 5e8 times as large, the former is no measure.
 _STIFF, _PROXIMAL_WEIGHT = "implicit_maml with weight 50", 50.0
 _MOST_OF_IMPLICIT_MAML = 1e-6
 
@@ -122,7 +123,7 @@ def train_on_replicas(count, iterations, file):
     found = {}
     for algorithm in (*algorithms, _STIFF):
         for kind, settings in kinds(iterations).items():
-            if kind != "bits" or algorithm == "maml":
+            if algorithm == "maml" or kind == "float64" or (kind == "float32" and algorithm != "implicit_maml"):
                 with strategy.scope():
                     found[f"{algorithm}, {kind}"] = [value.tolist() for value in train(algorithm, *settings)]
     pathlib.Path(file).write_text(json.dumps(found))
