@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 
 import pytest
 from absl import flags
@@ -18,6 +19,9 @@ import tensorflow as tf
 # The tests run in as many processes as there are cores: one thread each, set before the first operation.
 tf.config.threading.set_intra_op_parallelism_threads(1)
 tf.config.threading.set_inter_op_parallelism_threads(1)
+
+# Tests send SIGINT, which shells let the commands ignore that they start in the background, and all that these start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Under pytest nobody parses absl's flags, and absltest's create_tempdir reads them.
 flags.FLAGS.mark_as_parsed()
