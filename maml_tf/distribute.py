@@ -77,8 +77,8 @@ def strategy_from_environment(environment: Mapping[str, str] | None = None) -> t
 def _keep_freed_memory() -> None:
     """Lets glibc keep the memory that a step has freed for the next one.
 
-    In the threads of TensorFlow's server glibc unmaps it after each operation. Mapping and clearing it again took a
-    quarter of the time of a worker's Omniglot step, and cold caches as much again.
+    In the threads of TensorFlow's server glibc unmaps whole heaps. Mapping and clearing them again took a quarter of
+    the processor time of a worker's Omniglot step.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:  # musl has none.
