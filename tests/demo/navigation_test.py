@@ -2,6 +2,7 @@
 
 import importlib.util
 import unittest
+from unittest import mock
 
 import numpy as np
 from absl.testing import absltest
@@ -15,6 +16,7 @@ from tests.support import with_rl  # noqa: F401
 from bokeh.events import Tap
 
 from maml_tf.demo import navigation
+from maml_tf.rl import adaptation
 
 
 class NavigationTest(absltest.TestCase):
@@ -37,6 +39,11 @@ class NavigationTest(absltest.TestCase):
         self.assertGreater(distances[0], 0.3)
         self.assertLess(distances[-1], 0.05)
         self.assertGreater(walks[-1].mean_return, walks[0].mean_return + 30)
+
+    def test_no_visitor_waits_for_a_graph_to_be_traced(self):
+        with mock.patch.object(adaptation, "over_tasks", side_effect=AssertionError("a gradient step is traced")):
+            for goal in ((0.0, 0.1), (0.5, 0.5), (-0.3, 0.4), (0.1, -0.2)):  # Rollouts of many lengths.
+                self.navigator.walks(goal, seed=2)
 
     def test_a_goal_beyond_the_square_is_an_error(self):
         for goal in ((0.6, 0.0), (0.1,), (np.nan, 0.0)):
