@@ -59,6 +59,7 @@ _POINTER = """document.addEventListener("DOMContentLoaded", () => {
         pointer.style.top = `${event.clientY}px`
     }, true)
 })"""
+_LOOK_SECONDS = 0.02
 _SCREEN, _FILM_WIDTH, _POINTS_A_FRAME = (1000, 770), 800, 10
 
 
@@ -144,6 +145,7 @@ class Visitor:
             if time.perf_counter() - began > 20:
                 raise AssertionError(f"{what}: expected {pattern!r}. Received: {said!r}")
             self.frame()
+            self.page.wait_for_timeout(1000 * _LOOK_SECONDS)  # Looking all the time would take the server's processor.
         self.took.setdefault(what, []).append(time.perf_counter() - began)
         return said
 
@@ -169,7 +171,8 @@ def characters(visitor):
     expect("5 of 5 characters are drawn", visitor.text("characters_status"))
     visitor.timed("learn five characters", lambda: visitor.press("learn"), "characters_status", "Learned from five")
     for number in range(5):
-        visitor.press("next_query")
+        if number:  # Strokes on a drawing that is about to be cleared would be lost.
+            visitor.timed("next drawing", lambda: visitor.press("next_query"), "answer", "Draw one")
         visitor.timed(
             "name a drawing",
             lambda number=number: visitor.draw("query", example(number, drawing=1, seed=10 + number)),

@@ -193,7 +193,8 @@ class Tab:
         """Shows a goal and how the agent walks there."""
         self._goal.data = {"x": [goal[0]], "y": [goal[1]]}
         for source, text, walk in zip(self._walks, self._returns, walks, strict=True):
-            xs, ys = ([path[:, axis] for path in walk.paths] for axis in (0, 1))
+            # Of arrays, each would be a message of its own.
+            xs, ys = ([path[:, axis].astype(float).round(4).tolist() for path in walk.paths] for axis in (0, 1))
             source.data = {"xs": xs, "ys": ys, "x": [x[-1] for x in xs], "y": [y[-1] for y in ys]}
             text.text = f"<p>mean return {walk.mean_return:.1f}</p>"
         self._status.text = f'<p class="muted">Goal ({goal[0]:.2f}, {goal[1]:.2f}). {said}</p>'
