@@ -1,6 +1,7 @@
 """What every test under pytest starts from: TensorFlow quiet and on one thread, Keras cleared and seeded."""
 
 import gc
+import importlib.metadata
 import os
 import signal
 
@@ -10,8 +11,14 @@ from absl.testing import absltest  # noqa: F401  Defines --test_tmpdir.
 
 # Read when TensorFlow is imported: say only what is an error.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# LLVM's optimizations of XLA's programs take longer than these tests run them: half the time of a test that compiles.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# XLA's and LLVM's optimizations take longer than the tests run what they compile: two thirds of such a test's time.
+# An older XLA than that of TensorFlow 2.21 ends the program at a flag it does not know.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0"
+    + " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    * (importlib.metadata.version("tensorflow") >= "2.21"),
+)
 
 import keras
 import tensorflow as tf
