@@ -39,8 +39,11 @@ class Padding:
         return tf.nest.map_structure(lambda leaf: tf.gather(leaf, places), (inputs, labels)), places
 
     def counted(self, labels: tf.Tensor) -> tf.Tensor:
-        """Tells which examples are not padding, bool [examples]."""
-        return tf.reshape(labels, [-1]) != tf.cast(self.label, labels.dtype)
+        """Tells which examples are not padding, bool [examples]; unsigned labels have none, for -1 would be 255."""
+        labels = tf.reshape(labels, [-1])
+        if labels.dtype.is_integer:
+            labels = tf.cast(labels, tf.int64)
+        return labels != tf.cast(self.label, labels.dtype)
 
     @staticmethod
     def restored(values: Any, places: tf.Tensor, size: int | tf.Tensor) -> Any:

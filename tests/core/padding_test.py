@@ -3,9 +3,11 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import maml_tf
 from maml_tf.algorithms import algorithms
+from maml_tf.core.padding import Padding
 from maml_tf.evaluation import accuracy
 from maml_tf.models import mlp
 
@@ -142,3 +144,11 @@ def test_all_algorithms_take_no_size_for_granted():
     for algorithm in algorithms:
         _, gradients = make_learner(algorithm).meta_gradients(padded)
         assert all(np.isfinite(gradient).all() for gradient in gradients), algorithm
+
+
+def test_unsigned_labels_hold_no_padding():
+    """As uint8, -1 would be 255, which may be a class."""
+    labels = tf.constant([0, 255, 1], tf.uint8)
+
+    assert Padding(-1).counted(labels).numpy().tolist() == [True, True, True]
+    assert Padding(-1).counted(tf.constant([0, -1, 1], tf.int8)).numpy().tolist() == [True, False, True]
