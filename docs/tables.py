@@ -38,8 +38,8 @@ def page_with_tables(text: str) -> str:
 
 def find(name: str) -> dict[str, Any]:
     """Returns the table `FILE/NAME`."""
-    if name == "pretrained/entries":
-        return entries()
+    if name in _DRAWN:
+        return _DRAWN[name]()
     file, _, table = name.partition("/")
     try:
         return read(DOCS / "results" / f"{file}.json")["tables"][table]
@@ -69,6 +69,28 @@ def entries() -> dict[str, Any]:
         steps = {"card": path.stem, "steps": [0, 1, last["step"]]}
         rows.append([f"`{path.stem}`", last["metric"] + unit, steps, last["step"]])
     return {"columns": columns, "rows": rows}
+
+
+def compared() -> dict[str, Any]:
+    """Returns the table of all few-shot methods under one setting, of what bin/compare.py wrote."""
+    columns = [
+        "method",
+        {"title": "accuracy", "unit": "%", "digits": 1},
+        "seeds",
+        {"title": "processor time of a training", "unit": "s", "digits": 0},
+        {"title": "memory", "unit": "MiB", "digits": 0},
+    ]
+    rows = []
+    for line in read(DOCS / "results" / "comparison.json")["lines"]:
+        percent, count = [100 * value for value in line["accuracies"]], len(line["accuracies"])
+        spread = {"mean": sum(percent) / count, "least": min(percent), "greatest": max(percent)}
+        accuracy = spread if count > 1 else [percent[0], 100 * line["ci95"][0]]
+        rows.append([line["label"], accuracy, count, line["cpu_seconds"], line["peak_mebibytes"]])
+    return {"columns": columns, "rows": rows}
+
+
+# Tables of files that are not made of tables.
+_DRAWN = {"comparison/methods": compared, "pretrained/entries": entries}
 
 
 def _expanded(cell: Any) -> Iterator[Any]:

@@ -220,6 +220,7 @@ def _lines(measured: Iterable[Measured]) -> list[dict[str, Any]]:
     lines = [
         {
             "method": method,
+            "label": label(method),
             "accuracies": [one.accuracy for one in runs],
             "ci95": [one.ci95 for one in runs],
             **{name: float(np.mean([getattr(one, name) for one in runs])) for name in ("seconds", "cpu_seconds")},
@@ -238,5 +239,5 @@ def _table(lines: Sequence[Mapping[str, Any]]) -> str:
             f"({min(percent):.1f} to {max(percent):.1f})" if len(percent) > 1 else f"+- {100 * line['ci95'][0]:.1f}"
         )
         numbers = [f"{line[key]:.0f}" for key in ("seconds", "cpu_seconds", "peak_mebibytes")]
-        rows.append([label(line["method"]), f"{np.mean(percent):.1f} {spread}", str(len(percent)), *numbers])
+        rows.append([line["label"], f"{np.mean(percent):.1f} {spread}", str(len(percent)), *numbers])
     return markdown(rows)
