@@ -76,7 +76,7 @@ class Navigator:
         return [Walk(_paths(phase.rollouts), float(mean_returns(phase.rollouts)[0])) for phase in phases]
 
     def compile(self) -> None:
-        """Compiles the gradient step for experience of every length, 0.4 s each, so that no visitor waits for one."""
+        """Compiles the gradient step for experience of every length, so that no visitor waits for one."""
         goal = np.array([FIRST_GOAL], np.float32)
         phases, path = self._sampler.adapt(self._params, goal, 1, (0, 1))
         rollouts = phases[0].rollouts
