@@ -34,6 +34,16 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 flags.FLAGS.mark_as_parsed()
 
 
+def pytest_addoption(parser):
+    parser.addoption("--thorough", action="store_true", help="run the tests marked thorough too, twice as many minutes")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--thorough"):
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("thorough")])
+        items[:] = [item for item in items if not item.get_closest_marker("thorough")]
+
+
 def pytest_collection_finish():
     # The objects of the imported packages are no garbage. With them full collections are slow, and so seldom that one
     # of them has the graphs of hundreds of tests to free.

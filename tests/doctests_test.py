@@ -5,12 +5,17 @@ import importlib
 import importlib.util
 import os
 import re
+from unittest import mock
 
 import keras
 import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
+from maml_tf.algorithms import algorithms
+from maml_tf.methods import methods
+from maml_tf.rl.environments import environments
+from maml_tf.tasks.dataset import datasets
 from tests.support.keras_warnings import ignore_array_copy
 from tests.support.source_tree import PROJECT, SourceTree
 
@@ -77,6 +82,13 @@ class MarkdownTest(parameterized.TestCase):
         blocks = _blocks(path.read_text(encoding="utf-8"))
         if not _HAS_RL and any("maml_tf.rl" in text for _, text in blocks):
             self.skipTest("needs the extra rl")
+        for registry in (
+            algorithms,
+            datasets,
+            environments,
+            methods,
+        ):  # What a page registers, other tests do not have.
+            self.enter_context(mock.patch.dict(registry._entries))
         self.addCleanup(os.chdir, os.getcwd())
         os.chdir(self.create_tempdir().full_path)
         names: dict[str, object] = {"__name__": "__main__"}

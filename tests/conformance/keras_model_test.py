@@ -242,23 +242,25 @@ class CallbacksTest(WritingTest):
         assert_same(values(resumed.optimizer.variables), values(expected.optimizer.variables), rtol=0)
 
 
+_OPTIONS = {
+    "sgd": lambda: {"rule": [0.1, 0.05], "inner_steps": 2},
+    "learned": lambda: {"rule": maml_tf.LearnedStepSizes(0.1), "first_order": True},
+    "learned_layer": lambda: {"rule": maml_tf.LearnedStepSizes(0.1, "layer_and_step", steps=3)},
+    "chain": lambda: {"rule": maml_tf.Chain([maml_tf.ClipByValue(1.0), maml_tf.LearnedStepSizes(0.1, "layer")])},
+    "matching": lambda: {"adapted": maml_tf.matching("head")},
+    "head": lambda: {"adapted": maml_tf.head, "task_map": "mapped", "parallel_tasks": 2},
+    "own_loss": lambda: {"loss": absolute_error},
+    "loss_object": lambda: {"loss": keras.losses.LogCosh()},
+}
+
+
 class SavingTest(WritingTest):
     def path(self, name="learner.keras"):
         return os.path.join(self.create_tempdir().full_path, name)
 
-    @parameterized.named_parameters(
-        ("sgd", lambda: {"rule": [0.1, 0.05], "inner_steps": 2}),
-        ("learned", lambda: {"rule": maml_tf.LearnedStepSizes(0.1), "first_order": True}),
-        ("learned_layer", lambda: {"rule": maml_tf.LearnedStepSizes(0.1, "layer_and_step", steps=3)}),
-        ("chain", lambda: {"rule": maml_tf.Chain([maml_tf.ClipByValue(1.0), maml_tf.LearnedStepSizes(0.1, "layer")])}),
-        ("matching", lambda: {"adapted": maml_tf.matching("head")}),
-        ("head", lambda: {"adapted": maml_tf.head, "task_map": "mapped", "parallel_tasks": 2}),
-        ("own_loss", lambda: {"loss": absolute_error}),
-        ("loss_object", lambda: {"loss": keras.losses.LogCosh()}),
-    )  # fmt: skip
-    def test_saved_model_trains_on_as_if_never_saved(self, options):
+    @parameterized.named_parameters(*_OPTIONS.items())
+    def test_saved_model_is_the_learner(self, options):
         learner = make_learner(**options())
-        fit(learner)
         path = self.path()
         learner.save(path)
         restored = keras.saving.load_model(path)
@@ -266,6 +268,18 @@ class SavingTest(WritingTest):
         self.assertEqual(restored.get_config()["inner_steps"], learner.inner_steps)
         self.assertEqual(restored.first_order, learner.first_order)
         self.assertEqual(restored.parallel_tasks, learner.parallel_tasks)
+        assert_same(values(restored.variables), values(learner.variables), rtol=0)
+        assert_same(restored.meta_gradients(make_data()), learner.meta_gradients(make_data()))
+
+    @parameterized.named_parameters(
+        *((name, _OPTIONS[name]) for name in ("learned_layer", "chain", "head", "own_loss"))
+    )
+    def test_saved_model_trains_on_as_if_never_saved(self, options):
+        learner = make_learner(**options())
+        fit(learner)
+        path = self.path()
+        learner.save(path)
+        restored = keras.saving.load_model(path)
         assert_same(values(restored.variables), values(learner.variables), rtol=0)
         assert_same(fit(restored).history["loss"], fit(learner).history["loss"])
         assert_same(values(restored.trainable_variables), values(learner.trainable_variables))

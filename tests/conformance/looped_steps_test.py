@@ -15,8 +15,19 @@ from tests.conformance.finite_differences_test import directional_difference, do
 
 STEPS = 3
 _MLP = registry.MODELS[0]
-_RULES = [(_MLP, rule, first_order) for rule in registry.RULES[1:] for first_order in (False, True)]
-CASES = [*((model, registry.RULES[0], False) for model in registry.MODELS), *_RULES]
+_THOROUGH_MODELS = ("mini_imagenet_conv", "omniglot_dense", "batch_statistics_always")
+_FIRST_ORDER_RULES = ("learned_per_weight", "adam")
+
+
+def _case(model, rule, first_order):
+    often = model.name not in _THOROUGH_MODELS and (not first_order or rule.name in _FIRST_ORDER_RULES)
+    return pytest.param(model, rule, first_order, marks=[] if often else pytest.mark.thorough)
+
+
+_CASES = [
+    *(_case(model, registry.RULES[0], False) for model in registry.MODELS),
+    *(_case(_MLP, rule, first_order) for rule in registry.RULES[1:] for first_order in (False, True)),
+]
 WAYS = {
     "mapped": {"task_map": "mapped"},
     "vectorized": {"task_map": "vectorized"},
@@ -43,7 +54,7 @@ def both(make, data, way="mapped", **options):
 
 
 @pytest.mark.parametrize(
-    ("model", "rule", "first_order"), CASES, ids=lambda entry: getattr(entry, "name", f"first_order={entry}")
+    ("model", "rule", "first_order"), _CASES, ids=lambda entry: getattr(entry, "name", f"first_order={entry}")
 )
 def test_every_model_and_rule(model, rule, first_order):
     def make(**options):

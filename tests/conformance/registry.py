@@ -1,11 +1,11 @@
-"""The learners over which conformance is tested: shipped models and layers x update rules x inner steps.
+"""The learners over which conformance is tested: shipped models and layers, update rules and inner steps.
 
 Everything is small and in float64, so that central differences have ten good digits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import keras
@@ -125,6 +125,20 @@ RULES = (
     RuleEntry("adam", lambda: maml_tf.Chain([maml_tf.Adam(epsilon=0.1), maml_tf.SGD(0.1)])),
     RuleEntry("clipped_by_norm", lambda: maml_tf.Chain([maml_tf.ClipByGlobalNorm(0.3), maml_tf.SGD(0.2)])),
 )
+
+
+# The first model with every rule, and every other model with a rule of its own: what a model or a rule does wrong in
+# all its pairs shows here. Tests of all pairs are marked thorough.
+PAIRS = (
+    *((MODELS[0], rule) for rule in RULES),
+    *((model, RULES[place % len(RULES)]) for place, model in enumerate(MODELS) if place),
+)
+OTHER_PAIRS = tuple((model, rule) for model in MODELS for rule in RULES if (model, rule) not in PAIRS)
+
+
+def named(cases: Iterable[tuple[ModelEntry, RuleEntry, int]]) -> list[tuple[str, ModelEntry, RuleEntry, int]]:
+    """Puts a name before models, rules and numbers of steps, as absl's parameterized tests take them."""
+    return [(f"{model.name}_{rule.name}_{steps}_steps", model, rule, steps) for model, rule, steps in cases]
 
 
 def make_learner(model: ModelEntry, rule: RuleEntry, steps: int, *, seed: int = 0, **options: Any) -> maml_tf.MAML:

@@ -24,9 +24,10 @@ from maml_tf.tables import markdown
 # From method and seed to the name of the preset and the configuration.
 Planned = dict[tuple[str, int], tuple[str, ClassificationConfig]]
 COMPARISON = "comparison.json"
-# What a method is not itself without: others take the preset's numbers of steps.
+# What a method is not itself without; the rest it takes from the preset. Both need several steps, implicit MAML to come
+# near its inner minimum; its validation accuracy was 64 % with weight 0.5 and 54 % with 2.
 OWN = {
-    "implicit_maml": {"inner_steps": 8, "evaluation_steps": 8},
+    "implicit_maml": {"inner_steps": 8, "evaluation_steps": 8, "proximal_weight": 0.5},
     "reptile": {"inner_steps": 5, "evaluation_steps": 5},
 }
 _HEAD = ("method", "accuracy, %", "seeds", "training, s", "CPU, s", "peak memory, MiB")
