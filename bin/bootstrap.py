@@ -8,7 +8,7 @@
                another binary in the same way: the one of that name in bin/
     meta_world train on Meta-World, in .venv_meta_world: bin/meta_world.py with the arguments given
     demo       show a page in the browser to try what there is: bin/demo.py with the arguments given
-    test       run the tests: pytest with the arguments given
+    test       run the tests: pytest with the arguments given; --thorough adds those of all pairs of models and rules
     lowest     the same with the oldest packages that setup.py allows, in .venv_lowest (Python 3.10 or 3.11)
     campaign   try what users and machines do wrong, by the hundred: python -m tests.campaign with the arguments given
     docs       build the documentation into build/docs, in .venv_docs: sphinx-build with the arguments given

@@ -56,5 +56,8 @@ def main() -> None:
     )
     flags.DEFINE_multi_integer("curve_tasks", [1, 4, 16, 64], "Numbers of tasks of --curves.", lower_bound=1)
     flags.DEFINE_multi_integer("curve_steps", [1, 10, 100], "Numbers of inner steps of --curves.", lower_bound=1)
+    flags.DEFINE_string(
+        "beside", None, "File of JSON lines as --curves prints them, of another program, to draw in the same figure."
+    )
     flags.DEFINE_bool("in_this_process", False, "Whether to measure here instead of in a process for each.")
     command.run(__doc__, experiment)

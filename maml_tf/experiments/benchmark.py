@@ -63,6 +63,8 @@ def run(values: Values) -> str:
             raise ValueError(f"Expected --workload of {list(_SIZES)} with --curves. Received: {workloads}")
         draw_curves(values, pathlib.Path(values["curves"]))
         return ""
+    if values["beside"] is not None:
+        raise ValueError(f"Expected --curves with --beside. Received: --beside={values['beside']}")
     for workload in workloads:
         for order in values["order"] if workload in _SIZES else values["order"][:1]:
             sys.stdout.write(in_own_process(values, workload, order))
@@ -297,7 +299,8 @@ def in_own_process(values: Values, workload: str, order: str, **changes: int) ->
 
 def draw_curves(values: Values, folder: pathlib.Path) -> None:
     """Measures over tasks and over inner steps, a process a point; prints every line, and writes them and a figure."""
-    lines = []
+    lines: list[dict[str, Any]] = []
+    beside = read_lines(values["beside"]) if values["beside"] else []
     for workload in values["workload"]:
         for order in values["order"]:
             for varied, numbers in (("tasks", values["curve_tasks"]), ("inner_steps", values["curve_steps"])):
@@ -308,4 +311,18 @@ def draw_curves(values: Values, folder: pathlib.Path) -> None:
                     sys.stdout.flush()
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "curves.json", json.dumps(lines, indent=1) + "\n")
-    save(cost_curves(lines, title=lines[0]["device"]), folder / "curves.png")
+    save(cost_curves([*lines, *beside], title=lines[0]["device"]), folder / "curves.png")
+
+
+def read_lines(path: str) -> list[dict[str, Any]]:
+    """Reads the JSON lines of another program's measurements.
+
+    Raises:
+        ValueError: If the file holds anything else.
+    """
+    try:
+        lines = [json.loads(line) for line in pathlib.Path(path).read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise ValueError(f"Expected --beside to name a file of JSON lines. Received: {path!r}: {error}") from error
+    cost_curves(lines)  # Now, and not when all has been measured, it says what a line lacks.
+    return lines

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from maml_tf.plotting import style
 
 _AXES = (("tasks", "tasks"), ("inner_steps", "inner steps"))
+_KEYS = {"workload", "first_order", "varied", "tasks", "inner_steps", "median_ms", "peak_mib"}
 _COSTS = (("median_ms", "ms a meta-iteration"), ("peak_mib", "peak memory, MiB"))
 
 
@@ -17,15 +19,16 @@ def cost_curves(lines: Sequence[dict[str, Any]], *, title: str | None = None) ->
     """Draws time and memory over the number of tasks, and over the number of inner steps.
 
     Args:
-        lines: As `maml-tf benchmark` prints them: dictionaries with "workload", "first_order", "varied" ("tasks" or
-            "inner_steps"), "tasks", "inner_steps", "median_ms" and "peak_mib".
+        lines: As `maml-tf benchmark --curves` prints them: dictionaries with "workload", "first_order", "varied"
+            ("tasks" or "inner_steps"), "tasks", "inner_steps", "median_ms" and "peak_mib"; and "peer", the program's
+            name, where several programs are compared.
         title: Title of the figure, such as the device's name.
 
     Returns:
-        A figure of two rows, time and memory, of two panels.
+        A figure of two rows, time and memory, with a column for what varies: tasks, inner steps or both.
 
     Raises:
-        ValueError: If there are no lines.
+        ValueError: If there are no lines, or a line lacks one of these.
 
     Example:
     >>> from maml_tf.plotting import cost_curves
@@ -36,16 +39,23 @@ def cost_curves(lines: Sequence[dict[str, Any]], *, title: str | None = None) ->
     """
     if not lines:
         raise ValueError("Expected at least one line. Received: none")
-    kinds = list(dict.fromkeys((line["workload"], line["first_order"]) for line in lines))
-    names = [f"{workload}, {'first order' if first_order else 'exact'}" for workload, first_order in kinds]
+    for line in lines:
+        if missing := _KEYS - line.keys():
+            raise ValueError(f"Expected a line to have {', '.join(sorted(missing))}. Received: {line}")
+    axes = [axis for axis in _AXES if len({line[axis[0]] for line in lines if line["varied"] == axis[0]}) > 1]
+    axes = axes or [axis for axis in _AXES if axis[0] in {line["varied"] for line in lines}]
+    several = len({line.get("peer") for line in lines}) > 1
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for line in lines:
+        name = f"{line['workload']}, {'first order' if line['first_order'] else 'exact'}"
+        kinds.setdefault(f"{line.get('peer')}: {name}" if several else name, []).append(line)
     with style.styled():
         figure = style.new_figure(7.0, 5.0)
-        panels = figure.subplots(2, 2, sharex="col", sharey="row")
+        panels = figure.subplots(2, len(axes), sharex="col", sharey="row", squeeze=False)
         for row, (cost, cost_label) in zip(panels, _COSTS, strict=True):
-            for panel, (axis, _) in zip(row, _AXES, strict=True):
-                for kind, (name, drawn) in zip(kinds, style.line_styles(names).items(), strict=True):
-                    chosen = [line for line in lines if line["varied"] == axis]
-                    chosen = [line for line in chosen if (line["workload"], line["first_order"]) == kind]
+            for panel, (axis, _) in zip(row, axes, strict=True):
+                for name, drawn in style.line_styles(list(kinds)).items():
+                    chosen = [line for line in kinds[name] if line["varied"] == axis]
                     chosen.sort(key=lambda line: line[axis])
                     numbers, values = ([line[key] for line in chosen] for key in (axis, cost))
                     panel.plot(
@@ -55,9 +65,13 @@ def cost_curves(lines: Sequence[dict[str, Any]], *, title: str | None = None) ->
                 if cost == "median_ms":
                     panel.set_yscale("log")
             row[0].set_ylabel(cost_label)
-        for panel, (_, axis_label) in zip(panels[-1], _AXES, strict=True):
+        for panel, (axis, axis_label) in zip(panels[-1], axes, strict=True):
             panel.set_xlabel(axis_label)
-        figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(names), 4))
+            panel.set_xticks(sorted({line[axis] for line in lines if line["varied"] == axis}))
+            panel.xaxis.set_major_formatter("{x:g}")
+            panel.xaxis.set_minor_locator(NullLocator())
+        columns = min(len(kinds), 2 if several else 4)
+        figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=columns)
         if title:
             figure.suptitle(title)
     return figure

@@ -35,9 +35,12 @@ class BenchmarkTest(absltest.TestCase):
 
     def test_draws_curves_over_tasks_and_inner_steps(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
+        other = {"peer": "other", "workload": "sinusoid", "first_order": True, "varied": "tasks", "tasks": 3}
+        other = {**other, "inner_steps": 1, "median_ms": 1.0, "peak_mib": 50}
+        (folder / "other.jsonl").write_text(json.dumps(other) + "\n")
         finished = binary.run(
             "benchmark", "--workload=sinusoid", "--order=first", "--seconds=0", "--calls=5", "--device=cpu",
-            f"--curves={folder}", "--curve_tasks=2", "--curve_steps=1",
+            f"--curves={folder}", "--curve_tasks=2", "--curve_steps=1", f"--beside={folder / 'other.jsonl'}",
         )  # fmt: skip
         self.assertEqual(finished.code, 0, finished.stderr)
         lines = json.loads((folder / "curves.json").read_text(encoding="utf-8"))
@@ -46,6 +49,18 @@ class BenchmarkTest(absltest.TestCase):
         self.assertEqual(found, [("tasks", 2, 1), ("inner_steps", 25, 1)])
         self.assertIn("CPU", lines[0]["device"])
         self.assertTrue((folder / "curves.png").read_bytes().startswith(b"\x89PNG"))
+
+    def test_measurements_of_another_program_that_lack_something_are_refused_before_measuring(self):
+        file = pathlib.Path(self.create_tempdir().full_path, "other.jsonl")
+        file.write_text('{"workload": "sinusoid"}\n')
+        for arguments, message in (
+            ((f"--beside={file}", f"--curves={file.parent}"), "Expected a line to have"),
+            ((f"--beside={file}.gone", f"--curves={file.parent}"), "Expected --beside to name a file of JSON lines"),
+            ((f"--beside={file}",), "Expected --curves with --beside"),
+        ):
+            finished = binary.run("benchmark", *arguments)
+            self.assertEqual((finished.code, finished.stdout), (1, ""))
+            self.assertIn(message, finished.errors[0])
 
     def test_a_gpu_that_is_not_there(self):
         finished = binary.run("benchmark", "--in_this_process", "--workload=sinusoid", "--device=gpu")

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import unittest
 
 import hypothesis
 import numpy as np
@@ -24,10 +25,14 @@ def pool():
     return ClassPool(np.zeros([12, 2, 2, 1], np.uint8), np.repeat(np.arange(3), 4))
 
 
+_on_two_processors = unittest.skipIf(
+    hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) < 2, "tf.data has a thread for each processor"
+)
+
+
 class PrefetchedMapTest(parameterized.TestCase):
+    @_on_two_processors
     def test_draws_before_it_is_asked_and_two_at_once(self):
-        if hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) < 2:
-            self.skipTest("needs two processors: tf.data has a thread for each")
         both = threading.Barrier(2, timeout=60)
         ahead = threading.Event()
 
@@ -45,6 +50,7 @@ class PrefetchedMapTest(parameterized.TestCase):
         self.assertTrue(ahead.wait(60))
         self.assertEqual([int(element) for element in elements], [1, 2, 3, 4])
 
+    @_on_two_processors
     def test_keeps_the_order_whatever_is_drawn_first(self):
         second = threading.Event()
 
