@@ -18,7 +18,11 @@ WAYS = (
     {"jit_compile": False, "task_map": "vectorized"},
     {"jit_compile": False, "task_map": "mapped"},
 )
-every_way = pytest.mark.parametrize("way", WAYS, ids=["xla", "vectorized", "mapped"])
+every_way = pytest.mark.parametrize(
+    "way",
+    [WAYS[0], pytest.param(WAYS[1], marks=pytest.mark.thorough), WAYS[2]],
+    ids=["xla", "vectorized", "mapped"],
+)
 
 
 def make_learner(way, loss=CROSS_ENTROPY, outputs=5, seed=0, **options):

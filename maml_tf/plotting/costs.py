@@ -34,7 +34,7 @@ def cost_curves(lines: Sequence[dict[str, Any]], *, title: str | None = None) ->
     >>> from maml_tf.plotting import cost_curves
     >>> line = {"workload": "sinusoid", "first_order": False, "varied": "tasks", "inner_steps": 1}
     >>> costs = [{**line, "tasks": n, "median_ms": 0.1 * n, "peak_mib": 600 + n} for n in (1, 4, 16)]
-    >>> [panel.get_ylabel() for panel in cost_curves(costs).axes][::2]
+    >>> [panel.get_ylabel() for panel in cost_curves(costs).axes]
     ['ms a meta-iteration', 'peak memory, MiB']
     """
     if not lines:

@@ -18,12 +18,11 @@ _TASKS = 4
 _WAYS = (
     ("unrolled", "unrolled", None),
     ("mapped", "mapped", None),
-    ("mapped_one_at_a_time", "mapped", 1),
     ("mapped_two_at_a_time", "mapped", 2),
     ("vectorized", "vectorized", None),
-    ("vectorized_one_at_a_time", "vectorized", 1),
     ("vectorized_two_at_a_time", "vectorized", 2),
 )
+_ONE_AT_A_TIME = (("mapped", "mapped", 1), ("vectorized", "vectorized", 1))
 
 
 # Forwards, backwards, and backwards through both, of the support set and of the query set.
@@ -43,6 +42,14 @@ def permuted(data, order):
 class TaskMapTest(parameterized.TestCase):
     @parameterized.named_parameters(*_WAYS)
     def test_every_way_gives_the_same(self, task_map, parallel_tasks):
+        self.assert_as_unrolled(task_map, parallel_tasks)
+
+    @parameterized.named_parameters(*_ONE_AT_A_TIME)
+    @pytest.mark.thorough
+    def test_one_at_a_time_gives_the_same(self, task_map, parallel_tasks):
+        self.assert_as_unrolled(task_map, parallel_tasks)
+
+    def assert_as_unrolled(self, task_map, parallel_tasks):
         data = registry.make_data(_NETWORK, tasks=_TASKS)
         reference = registry.make_learner(_NETWORK, _LEARNED, 2)
         learner = registry.make_learner(_NETWORK, _LEARNED, 2, task_map=task_map, parallel_tasks=parallel_tasks)
