@@ -35,7 +35,7 @@ flags.FLAGS.mark_as_parsed()
 
 
 def pytest_addoption(parser):
-    parser.addoption("--thorough", action="store_true", help="run the tests marked thorough too, twice as many minutes")
+    parser.addoption("--thorough", action="store_true", help="run the tests marked thorough too")
 
 
 def pytest_collection_modifyitems(config, items):

@@ -324,5 +324,7 @@ def read_lines(path: str) -> list[dict[str, Any]]:
         lines = [json.loads(line) for line in pathlib.Path(path).read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
         raise ValueError(f"Expected --beside to name a file of JSON lines. Received: {path!r}: {error}") from error
+    if others := [line for line in lines if not isinstance(line, dict)]:
+        raise ValueError(f"Expected --beside to name a file of JSON dictionaries. Received: {others[0]!r}")
     cost_curves(lines)  # Now, and not when all has been measured, it says what a line lacks.
     return lines

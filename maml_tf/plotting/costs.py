@@ -28,7 +28,7 @@ def cost_curves(lines: Sequence[dict[str, Any]], *, title: str | None = None) ->
         A figure of two rows, time and memory, with a column for what varies: tasks, inner steps or both.
 
     Raises:
-        ValueError: If there are no lines, or a line lacks one of these.
+        ValueError: If there are no lines, or a line lacks one of these or varies something else.
 
     Example:
     >>> from maml_tf.plotting import cost_curves
@@ -42,6 +42,8 @@ def cost_curves(lines: Sequence[dict[str, Any]], *, title: str | None = None) ->
     for line in lines:
         if missing := _KEYS - line.keys():
             raise ValueError(f"Expected a line to have {', '.join(sorted(missing))}. Received: {line}")
+        if line["varied"] not in dict(_AXES):
+            raise ValueError(f"Expected varied to be one of {list(dict(_AXES))}. Received: {line['varied']!r}")
     axes = [axis for axis in _AXES if len({line[axis[0]] for line in lines if line["varied"] == axis[0]}) > 1]
     axes = axes or [axis for axis in _AXES if axis[0] in {line["varied"] for line in lines}]
     several = len({line.get("peer") for line in lines}) > 1

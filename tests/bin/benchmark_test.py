@@ -53,8 +53,11 @@ class BenchmarkTest(absltest.TestCase):
     def test_measurements_of_another_program_that_lack_something_are_refused_before_measuring(self):
         file = pathlib.Path(self.create_tempdir().full_path, "other.jsonl")
         file.write_text('{"workload": "sinusoid"}\n')
+        number = file.with_name("number.jsonl")
+        number.write_text("5\n")
         for arguments, message in (
             ((f"--beside={file}", f"--curves={file.parent}"), "Expected a line to have"),
+            ((f"--beside={number}", f"--curves={file.parent}"), "a file of JSON dictionaries. Received: 5"),
             ((f"--beside={file}.gone", f"--curves={file.parent}"), "Expected --beside to name a file of JSON lines"),
             ((f"--beside={file}",), "Expected --curves with --beside"),
         ):

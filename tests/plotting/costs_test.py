@@ -37,6 +37,11 @@ def test_a_line_that_lacks_something():
         cost_curves([{key: value for key, value in line("tasks", 1).items() if key not in ("varied", "peak_mib")}])
 
 
+def test_what_varies_is_known():
+    with pytest.raises(ValueError, match=r"varied to be one of .*'ways'"):
+        cost_curves([{**line("tasks", 1), "varied": "ways"}])
+
+
 def test_no_lines():
     with pytest.raises(ValueError, match="Expected at least one line"):
         cost_curves([])
