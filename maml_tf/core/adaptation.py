@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from maml_tf.checks import whole_number
+from maml_tf.core.bias_gradients import apart_from_filters
 from maml_tf.core.looped_steps import loop_of_steps
 
 # A nest (dict, list or tuple) of float tensors.
@@ -111,8 +112,7 @@ def inner_step(
     require_gradients(gradients, "inner gradient", "Select the variables to adapt, or let the loss use this one.")
     # Gradients of embeddings are sparse, but rules need dense tensors.
     gradients = tf.nest.map_structure(tf.convert_to_tensor, gradients)
-    if first_order:
-        gradients = tf.nest.map_structure(tf.stop_gradient, gradients)
+    gradients = tf.nest.map_structure(tf.stop_gradient if first_order else apart_from_filters, gradients)
     if not hasattr(update_rule, "initial_state"):
         return InnerStep(update_rule(params, gradients, step), loss, state)
     rule_state = update_rule.initial_state(params) if rule_state is None else rule_state
